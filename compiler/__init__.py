@@ -1,0 +1,2 @@
+if __name__ != "ebmlang.compiler":
+    raise ImportError("import this package as ebmlang.compiler")

@@ -1,0 +1,239 @@
+"""Mistakes in the build of a model: E05xx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean, listing
+
+
+@dataclass(frozen=True)
+class PlateSubscripts(Diagnostic):
+    """The subscripts of a plated name must be the indices of its plates, in order."""
+
+    code: ClassVar[str] = "E0501"
+    name: str = ""
+    found: str = ""
+    wanted: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}[{self.found}]` does not name its plates"
+
+    def expected(self) -> str:
+        return (
+            f"`{self.name}[{self.wanted}]`"
+            if self.wanted
+            else f"`{self.name}` without subscripts: it is in no plate"
+        )
+
+
+@dataclass(frozen=True)
+class NoTerms(Diagnostic):
+    """A model without a term has no energy."""
+
+    code: ClassVar[str] = "E0502"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"the model `{self.name}` has no term"
+
+    def expected(self) -> str:
+        return "at least one `energy`, `regularizer` or `cost`"
+
+    def hint(self) -> str:
+        return "energy fit = ||y - f(z)||^2"
+
+
+@dataclass(frozen=True)
+class NotSought(Diagnostic):
+    """A question asks for something that is not unknown.
+
+    Questions in a file name latents and params. Other roles are chosen when asking:
+    `ebmlang infer FILE --given x --find y`.
+    """
+
+    code: ClassVar[str] = "E0503"
+    name: str = ""
+    role: str = ""
+    known: tuple[str, ...] = ()
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return (
+            f"`{self.name}` is {self.role}, and a question in a file asks for latents and params"
+            if self.role
+            else f"nothing unknown is called `{self.name}`"
+        )
+
+    def expected(self) -> str:
+        return listing(self.known) if self.known else "a latent or a param"
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known) or (
+            f"ask at the command line: --find {self.name}" if self.role == "observed" else ""
+        )
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class SameLabel(Diagnostic):
+    """Two questions carry the same name."""
+
+    code: ClassVar[str] = "E0504"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"two questions are called `{self.name}`"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class Misplaced(Diagnostic):
+    """A statement stands where it cannot.
+
+    A plate holds terms, let cells, constraints, use, solve and nets; variables and questions
+    stand directly in the model.
+    """
+
+    code: ClassVar[str] = "E0505"
+    what: str = ""
+    where: str = ""
+    advice: str = ""
+
+    def message(self) -> str:
+        return f"{self.what} cannot stand in {self.where}"
+
+    def hint(self) -> str:
+        return self.advice
+
+
+@dataclass(frozen=True)
+class ApproximateOutside(Diagnostic):
+    """`~=` compares within a tolerance, and only properties have one."""
+
+    code: ClassVar[str] = "E0506"
+
+    def message(self) -> str:
+        return "`~=` belongs into a property"
+
+    def hint(self) -> str:
+        return "compare with == or <= here"
+
+
+@dataclass(frozen=True)
+class TermInTerm(Diagnostic):
+    """A term is defined by another term."""
+
+    code: ClassVar[str] = "E0507"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the term `{self.name}` cannot stand inside an expression of the model"
+
+    def hint(self) -> str:
+        return "name the common part with `let`"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class MissingStart(Diagnostic):
+    """A `random` variable is declared by a distribution."""
+
+    code: ClassVar[str] = "E0508"
+    name: str = ""
+    found: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` needs a distribution after `~`, not {self.found}"
+
+    def expected(self) -> str:
+        return "normal(...), uniform(...), bernoulli(...) or categorical(...)"
+
+
+@dataclass(frozen=True)
+class WrongModifier(Diagnostic):
+    """A word that this kind of declaration does not take."""
+
+    code: ClassVar[str] = "E0509"
+    word: str = ""
+    role: str = ""
+    advice: str = ""
+
+    def message(self) -> str:
+        return f"`{self.word}` does not go with {self.role}"
+
+    def hint(self) -> str:
+        return self.advice
+
+
+@dataclass(frozen=True)
+class NoQuestionTarget(Diagnostic):
+    """A question that needs a name has none."""
+
+    code: ClassVar[str] = "E0510"
+    verb: str = ""
+
+    def message(self) -> str:
+        return f"`{self.verb}` does not say what to seek"
+
+    def expected(self) -> str:
+        return "the name of an unknown"
+
+    def hint(self) -> str:
+        return f"{self.verb} z"
+
+
+@dataclass(frozen=True)
+class NothingSized(Diagnostic):
+    """A let of an array declares cells that are never defined."""
+
+    code: ClassVar[str] = "E0511"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"the array `{self.name}` is declared, but its cells are never defined"
+
+    def hint(self) -> str:
+        return "define them: for t in 0..T { let " + self.name + "[t] = ... }"
+
+
+@dataclass(frozen=True)
+class TooManyNodes(Diagnostic):
+    """Expanding functions made the model larger than the limit."""
+
+    code: ClassVar[str] = "E0512"
+    limit: int = 0
+
+    def message(self) -> str:
+        return f"the model grows to more than {self.limit:,} operations when functions are expanded"
+
+    def hint(self) -> str:
+        return "name intermediate values with `let`, and call functions on them"
+
+
+@dataclass(frozen=True)
+class ModelMissing(Diagnostic):
+    """The file has several models, and the one asked for is not among them."""
+
+    code: ClassVar[str] = "E0513"
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"there is no model `{self.name}` in the file"
+
+    def expected(self) -> str:
+        return listing(self.known)
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known)

@@ -1,0 +1,249 @@
+"""Mistakes with names: E02xx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebmlang.compiler.diagnostics import Diagnostic, Label, Severity, did_you_mean, listing
+
+
+@dataclass(frozen=True)
+class UnknownName(Diagnostic):
+    """A name that nothing declares.
+
+    Names are hyperparameters, variables, lets, plate indices and, in questions and properties, terms.
+    """
+
+    code: ClassVar[str] = "E0201"
+    name: str = ""
+    known: tuple[str, ...] = ()
+    note: str = ""
+
+    def message(self) -> str:
+        return f"nothing is called `{self.name}`"
+
+    def expected(self) -> str:
+        return "a declared name"
+
+    def hint(self) -> str:
+        return (
+            self.note
+            or did_you_mean(self.name, self.known)
+            or f"declare it: observed {self.name} : real, latent {self.name} : real or let {self.name} = ..."
+        )
+
+
+@dataclass(frozen=True)
+class DeclaredTwice(Diagnostic):
+    """Two declarations of one name."""
+
+    code: ClassVar[str] = "E0202"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is declared twice"
+
+    def hint(self) -> str:
+        return "rename one of them"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class UnknownType(Diagnostic):
+    """A type that does not exist.
+
+    Types are real, int (hyperparameters), bool, class[K] and permutation[n], each with a shape.
+    """
+
+    code: ClassVar[str] = "E0203"
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is not a type"
+
+    def expected(self) -> str:
+        return listing(self.known)
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known) or _FOREIGN_TYPES.get(self.name, "")
+
+
+@dataclass(frozen=True)
+class UnknownDomain(Diagnostic):
+    """A domain that does not exist."""
+
+    code: ClassVar[str] = "E0204"
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is not a domain"
+
+    def expected(self) -> str:
+        return "[lo, hi], " + listing(self.known)
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known)
+
+
+@dataclass(frozen=True)
+class UnknownFunction(Diagnostic):
+    """A call of something that is not a function."""
+
+    code: ClassVar[str] = "E0205"
+    name: str = ""
+    known: tuple[str, ...] = ()
+    value: bool = False
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return (
+            f"`{self.name}` is a value, not a function"
+            if self.value
+            else f"there is no function `{self.name}`"
+        )
+
+    def hint(self) -> str:
+        return (
+            f"entries are read with brackets: {self.name}[i]; a product is written {self.name} * (...)"
+            if self.value
+            else did_you_mean(self.name, self.known) or f"define it: fn {self.name}(x: real) -> real = ..."
+        )
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class NotAValue(Diagnostic):
+    """A function or a net is used as a value."""
+
+    code: ClassVar[str] = "E0206"
+    name: str = ""
+    what: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` is {self.what}, not a value"
+
+    def hint(self) -> str:
+        return f"call it: {self.name}(...)"
+
+
+@dataclass(frozen=True)
+class UsedBeforeDefinition(Diagnostic):
+    """A `let` is used above the line that defines it."""
+
+    code: ClassVar[str] = "E0207"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is used before it is defined"
+
+    def hint(self) -> str:
+        return "move the definition up"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class RecursiveFunction(Diagnostic):
+    """A function calls itself, directly or through others."""
+
+    code: ClassVar[str] = "E0208"
+    name: str = ""
+    through: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` calls itself" + (f" through {', '.join(self.through)}" if self.through else "")
+
+    def hint(self) -> str:
+        return "functions are expanded where they are called; a recurrence over an index is written with `let s[t+1] = ...`"
+
+
+@dataclass(frozen=True)
+class UnknownArgument(Diagnostic):
+    """A named argument that the function does not take."""
+
+    code: ClassVar[str] = "E0209"
+    name: str = ""
+    function: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.function}` has no argument `{self.name}`"
+
+    def expected(self) -> str:
+        return listing(self.known) if self.known else "positional arguments only"
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known)
+
+
+@dataclass(frozen=True)
+class UnknownMethod(Diagnostic):
+    """`using` names a method that does not exist."""
+
+    code: ClassVar[str] = "E0210"
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"there is no method `{self.name}`"
+
+    def expected(self) -> str:
+        return listing(self.known)
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known) or "leave out `using`: the method is chosen by structure"
+
+
+@dataclass(frozen=True)
+class KeptName(Diagnostic):
+    """A declaration takes a name that has a fixed meaning: `total` is the sum of all terms."""
+
+    code: ClassVar[str] = "E0211"
+    name: str = ""
+    meaning: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` cannot be declared: it is {self.meaning}"
+
+    def hint(self) -> str:
+        return "choose another name"
+
+
+@dataclass(frozen=True)
+class UnusedHyper(Diagnostic):
+    """A hyperparameter that nothing uses."""
+
+    code: ClassVar[str] = "W0201"
+    severity: ClassVar[Severity] = "warning"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"the hyperparameter `{self.name}` is never used"
+
+    def hint(self) -> str:
+        return "remove it, or use it"
+
+
+_FOREIGN_TYPES = {
+    "float": "real numbers are `real`",
+    "double": "real numbers are `real`; the precision is chosen when the model runs (--dtype float64)",
+    "number": "real numbers are `real`",
+    "vector": "a vector is real[n]",
+    "matrix": "a matrix is real[n, m]",
+    "tensor": "an array is real[n, m, ...]",
+    "Tensor": "an array is real[n, m, ...]",
+    "string": "there are no strings; a choice among K cases is class[K]",
+    "boolean": "truth values are `bool`",
+    "integer": "a hyperparameter is `int`; an unknown among K cases is class[K]",
+}

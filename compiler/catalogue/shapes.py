@@ -1,0 +1,255 @@
+"""Mistakes with shapes: E04xx. Each names the declarations that the sizes came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebmlang.compiler.diagnostics import Diagnostic, Label
+
+
+@dataclass(frozen=True)
+class ShapesDiffer(Diagnostic):
+    """Two operands have shapes that do not go together.
+
+    Shapes go together when their ranks are equal and each pair of sizes is equal or one of them
+    is 1; a scalar goes with anything. Nothing else is stretched.
+    """
+
+    code: ClassVar[str] = "E0401"
+    left: str = ""
+    right: str = ""
+    what: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.what}: the shapes {self.left} and {self.right} differ"
+
+    def label(self) -> str:
+        return f"{self.left} and {self.right}"
+
+    def expected(self) -> str:
+        return "equal shapes, sizes of 1, or a scalar"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class MatrixProduct(Diagnostic):
+    """The inner sizes of a matrix product differ."""
+
+    code: ClassVar[str] = "E0402"
+    left: str = ""
+    right: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"cannot multiply {self.left} @ {self.right}"
+
+    def label(self) -> str:
+        return f"{self.left} @ {self.right}"
+
+    def expected(self) -> str:
+        return "the last size on the left equal to the first on the right"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class WrongRank(Diagnostic):
+    """A function needs a vector or a matrix and got another shape."""
+
+    code: ClassVar[str] = "E0403"
+    function: str = ""
+    found: str = ""
+    wanted: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.function}` takes {self.wanted}, not {self.found}"
+
+    def label(self) -> str:
+        return self.found
+
+    def expected(self) -> str:
+        return self.wanted
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class TooManySubscripts(Diagnostic):
+    """More subscripts than dimensions."""
+
+    code: ClassVar[str] = "E0404"
+    found: int = 0
+    type: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.found} subscripts on {self.type}"
+
+    def hint(self) -> str:
+        return "one subscript or slice for each dimension; None adds one"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class OutOfRange(Diagnostic):
+    """A subscript lies outside of the dimension.
+
+    The first entry has index 0, ranges are half-open, and the check holds for every value that
+    a plate index takes.
+    """
+
+    code: ClassVar[str] = "E0405"
+    subscript: str = ""
+    reach: str = ""
+    size: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the subscript {self.subscript} reaches {self.reach}, outside of 0..{self.size}"
+
+    def label(self) -> str:
+        return f"reaches {self.reach}"
+
+    def expected(self) -> str:
+        return f"0 <= index < {self.size}"
+
+    def hint(self) -> str:
+        return "shorten the range of the plate, or add a guard: for t in 0..T if t > 0"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class NoSuchAxis(Diagnostic):
+    """`over` names an axis that the value does not have."""
+
+    code: ClassVar[str] = "E0406"
+    axis: str = ""
+    type: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"there is no axis {self.axis} in {self.type}"
+
+    def expected(self) -> str:
+        return "an axis counted from 0, or from -1 backwards"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class ReshapeSize(Diagnostic):
+    """A reshape changes the number of entries."""
+
+    code: ClassVar[str] = "E0407"
+    before: str = ""
+    after: str = ""
+    count: str = ""
+    wanted: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"cannot reshape {self.before} to {self.after}"
+
+    def label(self) -> str:
+        return f"{self.count} entries"
+
+    def expected(self) -> str:
+        return f"{self.wanted} entries"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class ItemsDiffer(Diagnostic):
+    """The items of a list, a stack or a concatenation have different shapes."""
+
+    code: ClassVar[str] = "E0408"
+    first: str = ""
+    other: str = ""
+    what: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the items of {self.what} differ in shape: {self.first} and {self.other}"
+
+    def expected(self) -> str:
+        return self.first
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class EinsumSpec(Diagnostic):
+    """The index specification of einsum does not fit its operands."""
+
+    code: ClassVar[str] = "E0409"
+    spec: str = ""
+    reason: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f'einsum "{self.spec}": {self.reason}'
+
+    def hint(self) -> str:
+        return 'einsum("ij,j->i", A, x) multiplies a matrix with a vector'
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class NotASize(Diagnostic):
+    """A size that is negative or zero."""
+
+    code: ClassVar[str] = "E0410"
+    found: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"a size cannot be {self.found}"
+
+    def expected(self) -> str:
+        return "a size of at least 1"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class EmptyRange(Diagnostic):
+    """A range that holds no index."""
+
+    code: ClassVar[str] = "E0411"
+    found: str = ""
+
+    def message(self) -> str:
+        return f"the range {self.found} is empty"
+
+    def expected(self) -> str:
+        return "a start below the end: 0..n"
+
+    def hint(self) -> str:
+        return "ranges are half-open, as in Python"

@@ -1,0 +1,338 @@
+"""Mistakes with kinds of values: E03xx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean
+
+
+@dataclass(frozen=True)
+class WrongKind(Diagnostic):
+    """A value of one kind where another kind is needed.
+
+    Arithmetic takes numbers, conditions take truth values, and class values only stand as
+    subscripts, in comparisons and in onehot.
+    """
+
+    code: ClassVar[str] = "E0301"
+    found: str = ""
+    wanted: str = ""
+    what: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.what} takes {self.wanted}, not {self.found}"
+
+    def label(self) -> str:
+        return self.found
+
+    def expected(self) -> str:
+        return self.wanted
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class WrongArgumentCount(Diagnostic):
+    """A function is called with too few or too many arguments."""
+
+    code: ClassVar[str] = "E0302"
+    function: str = ""
+    found: int = 0
+    wanted: str = ""
+    example: str = ""
+
+    def message(self) -> str:
+        return f"`{self.function}` takes {self.wanted}, not {self.found}"
+
+    def hint(self) -> str:
+        return self.example and f"for example {self.example}"
+
+
+@dataclass(frozen=True)
+class TermNotScalar(Diagnostic):
+    """A term must be one number per example."""
+
+    code: ClassVar[str] = "E0303"
+    name: str = ""
+    found: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the term `{self.name}` is {self.found}; a term is one number"
+
+    def label(self) -> str:
+        return self.found
+
+    def expected(self) -> str:
+        return "a scalar"
+
+    def hint(self) -> str:
+        return "sum it: sum(...), mean(...) or ||...||^2"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class DeclaredOtherwise(Diagnostic):
+    """A value does not have the type that is declared for it."""
+
+    code: ClassVar[str] = "E0304"
+    name: str = ""
+    found: str = ""
+    declared: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is declared {self.declared}, but its value is {self.found}"
+
+    def label(self) -> str:
+        return self.found
+
+    def expected(self) -> str:
+        return self.declared
+
+    def hint(self) -> str:
+        return self.advice or f"declare it {self.found}, or change the value"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class ConditionExpected(Diagnostic):
+    """A guard or a property must be true or false."""
+
+    code: ClassVar[str] = "E0305"
+    found: str = ""
+    what: str = ""
+
+    def message(self) -> str:
+        return f"{self.what} must be a condition, not {self.found}"
+
+    def expected(self) -> str:
+        return "a condition such as i < j"
+
+    def hint(self) -> str:
+        return "compare: i != j, x >= 0"
+
+
+@dataclass(frozen=True)
+class IntegerExpected(Diagnostic):
+    """A subscript must be an integer or a class."""
+
+    code: ClassVar[str] = "E0306"
+    found: str = ""
+
+    def message(self) -> str:
+        return f"a subscript must be an integer, not {self.found}"
+
+    def expected(self) -> str:
+        return "a plate index, an integer expression or a class variable"
+
+    def hint(self) -> str:
+        return "real numbers cannot select entries; division of integers is written //"
+
+
+@dataclass(frozen=True)
+class SizeExpected(Diagnostic):
+    """A size must be an integer expression over sizes."""
+
+    code: ClassVar[str] = "E0307"
+    found: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"a size cannot be {self.found}"
+
+    def expected(self) -> str:
+        return "integers, integer hyperparameters, + - * // % and ^"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class UnknownAttribute(Diagnostic):
+    """A value has no such part."""
+
+    code: ClassVar[str] = "E0308"
+    name: str = ""
+    known: tuple[str, ...] = ()
+
+    def message(self) -> str:
+        return f"there is no `.{self.name}`"
+
+    def expected(self) -> str:
+        return "`.T`, or the name of a part"
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, (*self.known, "T"))
+
+
+@dataclass(frozen=True)
+class BatchTermPerExample(Diagnostic):
+    """A `batch energy` must be one number for the whole batch."""
+
+    code: ClassVar[str] = "E0309"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"`batch energy {self.name}` has one value per example"
+
+    def expected(self) -> str:
+        return "one number for the batch"
+
+    def hint(self) -> str:
+        return "reduce over the examples: mean(..., over = batch), or remove `batch`"
+
+
+@dataclass(frozen=True)
+class CoupledTerm(Diagnostic):
+    """A term that looks at other examples must say so.
+
+    Rows are independent problems unless a term is declared `batch energy`.
+    """
+
+    code: ClassVar[str] = "E0310"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the value of `{self.name}` depends on the other examples of the batch"
+
+    def hint(self) -> str:
+        return "declare it `batch energy`, and make it one number for the batch"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class DomainMisfit(Diagnostic):
+    """A domain does not fit the variable."""
+
+    code: ClassVar[str] = "E0311"
+    domain: str = ""
+    found: str = ""
+    wanted: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the domain `{self.domain}` does not fit {self.found}"
+
+    def expected(self) -> str:
+        return self.wanted
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class DependsOnExample(Diagnostic):
+    """A value that is shared by all examples is computed from one that differs by example."""
+
+    code: ClassVar[str] = "E0312"
+    name: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is shared by all examples, but its value differs by example"
+
+    def hint(self) -> str:
+        return "use only hyperparameters, params and shared values here"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class BadOption(Diagnostic):
+    """An option has a value that it cannot have."""
+
+    code: ClassVar[str] = "E0313"
+    name: str = ""
+    found: str = ""
+    wanted: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` cannot be {self.found}"
+
+    def expected(self) -> str:
+        return self.wanted
+
+
+@dataclass(frozen=True)
+class MisplacedDraw(Diagnostic):
+    """A distribution stands where no value is drawn."""
+
+    code: ClassVar[str] = "E0314"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}(...)` draws a value; that is only done for start values and after `~`"
+
+    def hint(self) -> str:
+        return "declare it: random eps : real[n] ~ normal()"
+
+
+@dataclass(frozen=True)
+class HyperKind(Diagnostic):
+    """A hyperparameter is int, real or bool."""
+
+    code: ClassVar[str] = "E0315"
+    found: str = ""
+
+    def message(self) -> str:
+        return f"a hyperparameter cannot be {self.found}"
+
+    def expected(self) -> str:
+        return "int, real or bool, with or without a shape"
+
+    def hint(self) -> str:
+        return "a choice among cases is an observed variable: observed c : class[K]"
+
+
+@dataclass(frozen=True)
+class IntegerVariable(Diagnostic):
+    """Variables are real, bool or class[K]; `int` is for hyperparameters."""
+
+    code: ClassVar[str] = "E0316"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` cannot be int: only hyperparameters are"
+
+    def expected(self) -> str:
+        return "real, bool or class[K]"
+
+    def hint(self) -> str:
+        return "a whole number among K cases is class[K]"
+
+
+@dataclass(frozen=True)
+class NumberTooLarge(Diagnostic):
+    """A number that no floating point value can hold."""
+
+    code: ClassVar[str] = "E0317"
+    text: str = ""
+
+    def message(self) -> str:
+        return f"`{self.text}` is too large"
+
+    def expected(self) -> str:
+        return "a number below 1.8e308"

@@ -1,0 +1,141 @@
+"""Findings to method: the first row of the table whose needs are met, with the reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ebmlang.compiler.methods import METHODS, MethodRow, find_method
+from ebmlang.compiler.structure import Block, Structure, analyse
+from ebmlang.compiler.structure.finding import Finding
+
+NEED_TEXT = {
+    "smooth plus absolute values": "a smooth energy plus weighted absolute values",
+    "separable bounds": "bounds entry by entry",
+    "differentiable": "a differentiable energy",
+    "constrained": "a closed domain or a manifold",
+    "unconstrained": "no closed domain",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    method: MethodRow
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The method for a block, why, and what was rejected.
+
+    `method` is None when nothing fits; `because` then says why. `fallback` is taken when an
+    obligation fails at binding.
+    """
+
+    structure: Structure
+    method: MethodRow | None
+    because: str
+    rejected: tuple[Rejected, ...]
+    fallback: MethodRow | None
+    options: tuple[tuple[str, float | int | bool | str], ...] = ()
+
+    @property
+    def block(self) -> Block:
+        return self.structure.block
+
+    @property
+    def split(self) -> Finding | None:
+        """The finding that splits the energy, when the method works on the parts."""
+        return self.structure.find("smooth plus absolute values")
+
+
+def choose(block: Block, method_name: str | None = None) -> Plan:
+    """The plan for a block; `method_name` (or `using` in the file) overrides the pick."""
+    structure = analyse(block)
+    using = block.query.using
+    options = using.options if using is not None else ()
+    name = method_name if method_name is not None else using.name if using is not None else None
+    if using is not None and method_name is not None and method_name != using.name:
+        options = ()
+    discrete = structure.find("discrete")
+    if discrete is not None:
+        because = f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
+        return Plan(structure, None, because, (), None)
+    fitting, rejected = [], []
+    for row in METHODS:
+        missing = [need for need in row.needs if structure.find(need) is None]
+        if not missing:
+            fitting.append(row)
+        else:
+            rejected.append(Rejected(row, _missing_text(structure, missing[0])))
+    if name is not None:
+        return _overridden(structure, name, fitting, rejected, options)
+    picked = fitting[0]
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+    fallback = next((row for row in fitting[1:]), None)
+    return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
+
+
+def _overridden(
+    structure: Structure,
+    name: str,
+    fitting: list[MethodRow],
+    rejected: list[Rejected],
+    options: tuple[tuple[str, float | int | bool | str], ...],
+) -> Plan:
+    row = find_method(name)
+    if row is None:
+        known = ", ".join(m.name for m in METHODS)
+        return Plan(structure, None, f"there is no method `{name}`; methods are {known}", (), None)
+    # Kinks do not stop a gradient method that somebody asks for by name; a missing view does.
+    hard = ("smooth plus absolute values", "separable bounds", "constrained", "unconstrained")
+    for need in row.needs:
+        if need in hard and structure.find(need) is None:
+            because = f"{name} does not fit: it needs {NEED_TEXT[need]}; {_missing_text(structure, need)}"
+            return Plan(structure, None, because, tuple(rejected), None)
+    others = tuple(Rejected(m, "another method was asked for") for m in fitting if m is not row)
+    kept = tuple(r for r in rejected if r.method is not row)
+    return Plan(structure, row, "asked for by name", (*kept, *others), None, options)
+
+
+def _because(structure: Structure, row: MethodRow) -> str:
+    found = [f for need in row.needs if (f := structure.find(need)) is not None]
+    if not found:
+        rough = structure.find("kinks") or structure.find("steps")
+        return f"no structure was found: {rough}" if rough is not None else "no structure was found"
+    return "; ".join(f"{f.property} in {', '.join(f.variables)} ({f.because})" for f in found)
+
+
+def _missing_text(structure: Structure, need: str) -> str:
+    match need:
+        case "differentiable" | "smooth plus absolute values":
+            rough = structure.find("kinks") or structure.find("steps")
+            if rough is not None:
+                return f"the energy has {rough.property}: {rough.because}"
+            return "no absolute values of the unknowns stand apart" if need != "differentiable" else "not proven smooth"
+        case "constrained":
+            return "no closed domain is declared"
+        case "unconstrained" | "separable bounds":
+            domain = structure.find("constrained")
+            return domain.because if domain is not None else "a domain couples the entries"
+    return f"{need} was not found"
+
+
+def explain(plan: Plan) -> str:
+    """The text of `ebmlang explain`: findings, the pick, and what was rejected."""
+    block = plan.block
+    names = ", ".join(v.name for v in block.sought) or "nothing"
+    lines = [f"seek {names}"]
+    lines += [f"  found    {finding}" for finding in plan.structure.findings]
+    if plan.method is None:
+        lines.append(f"  method   none: {plan.because}")
+    else:
+        row = plan.method
+        lines.append(f"  method   {row.name}: {row.title} ({row.reference})")
+        lines.append(f"  because  {plan.because}")
+        lines.append(f"  answer   {row.certificate}")
+        split = plan.split
+        if row.name == "fista" and split is not None and split.obligations:
+            fallback = plan.fallback.name if plan.fallback is not None else "nothing"
+            lines.append(f"  provided {', '.join(o.says for o in split.obligations)}; else {fallback}")
+    lines += [f"  not      {r.method.name}: {r.reason}" for r in plan.rejected]
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""Equal subexpressions made one node, so that each is computed once."""
+
+from __future__ import annotations
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.typed import (
+    Apply,
+    Constant,
+    Expr,
+    Fold,
+    NewAxis,
+    OverExamples,
+    Pack,
+    Pick,
+    Position,
+    Read,
+    SizeOf,
+    SliceOf,
+    Tabulate,
+)
+
+Key = tuple[object, ...]
+
+
+class Canonical:
+    """Interns expressions: structurally equal ones become the same object."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Expr] = {}
+        self._memo: dict[int, Expr] = {}
+        # Keeps originals alive: the memo is keyed by their ids.
+        self._kept: list[Expr] = []
+
+    def __call__(self, node: Expr) -> Expr:
+        done = self._memo.get(id(node))
+        if done is None:
+            rebuilt = typed.rebuilt(node, tuple(self(c) for c in node.children()))
+            done = self._known.setdefault(self._key(rebuilt), rebuilt)
+            self._memo[id(node)] = done
+            self._memo[id(done)] = done
+            self._kept += (node, done)
+        return done
+
+    def _key(self, node: Expr) -> Key:
+        children = tuple(id(c) for c in node.children())
+        match node:
+            case Constant():
+                return ("constant", type(node.value), str(node.value))
+            case SizeOf():
+                return ("size", node.size)
+            case Position():
+                return ("position", node.axis.order, node.axis.label, node.column)
+            case Read():
+                return ("read", node.name)
+            case Apply():
+                return ("apply", node.function, children, node.static, node.type)
+            case Pick():
+                return ("pick", children, tuple(_subscript_key(s) for s in node.subscripts))
+            case Pack():
+                return ("pack", children)
+            case Fold():
+                return ("fold", node.function, children, tuple(a.order for a in node.over))
+            case Tabulate():
+                return ("tabulate", children, tuple(a.order for a in node.over))
+            case OverExamples():
+                return ("examples", node.function, children)
+        raise AssertionError(type(node).__name__)
+
+
+def _subscript_key(s: typed.Subscript) -> object:
+    match s:
+        case SliceOf():
+            return (s.start, s.stop)
+        case NewAxis():
+            return None
+    return "index"

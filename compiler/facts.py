@@ -1,0 +1,171 @@
+"""Facts about expressions as functions of the sought block: dependence, smoothness, sign.
+
+Everything here is proven from the rows of the built-ins table, never by sampling. A fact that
+cannot be proven is reported as unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.typed import Apply, Constant, Expr, Fold, Pick, Read, SizeOf
+
+ROUGHNESS = ("smooth", "piecewise", "kink", "steps")
+"""From the best to the worst: twice differentiable, differentiable apart from a null set without
+kinks a minimiser sits in, kinks, piecewise constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothness:
+    """How smooth a value is in the sought block, and the operation that makes it no smoother."""
+
+    grade: str
+    because: str
+
+
+class Dependence:
+    """Tells which values depend on the sought block; remembers every node it has been asked."""
+
+    def __init__(self, graph: FactorGraph, sought: frozenset[str]) -> None:
+        self.graph = graph
+        self.sought = sought
+        self._memo: dict[int, bool] = {}
+        self._lets: dict[str, bool] = {}
+
+    def __call__(self, node: Expr) -> bool:
+        known = self._memo.get(id(node))
+        if known is None:
+            if isinstance(node, Read):
+                known = self.reads(node.name)
+            else:
+                rows = (a.rows for a in node.axes if a.rows is not None)
+                known = any(self(c) for c in node.children()) or any(self(r) for r in rows)
+            self._memo[id(node)] = known
+        return known
+
+    def reads(self, name: str) -> bool:
+        """Whether a variable is sought, or a let computed from a sought one."""
+        if name in self.sought:
+            return True
+        let = self.graph.lets.get(name)
+        if let is None:
+            return False
+        if name not in self._lets:
+            self._lets[name] = self(let.value)
+        return self._lets[name]
+
+
+def smoothness(graph: FactorGraph, root: Expr, depends: Dependence) -> Smoothness:
+    """The worst grade of any operation on the way from the sought block to the value."""
+    worst, because = 0, ""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or not depends(node):
+            continue
+        seen.add(id(node))
+        grade = ROUGHNESS.index(_own_grade(node, depends))
+        if grade > worst:
+            worst, because = grade, typed.text(node)
+        if isinstance(node, Read) and node.name in graph.lets:
+            stack.append(graph.lets[node.name].value)
+        stack.extend(node.children())
+    return Smoothness(ROUGHNESS[worst], because)
+
+
+def _own_grade(node: Expr, depends: Dependence) -> str:
+    match node:
+        case Apply(function="pow", arguments=(base, exponent)):
+            return _power_grade(exponent, depends)
+        case Apply(function="where", arguments=(condition, _, _)):
+            return "kink" if depends(condition) else "smooth"
+        case Apply(function=name):
+            row = BUILTINS[name]
+            if row.form == "comparison":
+                # A comparison only matters through what it selects, and `where` is graded for it.
+                return "steps"
+            return row.smoothness
+        case Fold(function=name) | typed.OverExamples(function=name):
+            return BUILTINS[name].smoothness
+        case Pick():
+            moving = any(depends(s) for s in node.subscripts if isinstance(s, Expr))
+            return "steps" if moving else "smooth"
+    return "smooth"
+
+
+def _power_grade(exponent: Expr, depends: Dependence) -> str:
+    if depends(exponent):
+        return "smooth"
+    value = number(exponent)
+    if value is None:
+        return "kink"
+    if float(value).is_integer():
+        return "smooth"
+    return "smooth" if value > 2 else "kink"
+
+
+def number(node: Expr) -> float | None:
+    """The value of a constant expression, or None."""
+    match node:
+        case Constant():
+            return float(node.value)
+        case SizeOf():
+            value = node.size.constant
+            return None if value is None else float(value)
+        case Apply(function="neg", arguments=(a,)):
+            inner = number(a)
+            return None if inner is None else -inner
+        case Apply(function="add" | "sub" | "mul" | "div" as op, arguments=(a, b)):
+            x, y = number(a), number(b)
+            if x is None or y is None or (op == "div" and y == 0):
+                return None
+            return {"add": x + y, "sub": x - y, "mul": x * y, "div": x / y if y else 0.0}[op]
+    return None
+
+
+_NONNEGATIVE_FUNCTIONS = frozenset(
+    {"exp", "abs", "square", "sqrt", "relu", "softplus", "sigmoid", "huber", "norm", "norm_squared", "softmax", "cosh"}
+)
+
+
+def nonnegative(graph: FactorGraph, node: Expr) -> bool:
+    """Whether a value is proven >= 0 (entry by entry) by declarations and arithmetic."""
+    value = number(node)
+    if value is not None:
+        return value >= 0
+    match node:
+        case SizeOf():
+            return node.size.known_positive(0) is True
+        case Read(name=name) if name in graph.lets:
+            return nonnegative(graph, graph.lets[name].value)
+        case Read(name=name):
+            variable = graph.model.variable(name)
+            if variable is None:
+                return False
+            if variable.type.kind == "bool":
+                return True
+            domain = variable.domain
+            if domain.name == "interval":
+                low = number(domain.arguments[0])
+                return low is not None and low >= 0
+            return domain.name in ("nonnegative", "positive", "simplex")
+        case Pick(base=base):
+            return nonnegative(graph, base)
+        case Apply(function="add" | "mul" | "div" | "maximum" | "minimum", arguments=(a, b)):
+            if node.function == "mul" and a is b:
+                return True
+            return nonnegative(graph, a) and nonnegative(graph, b)
+        case Apply(function="pow", arguments=(a, b)):
+            exponent = number(b)
+            return (exponent is not None and exponent % 2 == 0) or nonnegative(graph, a)
+        case Apply(function=name) if name in _NONNEGATIVE_FUNCTIONS:
+            return True
+        case Apply(function="sum" | "mean" | "max" | "min" | "prod", arguments=(a,)):
+            return nonnegative(graph, a)
+        case Fold(function="sum" | "mean" | "max" | "prod", body=body):
+            return nonnegative(graph, body)
+    return False

@@ -1,0 +1,156 @@
+"""The lifted factor graph: one node per variable, let and factor, however large the plates are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.typed import Axes, Expr, Let, Model, Variable
+
+if TYPE_CHECKING:
+    import networkx
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factor:
+    """One lifted energy term: a scalar for every position of its axes.
+
+    A guard that is known before the unknowns are has become a selection axis; one that differs
+    by example stays as `mask`, and the factor is 0 where it is false.
+    """
+
+    name: str
+    kind: str
+    batch: bool
+    axes: Axes
+    mask: Expr | None
+    value: Expr
+    term: typed.Term
+
+    @property
+    def plated(self) -> bool:
+        return bool(self.axes)
+
+    @property
+    def total(self) -> Expr:
+        """The factor summed over its axes."""
+        if not self.axes:
+            return self.value
+        v = self.value
+        level = v.level if self.mask is None else max(v.level, self.mask.level)
+        return typed.Fold(v.type, (), level, v.coupled, v.span, "sum", v, self.axes, self.mask)
+
+
+@dataclass(frozen=True)
+class FactorGraph:
+    """Variables, lets and factors of one model, and the bipartite graph between them."""
+
+    model: Model
+    factors: tuple[Factor, ...]
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        return self.model.variables
+
+    @cached_property
+    def lets(self) -> dict[str, Let]:
+        return {let.name: let for let in self.model.lets}
+
+    @cached_property
+    def _inputs(self) -> dict[str, frozenset[str]]:
+        """Variables behind each let, through other lets."""
+        found: dict[str, frozenset[str]] = {}
+        for name, let in self.lets.items():
+            direct = typed.reads(let.value)
+            found[name] = frozenset().union(
+                *(found[r] if r in found else frozenset((r,)) for r in direct)
+            )
+        return found
+
+    def inputs(self, expr: Expr) -> frozenset[str]:
+        """The hyperparameters and variables that a value is computed from."""
+        names = typed.reads(expr)
+        return frozenset().union(*(self._inputs.get(n, frozenset((n,))) for n in names))
+
+    def depends(self, expr: Expr, names: frozenset[str]) -> bool:
+        return bool(self.inputs(expr) & names)
+
+    def scope_of(self, factor: Factor) -> frozenset[str]:
+        """Variables (no hyperparameters) that a factor touches."""
+        parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
+        hypers = {v.name for v in self.model.hypers}
+        return frozenset().union(*(self.inputs(p) for p in parts)) - hypers
+
+    @cached_property
+    def networkx(self) -> networkx.Graph[str]:
+        """A frozen networkx graph. Node attributes: `kind` (variable, let or factor) and what
+        `describe` lists; edges run from factors and lets to what they read."""
+        import networkx as nx
+
+        graph: networkx.Graph[str] = nx.Graph(name=self.model.name)
+        hypers = {v.name for v in self.model.hypers}
+        for variable in self.variables:
+            if variable.role != "hyper":
+                graph.add_node(variable.name, **_variable_attributes(variable))
+        for let in self.model.lets:
+            node = f"let:{let.name}" if let.name in graph else let.name
+            graph.add_node(node, kind="let", label=let.name, shape=_dims(let.value), doc=let.doc)
+            self._connect(graph, node, (let.value,), hypers)
+        for factor in self.factors:
+            node = factor_node(factor.name)
+            graph.add_node(node, **_factor_attributes(factor))
+            parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
+            self._connect(graph, node, parts, hypers)
+        return nx.freeze(graph)
+
+    def _connect(self, graph: Any, node: str, parts: tuple[Expr, ...], hypers: set[str]) -> None:
+        names = sorted(frozenset().union(*(typed.reads(p) for p in parts)) - hypers)
+        for name in names:
+            graph.add_edge(node, name, subscripts=_subscripts_of(name, parts))
+
+
+def factor_node(name: str) -> str:
+    """The node of a factor; terms may share a name with nothing, so it is the name itself."""
+    return name
+
+
+def _dims(value: Expr) -> tuple[str, ...]:
+    return tuple(map(str, value.type.shape))
+
+
+def _variable_attributes(variable: Variable) -> dict[str, Any]:
+    return {
+        "kind": "variable",
+        "label": variable.name,
+        "role": variable.role,
+        "type": str(variable.type),
+        "shape": tuple(map(str, variable.type.shape)),
+        "domain": variable.domain.name,
+        "per_example": variable.per_example,
+        "missing": variable.missing,
+        "doc": variable.doc,
+    }
+
+
+def _factor_attributes(factor: Factor) -> dict[str, Any]:
+    return {
+        "kind": "factor",
+        "label": factor.name,
+        "term": factor.kind,
+        "batch": factor.batch,
+        "plates": tuple(str(axis) for axis in factor.axes),
+        "formula": typed.text(factor.term.value),
+        "doc": factor.term.doc,
+    }
+
+
+def _subscripts_of(name: str, parts: tuple[Expr, ...]) -> tuple[str, ...]:
+    """How a factor reads a variable: the distinct subscripts, for instance `x[t]`, `x[t + 1]`."""
+    found: dict[str, None] = {}
+    for part in parts:
+        for node in typed.walk(part):
+            if isinstance(node, typed.Pick) and isinstance(node.base, typed.Read) and node.base.name == name:
+                found[typed.text(node)] = None
+    return tuple(found)

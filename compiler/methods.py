@@ -1,0 +1,78 @@
+"""The table of inference methods: facts, and where each is implemented.
+
+The implementation is a dotted path, because the compiler never imports the runtime; a test
+resolves every path. Rows stand in order of preference: the first one whose needs are met is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OptionKind = Literal["steps", "positive", "whole"]
+
+COMMON: tuple[tuple[str, OptionKind], ...] = (("steps", "steps"), ("tol", "positive"), ("restarts", "whole"))
+"""Options that every method takes: step limit, tolerance, number of starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRow:
+    """`needs` are properties that findings must establish for the block; `views` is what the
+    solver asks of a problem; `certificate` says what its answer is known to be."""
+
+    name: str
+    implementation: str
+    needs: tuple[str, ...]
+    views: tuple[str, ...]
+    options: tuple[tuple[str, OptionKind], ...]
+    title: str
+    certificate: str
+    reference: str
+
+
+METHODS: tuple[MethodRow, ...] = (
+    MethodRow(
+        "fista",
+        "ebmlang.runtime.solvers.fista:Fista",
+        ("smooth plus absolute values", "separable bounds"),
+        ("smooth energy and gradient", "absolute-value weights"),
+        (("lr", "positive"),),
+        "accelerated proximal gradient",
+        "stationary: the proximal gradient is below the tolerance",
+        "Beck & Teboulle 2009; restart by O'Donoghue & Candes 2015",
+    ),
+    MethodRow(
+        "projected_gradient",
+        "ebmlang.runtime.solvers.projected_gradient:ProjectedGradient",
+        ("differentiable", "constrained"),
+        ("energy and gradient", "projection"),
+        (("lr", "positive"),),
+        "spectral projected gradient",
+        "stationary: the projected gradient is below the tolerance",
+        "Birgin, Martinez & Raydan 2000; manifolds: Iannazzo & Porcelli 2018",
+    ),
+    MethodRow(
+        "lbfgs",
+        "ebmlang.runtime.solvers.lbfgs:Lbfgs",
+        ("differentiable", "unconstrained"),
+        ("energy and gradient",),
+        (("memory", "whole"),),
+        "L-BFGS with a strong-Wolfe line search",
+        "stationary: the gradient is below the tolerance",
+        "Liu & Nocedal 1989; Hager & Zhang 2005",
+    ),
+    MethodRow(
+        "adam",
+        "ebmlang.runtime.solvers.adam:Adam",
+        (),
+        ("energy and gradient", "projection"),
+        (("lr", "positive"),),
+        "Adam with a decaying step",
+        "settled: the energy has stopped falling; nothing is claimed about the minimum",
+        "Kingma & Ba 2015",
+    ),
+)
+
+
+def find_method(name: str) -> MethodRow | None:
+    return next((row for row in METHODS if row.name == name), None)

@@ -1,0 +1,49 @@
+"""A question with its roles settled: what is sought, what is given, and of which energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ebmlang.compiler.typed import Expr, Method, Model, Question, Variable
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """`sought` in declaration order; every other variable is given. `of` None means the total."""
+
+    sought: tuple[str, ...]
+    of: Expr | None = None
+    using: Method | None = None
+    question: Question | None = None
+
+
+def default_question(model: Model, label: str | None = None) -> Question | None:
+    """The `infer` line that applies: the labelled one, else the first; a `plan` line else."""
+    if label is not None:
+        return next((q for q in model.questions if q.label == label), None)
+    for verb in ("infer", "plan"):
+        for question in model.questions:
+            if question.verb == verb:
+                return question
+    return None
+
+
+def marginalized(model: Model) -> frozenset[str]:
+    return frozenset(t for q in model.questions if q.verb == "marginalize" for t in q.targets)
+
+
+def default_sought(model: Model, question: Question | None) -> tuple[str, ...]:
+    """What inference seeks when the caller does not say: the question's names and the latents
+    that it does not give; without a question all latents that are not marginalised."""
+    summed = marginalized(model)
+    targets = set(question.targets) if question is not None else set()
+    given = set(question.given) if question is not None else set()
+    names = []
+    for v in model.variables:
+        if v.name in targets or (v.role == "latent" and v.name not in given | summed):
+            names.append(v.name)
+    return tuple(names)
+
+
+def ordered(model: Model, names: frozenset[str]) -> tuple[Variable, ...]:
+    return tuple(v for v in model.variables if v.name in names)

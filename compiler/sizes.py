@@ -1,0 +1,238 @@
+"""Sizes: integer polynomials in a normal form.
+
+A size is a sum of monomials with integer coefficients over atoms. An atom is the name of an
+integer hyperparameter, or an opaque quotient or remainder of two sizes. Two sizes are equal when
+their normal forms are; sympy is the oracle in the tests, and is not needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Union
+
+LARGEST = 2**62
+"""Sizes are held below this, so that they fit the integers of a tensor library."""
+
+
+class SizeError(ArithmeticError):
+    """A size that cannot be computed: a division by zero or a value too large."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quotient:
+    """`left // right` or `left % right`, where it does not reduce to a polynomial."""
+
+    op: str
+    left: Size
+    right: Size
+
+    def __str__(self) -> str:
+        return f"{_wrapped(self.left)} {self.op} {_wrapped(self.right)}"
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        left, right = self.left.evaluate(values), self.right.evaluate(values)
+        if right == 0:
+            raise SizeError(f"{self} divides by zero")
+        return left // right if self.op == "//" else left % right
+
+
+Atom = Union[str, Quotient]
+Monomial = tuple[tuple[Atom, int], ...]
+"""Atoms with their powers, in order; the empty one is the constant."""
+
+
+def _key(monomial: Monomial) -> tuple[int, str]:
+    return -sum(power for _, power in monomial), " ".join(f"{atom}^{power}" for atom, power in monomial)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A polynomial: pairs of monomial and coefficient, highest degree first, no zeros."""
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    # --- making sizes ---
+
+    @staticmethod
+    def of(value: int | str | Quotient) -> Size:
+        if isinstance(value, int):
+            return Size((((), value),)) if value else ZERO
+        return Size(((((value, 1),), 1),))
+
+    @staticmethod
+    def _from(terms: Iterable[tuple[Monomial, int]]) -> Size:
+        total: dict[Monomial, int] = {}
+        for monomial, coefficient in terms:
+            total[monomial] = total.get(monomial, 0) + coefficient
+        kept = [(m, c) for m, c in total.items() if c]
+        return Size(tuple(sorted(kept, key=lambda t: _key(t[0]))))
+
+    # --- arithmetic ---
+
+    def __add__(self, other: Size | int) -> Size:
+        return Size._from((*self.terms, *_size(other).terms))
+
+    def __neg__(self) -> Size:
+        return Size(tuple((m, -c) for m, c in self.terms))
+
+    def __sub__(self, other: Size | int) -> Size:
+        return self + -_size(other)
+
+    def __mul__(self, other: Size | int) -> Size:
+        other = _size(other)
+        return Size._from((_times(a, b), x * y) for a, x in self.terms for b, y in other.terms)
+
+    def __pow__(self, power: int) -> Size:
+        if not 0 <= power <= 16:
+            raise SizeError(f"a size cannot be raised to the power {power}")
+        result = ONE
+        for _ in range(power):
+            result = result * self
+        return result
+
+    def __floordiv__(self, other: Size | int) -> Size:
+        return self._divide("//", _size(other))
+
+    def __mod__(self, other: Size | int) -> Size:
+        return self._divide("%", _size(other))
+
+    def _divide(self, op: str, other: Size) -> Size:
+        a, b = self.constant, other.constant
+        if b == 0:
+            raise SizeError(f"{self} {op} 0 divides by zero")
+        if b is not None and a is not None:
+            return Size.of(a // b if op == "//" else a % b)
+        if b is not None and all(c % b == 0 for _, c in self.terms):
+            return Size(tuple((m, c // b) for m, c in self.terms)) if op == "//" else ZERO
+        return Size.of(Quotient(op, self, other))
+
+    # --- questions ---
+
+    @property
+    def constant(self) -> int | None:
+        """The value when no atom is left, else None."""
+        if not self.terms:
+            return 0
+        return self.terms[0][1] if len(self.terms) == 1 and not self.terms[0][0] else None
+
+    @property
+    def name(self) -> str | None:
+        """The name when the size is exactly one name, else None."""
+        if len(self.terms) == 1 and self.terms[0][1] == 1:
+            monomial = self.terms[0][0]
+            if len(monomial) == 1 and monomial[0][1] == 1 and isinstance(monomial[0][0], str):
+                return monomial[0][0]
+        return None
+
+    def names(self) -> frozenset[str]:
+        return frozenset(_names(self))
+
+    def known_positive(self, least: int = 1) -> bool | None:
+        """Whether the value is at least `least` for all sizes >= 0: True, False or unknown (None)."""
+        value = self.constant
+        if value is not None:
+            return value >= least
+        if all(c > 0 for m, c in self.terms if m) and self.coefficient(()) >= least:
+            return True
+        if all(c < 0 for m, c in self.terms if m) and self.coefficient(()) < least:
+            return False
+        return None
+
+    def coefficient(self, monomial: Monomial) -> int:
+        return next((c for m, c in self.terms if m == monomial), 0)
+
+    def linear_in(self, name: str) -> tuple[int, Size] | None:
+        """`(a, rest)` with `self = a * name + rest`, `rest` free of the name; else None."""
+        factor, rest = 0, []
+        for monomial, coefficient in self.terms:
+            if monomial == ((name, 1),):
+                factor = coefficient
+            elif any(name in _atom_names(atom) for atom, _ in monomial):
+                return None
+            else:
+                rest.append((monomial, coefficient))
+        return (factor, Size(tuple(rest))) if factor else None
+
+    def evaluate(self, values: Mapping[str, int]) -> int:
+        """The value under the given names.
+
+        Raises KeyError for a name without a value, SizeError for a division by zero or a value
+        that no tensor could have.
+        """
+        total = 0
+        for monomial, coefficient in self.terms:
+            product = coefficient
+            for atom, power in monomial:
+                value = values[atom] if isinstance(atom, str) else atom.evaluate(values)
+                product *= value**power
+            total += product
+        if abs(total) > LARGEST:
+            raise SizeError(f"{self} = {total} is larger than any array")
+        return total
+
+    def substitute(self, values: Mapping[str, Size]) -> Size:
+        result = ZERO
+        for monomial, coefficient in self.terms:
+            product = Size.of(coefficient)
+            for atom, power in monomial:
+                if isinstance(atom, str):
+                    part = values.get(atom, Size.of(atom))
+                else:
+                    left, right = atom.left.substitute(values), atom.right.substitute(values)
+                    part = left._divide(atom.op, right)
+                product = product * part**power
+            result = result + product
+        return result
+
+    def __str__(self) -> str:
+        if not self.terms:
+            return "0"
+        text = ""
+        for monomial, coefficient in self.terms:
+            sign = "-" if coefficient < 0 else "+"
+            body = _monomial_text(monomial, abs(coefficient))
+            text += f" {sign} {body}" if text else (f"-{body}" if sign == "-" else body)
+        return text
+
+    def __lt__(self, other: Size) -> bool:
+        return str(self) < str(other)
+
+
+def _size(value: Size | int) -> Size:
+    return value if isinstance(value, Size) else Size.of(value)
+
+
+def _times(a: Monomial, b: Monomial) -> Monomial:
+    if not a or not b:
+        return a or b
+    powers: dict[Atom, int] = dict(a)
+    for atom, power in b:
+        powers[atom] = powers.get(atom, 0) + power
+    return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
+
+
+def _monomial_text(monomial: Monomial, coefficient: int) -> str:
+    factors = [str(coefficient)] if coefficient != 1 or not monomial else []
+    for atom, power in monomial:
+        text = atom if isinstance(atom, str) else f"({atom})"
+        factors.append(text if power == 1 else f"{text}^{power}")
+    return " * ".join(factors)
+
+
+def _wrapped(size: Size) -> str:
+    return str(size) if size.name or size.constant is not None else f"({size})"
+
+
+def _names(size: Size) -> Iterator[str]:
+    for monomial, _ in size.terms:
+        for atom, _ in monomial:
+            yield from _atom_names(atom)
+
+
+def _atom_names(atom: Atom) -> frozenset[str]:
+    return frozenset((atom,)) if isinstance(atom, str) else atom.left.names() | atom.right.names()
+
+
+ZERO = Size(())
+ONE = Size.of(1)

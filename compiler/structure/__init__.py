@@ -1,0 +1,28 @@
+"""What is true of the energy as a function of the sought block, with evidence.
+
+`RULES` is the table: each rule looks at a question and returns findings. A finding may carry
+obligations, which are discharged when values are bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ebmlang.compiler.structure.absolute import find_absolute
+from ebmlang.compiler.structure.block import Block
+from ebmlang.compiler.structure.domains import find_domains
+from ebmlang.compiler.structure.finding import Finding, Structure
+from ebmlang.compiler.structure.reach import find_reach
+from ebmlang.compiler.structure.smooth import find_smoothness
+
+Rule = Callable[[Block], tuple[Finding, ...]]
+
+RULES: tuple[Rule, ...] = (find_domains, find_reach, find_smoothness, find_absolute)
+
+
+def analyse(block: Block) -> Structure:
+    """All findings about a block, in the order of the rules."""
+    return Structure(block, tuple(finding for rule in RULES for finding in rule(block)))
+
+
+__all__ = ["RULES", "Block", "Finding", "Rule", "Structure", "analyse"]

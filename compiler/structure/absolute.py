@@ -1,0 +1,154 @@
+"""Rule: a smooth energy plus weighted absolute values of the sought entries.
+
+The energy is taken apart into summands; each is smooth in the block, or `w * |x|` with x a sought
+variable as it is declared and w free of the block. Then the proximal map of the absolute part is
+soft thresholding, and the sum is minimised by accelerated proximal gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.facts import nonnegative, smoothness
+from ebmlang.compiler.sizes import ONE, ZERO
+from ebmlang.compiler.structure.block import Block, Summand
+from ebmlang.compiler.structure.finding import AbsolutePart, Finding, Obligation, weight_text
+from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Level, Pick, Position, Read, SizeOf
+from ebmlang.compiler.types import INT, REAL
+
+
+def find_absolute(block: Block) -> tuple[Finding, ...]:
+    """`smooth plus absolute values`, with the weights as obligations where not proven >= 0."""
+    smooth: list[Expr] = []
+    absolute: list[AbsolutePart] = []
+    for summand in block.summands:
+        if not block.depends(summand.value):
+            continue
+        for sign, part, axes in _pieces(summand.value, summand.axes):
+            found = None if summand.mask is not None else _absolute(block, part, axes, sign)
+            if found is not None:
+                absolute.append(AbsolutePart(found[0], found[1], summand.name))
+                continue
+            whole = _signed(sign, replace_total(summand, part))
+            if smoothness(block.graph, whole, block.depends).grade not in ("smooth", "piecewise"):
+                return ()
+            smooth.append(whole)
+    if not absolute:
+        return ()
+    names = tuple(v.name for v in block.sought)
+    obligations = tuple(
+        Obligation(a.weight, weight_text(a.weight))
+        for a in absolute
+        if not nonnegative(block.graph, a.weight)
+    )
+    terms = ", ".join(dict.fromkeys(a.summand for a in absolute))
+    because = f"{terms} weighs |{', '.join(dict.fromkeys(a.variable for a in absolute))}|, the rest is smooth"
+    return (
+        Finding("smooth plus absolute values", names, because, obligations, tuple(absolute), tuple(smooth)),
+    )
+
+
+def _pieces(node: Expr, axes: Axes) -> list[tuple[int, Expr, Axes]]:
+    """The summands of a sum, with their signs."""
+    match node:
+        case Apply(function="add", arguments=(a, b)):
+            return _pieces(a, axes) + _pieces(b, axes)
+        case Apply(function="sub", arguments=(a, b)):
+            return _pieces(a, axes) + [(-s, p, x) for s, p, x in _pieces(b, axes)]
+        case Apply(function="neg", arguments=(a,)):
+            return [(-s, p, x) for s, p, x in _pieces(a, axes)]
+    return [(1, node, axes)]
+
+
+def replace_total(summand: Summand, part: Expr) -> Expr:
+    return replace(summand, value=part).total
+
+
+def _signed(sign: int, value: Expr) -> Expr:
+    if sign > 0:
+        return value
+    return Apply(value.type, value.axes, value.level, value.coupled, value.span, "neg", (value,))
+
+
+def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Expr] | None:
+    """(variable, weight) when the node, summed over the axes, is a weighted sum of |x|."""
+    weight: Expr = SizeOf(INT, (), Level.CONSTANT, False, node.span, ONE)
+    if sign < 0:
+        weight = replace(weight, size=-ONE)
+    while True:
+        match node:
+            case Apply(function="mul", arguments=(a, b)) if not block.depends(a):
+                weight, node = _times(weight, a), b
+            case Apply(function="mul", arguments=(a, b)) if not block.depends(b):
+                weight, node = _times(weight, b), a
+            case Apply(function="div", arguments=(a, b)) if not block.depends(b):
+                weight = Apply(
+                    REAL, typed.merge_axes((weight, b)), max(weight.level, b.level), False, b.span, "div", (weight, b)
+                )
+                node = a
+            case Apply(function="neg", arguments=(a,)):
+                weight, node = _signed(-1, weight), a
+            case _:
+                break
+    match node:
+        case Apply(function="norm", arguments=(Read() as x,)) if node.option("order") == 1.0 and not axes:
+            return _sought(block, x, weight)
+        case Apply(function="sum", arguments=(inner,)) if node.option("dims") is not None and not axes:
+            return _entrywise(block, inner, weight)
+        case Fold(function="sum", body=body, over=over, guard=None) if not axes and not weight.axes:
+            return _plated(block, body, over, weight)
+        case Apply(function="abs") if axes:
+            return _plated(block, node, axes, weight)
+    if axes == () and node.type.scalar:
+        return _entrywise(block, node, weight)
+    return None
+
+
+def _times(a: Expr, b: Expr) -> Expr:
+    if isinstance(a, SizeOf) and a.size == ONE:
+        return b
+    shape = b.type.shape or a.type.shape
+    axes, level = typed.merge_axes((a, b)), max(a.level, b.level)
+    return Apply(REAL.with_shape(shape), axes, level, False, b.span, "mul", (a, b))
+
+
+def _sought(block: Block, x: Expr, weight: Expr) -> tuple[str, Expr] | None:
+    if isinstance(x, Read) and x.name in block.names and not weight.axes:
+        return x.name, weight
+    return None
+
+
+def _entrywise(block: Block, node: Expr, weight: Expr) -> tuple[str, Expr] | None:
+    """`|x|` or `w * |x|` entry by entry."""
+    match node:
+        case Apply(function="abs", arguments=(Read() as x,)):
+            return _sought(block, x, weight)
+        case Apply(function="mul", arguments=(w, Apply(function="abs", arguments=(Read() as x,)))) | Apply(
+            function="mul", arguments=(Apply(function="abs", arguments=(Read() as x,)), w)
+        ) if not block.depends(w) and w.type.shape in ((), x.type.shape):
+            return _sought(block, x, _times(weight, w))
+    return None
+
+
+def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Expr] | None:
+    """`w[t] * |x[t]|` over a plate that visits every entry of x once."""
+    match node:
+        case Apply(function="mul", arguments=(w, inner)) if not block.depends(w):
+            return _plated(block, inner, axes, _times(weight, w))
+        case Apply(function="mul", arguments=(inner, w)) if not block.depends(w):
+            return _plated(block, inner, axes, _times(weight, w))
+        case Apply(function="abs", arguments=(Pick(base=Read() as x, subscripts=subscripts),)):
+            if x.name not in block.names or len(subscripts) != len(axes):
+                return None
+            for s, axis, size in zip(subscripts, axes, x.type.shape, strict=True):
+                own = isinstance(s, Position) and s.axis is axis
+                if not own or axis.start != ZERO or axis.size != size:
+                    return None
+            if not weight.axes:
+                return x.name, weight
+            if weight.axes != axes:
+                return None
+            table = typed.Tabulate(REAL.with_shape(x.type.shape), (), weight.level, False, weight.span, weight, axes)
+            return x.name, table
+    return None

@@ -1,0 +1,75 @@
+"""The question that rules look at: a graph, the sought variables, and the summands of its energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.query import Query, ordered
+from ebmlang.compiler.typed import Expr, Variable
+
+
+@dataclass(frozen=True)
+class Summand:
+    """One part of the energy that is asked for, scalar over the axes of its factor."""
+
+    name: str
+    value: Expr
+    axes: typed.Axes
+    mask: Expr | None
+    factor: Factor | None = field(default=None, repr=False)
+
+    @property
+    def total(self) -> Expr:
+        if not self.axes:
+            return self.value
+        v = self.value
+        level = v.level if self.mask is None else max(v.level, self.mask.level)
+        return typed.Fold(v.type, (), level, v.coupled, v.span, "sum", v, self.axes, self.mask)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The sought variables of a query and the energy as a sum, in declaration order."""
+
+    graph: FactorGraph
+    query: Query
+
+    @cached_property
+    def sought(self) -> tuple[Variable, ...]:
+        return ordered(self.graph.model, frozenset(self.query.sought))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.query.sought)
+
+    @cached_property
+    def depends(self) -> Dependence:
+        return Dependence(self.graph, self.names)
+
+    @cached_property
+    def summands(self) -> tuple[Summand, ...]:
+        """The factors of the total, or the one expression of `of`."""
+        if self.query.of is not None:
+            return (Summand("objective", self.query.of, (), None),)
+        return tuple(Summand(f.name, f.value, f.axes, f.mask, f) for f in self.graph.factors)
+
+    @cached_property
+    def touching(self) -> tuple[Summand, ...]:
+        """The summands that depend on the sought block."""
+        return tuple(s for s in self.summands if self.depends(s.value))
+
+    @cached_property
+    def joint(self) -> tuple[str, str] | None:
+        """Why all examples form one problem, as (what, reason); None when rows are independent."""
+        for variable in self.sought:
+            if not variable.per_example:
+                kind = "a parameter" if variable.role == "param" else "one value for the batch"
+                return variable.name, f"`{variable.name}` is {kind}, shared by all examples"
+        for summand in self.touching:
+            if summand.value.coupled:
+                return summand.name, f"`{summand.name}` looks across the examples of the batch"
+        return None

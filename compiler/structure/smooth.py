@@ -1,0 +1,28 @@
+"""Rule: how smooth the energy is in the sought block."""
+
+from __future__ import annotations
+
+from ebmlang.compiler.facts import ROUGHNESS, smoothness
+from ebmlang.compiler.structure.block import Block
+from ebmlang.compiler.structure.finding import Finding
+
+
+def find_smoothness(block: Block) -> tuple[Finding, ...]:
+    """`differentiable`, or `kinks` / `steps` with the operation that makes it so."""
+    names = tuple(v.name for v in block.sought)
+    if any(v.type.kind != "real" for v in block.sought):
+        return ()
+    worst, because = "smooth", ""
+    for summand in block.touching:
+        found = smoothness(block.graph, summand.total, block.depends)
+        if ROUGHNESS.index(found.grade) > ROUGHNESS.index(worst):
+            worst, because = found.grade, f"`{found.because}` in {summand.name}"
+    match worst:
+        case "smooth":
+            return (Finding("differentiable", names, "every operation is twice differentiable"),)
+        case "piecewise":
+            why = f"smooth apart from a null set, {because}"
+            return (Finding("differentiable", names, why),)
+        case "kink":
+            return (Finding("kinks", names, because),)
+    return (Finding("steps", names, f"piecewise constant: {because}"),)

@@ -1,0 +1,425 @@
+"""Typed expressions and the checked model: what every later pass works on.
+
+An expression knows its type, the plate axes that it runs over, whether its value differs by
+example, and whether it looks across examples. Nodes are compared by identity; `key()` gives a
+structural key for finding common parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Literal
+
+from ebmlang.compiler import ast
+from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.types import Type
+
+
+class Level(IntEnum):
+    """How far a value reaches: known when sizes are bound, one for all examples, one per example."""
+
+    CONSTANT = 0
+    SHARED = 1
+    EXAMPLE = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """What a plate or a reduction runs over, as one tensor dimension.
+
+    A range runs from `start` for `size` values. An axis over the rows of an edge list has
+    `rows` and one index name per column. A selection holds the index tuples of `parents` for
+    which `guard` is true; its size is known only when values are bound.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    order: int
+    start: Size
+    size: Size | None
+    rows: Expr | None = None
+    parents: tuple[Axis, ...] = ()
+    guard: Expr | None = None
+
+    def __str__(self) -> str:
+        if self.rows is not None:
+            return f"({', '.join(self.names)}) in {text(self.rows)}"
+        if self.guard is not None:
+            return f"{', '.join(map(str, self.parents))} if {text(self.guard)}"
+        assert self.size is not None
+        return f"{self.names[0]} in {self.start}..{self.start + self.size}"
+
+
+Axes = tuple[Axis, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expr:
+    """Common part of all nodes. Final classes below; never instantiated itself."""
+
+    type: Type
+    axes: Axes
+    level: Level
+    coupled: bool
+    span: Span
+
+    def children(self) -> tuple[Expr, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant(Expr):
+    value: float | int | bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SizeOf(Expr):
+    """An integer expression over sizes, as a value."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position(Expr):
+    """The value of a plate index: the integer that the axis holds in a column."""
+
+    axis: Axis
+    column: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Read(Expr):
+    """The value of a hyperparameter, a variable or a let."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apply(Expr):
+    """A built-in function or operator; `static` holds what is known when compiling."""
+
+    function: str
+    arguments: tuple[Expr, ...]
+    static: tuple[tuple[str, object], ...] = ()
+
+    def children(self) -> tuple[Expr, ...]:
+        return self.arguments
+
+    def option(self, name: str) -> object:
+        return next((value for key, value in self.static if key == name), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SliceOf:
+    """`start..stop` in a subscript, and the size of what it selects."""
+
+    start: Size
+    stop: Size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewAxis:
+    """`None` in a subscript."""
+
+
+Subscript = Expr | SliceOf | NewAxis
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pick(Expr):
+    """Indexing. `subscripts` covers every dimension of the base."""
+
+    base: Expr
+    subscripts: tuple[Subscript, ...]
+
+    def children(self) -> tuple[Expr, ...]:
+        return (self.base, *(s for s in self.subscripts if isinstance(s, Expr)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pack(Expr):
+    """`[a, b, c]`: items of one shape stacked along a new first dimension."""
+
+    items: tuple[Expr, ...]
+
+    def children(self) -> tuple[Expr, ...]:
+        return self.items
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fold(Expr):
+    """A reduction of `body` over axes; where `guard` is false an entry does not count."""
+
+    function: str
+    body: Expr
+    over: Axes
+    guard: Expr | None
+
+    def children(self) -> tuple[Expr, ...]:
+        return (self.body,) if self.guard is None else (self.body, self.guard)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tabulate(Expr):
+    """`body` for every position of the axes `over`, as an array with those axes in front."""
+
+    body: Expr
+    over: Axes
+
+    def children(self) -> tuple[Expr, ...]:
+        return (self.body,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OverExamples(Expr):
+    """A reduction over the examples of the batch."""
+
+    function: str
+    body: Expr
+
+    def children(self) -> tuple[Expr, ...]:
+        return (self.body,)
+
+
+def merge_axes(parts: Iterator[Expr] | tuple[Expr, ...]) -> Axes:
+    """The axes of several expressions together, outermost first."""
+    found: dict[int, Axis] = {}
+    for part in parts:
+        for axis in part.axes:
+            found[axis.order] = axis
+    return tuple(found[order] for order in sorted(found)) if len(found) > 1 else tuple(found.values())
+
+
+def rebuilt(node: Expr, children: tuple[Expr, ...]) -> Expr:
+    """The same node over other children, with axes, level and coupling worked out again."""
+    if not children or all(a is b for a, b in zip(children, node.children(), strict=True)):
+        return node
+    axes = merge_axes(children)
+    level = max(c.level for c in children)
+    coupled = any(c.coupled for c in children)
+    match node:
+        case Apply():
+            return replace(node, arguments=children, axes=axes, level=level, coupled=coupled)
+        case Pack():
+            return replace(node, items=children, axes=axes, level=level, coupled=coupled)
+        case Pick():
+            rest = iter(children[1:])
+            subscripts = tuple(next(rest) if isinstance(s, Expr) else s for s in node.subscripts)
+            return replace(
+                node, base=children[0], subscripts=subscripts, axes=axes, level=level, coupled=coupled
+            )
+        case Fold():
+            guard = children[1] if node.guard is not None else None
+            kept = tuple(a for a in axes if a not in node.over)
+            return replace(node, body=children[0], guard=guard, axes=kept, level=level, coupled=coupled)
+        case Tabulate():
+            kept = tuple(a for a in axes if a not in node.over)
+            return replace(node, body=children[0], axes=kept, level=level, coupled=coupled)
+        case OverExamples():
+            return replace(node, body=children[0], axes=axes)
+    raise AssertionError(f"{type(node).__name__} has no children")
+
+
+def walk(root: Expr) -> Iterator[Expr]:
+    """Every distinct node, parents before children."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            stack.extend(reversed(node.children()))
+            stack.extend(a.rows for a in node.axes if a.rows is not None)
+
+
+def reads(root: Expr) -> frozenset[str]:
+    """Names of the hyperparameters, variables and lets that a value is computed from."""
+    return frozenset(n.name for n in walk(root) if isinstance(n, Read))
+
+
+# --- the checked model --------------------------------------------------------------------------
+
+Role = Literal["hyper", "observed", "latent", "param", "random"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variable:
+    """A declared value. `init` is its default, its start or its distribution."""
+
+    name: str
+    role: Role
+    type: Type
+    domain: Domain
+    level: Level
+    missing: bool
+    init: Expr | None
+    doc: str
+    span: Span
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the file's questions may seek it."""
+        return self.role in ("latent", "param")
+
+    @property
+    def per_example(self) -> bool:
+        return self.level is Level.EXAMPLE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Let:
+    """A named value. Cells that are defined in a plate form one array (a `Tabulate`)."""
+
+    name: str
+    value: Expr
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """One summand of the energy; `value` is a scalar over the axes of its plates."""
+
+    name: str
+    kind: ast.TermKind
+    batch: bool
+    axes: Axes
+    guard: Expr | None
+    value: Expr
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """What follows `using`: a name and its options."""
+
+    name: str
+    options: tuple[tuple[str, float | int | bool | str], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    verb: ast.Verb
+    label: str | None
+    targets: tuple[str, ...]
+    of: Expr | None
+    given: tuple[str, ...]
+    using: Method | None
+    text: str
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Property:
+    """A claim about the energy for all values of the quantified variables.
+
+    `relation` compares `left` with `right`; a bare condition has no relation.
+    """
+
+    name: str
+    quantified: tuple[Variable, ...]
+    relation: str | None
+    left: Expr
+    right: Expr | None
+    doc: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requirement:
+    """A size that must be at least 0 once sizes are known, for instance so that a subscript fits.
+
+    `reason` says in words what would go wrong.
+    """
+
+    size: Size
+    reason: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    name: str
+    source: Source
+    variables: tuple[Variable, ...]
+    lets: tuple[Let, ...]
+    terms: tuple[Term, ...]
+    questions: tuple[Question, ...]
+    properties: tuple[Property, ...]
+    requirements: tuple[Requirement, ...]
+    doc: str
+    span: Span
+
+    def variable(self, name: str) -> Variable | None:
+        return next((v for v in self.variables if v.name == name), None)
+
+    @property
+    def hypers(self) -> tuple[Variable, ...]:
+        return tuple(v for v in self.variables if v.role == "hyper")
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+_INFIX = {
+    "add": ("+", 4), "sub": ("-", 4), "mul": ("*", 5), "div": ("/", 5), "floordiv": ("//", 5),
+    "mod": ("%", 5), "matmul": ("@", 5), "pow": ("^", 7), "lt": ("<", 3), "le": ("<=", 3),
+    "gt": (">", 3), "ge": (">=", 3), "eq": ("==", 3), "ne": ("!=", 3), "and": ("and", 2), "or": ("or", 1),
+}  # fmt: skip
+
+
+def text(node: Expr, strength: int = 0) -> str:
+    """The expression in the language's own notation, for findings, reports and golden tests."""
+    match node:
+        case Constant():
+            return f"{node.value:g}" if isinstance(node.value, float) else str(node.value).lower()
+        case SizeOf():
+            plain = node.size.name or node.size.constant is not None
+            return str(node.size) if plain or strength < 4 else f"({node.size})"
+        case Position():
+            return node.axis.names[node.column]
+        case Read():
+            return node.name
+        case Pick():
+            inside = ", ".join(_subscript_text(s) for s in node.subscripts)
+            return f"{text(node.base, 9)}[{inside}]"
+        case Pack():
+            return f"[{', '.join(text(i) for i in node.items)}]"
+        case Fold():
+            guard = f" if {text(node.guard)}" if node.guard is not None else ""
+            return f"{node.function}({text(node.body)}, over = {', '.join(map(str, node.over))}{guard})"
+        case Tabulate():
+            return f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
+        case OverExamples():
+            return f"{node.function}({text(node.body)}, over = batch)"
+        case Apply(function=name, arguments=args) if name in _INFIX and len(args) == 2:
+            symbol, own = _INFIX[name]
+            right = own if name == "pow" else own + 1
+            body = f"{text(args[0], own + (name == 'pow'))} {symbol} {text(args[1], right)}"
+            if name == "pow":
+                body = body.replace(" ^ ", "^")
+            return f"({body})" if own < strength else body
+        case Apply(function="neg", arguments=(operand,)):
+            body = f"-{text(operand, 6)}"
+            return f"({body})" if strength > 5 else body
+        case Apply(function="transpose", arguments=(operand,)):
+            return f"{text(operand, 9)}.T"
+        case Apply(function="abs", arguments=(operand,)):
+            return f"|{text(operand)}|"
+        case Apply():
+            options = [f"{key} = {value}" for key, value in node.static]
+            return f"{node.function}({', '.join([*(text(a) for a in node.arguments), *options])})"
+    raise AssertionError(type(node).__name__)
+
+
+def _subscript_text(s: Subscript) -> str:
+    if isinstance(s, SliceOf):
+        return f"{s.start}..{s.stop}"
+    return "None" if isinstance(s, NewAxis) else text(s)

@@ -1,0 +1,83 @@
+"""Types of values: a kind and a shape of sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ebmlang.compiler.sizes import ONE, Size
+
+Kind = Literal["real", "int", "bool", "class", "permutation", "error"]
+Shape = tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """`classes` is the number of classes of a `class[K]`, the length of a `permutation[n]`."""
+
+    kind: Kind
+    shape: Shape = ()
+    classes: Size | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def scalar(self) -> bool:
+        return not self.shape
+
+    @property
+    def numeric(self) -> bool:
+        """Whether arithmetic may use it: class values are names of cases, not numbers."""
+        return self.kind in ("real", "int", "bool", "error")
+
+    @property
+    def integral(self) -> bool:
+        """Whether it may stand as a subscript."""
+        return self.kind in ("int", "class")
+
+    def with_shape(self, shape: Shape) -> Type:
+        return Type(self.kind, shape, self.classes)
+
+    def __str__(self) -> str:
+        dims = ", ".join(map(str, self.shape))
+        if self.kind == "error":
+            return "unknown"
+        if self.classes is not None:
+            return f"{self.kind}[{self.classes}]" + (f"[{dims}]" if dims else "")
+        return f"{self.kind}[{dims}]" if dims else str(self.kind)
+
+
+ERROR = Type("error")
+"""The type of an expression with a mistake in it: it goes with everything, so that one mistake
+gives one message."""
+
+REAL = Type("real")
+INT = Type("int")
+BOOL = Type("bool")
+
+
+def stretched(a: Shape, b: Shape) -> Shape | None:
+    """The common shape of two operands, or None: equal ranks with sizes equal or 1, or a scalar."""
+    if a == b or not b:
+        return a
+    if not a:
+        return b
+    if len(a) != len(b):
+        return None
+    shape = []
+    for x, y in zip(a, b, strict=True):
+        if x != y and x != ONE and y != ONE:
+            return None
+        shape.append(y if x == ONE else x)
+    return tuple(shape)
+
+
+def join_kinds(a: Kind, b: Kind) -> Kind:
+    """The kind of an arithmetic result."""
+    if a == "error" or b == "error":
+        return "error"
+    if a == "real" or b == "real":
+        return "real"
+    return "int"

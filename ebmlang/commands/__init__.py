@@ -1,0 +1,24 @@
+"""The commands of `ebmlang`: one file each, and one entry in `COMMANDS`, in the order of `--help`."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Protocol
+
+from ebmlang.commands import infer
+
+
+class Command(Protocol):
+    """What a file in this folder offers. It imports what is heavy inside `run`."""
+
+    NAME: str
+    HELP: str
+    """One line, starting with a small letter, without a full stop."""
+    EXAMPLE: str
+    """A command that works in the root of the repository; `--help` ends with it."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None: ...
+
+    def run(self, args: Namespace) -> int:
+        """Do it and return the exit code. Raises ModelError, DataError or UsageError."""
+
+
+COMMANDS: tuple[Command, ...] = (infer,)

@@ -1,0 +1,221 @@
+"""`ebmlang infer`: the unknowns of lowest energy for every row of a data set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ebmlang.commands import options
+from ebmlang.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from ebmlang.data import DataSet, ResultWriter, Wanted
+    from ebmlang.report import Progress, Summary
+    from ebmlang.runtime.result import Result
+
+NAME = "infer"
+HELP = "find the unknowns of lowest energy for every row of the data"
+EXAMPLE = "ebmlang infer models/gallery/sparse_coding.ebm --data sklearn:digits --set k=128 -o codes.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a model; None leaves the choice to the file or to the compiler."""
+
+    path: str
+    model: str | None
+    settings: Mapping[str, options.Setting]
+    given: tuple[str, ...] | None
+    find: tuple[str, ...] | None
+    of: str | None
+    objective: str | None
+    restarts: int
+    seed: int
+    device: str | None
+    dtype: str | None
+    tol: float | None
+    steps: int | None
+    using: str | None
+    max_memory: int | None
+    params: str | None
+
+
+class Engine(Protocol):
+    """A model that is loaded and asked, but has no data yet."""
+
+    @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """The variables that data may or must give."""
+
+    def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
+        """Number of examples in the matched arrays. Raises DataError when they do not agree."""
+
+    def chunks(self, data: DataSet, matching: Mapping[str, str], progress: Progress) -> Iterator[Result]:
+        """Answers for consecutive rows, as many at a time as memory allows. Raises DataError."""
+
+
+def connect(question: Question) -> Engine:
+    """The one place where this command meets the Python API. Raises ModelError and DataError."""
+    raise NotImplementedError("the Python API is not connected yet")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
+    parser.add_argument(
+        "--data",
+        metavar="D",
+        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
+    )
+    parser.add_argument(
+        "--map",
+        dest="mapping",
+        metavar="V=A",
+        type=options.pair,
+        action="append",
+        default=[],
+        help="variable V takes array A; may be repeated",
+    )
+    asked = parser.add_argument_group("the question")
+    asked.add_argument("--given", metavar="A,B", type=options.names, help="variables that the data gives")
+    asked.add_argument("--find", metavar="Y", type=options.names, help="variables to find")
+    asked.add_argument("--of", metavar="EXPR", help="what to minimise instead of the total energy")
+    asked.add_argument("--objective", metavar="NAME", help="a named objective of the file")
+    options.add_settings(parser)
+    parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
+    search = parser.add_argument_group("the search")
+    search.add_argument("--using", metavar="METHOD", help="a method instead of the chosen one")
+    search.add_argument("--restarts", metavar="R", type=options.count, default=1, help="starts per row")
+    search.add_argument(
+        "--seed", metavar="S", type=options.whole, default=0, help="of random starts and draws"
+    )
+    search.add_argument("--tol", type=options.positive, help="bound on the relative projected gradient")
+    search.add_argument("--steps", metavar="N", type=options.count, help="most steps, 10000 if not given")
+    search.add_argument("--device", help="cpu, cuda or cuda:1")
+    search.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
+    search.add_argument(
+        "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
+    )
+    options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
+    parser.add_argument("--strict", action="store_true", help="exit with 3 when a row did not converge")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options.add_progress(parser)
+
+
+def run(args: Namespace) -> int:
+    question, mapping = _question(args), options.once(args.mapping, "--map")
+    from ebmlang import data, report
+
+    if args.output:
+        data.require_writable(args.output, args.force)
+    engine = connect(question)
+    dataset = _dataset(args.data, engine.wanted)
+    matching = data.match(dataset, engine.wanted, mapping)
+    _print_notes(dataset, data.unused(dataset, matching))
+    total = engine.rows(dataset, matching)
+
+    summary = report.Summary()
+    interrupted = False
+    with ExitStack() as stack:
+        writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
+        shown = report.progress("infer", total) if args.progress else report.no_progress()
+        try:
+            with shown as update:
+                for result in engine.chunks(dataset, matching, update):
+                    _add(result, summary, writer)
+                    update(summary.rows, 0)
+        except KeyboardInterrupt:
+            if not summary.rows:
+                raise
+            interrupted = True  # leaving the block writes the chunks that are finished
+    _print_summary(args, summary)
+    if interrupted:
+        print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
+        return 130
+    return 3 if args.strict and summary.converged < summary.rows else 0
+
+
+def _question(args: Namespace) -> Question:
+    return Question(
+        path=args.file,
+        model=args.model,
+        settings=options.once(args.settings, "--set"),
+        given=args.given,
+        find=args.find,
+        of=args.of,
+        objective=args.objective,
+        restarts=args.restarts,
+        seed=args.seed,
+        device=args.device,
+        dtype=args.dtype,
+        tol=args.tol,
+        steps=args.steps,
+        using=args.using,
+        max_memory=args.max_memory,
+        params=args.params,
+    )
+
+
+def _dataset(spec: str | None, wanted: Mapping[str, Wanted]) -> DataSet:
+    from ebmlang import data
+
+    if spec is not None:
+        return data.read(spec, wanted)
+    required = [f"`{variable.name}`" for variable in wanted.values() if variable.required]
+    if required:
+        raise DataError(
+            f"the model needs data for {', '.join(required)}", "--data FILE or --data sklearn:digits"
+        )
+    return data.DataSet("no data", {})
+
+
+def _print_notes(dataset: DataSet, unused: tuple[str, ...]) -> None:
+    for note in dataset.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if unused:
+        shown = ", ".join(unused[:10]) + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
+        print(f"note: no variable uses {shown} of {dataset.source}", file=sys.stderr)
+
+
+def _add(result: Result, summary: Summary, writer: ResultWriter | None) -> None:
+    """Count a chunk in and hand it to the writer, before anything of the next chunk exists."""
+    energy, converged, iterations = (_numpy(x) for x in (result.energy, result.converged, result.iterations))
+    terms = {name: _numpy(value) for name, value in result.terms.items()}
+    batch_terms = {name: _numpy(value) for name, value in result.batch_terms.items()}
+    if writer is not None:
+        import numpy as np
+
+        entries = {"energy", "converged", "iterations", "status", "status_names"}
+        entries |= {f"term.{name}" for name in terms} | {f"batch_term.{name}" for name in batch_terms}
+        for name, value in result.values.items():
+            # a variable may be called `status`; the entries that every result has keep their names
+            writer.append(f"value.{name}" if name in entries else name, _numpy(value))
+        writer.append("energy", energy)
+        for name, each in terms.items():
+            writer.append(f"term.{name}", np.broadcast_to(each, energy.shape))
+        for name, each in batch_terms.items():
+            writer.append(f"batch_term.{name}", each.reshape(1))
+        writer.append("converged", converged)
+        writer.append("iterations", iterations)
+        writer.append_words("status", result.status)
+    summary.add(energy, terms, batch_terms, converged, iterations, result.status)
+    summary.method, summary.because = result.method, result.because
+
+
+def _numpy(value: Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = value.detach().cpu().numpy()
+    return found
+
+
+def _print_summary(args: Namespace, summary: Summary) -> None:
+    if args.json:
+        print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
+        return
+    summary.print(f"{args.file}: {summary.rows:,} rows from {args.data or 'no data'}", args.output or "")

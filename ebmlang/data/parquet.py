@@ -1,0 +1,177 @@
+"""Parquet tables, read by row groups. Needs pyarrow, which comes with `ebmlang[data]`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebmlang.data.columns import group_columns, require_distinct
+from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers
+from ebmlang.errors import DataError
+
+
+@dataclass(frozen=True)
+class _File:
+    """An open file, and the last row group that was read from it."""
+
+    path: Path
+    handle: Any
+    """pyarrow.parquet.ParquetFile; pyarrow ships no types"""
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """First row of each row group, and the number of rows at the end."""
+        meta = self.handle.metadata
+        counts = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        return [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+
+    @property
+    def rows(self) -> int:
+        return self.starts[-1]
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """One array: a column of numbers or of lists, or several columns side by side."""
+
+    file: _File
+    name: str
+    members: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: DType
+
+    def read(self, start: int, stop: int) -> Numbers:
+        starts = self.file.starts
+        parts = [np.empty((0, *self.shape[1:]), self.dtype)]
+        for group in range(len(starts) - 1):
+            first, last = max(start, starts[group]), min(stop, starts[group + 1])
+            if first < last:
+                parts.append(self._group(group)[first - starts[group] : last - starts[group]])
+        return np.concatenate(parts)
+
+    def whole(self) -> Numbers:
+        return self.read(0, self.file.rows)
+
+    def _group(self, group: int) -> Numbers:
+        table = self.file.handle.read_row_group(group, columns=list(self.members), use_threads=False)
+        columns = [_numbers(table.column(member), self) for member in self.members]
+        return columns[0] if self.members == (self.name,) else np.stack(columns, axis=1)
+
+
+def read_parquet(path: Path, wanted: Collection[str]) -> DataSet:
+    """The columns of a .parquet file, [rows], [rows, n] for columns grouped by name or holding lists.
+
+    Empty cells are NaN, which makes an integer column float64. Raises DataError.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(f"reading {path} needs pyarrow", "pip install 'ebmlang[data]'") from error
+    try:
+        file = _File(path, pyarrow.parquet.ParquetFile(path))
+        names = list(file.handle.schema_arrow.names)
+        require_distinct(names, str(path))
+        arrays: dict[str, LazyArray] = {}
+        refused: dict[str, DataError] = {}
+        for name, members in group_columns(names, wanted, str(path)).items():
+            try:
+                arrays[name] = _array(file, name, members)
+            except DataError as error:
+                refused[name] = error
+                arrays[name] = _Columns(file, name, members, (file.rows,), np.dtype(object))
+    except pyarrow.ArrowException as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"{path} is not a parquet file, or it is damaged: {first}", "write it anew"
+        ) from error
+    return DataSet(str(path), arrays, "table", refused=refused)
+
+
+def _array(file: _File, name: str, members: tuple[str, ...]) -> _Columns:
+    schema = file.handle.schema_arrow
+    inner: set[tuple[int, ...]] = set()
+    dtypes: list[DType] = []
+    for member in members:
+        shape, dtype = _cell(file, schema.field(member), member)
+        inner.add(shape)
+        dtypes.append(dtype)
+    if len(inner) > 1:
+        raise DataError(f"the columns of `{name}` in {file.path} have lists of different lengths", "pad them")
+    width = () if members == (name,) else (len(members),)
+    return _Columns(file, name, members, (file.rows, *width, *inner.pop()), np.result_type(*dtypes))
+
+
+def _cell(file: _File, column: Any, member: str) -> tuple[tuple[int, ...], DType]:
+    """Shape and dtype of one cell of a column."""
+    import pyarrow
+
+    kind, shape = column.type, ()
+    while isinstance(kind, (pyarrow.ListType, pyarrow.LargeListType, pyarrow.FixedSizeListType)):
+        kind = kind.value_type
+    types = pyarrow.types
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+        raise DataError(
+            f"column `{member}` in {file.path} holds {column.type}, not numbers",
+            "save numbers: classes as 0, 1, 2, ...",
+        )
+    if kind != column.type and file.rows:
+        head = next(file.handle.iter_batches(1, columns=[member], use_threads=False))
+        shape = np.shape(head.column(0).to_pylist()[0])
+    dtype = np.dtype(kind.to_pandas_dtype())
+    if kind == column.type and _has_gaps(file, member):
+        dtype = np.dtype(np.float64) if dtype.kind in "iub" else dtype
+    return shape, dtype
+
+
+def _has_gaps(file: _File, member: str) -> bool:
+    """Whether a plain column has empty cells, by the counts that the writer left, else by looking."""
+    meta = file.handle.metadata
+    index = file.handle.schema.names.index(member) if member in file.handle.schema.names else -1
+    for group in range(meta.num_row_groups):
+        statistics = meta.row_group(group).column(index).statistics if index >= 0 else None
+        if statistics is not None and statistics.has_null_count:
+            if statistics.null_count:
+                return True
+        elif file.handle.read_row_group(group, columns=[member]).column(0).null_count:
+            return True
+    return False
+
+
+def _numbers(column: Any, owner: _Columns) -> Numbers:
+    """A chunked column as an array of the owner's dtype; [rows, ...] for lists of one length."""
+    import pyarrow
+
+    plain = column.combine_chunks()
+    sizes: list[int] = []
+    while isinstance(plain.type, (pyarrow.ListType, pyarrow.LargeListType, pyarrow.FixedSizeListType)):
+        count = len(plain)
+        flat = plain.flatten()
+        lengths = np.asarray(plain.value_lengths().fill_null(-1))
+        if plain.null_count or (count and np.any(lengths != lengths[0])):
+            raise DataError(
+                f"the lists in column `{owner.name}` of {owner.file.path} differ in length", "pad them to one"
+            )
+        sizes.append(int(lengths[0]) if count else 0)
+        plain = flat
+    if plain.null_count and owner.dtype.kind != "f":
+        raise DataError(
+            f"column `{owner.name}` of {owner.file.path} has whole numbers with gaps inside its lists",
+            "save the lists as floats",
+        )
+    if plain.null_count:
+        plain = plain.cast(pyarrow.float64()).fill_null(float("nan"))
+    values = np.asarray(plain.to_numpy(zero_copy_only=False))
+    inner = owner.shape[len(owner.shape) - len(sizes) :] if sizes else ()
+    if tuple(sizes) != inner:
+        raise DataError(
+            f"the lists in column `{owner.name}` of {owner.file.path} differ in length: "
+            f"found {sizes}, expected {list(inner)} as in the first row",
+            "pad them to one length",
+        )
+    return values.astype(owner.dtype, copy=False).reshape(len(column), *inner)

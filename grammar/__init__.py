@@ -1,0 +1,2 @@
+if __name__ != "ebmlang.grammar":
+    raise ImportError("import this package as ebmlang.grammar")

@@ -1,0 +1,2 @@
+if __name__ != "ebmlang.runtime":
+    raise ImportError("import this package as ebmlang.runtime")

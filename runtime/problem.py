@@ -1,0 +1,195 @@
+"""A question with its numbers: the energy as a function of flat vectors, in the views solvers ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.space import Space
+
+Values = Mapping[str, Tensor]
+
+
+class Functions(Protocol):
+    """What generated code offers. `unknown[name]` is [B, *shape]; `held` is every other value by name.
+
+    Results are [B], or [1] or [] when they are the same for all rows.
+    """
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        """Total energy per row."""
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """Every term by name, summed over its plates."""
+
+
+class SmoothPlusAbsolute(Protocol):
+    """An energy split as smooth(x) + sum_i w_i |x_i|, w >= 0."""
+
+    def smooth(self, unknown: Values, held: Values) -> Tensor:
+        """The energy without its absolute values, shaped as the energy."""
+
+    def absolute(self, held: Values) -> dict[str, Tensor]:
+        """The weights w of sought variables, broadcastable to [B, *shape]; a variable left out has none."""
+
+
+class View(Enum):
+    """What a solver may ask of a problem."""
+
+    GRADIENT = "the energy and its gradient"
+    SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Rows of independent minimisations over the same space.
+
+    Tensors of `held` named in `row_values` have a leading dimension B or 1; the others are shared. In a joint
+    space the energies of all examples are summed, so functions that include a term of the whole batch must
+    return it once: as a total of shape [] or [1].
+    """
+
+    functions: Functions
+    held: Values
+    row_values: frozenset[str]
+    space: Space
+    split: SmoothPlusAbsolute | None = None
+
+    @property
+    def views(self) -> frozenset[View]:
+        if self.split is None:
+            return frozenset({View.GRADIENT})
+        return frozenset({View.GRADIENT, View.SMOOTH_PLUS_ABSOLUTE})
+
+    def energy(self, x: Tensor) -> Tensor:
+        """[R, N] -> [R]."""
+        with torch.no_grad():
+            return self._total(self.functions.energy, x)
+
+    def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, N] -> [R], [R, N]; the gradient is 0 at given entries."""
+        return self._differentiate(self.functions.energy, x)
+
+    def smooth(self, x: Tensor) -> Tensor:
+        """The smooth part, [R, N] -> [R]."""
+        with torch.no_grad():
+            return self._total(self._split().smooth, x)
+
+    def smooth_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The smooth part and its gradient, [R, N] -> [R], [R, N]."""
+        return self._differentiate(self._split().smooth, x)
+
+    def absolute(self) -> Tensor:
+        """Weights of absolute values, [R or 1, N], >= 0; 0 for entries without one."""
+        space = self.space
+        weights = self._split().absolute(self.held)
+        parts = []
+        for unknown in space.unknowns:
+            shape = space.row_shape(unknown)
+            weight = weights.get(unknown.name)
+            if weight is None:
+                weight = torch.zeros((), dtype=space.dtype, device=space.device)
+            weight = weight.detach().to(space.device, space.dtype)
+            extra = len(shape) + 1 - weight.ndim
+            padded = weight.reshape(*[1] * extra, *weight.shape)
+            parts.append(padded.expand(padded.shape[0], *shape))
+        rows = max((part.shape[0] for part in parts), default=1)
+        if not parts:
+            return torch.zeros(1, 0, dtype=space.dtype, device=space.device)
+        return space.join([part.expand(rows, *part.shape[1:]) for part in parts])
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """Every term by name, as the functions return it. In a joint space x must be one row."""
+        with torch.no_grad():
+            return self.functions.terms(self._unknown(x), self.held)
+
+    def faulty_terms(self, x: Tensor, gradient: bool) -> list[str | None]:
+        """Per row, the first term that is not finite at x, or with `gradient` whose gradient is not."""
+        if self.space.joint:
+            return [self._fault(row[None], gradient) for row in x]
+        chunks = self._fault_masks(x, gradient)
+        found: list[str | None] = [None] * x.shape[0]
+        for name, mask in reversed(chunks):
+            for row in mask.nonzero()[:, 0].tolist():
+                found[row] = name
+        return found
+
+    def select(self, rows: Tensor) -> Problem:
+        """The problem of the given rows (int64 [R']); rows may repeat."""
+        space = self.space.select(rows)
+        if self.space.joint:
+            return replace(self, space=space)
+        held = {
+            name: value.index_select(0, rows) if name in self.row_values and value.shape[0] != 1 else value
+            for name, value in self.held.items()
+        }
+        return replace(self, held=held, space=space)
+
+    def detached(self) -> Problem:
+        """The same problem with held values cut from any autograd graph."""
+        return replace(self, held={name: value.detach() for name, value in self.held.items()})
+
+    def _fault_masks(self, x: Tensor, gradient: bool) -> list[tuple[str, Tensor]]:
+        """For every term the rows [R] where it is not finite; in a joint space x must be one row."""
+        leaf = x.detach().requires_grad_(gradient)
+        masks = []
+        with torch.set_grad_enabled(gradient):
+            terms = self.functions.terms(self._unknown(leaf), self.held)
+        for name, term in terms.items():
+            bad = ~torch.isfinite(term.detach())
+            if gradient and term.requires_grad:
+                (slope,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
+                bad = ~torch.isfinite(self.space.sought(slope)).all(1)
+            if self.space.joint:
+                bad = bad.any().reshape(1)
+            masks.append((name, _per_row(bad, x.shape[0])))
+        return masks
+
+    def _fault(self, x: Tensor, gradient: bool) -> str | None:
+        masks = self._fault_masks(x, gradient)
+        return next((name for name, mask in masks if bool(mask.any())), None)
+
+    def _split(self) -> SmoothPlusAbsolute:
+        if self.split is None:
+            raise ValueError("this problem is not given as a smooth energy plus absolute values")
+        return self.split
+
+    def _unknown(self, x: Tensor) -> dict[str, Tensor]:
+        values = self.space.values(x)
+        if not self.space.joint:
+            return values
+        return {name: value[0] for name, value in values.items()}
+
+    def _total(self, function: Callable[[Values, Values], Tensor], x: Tensor) -> Tensor:
+        """Energies [R]."""
+        if not self.space.joint:
+            return _per_row(function(self._unknown(x), self.held), x.shape[0])
+        # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
+        each = [function(self._unknown(row[None]), self.held).sum() for row in x]
+        return torch.stack(each) if each else x.new_zeros(0)
+
+    def _differentiate(
+        self, function: Callable[[Values, Values], Tensor], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        # Rows are independent, so the gradient of the sum holds the gradient of each row. (One backward pass;
+        # vmap of grad is several times slower.)
+        leaf = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            energy = self._total(function, leaf)
+            if not energy.requires_grad:
+                return energy, torch.zeros_like(x)
+            (gradient,) = torch.autograd.grad(energy, leaf, torch.ones_like(energy))
+        return energy.detach(), self.space.sought(gradient)
+
+
+def _per_row(energy: Tensor, rows: int) -> Tensor:
+    if energy.shape == (rows,):
+        return energy
+    if energy.ndim > 1 or energy.numel() != 1:
+        raise RuntimeError(f"an energy of shape {list(energy.shape)} for {rows} rows")
+    return energy.reshape(1).expand(rows)

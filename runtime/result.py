@@ -1,0 +1,69 @@
+"""What a question answers with: values, energies, and a sentence per row about how its search ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from torch import Tensor
+
+
+class Status(Enum):
+    """How the search of one row ended. The value is the sentence the user reads; `{}` takes the details.
+
+    Only CONVERGED claims that a first-order condition holds. It says nothing about other minima: where the
+    energy is not convex, a converged row is a stationary point that does not lie above the start.
+    """
+
+    CONVERGED = "converged: stationary within the tolerance"
+    SETTLED = "settled: the best energy has not fallen for a while, at the smallest step size"
+    PRECISION = "no further decrease possible in {}, tolerance not reached"
+    STEP_LIMIT = "step limit reached before the tolerance"
+    NON_FINITE = "non-finite energy{}; stopped at the last finite point"
+    NON_FINITE_START = "non-finite energy{} at the start"
+    NON_FINITE_GRADIENT = "non-finite gradient{}; stopped there"
+    OUTSIDE = "start outside the domain"
+
+    def sentence(self, detail: str = "") -> str:
+        """The sentence with its details filled in."""
+        return self.value.format(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for B rows. Also reads as `result["z"]` and `result.z`.
+
+    values: every unknown and every `let`, name -> [B, *shape].
+    energy: [B]. terms: name -> [B], plates summed. factors: name -> [B, *plate]. batch_terms: name -> [].
+    converged: bool [B]. status: B sentences. iterations: int64 [B].
+    method: the name of the method; because: why it was chosen; certificate: what is known about the answer.
+    trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
+    """
+
+    values: Mapping[str, Tensor]
+    energy: Tensor
+    terms: Mapping[str, Tensor]
+    converged: Tensor
+    status: tuple[str, ...]
+    iterations: Tensor
+    method: str
+    because: str
+    certificate: str
+    factors: Mapping[str, Tensor] = field(default_factory=dict)
+    batch_terms: Mapping[str, Tensor] = field(default_factory=dict)
+    trace: Tensor | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.values[name]
+        except KeyError:
+            known = ", ".join(sorted(self.values))
+            raise KeyError(f"no value called {name!r}; there are: {known}") from None
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Only called for names that are no field. Underscores stay out, or copying and pickling would
+        # recurse.
+        if not name.startswith("_") and name != "values" and name in self.values:
+            return self.values[name]
+        raise AttributeError(f"the result has no {name!r}")

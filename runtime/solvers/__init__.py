@@ -1,0 +1,35 @@
+"""Solvers, by the name they have after `using`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ebmlang.runtime.solvers.adam import Adam
+from ebmlang.runtime.solvers.fista import Fista
+from ebmlang.runtime.solvers.lbfgs import Lbfgs
+from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
+from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
+from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
+
+__all__ = [
+    "SOLVERS",
+    "AbstractSolver",
+    "Adam",
+    "Fista",
+    "Halt",
+    "Lbfgs",
+    "ProjectedGradient",
+    "ProjectedLbfgs",
+    "State",
+]
+
+SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
+    {
+        "lbfgs": Lbfgs,
+        "projected_lbfgs": ProjectedLbfgs,
+        "projected_gradient": ProjectedGradient,
+        "fista": Fista,
+        "adam": Adam,
+    }
+)
