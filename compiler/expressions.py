@@ -7,15 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.builtins import BUILTINS, CALLABLE, CONSTANTS
 from ebmlang.compiler.calls import Calls
 from ebmlang.compiler.catalogue.later import NotBuilt
-from ebmlang.compiler.catalogue.model import ApproximateOutside, TermInTerm
-from ebmlang.compiler.catalogue.names import NotAValue, UnknownName, UsedBeforeDefinition
-from ebmlang.compiler.catalogue.shapes import ItemsDiffer, OutOfRange, ShapesDiffer, TooManySubscripts
-from ebmlang.compiler.catalogue.types import IntegerExpected, NumberTooLarge, UnknownAttribute, WrongKind
-from ebmlang.compiler.builtins import BUILTINS, CALLABLE, CONSTANTS
-from ebmlang.compiler.diagnostics import Label, Report
-from ebmlang.compiler.indexing import affine, misses, pick, requirement
+from ebmlang.compiler.catalogue.model import ApproximateOutside, TermInTerm, TooDeepExpression, TooManyNodes
+from ebmlang.compiler.catalogue.names import HiddenName, NotAValue, RepeatedName, UnknownName, UsedBeforeDefinition
+from ebmlang.compiler.catalogue.shapes import ItemsDiffer, ShapesDiffer, SizeArithmetic
+from ebmlang.compiler.catalogue.types import (
+    BadOption,
+    ClassesDiffer,
+    DivisionByZero,
+    NoSuchClass,
+    NumberTooLarge,
+    UnknownAttribute,
+    WrongKind,
+)
+from ebmlang.compiler.diagnostics import Report
+from ebmlang.compiler.indexing import Prover
+from ebmlang.compiler.measure import DEEPEST_EXPRESSION, LARGEST_EXPRESSION, Measure
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -24,43 +33,78 @@ from ebmlang.compiler.scope import (
     Index,
     LetEntry,
     Scope,
+    SizeEntry,
     TermEntry,
     Unbuilt,
+    declared_at,
     origins,
 )
-from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.sizing import read_size
+from ebmlang.compiler.sizes import ZERO, Size, SizeError
+from ebmlang.compiler.sizing import combine
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.substitution import substitute
+from ebmlang.compiler.subscripts import Subscripts
+from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Kind, Type, join_kinds, stretched
+from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Kind, Type, common_kind, join_kinds, stretched
 
-_OPERATOR_NAMES = {
-    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "@": "matmul", "^": "pow",
-    "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne", "and": "and", "or": "or",
-}  # fmt: skip
+_NORM_ORDERS = {"1": 1.0, "2": 2.0, "inf": float("inf")}
+
+MOST_DIGITS = 18
+"""Longer whole numbers are real numbers: they would not fit the integers of a tensor library."""
 
 
 @dataclass(slots=True)
 class Expressions:
-    """Checks expressions of one model. `terms_readable` is on in questions and properties;
-    `draws` is the type that a distribution has to fill, where one may stand."""
+    """Checks expressions of one model.
+
+    `terms_readable` is on in questions and properties, `approximate` where `~=` has been read as
+    the claim of a property; `draws` is the type that a distribution has to fill, where one may stand.
+    """
 
     report: Report
     functions: Functions
+    prover: Prover
     requirements: list[typed.Requirement] = field(default_factory=list)
     terms: list[typed.Term] = field(default_factory=list)
-    lets: dict[str, typed.Let] = field(default_factory=dict)
+    lets: Lets = field(default_factory=Lets)
+    measure: Measure = field(default_factory=Measure)
     terms_readable: bool = False
-    approximate: bool = False
+    in_property: bool = False
     draws: Type | None = None
     axis_count: int = 0
-    axis_labels: set[str] = field(default_factory=set)
+    axis_labels: dict[str, int] = field(default_factory=dict)
     node_count: int = 0
+    expansions: int = 0
+    depth: int = 0
 
     def check(self, node: ast.Expr, scope: Scope) -> Expr:
         """The typed expression; after a mistake one of the error type."""
-        return _CHECKS[type(node)](self, node, scope)
+        self.depth += 1
+        try:
+            if self.depth > DEEPEST_EXPRESSION:
+                self.report.add(TooDeepExpression(node.span, DEEPEST_EXPRESSION))
+                return self.error(node.span)
+            return _CHECKS[type(node)](self, node, scope)
+        except SizeError as error:
+            self.report.add(SizeArithmetic(node.span, str(error)))
+            return self.error(node.span)
+        finally:
+            self.depth -= 1
+
+    def value(self, node: ast.Expr, scope: Scope) -> Expr:
+        """A whole value of a statement: checked, and small enough for the passes that follow."""
+        nodes, expansions = self.node_count, self.expansions
+        found = self.check(node, scope)
+        if self.node_count - nodes <= DEEPEST_EXPRESSION and self.expansions == expansions:
+            return found
+        depth, size = self.measure.of(found)
+        if depth > DEEPEST_EXPRESSION:
+            self.report.add(TooDeepExpression(node.span, DEEPEST_EXPRESSION))
+        elif size > LARGEST_EXPRESSION:
+            self.report.add(TooManyNodes(node.span, LARGEST_EXPRESSION))
+        else:
+            return found
+        return self.error(node.span)
 
     # --- making nodes ---
 
@@ -81,13 +125,35 @@ class Expressions:
             coupled = coupled or argument.coupled
         return typed.Apply(type_, axes, level, coupled, span, function, arguments, static)
 
-    def new_axis(self, names: tuple[str, ...], start: Size, size: Size | None, rows: Expr | None = None) -> typed.Axis:
-        label = base = "_".join(names)
-        suffix = 2
-        while label in self.axis_labels:
-            label = f"{base}_{suffix}"
-            suffix += 1
-        self.axis_labels.add(label)
+    def as_real(self, value: Expr) -> Expr:
+        """The same number, of the kind real: what is declared real never behaves as an integer."""
+        if value.type.kind not in ("int", "bool"):
+            return value
+        constant = constant_of(value)
+        if constant is not None:
+            return typed.Constant(REAL, (), Level.CONSTANT, False, value.span, float(constant))
+        one = typed.Constant(REAL, (), Level.CONSTANT, False, value.span, 1.0)
+        return self.apply("mul", (one, value), Type("real", value.type.shape), value.span)
+
+    def filled(self, value: Expr, type_: Type) -> Expr:
+        """The value stretched to a declared shape."""
+        if value.type.shape == type_.shape:
+            return value
+        shape = (("shape", type_.shape),)
+        zeros = self.apply("zeros", (), Type("real", type_.shape), value.span, shape)
+        return self.apply("add", (zeros, value), type_, value.span)
+
+    def new_axis(
+        self, names: tuple[str, ...], start: Size, size: Size | None, rows: Expr | None = None
+    ) -> typed.Axis:
+        base = "_".join(names)
+        count = self.axis_labels.get(base, 0) + 1
+        label = base if count == 1 else f"{base}_{count}"
+        while count > 1 and label in self.axis_labels:
+            count += 1
+            label = f"{base}_{count}"
+        self.axis_labels[base] = count
+        self.axis_labels.setdefault(label, 1)
         self.axis_count += 1
         return typed.Axis(label, names, self.axis_count, start, size, rows)
 
@@ -96,7 +162,7 @@ class Expressions:
     def _number(self, node: ast.Number, scope: Scope) -> Expr:
         text = node.text.replace("_", "")
         if text.isdigit():
-            if len(text) <= 18:
+            if len(text) <= MOST_DIGITS:
                 return typed.SizeOf(INT, (), Level.CONSTANT, False, node.span, Size.of(int(text)))
             text += ".0"
         value = float(text)
@@ -106,192 +172,90 @@ class Expressions:
         return typed.Constant(REAL, (), Level.CONSTANT, False, node.span, value)
 
     def _name(self, node: ast.Name, scope: Scope) -> Expr:
-        size = scope.find_size(node.text)
-        if size is not None:
-            return typed.SizeOf(INT, (), Level.CONSTANT, False, node.span, size)
         entry = scope.find(node.text)
         if entry is not None:
             return self._entry(node, entry, scope)
-        if node.text == "total" and self.terms_readable:
-            return self.total(node.span)
-        if node.text in CONSTANTS:
-            value = CONSTANTS[node.text]
+        name, span = node.text, node.span
+        if name == "total" and self.terms_readable:
+            return self.total(span)
+        if name in CONSTANTS:
+            value = CONSTANTS[name]
             type_ = BOOL if isinstance(value, bool) else REAL
-            return typed.Constant(type_, (), Level.CONSTANT, False, node.span, value)
-        if node.text == "total":
-            self.report.add(TermInTerm(node.span, "total"))
-        elif node.text in self.functions.declared:
-            self.report.add(NotAValue(node.span, node.text, "a function"))
+            return typed.Constant(type_, (), Level.CONSTANT, False, span, value)
+        if name == "total":
+            self.report.add(TermInTerm(span, "total"))
+        elif name in self.functions.declared:
+            places = (Label(self.functions.declared[name].name.span, "declared here"),)
+            self.report.add(NotAValue(span, name, "a function", places))
+        elif name not in scope.unknown:
+            self._unknown(node, scope)
+        return self.error(span)
+
+    def _unknown(self, node: ast.Name, scope: Scope) -> None:
+        """A name that nothing visible declares, reported once."""
+        scope.unknown.add(node.text)
+        hidden = scope.outside.scope.find(node.text) if scope.outside is not None else None
+        if hidden is not None and scope.outside is not None:
+            places = declared_at(hidden, f"`{node.text}` is declared here")
+            self.report.add(HiddenName(node.span, node.text, scope.outside.function, places))
         elif node.text in CALLABLE:
             self.report.add(NotAValue(node.span, node.text, "a built-in function"))
         else:
-            self.report.add(UnknownName(node.span, node.text, tuple(scope.names())))
-        return self.error(node.span)
+            known = (*scope.names(), *CONSTANTS, *(("total",) if self.terms_readable else ()))
+            self.report.add(UnknownName(node.span, node.text, known))
 
     def _entry(self, node: ast.Name, entry: Entry, scope: Scope) -> Expr:
         match entry:
             case Declared():
                 return typed.Read(entry.type, (), entry.level, False, node.span, node.text)
+            case SizeEntry():
+                return typed.SizeOf(INT, (), Level.CONSTANT, False, node.span, entry.size)
             case Bound():
+                self.expansions += 1
                 return entry.value
-            case Index():
-                level = entry.axis.rows.level if entry.axis.rows is not None else Level.CONSTANT
-                return typed.Position(
-                    entry.type, (entry.axis,), level, False, node.span, entry.axis, entry.column
-                )
+            case Index(axis=axis):
+                level = axis.rows.level if axis.rows is not None else Level.CONSTANT
+                return typed.Position(entry.type, (axis,), level, False, node.span, axis, entry.column)
             case LetEntry(value=None) | TermEntry(term=None):
-                places = (Label(entry.span, f"`{node.text}` is defined here"),)
+                places = declared_at(entry, f"`{node.text}` is defined here")
                 self.report.add(UsedBeforeDefinition(node.span, node.text, places))
             case LetEntry(value=value) if value is not None:
                 return typed.Read(value.type, (), value.level, value.coupled, node.span, node.text)
             case TermEntry(term=term) if term is not None:
                 if self.terms_readable:
                     return self.term_value(term)
-                places = (Label(entry.span, f"`{node.text}` is a term"),)
+                places = declared_at(entry, f"`{node.text}` is a term")
                 self.report.add(TermInTerm(node.span, node.text, places))
-            case Unbuilt():
-                if entry.what == "function":
-                    self.report.add(NotAValue(node.span, node.text, "a net"))
+            case Unbuilt(what="a net"):
+                self.report.add(NotAValue(node.span, node.text, entry.what, declared_at(entry, "declared here")))
         return self.error(node.span)
 
     def term_value(self, term: typed.Term) -> Expr:
         """A term as a number: the sum over its plates."""
-        if not term.axes:
-            return term.value
+        self.expansions += 1
         value = term.value
-        return typed.Fold(REAL, (), value.level, value.coupled, value.span, "sum", value, term.axes, term.guard)
+        if not term.axes:
+            return value
+        parts = (value,) if term.guard is None else (value, term.guard)
+        level, coupled = max(p.level for p in parts), any(p.coupled for p in parts)
+        return typed.Fold(REAL, (), level, coupled, value.span, "sum", value, term.axes, term.guard)
 
     def total(self, span: Span) -> Expr:
-        result: Expr = typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
-        for i, term in enumerate(self.terms):
-            value = self.term_value(term)
-            result = self.apply("add", (result, value), REAL, span) if i else value
-        return result
-
-    # --- operators ---
-
-    def _unary(self, node: ast.Unary, scope: Scope) -> Expr:
-        operand = self.check(node.operand, scope)
-        if not self._numeric(operand, f"`{node.op}`", scope) or node.op == "+":
-            return operand
-        if isinstance(operand, typed.SizeOf):
-            return typed.SizeOf(INT, (), Level.CONSTANT, False, node.span, -operand.size)
-        if isinstance(operand, typed.Constant) and not isinstance(operand.value, bool):
-            return typed.Constant(operand.type, (), Level.CONSTANT, False, node.span, -operand.value)
-        kind: Kind = "int" if operand.type.kind == "bool" else operand.type.kind
-        return self.apply("neg", (operand,), Type(kind, operand.type.shape), node.span)
-
-    def _binary(self, node: ast.Binary, scope: Scope) -> Expr:
-        op = node.op
-        if op == "^" and isinstance(node.left, ast.Norm) and node.left.order == "2":
-            if isinstance(node.right, ast.Number) and node.right.text == "2":
-                return Calls(self, scope).builtin("norm_squared", (self.check(node.left.inner, scope),), node.span)
-        if op == "*":
-            product = self._x_log_x(node, scope)
-            if product is not None:
-                return product
-        left, right = self.check(node.left, scope), self.check(node.right, scope)
-        if left.type.kind == "error" or right.type.kind == "error":
-            return self.error(node.span)
-        if op == "~=" and not self.approximate:
-            self.report.add(ApproximateOutside(node.op_span))
-            return self.error(node.span)
-        return self.operator(op, left, right, node.span, scope)
-
-    def operator(self, op: str, left: Expr, right: Expr, span: Span, scope: Scope) -> Expr:
-        """An infix operator on checked operands."""
-        if op == "@":
-            if not (self._numeric(left, "`@`", scope) and self._numeric(right, "`@`", scope)):
-                return self.error(span)
-            return Calls(self, scope).builtin("matmul", (left, right), span)
-        name = _OPERATOR_NAMES[op]
-        if BUILTINS[name].form == "comparison":
-            if not self._comparable(op, left, right, scope):
-                return self.error(span)
-            kind: Kind = "bool"
-        else:
-            if not (self._numeric(left, f"`{op}`", scope) and self._numeric(right, f"`{op}`", scope)):
-                return self.error(span)
-            folded = self._fold_sizes(op, left, right, span)
-            if folded is not None:
-                return folded
-            kind = "real" if op == "/" else join_kinds(left.type.kind, right.type.kind)
-        a, b = left.type.shape, right.type.shape
-        shape = a if a == b else stretched(a, b)
-        if shape is None:
-            places = origins(scope, left, right)
-            self.report.add(ShapesDiffer(span, str(left.type), str(right.type), f"`{op}`", "", places))
-            return self.error(span)
-        return self.apply(name, (left, right), Type(kind, shape), span)
-
-    @staticmethod
-    def _fold_sizes(op: str, left: Expr, right: Expr, span: Span) -> Expr | None:
-        """Integer arithmetic of sizes stays a size, so that subscripts can be proven inside."""
-        if not (isinstance(left, typed.SizeOf) and isinstance(right, typed.SizeOf)):
-            return None
-        a, b = left.size, right.size
-        match op:
-            case "+":
-                size = a + b
-            case "-":
-                size = a - b
-            case "*":
-                size = a * b
-            case "//" if b != ZERO:
-                size = a // b
-            case "%" if b != ZERO:
-                size = a % b
-            case _:
-                return None
-        return typed.SizeOf(INT, (), Level.CONSTANT, False, span, size)
-
-    def _x_log_x(self, node: ast.Binary, scope: Scope) -> Expr | None:
-        """`x * log(x)` means xlogy(x, x), which is 0 at 0."""
-        for log, other in ((node.right, node.left), (node.left, node.right)):
-            if not (isinstance(log, ast.Call) and log.function.text == "log" and len(log.arguments) == 1):
-                continue
-            inner = log.arguments[0].value
-            factor: ast.Expr | None = None
-            if isinstance(other, ast.Binary) and other.op == "*" and other.right == inner:
-                factor, other = other.left, other.right
-            if other != inner or scope.find("log") is not None:
-                continue
-            value = self.check(other, scope)
-            if not self._numeric(value, "`*`", scope):
-                return self.error(node.span)
-            result = self.apply("xlogy", (value, value), Type("real", value.type.shape), node.span)
-            if factor is None:
-                return result
-            return self.operator("*", self.check(factor, scope), result, node.span, scope)
-        return None
-
-    def _numeric(self, operand: Expr, what: str, scope: Scope) -> bool:
-        if operand.type.numeric:
-            return operand.type.kind != "error"
-        classes = operand.type.classes
-        advice = f"as numbers: onehot({typed.text(operand)}, {classes})" if operand.type.kind == "class" else ""
-        places = origins(scope, operand)
-        self.report.add(WrongKind(operand.span, str(operand.type), "numbers", what, advice, places))
-        return False
-
-    def _comparable(self, op: str, left: Expr, right: Expr, scope: Scope) -> bool:
-        kinds = {left.type.kind, right.type.kind}
-        if op in ("and", "or"):
-            for side in (left, right):
-                if side.type.kind != "bool":
-                    found = str(side.type)
-                    self.report.add(WrongKind(side.span, found, "conditions", f"`{op}`", "compare: x > 0"))
-                    return False
-            return True
-        if "class" in kinds and kinds <= {"class", "int"}:
-            return True
-        if "permutation" in kinds or "class" in kinds:
-            found = f"{left.type} and {right.type}"
-            self.report.add(WrongKind(right.span, found, "values of one kind", f"`{op}`"))
-            return False
-        return True
+        """The sum of all terms, as a tree that is not deeper than their number needs."""
+        values = [self.term_value(term) for term in self.terms]
+        while len(values) > 1:
+            pairs = zip(values[::2], values[1::2], strict=False)
+            summed = [self.apply("add", pair, REAL, span) for pair in pairs]
+            values = summed + values[len(summed) * 2 :]
+        return values[0] if values else typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
 
     # --- compound expressions ---
+
+    def _unary(self, node: ast.Unary, scope: Scope) -> Expr:
+        return Operators(self, scope).unary(node)
+
+    def _binary(self, node: ast.Binary, scope: Scope) -> Expr:
+        return Operators(self, scope).binary(node)
 
     def _parenthesised(self, node: ast.Parenthesised, scope: Scope) -> Expr:
         return self.check(node.inner, scope)
@@ -301,9 +265,13 @@ class Expressions:
 
     def _norm(self, node: ast.Norm, scope: Scope) -> Expr:
         operand = self.check(node.inner, scope)
-        order = {"1": 1.0, "2": 2.0, "inf": float("inf")}.get(node.order)
+        order = _NORM_ORDERS.get(node.order)
         if order is None:
-            order = float(node.order) if node.order.isdigit() else -1.0
+            if not (node.order.isdecimal() and 0 < float(node.order) < float("inf")):
+                wanted = "a positive whole number or inf, as in ||x||_1"
+                self.report.add(BadOption(node.span, "the order of a norm", f"`{node.order}`", wanted))
+                return self.error(node.span)
+            order = float(node.order)
         return Calls(self, scope).builtin("norm", (operand,), node.span, {"order": order})
 
     def _list(self, node: ast.ListExpr, scope: Scope) -> Expr:
@@ -311,20 +279,41 @@ class Expressions:
         if not items:
             self.report.add(ItemsDiffer(node.span, "at least one item", "none", "this list"))
             return self.error(node.span)
+        return self.packed(items, "this list", node.span, scope)
+
+    def packed(self, items: tuple[Expr, ...], what: str, span: Span, scope: Scope) -> Expr:
+        """Items of one shape along a new first dimension."""
         if any(i.type.kind == "error" for i in items):
-            return self.error(node.span)
+            return self.error(span)
         first = items[0]
-        kind: Kind = first.type.kind
         for item in items[1:]:
             if item.type.shape != first.type.shape:
                 places = origins(scope, first, item)
-                self.report.add(ItemsDiffer(item.span, str(first.type), str(item.type), "this list", places))
-                return self.error(node.span)
-            kind = kind if kind == item.type.kind else join_kinds(kind, item.type.kind)
-        type_ = Type(kind, (Size.of(len(items)), *first.type.shape), first.type.classes)
+                self.report.add(ItemsDiffer(item.span, str(first.type), str(item.type), what, places))
+                return self.error(span)
+        common = self.common(items, what, scope)
+        if common is None:
+            return self.error(span)
+        type_ = common.with_shape((Size.of(len(items)), *first.type.shape))
         level = max(i.level for i in items)
         coupled = any(i.coupled for i in items)
-        return typed.Pack(type_, typed.merge_axes(items), level, coupled, node.span, items)
+        self.node_count += 1
+        return typed.Pack(type_, typed.merge_axes(items), level, coupled, span, items)
+
+    def common(self, items: tuple[Expr, ...], what: str, scope: Scope) -> Type | None:
+        """The kind that holds all items, as a scalar type; None after a report."""
+        common = common_kind(i.type for i in items)
+        if common is not None:
+            return common
+        first = items[0]
+        other = next(i for i in items if common_kind((first.type, i.type)) is None)
+        places = origins(scope, first, other)
+        if first.type.kind == other.type.kind:
+            self.report.add(ClassesDiffer(other.span, str(first.type), str(other.type), what, places))
+        else:
+            names = f"{first.type} and {other.type}"
+            self.report.add(WrongKind(other.span, names, "values of one kind", what, "", places))
+        return None
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Expr:
         base = self.check(node.base, scope)
@@ -338,128 +327,59 @@ class Expressions:
     def _call(self, node: ast.Call, scope: Scope) -> Expr:
         return Calls(self, scope).call(node)
 
+    def _index(self, node: ast.Index, scope: Scope) -> Expr:
+        return Subscripts(self, scope).index(node)
+
     def _substitution(self, node: ast.Substitution, scope: Scope) -> Expr:
         inner = self.check(node.inner, scope)
         replaced: dict[str, Expr] = {}
+        failed = inner.type.kind == "error"
         for binding in node.bindings:
-            value = self.check(binding.value, scope)
-            entry = scope.find(binding.name.text)
-            if isinstance(entry, Unbuilt):
-                self.report.add(NotBuilt(binding.span, f"replacing {entry.what}"))
-                return self.error(node.span)
-            name = ast.Name(binding.name.text, binding.name.span)
-            old = self.check(name, scope)
-            if "error" in (old.type.kind, value.type.kind, inner.type.kind):
-                return self.error(node.span)
-            if not isinstance(old, typed.Read):
-                self.report.add(NotAValue(binding.name.span, binding.name.text, "not a variable or a let"))
-                return self.error(node.span)
-            if stretched(value.type.shape, old.type.shape) != old.type.shape:
-                places = origins(scope, old, value)
-                what = f"replacing `{binding.name.text}`"
-                self.report.add(
-                    ShapesDiffer(binding.span, str(old.type), str(value.type), what, "", places)
-                )
-                return self.error(node.span)
-            replaced[binding.name.text] = value
-        return substitute(inner, replaced, self.lets)
-
-    # --- subscripts ---
-
-    def _index(self, node: ast.Index, scope: Scope) -> Expr:
-        base = self.check(node.base, scope)
-        subscripts = [self._subscript(s, scope) for s in node.subscripts]
-        if base.type.kind == "error" or any(s is None for s in subscripts):
+            value = self._replacement(binding, scope)
+            if binding.name.text in replaced:
+                self.report.add(RepeatedName(binding.name.span, binding.name.text, "this substitution"))
+            failed = failed or value is None
+            if value is not None:
+                replaced[binding.name.text] = value
+        if failed:
             return self.error(node.span)
-        used = sum(not isinstance(s, typed.NewAxis) for s in subscripts)
-        if used > base.type.rank:
-            places = origins(scope, base)
-            self.report.add(TooManySubscripts(node.span, used, str(base.type), places))
+        rows = {n for e in typed.walk(inner) for a in e.axes if a.rows is not None for n in typed.reads(a.rows)}
+        if rows & replaced.keys():
+            self.report.add(NotBuilt(node.span, "replacing a list of rows"))
             return self.error(node.span)
-        final: list[typed.Subscript] = []
-        dims = iter(base.type.shape)
-        for s, written in zip(subscripts, node.subscripts, strict=True):
-            if isinstance(s, typed.NewAxis):
-                final.append(s)
-                continue
-            checked = self._inside(s, written, next(dims), base, scope)
-            if checked is None:
-                return self.error(node.span)
-            final.append(checked)
-        final.extend(typed.SliceOf(ZERO, size) for size in dims)
-        self.node_count += 1
-        return pick(base, tuple(final), node.span)
+        result, visited = substitute(inner, replaced, self.lets)
+        self.node_count += visited
+        self.expansions += 1
+        return result
 
-    def _subscript(self, node: ast.Expr | ast.Slice, scope: Scope) -> typed.Subscript | ast.Slice | None:
-        if isinstance(node, ast.Slice):
-            return node
-        if isinstance(node, ast.Name) and node.text == "None" and scope.find("None") is None:
-            return typed.NewAxis()
-        value = self.check(node, scope)
-        if value.type.kind == "error":
+    def _replacement(self, binding: ast.Binding, scope: Scope) -> Expr | None:
+        """What replaces a variable or a let, with its declared type; None after a mistake."""
+        value = self.check(binding.value, scope)
+        name, span = binding.name.text, binding.name.span
+        entry = scope.find(name)
+        if isinstance(entry, Unbuilt):
+            self.report.add(NotBuilt(binding.span, f"replacing {entry.what}"))
             return None
-        if not value.type.integral:
-            self.report.add(IntegerExpected(node.span, str(value.type)))
+        old = self.check(ast.Name(name, span), scope)
+        if "error" in (old.type.kind, value.type.kind):
+            return None
+        if not isinstance(old, typed.Read) or not isinstance(entry, Declared | LetEntry):
+            found = "a size" if isinstance(old, typed.SizeOf) else f"`{name}` here"
+            self.report.add(BadOption(span, "what is replaced", found, "a variable, a real hyperparameter or a let"))
+            return None
+        if stretched(value.type.shape, old.type.shape) != old.type.shape:
+            places = origins(scope, old, value)
+            what = f"replacing `{name}`"
+            self.report.add(ShapesDiffer(binding.span, str(old.type), str(value.type), what, "", places))
+            return None
+        if old.type.kind == "real" and value.type.numeric:
+            return self.filled(self.as_real(value), old.type)
+        if not fits(value.type, old.type):
+            places = origins(scope, old, value)
+            what = f"replacing `{name}`"
+            self.report.add(WrongKind(binding.value.span, str(value.type), str(old.type), what, "", places))
             return None
         return value
-
-    def _inside(
-        self,
-        s: typed.Subscript | ast.Slice | None,
-        written: ast.Expr | ast.Slice,
-        size: Size,
-        base: Expr,
-        scope: Scope,
-    ) -> typed.Subscript | None:
-        """The subscript with its bounds proven, or left as a requirement on sizes."""
-        if isinstance(s, ast.Slice):
-            return self._slice(s, size, base, scope)
-        assert isinstance(s, Expr)
-        if s.type.kind == "class":
-            if s.type.classes != size:
-                places = origins(scope, base, s)
-                reach = f"{s.type.classes} - 1"
-                self.report.add(OutOfRange(written.span, typed.text(s), reach, str(size), places))
-                return None
-            return s
-        form = affine(s)
-        if form is None:
-            return s
-        if not form[0] and form[1].constant is not None and form[1].constant < 0:
-            # A negative constant counts from the end, as in Python.
-            s = typed.SizeOf(INT, (), Level.CONSTANT, False, s.span, size + form[1])
-            form = affine(s)
-            assert form is not None
-        reached = misses(form, size)
-        if reached is None or scope.guarded:
-            return s
-        if reached[1]:
-            places = origins(scope, base)
-            self.report.add(OutOfRange(written.span, typed.text(s), reached[0], str(size), places))
-            return None
-        self.requirements.extend(requirement(form, size, typed.text(s), written.span))
-        return s
-
-    def _slice(self, node: ast.Slice, size: Size, base: Expr, scope: Scope) -> typed.SliceOf | None:
-        start = read_size(node.start, scope, self.report) if node.start is not None else ZERO
-        stop = read_size(node.stop, scope, self.report) if node.stop is not None else size
-        if start is None or stop is None:
-            return None
-        if start.constant is not None and start.constant < 0:
-            start = size + start
-        if stop.constant is not None and stop.constant < 0:
-            stop = size + stop
-        for room, reach in ((start, start), (size - stop, stop), (stop - start, stop)):
-            inside = room.known_positive(0)
-            if inside is False:
-                places = origins(scope, base)
-                shown = f"{start}..{stop}"
-                self.report.add(OutOfRange(node.span, shown, str(reach), str(size), places))
-                return None
-            if inside is None:
-                reason = f"the slice {start}..{stop} does not fit into 0..{size}"
-                self.requirements.append(typed.Requirement(room, reason, node.span))
-        return typed.SliceOf(start, stop)
 
 
 _CHECKS: dict[type, Callable[[Expressions, Any, Scope], Expr]] = {

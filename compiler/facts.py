@@ -169,3 +169,43 @@ def nonnegative(graph: FactorGraph, node: Expr) -> bool:
         case Fold(function="sum" | "mean" | "max" | "prod", body=body):
             return nonnegative(graph, body)
     return False
+
+
+_LINEAR_FUNCTIONS = frozenset({"sum", "mean", "neg", "transpose", "trace", "diag", "cumsum", "reshape"})
+_BILINEAR_FUNCTIONS = frozenset({"mul", "matmul", "dot", "outer"})
+_JOINING_FUNCTIONS = frozenset({"add", "sub", "concat", "stack"})
+
+
+def degree(node: Expr, depends: Dependence) -> int | None:
+    """The degree of a value as a polynomial in the sought block; None when it is not proven one."""
+    if not depends(node):
+        return 0
+    parts = [degree(c, depends) for c in node.children()]
+    match node:
+        case Read(name=name):
+            let = depends.graph.lets.get(name)
+            return 1 if let is None else degree(let.value, depends)
+        case Apply(function=function, arguments=arguments):
+            if any(p is None for p in parts):
+                return None
+            known = [p for p in parts if p is not None]
+            if function in _LINEAR_FUNCTIONS or function in _JOINING_FUNCTIONS:
+                return max(known)
+            if function in _BILINEAR_FUNCTIONS or function == "einsum":
+                return sum(known)
+            if function == "div" and known[1] == 0:
+                return known[0]
+            if function in ("square", "norm_squared"):
+                return 2 * known[0]
+            if function == "pow" and known[1] == 0:
+                exponent = number(arguments[1])
+                whole = exponent is not None and exponent >= 0 and float(exponent).is_integer()
+                return known[0] * int(exponent) if whole and exponent is not None else None
+            return None
+        case Pick():
+            return parts[0] if all(p == 0 for p in parts[1:]) else None
+        case Fold(function="sum" | "mean"):
+            return parts[0] if all(p == 0 for p in parts[1:]) else None
+        case typed.Pack() | typed.Tabulate() | typed.OverExamples(function="sum" | "mean"):
+            return None if any(p is None for p in parts) else max(p for p in parts if p is not None)
+    return None

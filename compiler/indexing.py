@@ -1,13 +1,15 @@
-"""Subscripts: their types, and the proof that they stay inside."""
+"""Subscripts: the shape of what they select, and the proof that they stay inside."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.typed import Axis, Expr, Level, Requirement
+from ebmlang.compiler.typed import Axis, Expr, Level
 from ebmlang.compiler.types import Shape
 
 Affine = tuple[tuple[tuple[Axis, int], ...], Size]
@@ -52,7 +54,10 @@ def _product(a: Affine | None, b: Affine | None) -> Affine | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+def _negative(form: Affine) -> Affine:
+    return tuple((axis, -c) for axis, c in form[0]), -form[1]
+
+
 def extent(form: Affine) -> tuple[Size, Size]:
     """The smallest and the largest value of a linear form, each index running over its range."""
     low = high = form[1]
@@ -78,14 +83,214 @@ def misses(form: Affine, size: Size) -> tuple[str, bool] | None:
     return worst
 
 
-def requirement(form: Affine, size: Size, shown: str, span: Span) -> tuple[Requirement, ...]:
-    """What must hold once sizes are known, for a subscript that could not be proven inside."""
-    low, high = extent(form)
-    found = []
-    for value, room in ((low, low), (high, size - 1 - high)):
-        if room.known_positive(0) is None:
-            found.append(Requirement(room, f"the subscript {shown} reaches {value}, outside of 0..{size}", span))
-    return tuple(found)
+# --- proofs -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What has to be at least 0 for a subscript that reaches `value` to be inside.
+
+    `holds` is True or False where that is known for all sizes, None where it depends on them.
+    """
+
+    size: Size
+    value: Size
+    holds: bool | None
+
+
+Rooms = tuple[Room, ...]
+
+_RANK = {False: 0, None: 1, True: 2}
+
+
+def _worst(rooms: Rooms) -> int:
+    return min((_RANK[r.holds] for r in rooms), default=2)
+
+
+@dataclass(slots=True)
+class Prover:
+    """Proves that subscripts stay inside.
+
+    `floors` are lower bounds of sizes. `loose` are integer hyperparameters that nothing keeps
+    from being negative; those that a proof had to take for at least 0 end up in `assumed`.
+    """
+
+    floors: Mapping[str, int]
+    loose: frozenset[str] = frozenset()
+    assumed: set[str] = field(default_factory=set)
+    proven: dict[tuple[Affine, Size], Rooms] = field(default_factory=dict)
+
+    def room(self, size: Size, value: Size) -> Room:
+        holds = size.known_positive(0, self.floors)
+        if holds and self.loose:
+            self.assumed.update(size.names() & self.loose)
+        return Room(size, value, holds)
+
+    def inside(self, node: Expr, size: Size, facts: tuple[Affine, ...]) -> Rooms | None:
+        """What is left to show for 0 <= node < size; None when nothing is known of its value."""
+        form = affine(node)
+        if form is None:
+            low, high = self._low(node, facts), self._high(node, size, facts)
+            return None if low is None or high is None else _open(low + high)
+        if facts:
+            return _open(self._affine_low(form, facts) + self._affine_high(form, size, facts))
+        found = self.proven.get((form, size))
+        if found is None:
+            found = _open(self._affine_low(form, ()) + self._affine_high(form, size, ()))
+            self.proven[form, size] = found
+        return found
+
+    def _affine_low(self, form: Affine, facts: tuple[Affine, ...]) -> Rooms:
+        reached = extent(form)[0]
+        return self._best(form, reached, facts)
+
+    def _affine_high(self, form: Affine, size: Size, facts: tuple[Affine, ...]) -> Rooms:
+        reached = extent(form)[1]
+        left = _sum(((), size - 1), form, -1)
+        assert left is not None
+        return self._best(left, reached, facts)
+
+    def _best(self, form: Affine, reached: Size, facts: tuple[Affine, ...]) -> Rooms:
+        """`form >= 0`: alone, or because the form less one or two facts is at least 0."""
+        best = self.room(extent(form)[0], reached)
+        for less in _combinations(facts):
+            if best.holds:
+                break
+            rest = _sum(form, less, -1)
+            assert rest is not None
+            found = self.room(extent(rest)[0], reached)
+            if _RANK[found.holds] > _RANK[best.holds]:
+                best = found
+        return (best,)
+
+    # A minimum is at most each of its sides and at least one of them; a maximum the other way.
+
+    def _low(self, node: Expr, facts: tuple[Affine, ...]) -> Rooms | None:
+        """Rooms that together show node >= 0."""
+        form = affine(node)
+        if form is not None:
+            return self._affine_low(form, facts)
+        match node:
+            case typed.Apply(function="maximum", arguments=(a, b)):
+                return _either(self._low(a, facts), self._low(b, facts))
+            case typed.Apply(function="minimum", arguments=(a, b)):
+                return _both(self._low(a, facts), self._low(b, facts))
+            case typed.Apply(function="where", arguments=(_, a, b)):
+                return _both(self._low(a, facts), self._low(b, facts))
+            case typed.Apply(function="clamp", arguments=(x, low, high)):
+                raised = _either(self._low(x, facts), self._low(low, facts))
+                return _both(raised, self._low(high, facts))
+            case typed.Apply(function="mod", arguments=(_, typed.SizeOf(size=size))):
+                return (self.room(size - 1, ZERO),)
+            case typed.Apply(function="floordiv", arguments=(a, typed.SizeOf(size=size))):
+                return self._low(a, facts) if size.known_positive(1, self.floors) else None
+            case typed.Apply(function="abs" | "argmax" | "argmin"):
+                return ()
+        return None
+
+    def _high(self, node: Expr, size: Size, facts: tuple[Affine, ...]) -> Rooms | None:
+        """Rooms that together show node < size."""
+        form = affine(node)
+        if form is not None:
+            return self._affine_high(form, size, facts)
+        match node:
+            case typed.Apply(function="maximum", arguments=(a, b)):
+                return _both(self._high(a, size, facts), self._high(b, size, facts))
+            case typed.Apply(function="minimum", arguments=(a, b)):
+                return _either(self._high(a, size, facts), self._high(b, size, facts))
+            case typed.Apply(function="where", arguments=(_, a, b)):
+                return _both(self._high(a, size, facts), self._high(b, size, facts))
+            case typed.Apply(function="clamp", arguments=(x, low, high)):
+                raised = _both(self._high(x, size, facts), self._high(low, size, facts))
+                return _either(raised, self._high(high, size, facts))
+            case typed.Apply(function="mod", arguments=(_, typed.SizeOf(size=divisor))):
+                return (self.room(size - divisor, divisor - 1),)
+            case typed.Apply(function="floordiv", arguments=(a, typed.SizeOf(size=divisor))):
+                known = divisor.constant is not None and divisor.constant > 0
+                rooms = self._high(a, size * divisor, facts) if known else None
+                return None if rooms is None else tuple(Room(r.size, r.value // divisor, r.holds) for r in rooms)
+            case typed.Apply(function="abs", arguments=(a,)):
+                form = affine(a)
+                return None if form is None else self._abs_high(form, size, facts)
+            case typed.Apply(function="argmax" | "argmin", arguments=(a,)):
+                count = _searched(node, a.type.shape)
+                return (self.room(size - count, count - 1),)
+        return None
+
+    def _abs_high(self, form: Affine, size: Size, facts: tuple[Affine, ...]) -> Rooms:
+        return self._affine_high(form, size, facts) + self._affine_high(_negative(form), size, facts)
+
+    # --- guards ---
+
+    def facts(self, guard: Expr) -> tuple[Affine, ...]:
+        """Forms that are at least 0 wherever the guard is true; other conditions give nothing."""
+        if not isinstance(guard, typed.Apply) or len(guard.arguments) != 2:
+            return ()
+        a, b = guard.arguments
+        if guard.function == "and":
+            return (*self.facts(a), *self.facts(b))
+        left, right = affine(a), affine(b)
+        rise, fall = _sum(right, left, -1), _sum(left, right, -1)
+        if rise is None or fall is None:
+            return ()
+        match guard.function:
+            case "lt":
+                return (_lowered(rise),)
+            case "le":
+                return (rise,)
+            case "gt":
+                return (_lowered(fall),)
+            case "ge":
+                return (fall,)
+            case "eq":
+                return rise, fall
+            case "ne":
+                # Where the two cannot cross, being different means being apart by at least 1.
+                return tuple(_lowered(f) for f in (rise, fall) if self.room(extent(f)[0], ZERO).holds)
+        return ()
+
+
+def _lowered(form: Affine) -> Affine:
+    return form[0], form[1] - 1
+
+
+def _combinations(facts: tuple[Affine, ...]) -> Iterator[Affine]:
+    yield from facts
+    for i, first in enumerate(facts):
+        for second in facts[i:]:
+            total = _sum(first, second, 1)
+            assert total is not None
+            yield total
+
+
+def _open(rooms: Rooms) -> Rooms:
+    return tuple(r for r in rooms if not r.holds)
+
+
+def _both(a: Rooms | None, b: Rooms | None) -> Rooms | None:
+    return None if a is None or b is None else a + b
+
+
+def _either(a: Rooms | None, b: Rooms | None) -> Rooms | None:
+    """The better of two ways; one that is proven wins over one of which nothing is known."""
+    if a is None or b is None:
+        known = a if a is not None else b
+        return known if known is not None and _worst(known) == _RANK[True] else None
+    return a if _worst(a) >= _worst(b) else b
+
+
+def _searched(node: typed.Apply, shape: Shape) -> Size:
+    """How many positions an argmax chooses from."""
+    axis = node.option("axis")
+    if isinstance(axis, int):
+        return shape[axis]
+    count = Size.of(1)
+    for size in shape:
+        count = count * size
+    return count
+
+
+# --- shapes -------------------------------------------------------------------------------------
 
 
 def picked_shape(base: Expr, subscripts: tuple[typed.Subscript, ...]) -> Shape:

@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.indexing import Affine
 from ebmlang.compiler.diagnostics import Label
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.source import Span
+from ebmlang.compiler.source import NOWHERE, Span
 from ebmlang.compiler.types import Type
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SizeEntry:
+    """An integer hyperparameter, or a size that a function takes from its arguments."""
+
+    size: Size
+    span: Span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +60,7 @@ class LetEntry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermEntry:
-    """A term; the value is None above the line that defines it."""
+    """A term; None above the line that defines it."""
 
     term: typed.Term | None
     span: Span
@@ -65,22 +74,36 @@ class Unbuilt:
     span: Span
 
 
-Entry = Declared | Bound | Index | LetEntry | TermEntry | Unbuilt
+Entry = SizeEntry | Declared | Bound | Index | LetEntry | TermEntry | Unbuilt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outside:
+    """Seen from inside a function: the function's name, and the scope that it does not see."""
+
+    function: str
+    scope: Scope
 
 
 @dataclass(slots=True)
 class Scope:
-    """Names visible at one place. `guarded` tells that a guard may exclude plate indices."""
+    """Names visible at one place.
+
+    `facts` are forms of the plate indices that guards keep at least 0; `guard` is the guard of
+    the plate that opened this scope. `unknown` collects the names that were reported as
+    undeclared, so that each is reported once.
+    """
 
     parent: Scope | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
-    sizes: dict[str, Size] = field(default_factory=dict)
-    guarded: bool = False
     axes: typed.Axes = ()
+    facts: tuple[Affine, ...] = ()
     guard: typed.Expr | None = None
+    outside: Outside | None = None
+    unknown: set[str] = field(default_factory=set)
 
-    def child(self, *, axes: typed.Axes = (), guarded: bool = False) -> Scope:
-        return Scope(self, {}, {}, self.guarded or guarded, (*self.axes, *axes))
+    def child(self) -> Scope:
+        return Scope(self, {}, self.axes, self.facts, None, self.outside, self.unknown)
 
     def find(self, name: str) -> Entry | None:
         scope: Scope | None = self
@@ -92,28 +115,44 @@ class Scope:
         return None
 
     def find_size(self, name: str) -> Size | None:
-        scope: Scope | None = self
-        while scope is not None:
-            size = scope.sizes.get(name)
-            if size is not None:
-                return size
-            scope = scope.parent
-        return None
+        entry = self.find(name)
+        return entry.size if isinstance(entry, SizeEntry) else None
 
     def names(self) -> Iterator[str]:
         scope: Scope | None = self
         while scope is not None:
             yield from scope.entries
-            yield from scope.sizes
             scope = scope.parent
+
+    def model(self) -> Scope:
+        """The scope of the model's own declarations, also from inside a function."""
+        scope = self if self.outside is None else self.outside.scope
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
 
 
 @dataclass(slots=True)
 class Functions:
-    """The functions of a model and the stack of those being expanded."""
+    """The functions of a model.
 
+    `scope` holds what every function sees, `checked` whether a definition turned out right,
+    `expanding` those being written out now, `spent` the operations gained by that so far.
+    """
+
+    scope: Scope
     declared: dict[str, ast.Fn] = field(default_factory=dict)
+    checked: dict[str, bool] = field(default_factory=dict)
     expanding: list[str] = field(default_factory=list)
+    spent: int = 0
+
+
+MOST_LABELS = 4
+
+
+def declared_at(entry: Entry | None, text: str = "first declared here") -> tuple[Label, ...]:
+    """A label at the place where a name was declared."""
+    return () if entry is None or entry.span == NOWHERE else (Label(entry.span, text),)
 
 
 def origins(scope: Scope, *parts: typed.Expr) -> tuple[Label, ...]:
@@ -121,12 +160,15 @@ def origins(scope: Scope, *parts: typed.Expr) -> tuple[Label, ...]:
     labels: dict[str, Label] = {}
     for part in parts:
         for node in typed.walk(part):
-            if isinstance(node, typed.Read) and node.name not in labels:
-                entry = scope.find(node.name)
-                if isinstance(entry, Declared) and not entry.type.scalar:
-                    labels[node.name] = Label(entry.span, f"`{node.name}` is declared {entry.type}")
-                elif isinstance(entry, LetEntry) and not node.type.scalar:
-                    labels[node.name] = Label(entry.span, f"`{node.name}` is {node.type}")
-            if len(labels) == 4:
+            if not isinstance(node, typed.Read) or node.name in labels or node.type.scalar:
+                continue
+            entry = scope.find(node.name)
+            if entry is None and scope.outside is not None:
+                entry = scope.outside.scope.find(node.name)
+            if isinstance(entry, Declared | Bound):
+                labels[node.name] = Label(entry.span, f"`{node.name}` is declared {node.type}")
+            elif isinstance(entry, LetEntry):
+                labels[node.name] = Label(entry.span, f"`{node.name}` is {node.type}")
+            if len(labels) == MOST_LABELS:
                 return tuple(labels.values())
     return tuple(labels.values())

@@ -14,9 +14,12 @@ from typing import Union
 LARGEST = 2**62
 """Sizes are held below this, so that they fit the integers of a tensor library."""
 
+MOST_MONOMIALS = 100
+HIGHEST_DEGREE = 64
+
 
 class SizeError(ArithmeticError):
-    """A size that cannot be computed: a division by zero or a value too large."""
+    """A size that cannot be computed: a division by zero, a value too large, or too many parts."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,6 +60,8 @@ class Size:
     @staticmethod
     def of(value: int | str | Quotient) -> Size:
         if isinstance(value, int):
+            if not -LARGEST < value < LARGEST:
+                raise SizeError(f"{_short(value)}, larger than any array")
             return Size((((), value),)) if value else ZERO
         return Size(((((value, 1),), 1),))
 
@@ -66,7 +71,14 @@ class Size:
         for monomial, coefficient in terms:
             total[monomial] = total.get(monomial, 0) + coefficient
         kept = [(m, c) for m, c in total.items() if c]
-        return Size(tuple(sorted(kept, key=lambda t: _key(t[0]))))
+        if len(kept) > 1:
+            if len(kept) > MOST_MONOMIALS:
+                raise SizeError(f"a size with more than {MOST_MONOMIALS} parts")
+            kept.sort(key=lambda t: _key(t[0]))
+        for _, coefficient in kept:
+            if not -LARGEST < coefficient < LARGEST:
+                raise SizeError(f"a size with the factor {_short(coefficient)}, larger than any array")
+        return Size(tuple(kept))
 
     # --- arithmetic ---
 
@@ -103,9 +115,23 @@ class Size:
             raise SizeError(f"{self} {op} 0 divides by zero")
         if b is not None and a is not None:
             return Size.of(a // b if op == "//" else a % b)
-        if b is not None and all(c % b == 0 for _, c in self.terms):
-            return Size(tuple((m, c // b) for m, c in self.terms)) if op == "//" else ZERO
+        exact = self._exact(other)
+        if exact is not None:
+            return exact if op == "//" else ZERO
         return Size.of(Quotient(op, self, other))
+
+    def _exact(self, other: Size) -> Size | None:
+        """The quotient where `other` is one monomial that divides every term, as 2n in 6n^2 + 4n."""
+        if len(other.terms) != 1:
+            return None
+        divisor, factor = other.terms[0]
+        terms = []
+        for monomial, coefficient in self.terms:
+            rest = _without(monomial, divisor)
+            if rest is None or coefficient % factor:
+                return None
+            terms.append((rest, coefficient // factor))
+        return Size._from(terms)
 
     # --- questions ---
 
@@ -128,16 +154,27 @@ class Size:
     def names(self) -> frozenset[str]:
         return frozenset(_names(self))
 
-    def known_positive(self, least: int = 1) -> bool | None:
-        """Whether the value is at least `least` for all sizes >= 0: True, False or unknown (None)."""
+    def known_positive(self, least: int = 1, floors: Mapping[str, int] | None = None) -> bool | None:
+        """Whether the value is at least `least`: True, False or unknown (None).
+
+        `floors` holds a lower bound of each name; names without one are at least 0.
+        """
         value = self.constant
         if value is not None:
             return value >= least
-        if all(c > 0 for m, c in self.terms if m) and self.coefficient(()) >= least:
-            return True
-        if all(c < 0 for m, c in self.terms if m) and self.coefficient(()) < least:
-            return False
-        return None
+        coefficients = [c for m, c in self.terms if m]
+        rising = all(c > 0 for c in coefficients)
+        if not rising and not all(c < 0 for c in coefficients):
+            return None
+        total = 0
+        for monomial, coefficient in self.terms:
+            bound = _least(monomial, floors or {})
+            if bound is None:
+                return None
+            total += coefficient * bound
+        if rising:
+            return True if total >= least else None
+        return None if total >= least else False
 
     def coefficient(self, monomial: Monomial) -> int:
         return next((c for m, c in self.terms if m == monomial), 0)
@@ -167,8 +204,8 @@ class Size:
                 value = values[atom] if isinstance(atom, str) else atom.evaluate(values)
                 product *= value**power
             total += product
-        if abs(total) > LARGEST:
-            raise SizeError(f"{self} = {total} is larger than any array")
+        if abs(total) >= LARGEST:
+            raise SizeError(f"{self} = {_short(total)} is larger than any array")
         return total
 
     def substitute(self, values: Mapping[str, Size]) -> Size:
@@ -209,7 +246,41 @@ def _times(a: Monomial, b: Monomial) -> Monomial:
     powers: dict[Atom, int] = dict(a)
     for atom, power in b:
         powers[atom] = powers.get(atom, 0) + power
+    if sum(powers.values()) > HIGHEST_DEGREE:
+        raise SizeError(f"a size of a degree above {HIGHEST_DEGREE}")
     return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
+
+
+def _without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
+    """The monomial divided by another one, or None where that leaves a fraction."""
+    powers: dict[Atom, int] = dict(monomial)
+    for atom, power in divisor:
+        powers[atom] = powers.get(atom, 0) - power
+    if any(power < 0 for power in powers.values()):
+        return None
+    return tuple((atom, power) for atom, power in powers.items() if power)
+
+
+def _least(monomial: Monomial, floors: Mapping[str, int]) -> int | None:
+    """A lower bound of a product, or None: all factors must be known to be at least 0, or it is one name."""
+    product = 1
+    for atom, power in monomial:
+        if isinstance(atom, str):
+            bound = floors.get(atom, 0)
+        elif atom.left.known_positive(0, floors) and atom.right.known_positive(1, floors):
+            bound = 0
+        else:
+            return None
+        if bound < 0 and len(monomial) + power > 2:
+            return None
+        product *= bound**power
+    return product
+
+
+def _short(value: int) -> str:
+    """The digits of a number, or about how large it is."""
+    # bit_length, because Python refuses to print numbers of several thousand digits
+    return str(value) if abs(value) < 10**30 else f"about {'-' * (value < 0)}10^{value.bit_length() * 3 // 10}"
 
 
 def _monomial_text(monomial: Monomial, coefficient: int) -> str:

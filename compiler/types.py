@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,3 +82,34 @@ def join_kinds(a: Kind, b: Kind) -> Kind:
     if a == "real" or b == "real":
         return "real"
     return "int"
+
+
+def common_kind(types: Iterable[Type]) -> Type | None:
+    """The scalar type that holds values of all the given types side by side, or None.
+
+    Numbers and conditions join as in arithmetic; class values only go with the same classes.
+    """
+    common: Type | None = None
+    for found in types:
+        if common is None or found.kind == common.kind:
+            if common is not None and found.classes != common.classes:
+                return None
+            common = common or Type(found.kind, (), found.classes)
+        elif found.numeric and common.numeric:
+            common = Type(join_kinds(common.kind, found.kind))
+        else:
+            return None
+    return common
+
+
+def fits(found: Type, declared: Type, *, stretch: bool = False) -> bool:
+    """Whether a value of one type may stand for a declared one.
+
+    Any number is a real number; with `stretch` a scalar or a size of 1 fills the declared shape.
+    """
+    shape = stretched(found.shape, declared.shape) if stretch else found.shape
+    if shape != declared.shape:
+        return False
+    if declared.kind == "real":
+        return found.numeric
+    return found.kind == declared.kind and found.classes == declared.classes

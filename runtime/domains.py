@@ -419,7 +419,13 @@ class PositiveDefinite(OpenDomain):
     def value(self, coordinates: Tensor) -> Tensor:
         diagonal = torch.diagonal(coordinates, dim1=-2, dim2=-1)
         factor = torch.tril(coordinates, -1) + torch.diag_embed(_softplus(diagonal))
-        return factor @ factor.mT
+        product = factor @ factor.mT
+        # Far out the product is singular in this precision; a multiple of its rounding keeps it definite.
+        trace = product.diagonal(dim1=-2, dim2=-1).sum(-1)
+        lift = 4 * torch.finfo(product.dtype).eps * trace
+        return product + lift[..., None, None] * torch.eye(
+            product.shape[-1], dtype=product.dtype, device=product.device
+        )
 
     def coordinates(self, value: Tensor) -> Tensor:
         factor = torch.linalg.cholesky_ex(value).L

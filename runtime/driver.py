@@ -211,14 +211,12 @@ def solve_from(
 
 
 def _check_fit(problem: Problem, solver: AbstractSolver) -> None:
-    missing = solver.needs - problem.views
+    missing = sorted(view.value for view in solver.needs - problem.views)
     if missing:
-        raise ValueError(f"{type(solver).__name__} needs {', '.join(view.value for view in missing)}")
-    foreign = problem.space.kinds - solver.handles
+        raise ValueError(f"{type(solver).__name__} needs {', '.join(missing)}")
+    foreign = sorted(kind.value for kind in problem.space.kinds - solver.handles)
     if foreign:
-        raise ValueError(
-            f"{type(solver).__name__} does not handle {', '.join(kind.value for kind in foreign)}"
-        )
+        raise ValueError(f"{type(solver).__name__} does not handle {', '.join(foreign)}")
 
 
 def _row_numbers(problem: Problem, starts: Starts) -> Rows:

@@ -1,0 +1,19 @@
+"""Every diagnostic there is: one class per code, in the modules of this package."""
+
+from __future__ import annotations
+
+from ebmlang.compiler.diagnostics import Diagnostic
+
+
+def all_diagnostics() -> tuple[type[Diagnostic], ...]:
+    """The classes of all codes, by code."""
+    from ebmlang.compiler.catalogue import later, model, names, shapes, syntax, types
+
+    modules = (syntax, names, types, shapes, model, later)
+    found = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Diagnostic) and kind is not Diagnostic
+    }
+    return tuple(sorted(found, key=lambda kind: kind.code))

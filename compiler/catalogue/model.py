@@ -19,13 +19,14 @@ class PlateSubscripts(Diagnostic):
     wanted: str = ""
 
     def message(self) -> str:
-        return f"`{self.name}[{self.found}]` does not name its plates"
+        where = "does not name its plates" if self.wanted else "stands in no plate"
+        return f"`{self.name}[{self.found}]` {where}"
 
     def expected(self) -> str:
         return (
             f"`{self.name}[{self.wanted}]`"
             if self.wanted
-            else f"`{self.name}` without subscripts: it is in no plate"
+            else f"`{self.name}` without subscripts"
         )
 
 
@@ -90,6 +91,9 @@ class SameLabel(Diagnostic):
     def message(self) -> str:
         return f"two questions are called `{self.name}`"
 
+    def hint(self) -> str:
+        return "rename one of them: it is what --objective names"
+
     def related(self) -> Sequence[Label]:
         return self.places
 
@@ -116,26 +120,34 @@ class Misplaced(Diagnostic):
 
 @dataclass(frozen=True)
 class ApproximateOutside(Diagnostic):
-    """`~=` compares within a tolerance, and only properties have one."""
+    """`~=` compares within a tolerance; only the claim of a property has one."""
 
     code: ClassVar[str] = "E0506"
+    inside: bool = False
 
     def message(self) -> str:
+        if self.inside:
+            return "`~=` compares the two sides of a property, not parts of them"
         return "`~=` belongs into a property"
 
     def hint(self) -> str:
-        return "compare with == or <= here"
+        return "write two properties" if self.inside else "compare with == or <= here"
 
 
 @dataclass(frozen=True)
 class TermInTerm(Diagnostic):
-    """A term is defined by another term."""
+    """A term, or `total`, stands in an expression of the model.
+
+    Terms are what the energy is summed from. Questions and properties may read them.
+    """
 
     code: ClassVar[str] = "E0507"
     name: str = ""
     places: tuple[Label, ...] = ()
 
     def message(self) -> str:
+        if self.name == "total":
+            return "`total` is the sum of all terms: it cannot stand inside of one"
         return f"the term `{self.name}` cannot stand inside an expression of the model"
 
     def hint(self) -> str:
@@ -194,16 +206,21 @@ class NoQuestionTarget(Diagnostic):
 
 
 @dataclass(frozen=True)
-class NothingSized(Diagnostic):
+class CellsMissing(Diagnostic):
     """A let of an array declares cells that are never defined."""
 
     code: ClassVar[str] = "E0511"
     name: str = ""
+    shaped: bool = True
 
     def message(self) -> str:
+        if not self.shaped:
+            return f"`{self.name}` is declared, but never defined"
         return f"the array `{self.name}` is declared, but its cells are never defined"
 
     def hint(self) -> str:
+        if not self.shaped:
+            return f"give it a value: let {self.name} = ..."
         return "define them: for t in 0..T { let " + self.name + "[t] = ... }"
 
 
@@ -237,3 +254,67 @@ class ModelMissing(Diagnostic):
 
     def hint(self) -> str:
         return did_you_mean(self.name, self.known)
+
+
+@dataclass(frozen=True)
+class SoughtAndGiven(Diagnostic):
+    """A question seeks a variable and takes it as given at once."""
+
+    code: ClassVar[str] = "E0514"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` is both sought and given"
+
+    def hint(self) -> str:
+        return "name it once: what is given is held, what is sought is found"
+
+
+@dataclass(frozen=True)
+class TooDeepExpression(Diagnostic):
+    """An expression holds more operations inside one another than the limit."""
+
+    code: ClassVar[str] = "E0515"
+    limit: int = 0
+
+    def message(self) -> str:
+        return f"more than {self.limit} operations inside one another"
+
+    def hint(self) -> str:
+        return "name parts of it with `let`, or write the sum over an index: sum(..., over = i in 0..n)"
+
+
+@dataclass(frozen=True)
+class NotGiven(Diagnostic):
+    """What follows `given` must be a variable of the model."""
+
+    code: ClassVar[str] = "E0516"
+    name: str = ""
+    role: str = ""
+    known: tuple[str, ...] = ()
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        if self.role:
+            return f"`{self.name}` is {self.role}; only variables can be given"
+        return f"no variable is called `{self.name}`"
+
+    def expected(self) -> str:
+        return listing(self.known) if self.known else "a variable"
+
+    def hint(self) -> str:
+        return did_you_mean(self.name, self.known)
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class TooManyModelMistakes(Diagnostic):
+    """The check stopped after the limit of mistakes."""
+
+    code: ClassVar[str] = "E0517"
+    limit: int = 0
+
+    def message(self) -> str:
+        return f"more than {self.limit} mistakes; the rest of the model was not checked"

@@ -29,8 +29,8 @@ class UnknownName(Diagnostic):
 
     def hint(self) -> str:
         return (
-            self.note
-            or did_you_mean(self.name, self.known)
+            did_you_mean(self.name, self.known)
+            or self.note
             or f"declare it: observed {self.name} : real, latent {self.name} : real or let {self.name} = ..."
         )
 
@@ -127,6 +127,7 @@ class NotAValue(Diagnostic):
     code: ClassVar[str] = "E0206"
     name: str = ""
     what: str = ""
+    places: tuple[Label, ...] = ()
 
     def message(self) -> str:
         return f"`{self.name}` is {self.what}, not a value"
@@ -134,20 +135,30 @@ class NotAValue(Diagnostic):
     def hint(self) -> str:
         return f"call it: {self.name}(...)"
 
+    def related(self) -> Sequence[Label]:
+        return self.places
+
 
 @dataclass(frozen=True)
 class UsedBeforeDefinition(Diagnostic):
-    """A `let` is used above the line that defines it."""
+    """A value is used above the line that defines it.
+
+    Lets are defined from top to bottom. Variables may be used anywhere, but a start value, a
+    default or a distribution only reads unknowns that are declared above it.
+    """
 
     code: ClassVar[str] = "E0207"
     name: str = ""
     places: tuple[Label, ...] = ()
+    reader: str = ""
 
     def message(self) -> str:
+        if self.reader == self.name:
+            return f"`{self.name}` is used in its own definition"
         return f"`{self.name}` is used before it is defined"
 
     def hint(self) -> str:
-        return "move the definition up"
+        return "" if self.reader == self.name else "move the definition up"
 
     def related(self) -> Sequence[Label]:
         return self.places
@@ -165,7 +176,7 @@ class RecursiveFunction(Diagnostic):
         return f"`{self.name}` calls itself" + (f" through {', '.join(self.through)}" if self.through else "")
 
     def hint(self) -> str:
-        return "functions are expanded where they are called; a recurrence over an index is written with `let s[t+1] = ...`"
+        return "a recurrence over an index is written with `let s[t+1] = ...`"
 
 
 @dataclass(frozen=True)
@@ -176,33 +187,36 @@ class UnknownArgument(Diagnostic):
     name: str = ""
     function: str = ""
     known: tuple[str, ...] = ()
+    advice: str = ""
 
     def message(self) -> str:
         return f"`{self.function}` has no argument `{self.name}`"
 
     def expected(self) -> str:
-        return listing(self.known) if self.known else "positional arguments only"
+        return listing(self.known) if self.known else "arguments without names"
 
     def hint(self) -> str:
-        return did_you_mean(self.name, self.known)
+        return self.advice or did_you_mean(self.name, self.known)
 
 
 @dataclass(frozen=True)
 class UnknownMethod(Diagnostic):
-    """`using` names a method that does not exist."""
+    """`using` names a method that does not exist, or `by` a loss."""
 
     code: ClassVar[str] = "E0210"
     name: str = ""
     known: tuple[str, ...] = ()
+    what: str = "method"
 
     def message(self) -> str:
-        return f"there is no method `{self.name}`"
+        return f"there is no {self.what} `{self.name}`"
 
     def expected(self) -> str:
         return listing(self.known)
 
     def hint(self) -> str:
-        return did_you_mean(self.name, self.known) or "leave out `using`: the method is chosen by structure"
+        leave_out = "leave out `using`: the method is chosen by structure" if self.what == "method" else ""
+        return did_you_mean(self.name, self.known) or leave_out
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,46 @@ class KeptName(Diagnostic):
 
     def hint(self) -> str:
         return "choose another name"
+
+
+@dataclass(frozen=True)
+class HiddenName(Diagnostic):
+    """A function reads a value of the model that it does not see.
+
+    A function sees its parameters, hyperparameters, and lets that are computed from these alone.
+    """
+
+    code: ClassVar[str] = "E0212"
+    name: str = ""
+    function: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"the function `{self.function}` does not see `{self.name}`"
+
+    def expected(self) -> str:
+        return "a parameter of the function or a hyperparameter"
+
+    def hint(self) -> str:
+        return f"make `{self.name}` a parameter, and pass it in the call"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class RepeatedName(Diagnostic):
+    """One name stands twice in a list: of arguments, of targets, of options."""
+
+    code: ClassVar[str] = "E0213"
+    name: str = ""
+    where: str = ""
+
+    def message(self) -> str:
+        return f"`{self.name}` stands twice in {self.where}"
+
+    def hint(self) -> str:
+        return "keep one of them"
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,15 @@ class TooManySubscripts(Diagnostic):
     places: tuple[Label, ...] = ()
 
     def message(self) -> str:
-        return f"{self.found} subscripts on {self.type}"
+        return f"{self.found} subscript{'s' * (self.found != 1)} on {self.type}"
+
+    def expected(self) -> str:
+        return "at most one subscript or slice for each dimension"
 
     def hint(self) -> str:
-        return "one subscript or slice for each dimension; None adds one"
+        if "[" not in self.type:
+            return "a single value is used without subscripts"
+        return "None adds a dimension: x[None, ..]"
 
     def related(self) -> Sequence[Label]:
         return self.places
@@ -121,18 +126,21 @@ class OutOfRange(Diagnostic):
     reach: str = ""
     size: str = ""
     places: tuple[Label, ...] = ()
+    advice: str = ""
 
     def message(self) -> str:
+        if self.subscript == self.reach:
+            return f"the subscript {self.subscript} is outside of 0..{self.size}"
         return f"the subscript {self.subscript} reaches {self.reach}, outside of 0..{self.size}"
 
     def label(self) -> str:
-        return f"reaches {self.reach}"
+        return "" if self.subscript == self.reach else f"reaches {self.reach}"
 
     def expected(self) -> str:
         return f"0 <= index < {self.size}"
 
     def hint(self) -> str:
-        return "shorten the range of the plate, or add a guard: for t in 0..T if t > 0"
+        return self.advice
 
     def related(self) -> Sequence[Label]:
         return self.places
@@ -222,7 +230,7 @@ class EinsumSpec(Diagnostic):
 
 @dataclass(frozen=True)
 class NotASize(Diagnostic):
-    """A size that is negative or zero."""
+    """A size that is negative or zero. Arrays have at least one entry along each dimension."""
 
     code: ClassVar[str] = "E0410"
     found: str = ""
@@ -253,3 +261,33 @@ class EmptyRange(Diagnostic):
 
     def hint(self) -> str:
         return "ranges are half-open, as in Python"
+
+
+@dataclass(frozen=True)
+class TooLarge(Diagnostic):
+    """An array, or a range, with more entries than any machine holds."""
+
+    code: ClassVar[str] = "E0412"
+    what: str = ""
+    count: str = ""
+    limit: int = 0
+
+    def message(self) -> str:
+        return f"{self.what} has {self.count} entries"
+
+    def expected(self) -> str:
+        return f"at most {self.limit:,}"
+
+
+@dataclass(frozen=True)
+class SizeArithmetic(Diagnostic):
+    """The arithmetic of sizes leads out of what a size can be."""
+
+    code: ClassVar[str] = "E0413"
+    reason: str = ""
+
+    def message(self) -> str:
+        return f"the sizes in this expression lead to {self.reason}"
+
+    def expected(self) -> str:
+        return "whole numbers below 4.6e18, and a handful of names"

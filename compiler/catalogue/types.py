@@ -141,7 +141,9 @@ class IntegerExpected(Diagnostic):
         return "a plate index, an integer expression or a class variable"
 
     def hint(self) -> str:
-        return "real numbers cannot select entries; division of integers is written //"
+        if self.found.startswith("real"):
+            return "real numbers cannot select entries; division of integers is written //"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class BatchTermPerExample(Diagnostic):
 
     code: ClassVar[str] = "E0309"
     name: str = ""
+    places: tuple[Label, ...] = ()
 
     def message(self) -> str:
         return f"`batch energy {self.name}` has one value per example"
@@ -199,6 +202,9 @@ class BatchTermPerExample(Diagnostic):
 
     def hint(self) -> str:
         return "reduce over the examples: mean(..., over = batch), or remove `batch`"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,9 @@ class DomainMisfit(Diagnostic):
     def message(self) -> str:
         return f"the domain `{self.domain}` does not fit {self.found}"
 
+    def label(self) -> str:
+        return self.found
+
     def expected(self) -> str:
         return self.wanted
 
@@ -249,9 +258,10 @@ class DependsOnExample(Diagnostic):
     code: ClassVar[str] = "E0312"
     name: str = ""
     places: tuple[Label, ...] = ()
+    what: str = "its value"
 
     def message(self) -> str:
-        return f"`{self.name}` is shared by all examples, but its value differs by example"
+        return f"`{self.name}` is shared by all examples, but {self.what} differs by example"
 
     def hint(self) -> str:
         return "use only hyperparameters, params and shared values here"
@@ -268,12 +278,16 @@ class BadOption(Diagnostic):
     name: str = ""
     found: str = ""
     wanted: str = ""
+    advice: str = ""
 
     def message(self) -> str:
         return f"`{self.name}` cannot be {self.found}"
 
     def expected(self) -> str:
         return self.wanted
+
+    def hint(self) -> str:
+        return self.advice
 
 
 @dataclass(frozen=True)
@@ -336,3 +350,170 @@ class NumberTooLarge(Diagnostic):
 
     def expected(self) -> str:
         return "a number below 1.8e308"
+
+
+@dataclass(frozen=True)
+class LateDefault(Diagnostic):
+    """The default of a hyperparameter reads something that is only known later.
+
+    Hyperparameters are known before any data: a default reads numbers and hyperparameters that
+    are declared before it.
+    """
+
+    code: ClassVar[str] = "E0318"
+    name: str = ""
+    reads: str = ""
+    places: tuple[Label, ...] = ()
+    what: str = "default"
+
+    def message(self) -> str:
+        return f"the {self.what} of the hyperparameter `{self.name}` reads `{self.reads}`, which is known later"
+
+    def expected(self) -> str:
+        return "numbers and earlier hyperparameters"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class ReadsUnknown(Diagnostic):
+    """Something that has to be given is computed from an unknown.
+
+    Guards, the rows of an edge list, bounds of domains and defaults of observed variables shape
+    the problem: they may read indices, hyperparameters, observed and random values.
+    """
+
+    code: ClassVar[str] = "E0319"
+    what: str = ""
+    name: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.what} depends on the unknown `{self.name}`"
+
+    def expected(self) -> str:
+        return "indices, hyperparameters, observed and random values"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class EmptyInterval(Diagnostic):
+    """An interval whose lower bound lies above its upper bound holds no value."""
+
+    code: ClassVar[str] = "E0320"
+    low: str = ""
+    high: str = ""
+
+    def message(self) -> str:
+        return f"the interval [{self.low}, {self.high}] is empty"
+
+    def expected(self) -> str:
+        return "the lower bound first"
+
+    def hint(self) -> str:
+        return f"[{self.high}, {self.low}]"
+
+
+@dataclass(frozen=True)
+class OutsideDomain(Diagnostic):
+    """A default, or a start in an open domain, is not in the declared domain."""
+
+    code: ClassVar[str] = "E0321"
+    name: str = ""
+    value: str = ""
+    domain: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` is declared {self.domain}, but its value is {self.value}"
+
+    def label(self) -> str:
+        return self.value
+
+    def expected(self) -> str:
+        return f"a value that is {self.domain}"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class DivisionByZero(Diagnostic):
+    """A division by the number 0."""
+
+    code: ClassVar[str] = "E0322"
+    op: str = ""
+
+    def message(self) -> str:
+        return f"`{self.op}` divides by zero"
+
+
+@dataclass(frozen=True)
+class SameForAll(Diagnostic):
+    """A reduction over the examples of a value that is the same for all of them."""
+
+    code: ClassVar[str] = "E0323"
+    function: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.function}` over the batch, but the value is the same for every example"
+
+    def expected(self) -> str:
+        return "a value that differs by example"
+
+    def hint(self) -> str:
+        return "leave out the reduction: the value already is one for all"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class ClassesDiffer(Diagnostic):
+    """Class values with different numbers of classes stand side by side."""
+
+    code: ClassVar[str] = "E0324"
+    left: str = ""
+    right: str = ""
+    what: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.what}: {self.left} and {self.right} have different cases"
+
+    def label(self) -> str:
+        return f"{self.left} and {self.right}"
+
+    def expected(self) -> str:
+        return "the same number of classes"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True)
+class NoSuchClass(Diagnostic):
+    """A number stands for a case that the class does not have: cases count from 0."""
+
+    code: ClassVar[str] = "E0325"
+    found: str = ""
+    type: str = ""
+    last: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.found} is not a case of {self.type}"
+
+    def expected(self) -> str:
+        return f"a whole number from 0 to {self.last}"
+
+    def related(self) -> Sequence[Label]:
+        return self.places

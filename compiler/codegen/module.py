@@ -74,7 +74,9 @@ class _Writer:
             f"MODEL = {name}",
             "",
             'if __name__ == "__main__":',
-            f"{INDENT}raise SystemExit(main(__file__))",
+            f"{INDENT}from ebmlang.commands.standalone import run_file",
+            "",
+            f"{INDENT}raise SystemExit(run_file(__file__))",
             "",
         ]
         return Generated("\n".join(lines), name)

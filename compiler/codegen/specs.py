@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ebmlang.runtime import functions
-from ebmlang.runtime.generated import Draws, GeneratedModel, Values, main
+from ebmlang.runtime.generated import Draws, GeneratedModel, Values
 from ebmlang.runtime.spec import Requirement, Size, TermSpec, VariableSpec
 
 __all__ = ["F", "MODEL", "functions", "math"]
@@ -74,6 +74,9 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"METHOD = {method!r}",
         f"FALLBACK = {fallback!r}",
         f"OPTIONS = {dict(plan.options)!r}",
+        f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
+        f"SPLIT = {plan.split is not None}",
+        f"CERTIFICATE = {(plan.method.certificate if plan.method is not None else '')!r}",
         f"BECAUSE = {plan.because!r}",
     ]
     return "\n".join(lines)

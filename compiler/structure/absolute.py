@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.facts import nonnegative, smoothness
+from ebmlang.compiler.facts import degree, nonnegative, smoothness
 from ebmlang.compiler.sizes import ONE, ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding, Obligation, weight_text
@@ -43,10 +43,14 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
         if not nonnegative(block.graph, a.weight)
     )
     terms = ", ".join(dict.fromkeys(a.summand for a in absolute))
-    because = f"{terms} weighs |{', '.join(dict.fromkeys(a.variable for a in absolute))}|, the rest is smooth"
-    return (
-        Finding("smooth plus absolute values", names, because, obligations, tuple(absolute), tuple(smooth)),
+    because = f"{terms} weighs |{', '.join(dict.fromkeys(a.variable for a in absolute))}|, the rest is {{}}"
+    degrees = [degree(part, block.depends) for part in smooth]
+    quadratic = all(d is not None and d <= 2 for d in degrees)
+    because = because.format("quadratic" if quadratic else "smooth")
+    found = Finding(
+        "smooth plus absolute values", names, because, obligations, tuple(absolute), tuple(smooth), quadratic
     )
+    return (found,)
 
 
 def _pieces(node: Expr, axes: Axes) -> list[tuple[int, Expr, Axes]]:

@@ -28,7 +28,11 @@ class AbsolutePart:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A property that is true of the energy as a function of the block, and why."""
+    """A property that is true of the energy as a function of the block, and why.
+
+    A split into a smooth part and absolute values carries its parts; `quadratic` says that the
+    smooth part is a polynomial of degree 2.
+    """
 
     property: str
     variables: tuple[str, ...]
@@ -36,6 +40,7 @@ class Finding:
     obligations: tuple[Obligation, ...] = ()
     absolute: tuple[AbsolutePart, ...] = ()
     smooth: tuple[Expr, ...] = ()
+    quadratic: bool = False
 
     def __str__(self) -> str:
         names = ", ".join(self.variables)

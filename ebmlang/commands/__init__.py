@@ -3,7 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import infer
+from ebmlang.commands import check, compile, explain, infer
+from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
 
 
 class Command(Protocol):
@@ -21,4 +22,13 @@ class Command(Protocol):
         """Do it and return the exit code. Raises ModelError, DataError or UsageError."""
 
 
-COMMANDS: tuple[Command, ...] = (infer,)
+COMMANDS: tuple[Command, ...] = (
+    check,
+    explain,
+    compile,
+    infer,
+    TRAIN,
+    MARGINAL,
+    SAMPLE,
+    PLAN,
+)

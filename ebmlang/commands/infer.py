@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import options
 from ebmlang.errors import DataError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ebmlang.data import DataSet, ResultWriter, Wanted
-    from ebmlang.report import Progress, Summary
+    from ebmlang.report import Summary
     from ebmlang.runtime.result import Result
 
 NAME = "infer"
@@ -46,25 +46,6 @@ class Question:
     using: str | None
     max_memory: int | None
     params: str | None
-
-
-class Engine(Protocol):
-    """A model that is loaded and asked, but has no data yet."""
-
-    @property
-    def wanted(self) -> Mapping[str, Wanted]:
-        """The variables that data may or must give."""
-
-    def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
-        """Number of examples in the matched arrays. Raises DataError when they do not agree."""
-
-    def chunks(self, data: DataSet, matching: Mapping[str, str], progress: Progress) -> Iterator[Result]:
-        """Answers for consecutive rows, as many at a time as memory allows. Raises DataError."""
-
-
-def connect(question: Question) -> Engine:
-    """The one place where this command meets the Python API. Raises ModelError and DataError."""
-    raise NotImplementedError("the Python API is not connected yet")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -115,8 +96,10 @@ def run(args: Namespace) -> int:
 
     if args.output:
         data.require_writable(args.output, args.force)
+    from ebmlang.commands.engine import connect
+
     engine = connect(question)
-    dataset = _dataset(args.data, engine.wanted)
+    dataset = read_dataset(args.data, engine.wanted)
     matching = data.match(dataset, engine.wanted, mapping)
     _print_notes(dataset, data.unused(dataset, matching))
     total = engine.rows(dataset, matching)
@@ -129,7 +112,7 @@ def run(args: Namespace) -> int:
         try:
             with shown as update:
                 for result in engine.chunks(dataset, matching, update):
-                    _add(result, summary, writer)
+                    add_result(result, summary, writer)
                     update(summary.rows, 0)
         except KeyboardInterrupt:
             if not summary.rows:
@@ -163,7 +146,7 @@ def _question(args: Namespace) -> Question:
     )
 
 
-def _dataset(spec: str | None, wanted: Mapping[str, Wanted]) -> DataSet:
+def read_dataset(spec: str | None, wanted: Mapping[str, Wanted]) -> DataSet:
     from ebmlang import data
 
     if spec is not None:
@@ -184,7 +167,7 @@ def _print_notes(dataset: DataSet, unused: tuple[str, ...]) -> None:
         print(f"note: no variable uses {shown} of {dataset.source}", file=sys.stderr)
 
 
-def _add(result: Result, summary: Summary, writer: ResultWriter | None) -> None:
+def add_result(result: Result, summary: Summary, writer: ResultWriter | None) -> None:
     """Count a chunk in and hand it to the writer, before anything of the next chunk exists."""
     energy, converged, iterations = (_numpy(x) for x in (result.energy, result.converged, result.iterations))
     terms = {name: _numpy(value) for name, value in result.terms.items()}

@@ -34,16 +34,16 @@ PROBES = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FistaMemory:
-    """`gradient` and `before_gradient` belong to x and the iterate before it, `before`; [R, N] each.
+    """`before` is the iterate before x, `origin` the last extrapolated point, [R, N] each.
 
-    `inertia` is the sequence t_k of the method and `length` the step size, [R]; `grain` [R] bounds the
-    rounding of a gradient. Where the smooth part is not known to be quadratic both gradients are unused and
-    stay as they began.
+    For a quadratic energy `gradient` and `before_gradient` belong to x and `before`; otherwise `gradient`
+    belongs to `origin`, and `before_gradient` is not used. `inertia` is the sequence t_k of the method and
+    `length` the step size, [R]; `grain` [R] bounds the rounding of a gradient.
     """
 
-    gradient: Tensor
     origin: Tensor
     before: Tensor
+    gradient: Tensor
     before_gradient: Tensor
     inertia: Tensor
     length: Tensor
@@ -89,7 +89,7 @@ class Fista(AbstractSolver):
         optimality = row_norm(x - near) / length
         grain = 16 * torch.finfo(x.dtype).eps * row_norm(gradient)
         stall = no_stall(total)
-        memory = FistaMemory(gradient, x, x, gradient, torch.ones_like(total), length, grain, stall)
+        memory = FistaMemory(x, x, gradient, gradient, torch.ones_like(total), length, grain, stall)
         return State(total, optimality, all_active(total), memory)
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:

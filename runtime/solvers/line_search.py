@@ -76,7 +76,7 @@ def line_search(problem: Problem, ray: Ray, first: Tensor, rows: Tensor) -> Acce
         bottomless = energy == -torch.inf
         finite = torch.isfinite(energy) & torch.isfinite(slope)
         enough = finite & (
-            (energy <= ray.energy + DECREASE * step * ray.slope) | (energy <= ray.energy + slack)
+            (energy <= ray.energy + DECREASE * step * ray.slope) | ((energy - ray.energy).abs() <= slack)
         )
         good = searching & ((enough & (slope.abs() <= -CURVATURE * ray.slope)) | bottomless)
         best = _take(best, good, step, energy, gradient)

@@ -147,7 +147,7 @@ def _arc_search(
         usable = torch.isfinite(trial) & torch.isfinite(after) & (square > 0)
         enough = trial <= ceiling - DECREASE * square / length
         # Below the rounding of the energy slopes decide (Hager and Zhang 2005, eq. 4.1).
-        by_slope = (trial <= energy + slack) & (before < 0) & (after <= (2 * DECREASE - 1) * before)
+        by_slope = ((trial - energy).abs() <= slack) & (before < 0) & (after <= (2 * DECREASE - 1) * before)
         good = searching & ((usable & (enough | by_slope)) | (trial == -torch.inf))
         best = Moved(
             where_rows(good, point, best.x),

@@ -157,7 +157,7 @@ def _bent_search(
         still = ~(shift != 0).any(1)
         usable = torch.isfinite(trial) & torch.isfinite(after) & ~still
         enough = trial <= energy + DECREASE * promised
-        by_slope = (trial <= energy + slack) & (before < 0) & (after <= (2 * DECREASE - 1) * before)
+        by_slope = ((trial - energy).abs() <= slack) & (before < 0) & (after <= (2 * DECREASE - 1) * before)
         good = searching & ((usable & (enough | by_slope)) | (trial == -torch.inf))
         best = Moved(
             where_rows(good, point, best.x),

@@ -1,0 +1,100 @@
+"""The passes in order, with a function to stop after each.
+
+    text -parse-> ast.Module -check-> typed.Model -elaborate-> FactorGraph
+       + Query -analyse-> Structure -choose-> Plan -generate-> Generated
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.model import ModelMissing
+from ebmlang.compiler.catalogue.syntax import TooDeep
+from ebmlang.compiler.check import check_module
+from ebmlang.compiler.choose import Plan, choose
+from ebmlang.compiler.codegen.module import Generated, generate
+from ebmlang.compiler.diagnostics import Located, Report
+from ebmlang.compiler.elaborate import elaborate
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.parse import DEEPEST_NESTING, parse
+from ebmlang.compiler.query import Query
+from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.structure import Block
+
+_DEEPEST_RECURSION = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one file says: its tree, its models where they could be checked, its mistakes."""
+
+    source: Source
+    module: ast.Module | None
+    models: tuple[typed.Model, ...]
+    diagnostics: tuple[Located, ...]
+
+    @property
+    def failed(self) -> bool:
+        return any(d.diagnostic.severity == "error" for d in self.diagnostics)
+
+
+@contextmanager
+def _room_for_passes() -> Iterator[None]:
+    """Trees are walked by recursion, and a long sum is a deep tree; passes make no cycles."""
+    limit, enabled = sys.getrecursionlimit(), gc.isenabled()
+    sys.setrecursionlimit(max(limit, _DEEPEST_RECURSION))
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+        if enabled:
+            gc.enable()
+
+
+def check_source(source: Source) -> Checked:
+    """Parse and check one file. Every mistake is in `diagnostics`; nothing is raised."""
+    report = Report(source)
+    module, models = None, ()
+    with _room_for_passes():
+        try:
+            module = parse(report)
+            if module is not None:
+                models = check_module(module, report)
+        except RecursionError:
+            report.add(TooDeep(Span(0, 0), DEEPEST_NESTING))
+    return Checked(source, module, () if report.failed else models, report.diagnostics)
+
+
+def pick_model(checked: Checked, name: str | None) -> typed.Model | Located:
+    """The model of a file by name (the last one without a name), or the mistake."""
+    if name is None:
+        return checked.models[-1]
+    found = next((m for m in checked.models if m.name == name), None)
+    if found is not None:
+        return found
+    known = tuple(m.name for m in checked.models)
+    return Located(checked.source, ModelMissing(Span(0, 0), name, known))
+
+
+def graph_of(model: typed.Model) -> FactorGraph:
+    """The lifted factor graph of a checked model."""
+    with _room_for_passes():
+        return elaborate(model)
+
+
+def plan_for(graph: FactorGraph, query: Query, method: str | None = None) -> Plan:
+    """Findings and method for a question."""
+    with _room_for_passes():
+        return choose(Block(graph, query), method)
+
+
+def generate_for(plan: Plan) -> Generated:
+    """PyTorch for a plan."""
+    with _room_for_passes():
+        return generate(plan)

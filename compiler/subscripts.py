@@ -1,0 +1,154 @@
+"""Subscripts: integers, slices, classes and index arrays, each proven to stay inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.later import NotBuilt
+from ebmlang.compiler.catalogue.shapes import EmptyRange, OutOfRange, TooManySubscripts
+from ebmlang.compiler.catalogue.types import IntegerExpected
+from ebmlang.compiler.indexing import Room, affine, pick
+from ebmlang.compiler.scope import Index, Scope, origins
+from ebmlang.compiler.sizes import ZERO, Size
+from ebmlang.compiler.sizing import names_in, read_size
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Expr, Level
+from ebmlang.compiler.types import INT
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.expressions import Expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Subscripts:
+    """Checks subscripts in one scope."""
+
+    checker: Expressions
+    scope: Scope
+
+    def index(self, node: ast.Index) -> Expr:
+        checker = self.checker
+        base = checker.check(node.base, self.scope)
+        subscripts = [self._subscript(s) for s in node.subscripts]
+        if base.type.kind == "error" or any(s is None for s in subscripts):
+            return checker.error(node.span)
+        used = sum(not isinstance(s, typed.NewAxis) for s in subscripts)
+        if used > base.type.rank:
+            places = origins(self.scope, base)
+            checker.report.add(TooManySubscripts(node.span, used, str(base.type), places))
+            return checker.error(node.span)
+        final: list[typed.Subscript] = []
+        dims = iter(base.type.shape)
+        for s, written in zip(subscripts, node.subscripts, strict=True):
+            if isinstance(s, typed.NewAxis):
+                final.append(s)
+                continue
+            size = next(dims)
+            checked = self.slice(s, size, base) if isinstance(s, ast.Slice) else self.entry(s, written.span, size, base)
+            if checked is None:
+                return checker.error(node.span)
+            final.append(checked)
+        final.extend(typed.SliceOf(ZERO, size) for size in dims)
+        checker.node_count += 1
+        return pick(base, tuple(final), node.span)
+
+    def _subscript(self, node: ast.Expr | ast.Slice) -> typed.Subscript | ast.Slice | None:
+        if isinstance(node, ast.Slice):
+            return node
+        if isinstance(node, ast.Name) and node.text == "None" and self.scope.find("None") is None:
+            return typed.NewAxis()
+        value = self.checker.check(node, self.scope)
+        if value.type.kind == "error":
+            return None
+        if not value.type.integral:
+            self.checker.report.add(IntegerExpected(node.span, str(value.type)))
+            return None
+        return value
+
+    def entry(self, s: typed.Subscript | None, span: Span, size: Size, base: Expr) -> Expr | None:
+        """An integer or a class with its bounds proven, or left as a requirement on sizes."""
+        assert isinstance(s, Expr)
+        if s.type.kind == "class":
+            if s.type.classes != size:
+                places = origins(self.scope, base, s)
+                reach = f"{s.type.classes} - 1" if s.type.classes is not None else ""
+                self.checker.report.add(OutOfRange(span, typed.text(s), reach, str(size), places))
+                return None
+            return s
+        form = affine(s)
+        if form is not None and not form[0] and form[1].constant is not None and form[1].constant < 0:
+            # A negative constant counts from the end, as in Python.
+            room = self.checker.prover.room(size + form[1], form[1])
+            s = typed.SizeOf(INT, (), Level.CONSTANT, False, s.span, size + form[1])
+            rooms: tuple[Room, ...] | None = () if room.holds else (room,)
+        else:
+            rooms = self.checker.prover.inside(s, size, self.scope.facts)
+        if rooms:
+            return self._left_over(s, rooms, span, size, base)
+        return s
+
+    def _left_over(
+        self, s: Expr, rooms: tuple[Room, ...], span: Span, size: Size, base: Expr
+    ) -> Expr | None:
+        """What could not be proven: a mistake, or a requirement on sizes."""
+        shown = self.checker.report.source.extract(span)
+        for room in rooms:
+            if room.holds is False:
+                places = origins(self.scope, base)
+                advice = self._advice(s, room)
+                self.checker.report.add(OutOfRange(span, shown, str(room.value), str(size), places, advice))
+                return None
+        for room in rooms:
+            reason = f"the subscript {shown} reaches {room.value}, outside of 0..{size}"
+            self.checker.requirements.append(typed.Requirement(room.size, reason, span))
+        return s
+
+    def _advice(self, s: Expr, room: Room) -> str:
+        index = next((a.names[0] for a in s.axes), None)
+        if index is None:
+            return "entries count from 0; -1 is the last one"
+        if self.scope.facts or self.scope.guard is not None:
+            return f"the guard does not exclude it: add a comparison of `{index}` with a size"
+        return f"shorten the range of `{index}`, or add a guard: for {index} in ... if {index} > 0"
+
+    # --- slices ---
+
+    def slice(self, node: ast.Slice, size: Size, base: Expr) -> typed.SliceOf | None:
+        checker = self.checker
+        start = self._bound(node.start, ZERO, size)
+        stop = self._bound(node.stop, size, size)
+        if start is None or stop is None:
+            return None
+        length = stop - start
+        if length.constant == 0:
+            checker.report.add(EmptyRange(node.span, f"{start}..{stop}"))
+            return None
+        for room, reach in ((start, start), (size - stop, stop), (length, stop)):
+            holds = checker.prover.room(room, reach).holds
+            if holds is False:
+                if room is length:
+                    checker.report.add(EmptyRange(node.span, f"{start}..{stop}"))
+                else:
+                    places, shown = origins(self.scope, base), checker.report.source.extract(node.span)
+                    checker.report.add(OutOfRange(node.span, shown, str(reach), str(size), places))
+                return None
+            if holds is None:
+                reason = f"the slice {start}..{stop} does not fit into 0..{size}"
+                checker.requirements.append(typed.Requirement(room, reason, node.span))
+        return typed.SliceOf(start, stop)
+
+    def _bound(self, node: ast.Expr | None, default: Size, size: Size) -> Size | None:
+        if node is None:
+            return default
+        for name in names_in(node):
+            if isinstance(self.scope.find(name.text), Index):
+                advice = f"write the window as a sum over an index: sum(x[{name.text} + k] * ..., over = k in 0..3)"
+                what = f"a slice that moves with the index `{name.text}`"
+                self.checker.report.add(NotBuilt(node.span, what, advice))
+                return None
+        found = read_size(node, self.scope, self.checker.report)
+        if found is not None and found.constant is not None and found.constant < 0:
+            return size + found
+        return found

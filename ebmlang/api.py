@@ -1,0 +1,355 @@
+"""The Python API: load a model, evaluate its energy, ask for its minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler.choose import Plan, explain
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.query import Query
+from ebmlang.compiler.source import Source
+from ebmlang.errors import DataError, ModelError
+from ebmlang.files import read_source
+from ebmlang.inference import Inference, given_arrays
+from ebmlang.questions import Asked, ask_roles
+from ebmlang.report import progress as shown_progress
+from ebmlang.runtime import ask
+from ebmlang.runtime.ask import Search
+from ebmlang.runtime.arrays import widest_dtype
+from ebmlang.runtime.bind import Bound, Settings, bind
+from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.memory import available_memory
+from ebmlang.runtime.parameters import start_parameters
+from ebmlang.runtime.result import Result
+
+if TYPE_CHECKING:
+    import networkx
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def load(
+    path: str | Path, *, model: str | None = None, seed: int = 0, nets: Mapping[str, Any] | None = None, **hypers: Any
+) -> Model:
+    """The model in a `.ebm` file.
+
+    `model` picks one of several (the last one by default); hyperparameters are set by name.
+    Raises ModelError with every mistake of the file, DataError for a file that cannot be read or
+    a hyperparameter that does not exist.
+    """
+    return _load(read_source(path), model, seed, nets, hypers)
+
+
+def loads(
+    text: str, *, model: str | None = None, seed: int = 0, nets: Mapping[str, Any] | None = None, **hypers: Any
+) -> Model:
+    """The same for a model given as text."""
+    return _load(Source("<text>", text), model, seed, nets, hypers)
+
+
+def _load(
+    source: Source, name: str | None, seed: int, nets: Mapping[str, Any] | None, hypers: Mapping[str, Any]
+) -> Model:
+    checked = pipeline.check_source(source)
+    if checked.failed:
+        raise ModelError(checked.diagnostics)
+    picked = pipeline.pick_model(checked, name)
+    if not isinstance(picked, typed.Model):
+        raise ModelError((picked,))
+    if nets:
+        raise DataError(f"the model declares no net `{next(iter(nets))}`", "nets are not built yet")
+    return Model(picked, hypers, seed)
+
+
+class Model(nn.Module):
+    """A checked model with its hyperparameters and, once sizes are known, its parameters.
+
+    Compiled code is kept per question. Energies are differentiable in everything that is passed.
+    """
+
+    def __init__(self, model: typed.Model, hypers: Mapping[str, Any], seed: int = 0) -> None:
+        super().__init__()
+        self._model = model
+        self._hypers = dict(hypers)
+        self._seed = seed
+        self._modules_by_question: dict[Any, tuple[Plan, ModuleType]] = {}
+        self._params_ready = False
+        self._preset: dict[str, Any] = {}
+        known = [v.name for v in model.hypers]
+        for name in hypers:
+            if name not in known:
+                hint = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+                raise DataError(f"the model has no hyperparameter `{name}`", hint)
+        self._graph = pipeline.graph_of(model)
+
+    # --- what the compiler knows ---
+
+    @property
+    def graph(self) -> networkx.Graph[str]:
+        """The lifted factor graph, frozen."""
+        return self._graph.networkx
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def ranks(self) -> dict[str, tuple[int, bool]]:
+        """Declared rank of every variable, and whether it differs by example."""
+        return {v.name: (v.type.rank, v.per_example) for v in self._model.variables if v.role != "hyper"}
+
+    @property
+    def checked(self) -> typed.Model:
+        """The checked model: variables, terms, questions."""
+        return self._model
+
+    def plan(self, *, find: Sequence[str] | None = None, given: Sequence[str] = (), of: str | None = None,
+             objective: str | None = None, using: str | None = None) -> Plan:
+        """The plan for a question: findings, method, reasons."""
+        return self.compiled(self.asked(find, frozenset(given), of, objective, frozenset()), using)[0]
+
+    def explain(self, **question: Any) -> str:
+        """Which method for which block, why, and what was rejected. Arguments as for `plan`."""
+        return explain(self.plan(**question))
+
+    @property
+    def structure(self) -> tuple[str, ...]:
+        """The findings about the default question, as sentences."""
+        return tuple(map(str, self.plan().structure.findings))
+
+    @property
+    def source(self) -> str:
+        """The generated PyTorch for the default question."""
+        return pipeline.generate_for(self.plan()).text
+
+    # --- questions ---
+
+    def asked(
+        self,
+        find: Sequence[str] | None,
+        given: frozenset[str],
+        of: str | None,
+        objective: str | None,
+        incomplete: frozenset[str],
+    ) -> Asked:
+        """The roles of a call settled: what is sought, by which line of the file."""
+        return ask_roles(self._model, find, given, of, objective, incomplete)
+
+    def compiled(self, asked: Asked, using: str | None) -> tuple[Plan, ModuleType]:
+        key = (asked.sought, asked.of, asked.label, using)
+        known = self._modules_by_question.get(key)
+        if known is None:
+            graph = self._graph if asked.model is self._model else pipeline.graph_of(asked.model)
+            query = Query(asked.sought, asked.objective, asked.using, asked.question)
+            plan = pipeline.plan_for(graph, query, using)
+            generated = pipeline.generate_for(plan)
+            known = plan, load_text(generated.text, self.name)
+            self._modules_by_question[key] = known
+        return known
+
+    # --- values ---
+
+    def bind(self, data: Mapping[str, Any] | None = None, **values: Any) -> Model:
+        """Make the parameters, with sizes taken from the values. Returns the model."""
+        given = _merged(data, values)
+        asked = self.asked(None, frozenset(given), None, None, frozenset())
+        missing = frozenset(v.name for v in self._model.variables if v.role == "observed") - given.keys()
+        asked = replace(asked, sought=tuple(v.name for v in self._model.variables if v.name in missing | set(asked.sought)))
+        _, module = self.compiled(asked, None)
+        self.bound(module, given, self.settings(given, None, None, None, None), frozenset())
+        return self
+
+    def settings(
+        self, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None, seed: int | None, limit: int | None
+    ) -> Settings:
+        chosen = DTYPES.get(dtype, None) if isinstance(dtype, str) else dtype
+        if isinstance(dtype, str) and chosen is None:
+            raise DataError(f"the dtype `{dtype}` is not known", "float32 or float64")
+        return Settings(
+            chosen or widest_dtype(given),
+            _device(device),
+            self._seed if seed is None else seed,
+            0,
+            available_memory(),
+            limit or available_memory() // 4,
+        )
+
+    def bound(
+        self, module: ModuleType, given: Mapping[str, Any], settings: Settings, incomplete: frozenset[str]
+    ) -> Bound:
+        sought = frozenset(module.SOUGHT)
+        values = {**{n: v for n, v in self._preset.items() if n not in sought and not self._params_ready}, **given}
+        for name, parameter in self._own_parameters():
+            if name not in values and name not in sought:
+                values[name] = parameter
+        bound = bind(module, self._hypers, values, settings, sought, incomplete)
+        if not self._params_ready:
+            self._make_parameters(bound)
+            held = dict(bound.values)
+            for name, parameter in self._own_parameters():
+                if name not in held and name not in sought:
+                    held[name] = parameter.to(settings.device, settings.dtype)
+            bound = replace(bound, values=held)
+        for spec in bound.specs.values():
+            if spec.role == "latent" and spec.name not in sought and spec.name not in bound.values:
+                raise DataError(f"no value for the latent `{spec.name}`", f"pass {spec.name}=...")
+        return bound
+
+    # --- parameters ---
+
+    def preset(self, values: Mapping[str, Any]) -> None:
+        """Values that parameters take instead of their declared start, by name."""
+        self._hyperparameters_checked(values)
+        self._preset = dict(values)
+        if self._params_ready:
+            for name, parameter in self._own_parameters():
+                if name in self._preset:
+                    parameter.data.copy_(torch.as_tensor(self._preset[name]))
+
+    def _hyperparameters_checked(self, values: Mapping[str, Any]) -> None:
+        known = [v.name for v in self._model.variables if v.role == "param"]
+        for name in values:
+            if name not in known:
+                raise DataError(f"the model has no parameter `{name}`", did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}")
+
+    def _own_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        names = {_attribute(v.name): v.name for v in self._model.variables if v.role == "param"}
+        return [(names[n], p) for n, p in self._parameters.items() if n in names and p is not None]
+
+    def _make_parameters(self, bound: Bound) -> None:
+        """Draw the start of every parameter once; sizes are known now."""
+        for name, value in start_parameters(bound, self._seed).items():
+            self.register_parameter(_attribute(name), nn.Parameter(value))
+        self._params_ready = True
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        """As in torch. Raises DataError before sizes are known, when the model has parameters."""
+        if not self._params_ready and any(v.role == "param" for v in self._model.variables):
+            raise DataError("the parameters do not exist yet: their sizes are not known", "load(..., n=64), model.bind(y=Y), or ask a question first")
+        return super().named_parameters(*args, **kwargs)
+
+    def value(self, name: str) -> nn.Parameter:
+        """A parameter by its declared name."""
+        for own, parameter in self._own_parameters():
+            if own == name:
+                return parameter
+        known = [v.name for v in self._model.variables if v.role == "param"]
+        if name in known:
+            raise DataError(f"the parameter `{name}` does not exist yet: its size is not known", "load(..., n=64) or model.bind(y=Y)")
+        raise DataError(f"the model has no parameter `{name}`", did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}")
+
+    # --- energies ---
+
+    def energy(self, data: Mapping[str, Any] | None = None, *, dtype: str | torch.dtype | None = None, device: str | None = None, **values: Any) -> Tensor:
+        """Total energy per example, [B]; differentiable in the values passed and in the parameters.
+
+        Every variable needs a value. Terms of the whole batch count in every row.
+        """
+        bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
+        return ask.energy_rows(bound, unknown, held, bound.instance.terms(unknown, held))
+
+    def terms(self, data: Mapping[str, Any] | None = None, *, dtype: str | torch.dtype | None = None, device: str | None = None, **values: Any) -> dict[str, Tensor]:
+        """Every term per example, plates summed: name -> [B]; a `batch energy` is one number."""
+        bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
+        batch = {t.name for t in bound.module.TERMS if t.batch}
+        found = bound.instance.terms(unknown, held)
+        return {n: v if n in batch else ask._rows(v, bound.batch) for n, v in found.items()}
+
+    def _evaluation(
+        self, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None
+    ) -> tuple[Bound, dict[str, Tensor], dict[str, Tensor]]:
+        """Bound values for an evaluation: the unknowns of the default question stay arguments."""
+        asked = self.asked(None, frozenset(), None, None, frozenset())
+        names = {v.name for v in self._model.variables if v.role == "latent"}
+        asked = replace(asked, sought=tuple(v.name for v in self._model.variables if v.name in names), question=None, of=None)
+        _, module = self.compiled(asked, None)
+        for name in asked.sought:
+            if name not in given:
+                raise DataError(f"no value for the latent `{name}`", f"pass {name}=...")
+        settings = self.settings(given, dtype, device, None, None)
+        bound = self.bound(module, given, settings, frozenset())
+        unknown = {n: bound.values[n] for n in asked.sought}
+        return bound, unknown, ask.held_values(bound)
+
+    # --- inference ---
+
+    def infer(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        find: Sequence[str] | None = None,
+        of: str | None = None,
+        objective: str | None = None,
+        observed: Mapping[str, Any] | None = None,
+        using: str | None = None,
+        steps: int | None = None,
+        tol: float | None = None,
+        restarts: int | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        max_memory: int | str | None = None,
+        progress: bool | Callable[[int, int], None] = False,
+        trace: bool = False,
+        **values: Any,
+    ) -> Result:
+        """The unknowns of lowest energy for every example.
+
+        Values are arrays or tensors: the declared shape (shared by all examples) or one leading
+        dimension more. `find` chooses what is sought, `observed` gives masks (True: given) of
+        variables that are known in part, `of` another objective. See `Result` for the answer.
+        Raises DataError and ModelError; a numeric outcome is a status, never an exception.
+        """
+        given = _merged(data, values)
+        settings = self.settings(given, dtype, device, seed, _bytes(max_memory))
+        search = Search("", steps, tol, restarts, settings.seed, trace)
+        run = Inference.of(
+            self, given_arrays(self.ranks, given), observed or {}, settings, search,
+            find=find, of=of, objective=objective, using=using,
+        )  # fmt: skip
+        if progress is True:
+            with shown_progress("infer", run.given.rows) as update:
+                return run.all(update)
+        return run.all(progress or None)
+
+    def forward(self, **data: Any) -> Tensor:
+        """The training loss, which is not built yet."""
+        raise DataError("training is not built yet", "use energy(...) as a loss of your own")
+
+
+def _attribute(name: str) -> str:
+    """Where a parameter is registered: its own name, unless nn.Module uses that name."""
+    return f"param_{name}" if hasattr(Model, name) or hasattr(nn.Module, name) else name
+
+
+def _merged(data: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    both = set(data or ()) & set(values)
+    if both:
+        raise DataError(f"`{sorted(both)[0]}` is passed twice", "once in data= or once by name")
+    return {**(data or {}), **values}
+
+
+def _device(device: str | None) -> torch.device:
+    try:
+        chosen = torch.device(device or "cpu")
+    except RuntimeError:
+        raise DataError(f"there is no device `{device}`", "cpu, cuda or cuda:1") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise DataError("no CUDA device is there", "leave out the device to run on the CPU")
+    return chosen
+
+
+def _bytes(limit: int | str | None) -> int | None:
+    if limit is None or isinstance(limit, int):
+        return limit
+    from ebmlang.data import parse_memory
+
+    return parse_memory(limit)

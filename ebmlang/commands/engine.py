@@ -1,0 +1,94 @@
+"""Where the `infer` command meets the Python API: a model that is asked about rows of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ebmlang.api import Model, load
+from ebmlang.data import Wanted
+from ebmlang.errors import DataError
+from ebmlang.inference import Inference, given_lazily
+from ebmlang.runtime.ask import Search
+
+if TYPE_CHECKING:
+    from ebmlang.commands.infer import Question
+    from ebmlang.data import DataSet
+    from ebmlang.runtime.result import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A loaded model and the question; data comes later."""
+
+    model: Model
+    question: Question
+
+    @property
+    def wanted(self) -> Mapping[str, Wanted]:
+        """Variables that the data may or must give.
+
+        Observed variables must come, unless they have a default or are asked for; params are taken
+        when they are there; latents only when `--given` names them.
+        """
+        asked = set(self.question.find or ())
+        named = set(self.question.given or ())
+        found: dict[str, Wanted] = {}
+        for v in self.model.checked.variables:
+            if v.role == "hyper" or v.name in asked:
+                continue
+            if v.role == "latent" and v.name not in named:
+                continue
+            required = v.name in named or (v.role == "observed" and v.init is None and self.question.given is None)
+            if self.question.given is not None and v.role == "observed" and v.name not in named:
+                continue
+            found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
+        for name in named - found.keys():
+            raise DataError(f"--given names `{name}`, which is asked for or does not exist", "check the names")
+        return found
+
+    def _inference(self, data: DataSet, matching: Mapping[str, str]) -> Inference:
+        q = self.question
+        shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
+
+        def take(name: str, start: int, stop: int) -> Any:
+            array = matching[name]
+            return data.array(array) if stop < 0 else data.rows(array, start, stop)
+
+        given = given_lazily(self.model.ranks, shapes, take)
+        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        search = Search("", q.steps, q.tol, q.restarts if q.restarts > 1 else None, q.seed)
+        return Inference.of(
+            self.model, given, {}, settings, search, find=q.find, of=q.of, objective=q.objective, using=q.using
+        )
+
+    def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
+        """Number of examples. Raises DataError when the arrays do not agree."""
+        return self._inference(data, matching).given.rows
+
+    def chunks(
+        self, data: DataSet, matching: Mapping[str, str], progress: Callable[[int, int], None]
+    ) -> Iterator[Result]:
+        """Answers for consecutive rows, as many at a time as memory allows. Raises DataError."""
+        return self._inference(data, matching).chunks(progress)
+
+
+def connect(question: Question) -> Engine:
+    """Load the model of a question. Raises ModelError and DataError."""
+    model = load(question.path, model=question.model, seed=question.seed, **question.settings)
+    if question.params is not None:
+        load_parameters(model, question.params)
+    return Engine(model, question)
+
+
+def load_parameters(model: Model, path: str) -> None:
+    """Parameters from a safetensors file; raises DataError when one does not fit."""
+    from ebmlang import data
+
+    stored = data.read(path)
+    names = {v.name for v in model.checked.variables if v.role == "param"}
+    found = {name: stored.array(name) for name in stored.names if name in names}
+    if not found:
+        raise DataError(f"{path} holds none of the parameters {', '.join(sorted(names)) or '(there are none)'}", f"it holds {', '.join(stored.names)}")
+    model.preset(found)

@@ -1,0 +1,75 @@
+"""Running a file that `ebmlang compile` wrote: `python model.py --data D -o OUT`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ebmlang.commands import options
+from ebmlang.errors import EbmError
+
+
+def run_file(path: str, argv: Sequence[str] | None = None) -> int:
+    """Find the unknowns of a generated module for every row of a data set. Returns the exit code."""
+    parser = ArgumentParser(prog=Path(path).name, description="Find the unknowns of lowest energy for every row.")
+    parser.add_argument("--data", metavar="D", help=".npz, .npy, .csv, .parquet, .safetensors or sklearn:digits")
+    parser.add_argument("--map", dest="mapping", metavar="V=A", type=options.pair, action="append", default=[])
+    parser.add_argument("--set", dest="settings", metavar="NAME=VALUE", type=options.setting, action="append", default=[])
+    parser.add_argument("--seed", type=options.whole, default=0)
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--device", default="cpu")
+    options.add_output(parser, "where the result goes, .npz or .safetensors")
+    args = parser.parse_args(argv)
+    try:
+        return _run(path, args)
+    except EbmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(path: str, args: Namespace) -> int:
+    import torch
+
+    from ebmlang import data, report
+    from ebmlang.commands.infer import add_result, read_dataset
+    from ebmlang.runtime import ask
+    from ebmlang.runtime.bind import Settings, bind
+    from ebmlang.runtime.parameters import start_parameters
+
+    if args.output:
+        data.require_writable(args.output, args.force)
+    module = _module(path)
+    wanted = {
+        v.name: data.Wanted(v.name, v.role, v.role == "observed" and not v.start, len(v.shape), not v.per_example)
+        for v in module.VARIABLES
+        if v.role in ("observed", "param") and v.name not in module.SOUGHT
+    }
+    dataset = read_dataset(args.data, wanted)
+    matching = data.match(dataset, wanted, options.once(args.mapping, "--map"))
+    given = {name: dataset.array(array) for name, array in matching.items()}
+    settings = Settings(getattr(torch, args.dtype), torch.device(args.device), args.seed)
+    hypers = options.once(args.settings, "--set")
+    bound = bind(module, hypers, given, settings, frozenset(module.SOUGHT))
+    parameters = {n: v for n, v in start_parameters(bound, args.seed).items() if n not in module.SOUGHT}
+    bound = bind(module, hypers, {**parameters, **given}, settings, frozenset(module.SOUGHT))
+    result = ask.infer(bound, ask.Search(seed=args.seed))
+    summary = report.Summary()
+    if args.output:
+        with data.ResultWriter(args.output, args.force) as writer:
+            add_result(result, summary, writer)
+    else:
+        add_result(result, summary, None)
+    summary.print(f"{Path(path).name}: {summary.rows:,} rows from {args.data or 'no data'}", args.output or "")
+    return 0
+
+
+def _module(path: str) -> ModuleType:
+    module = ModuleType("generated")
+    names: dict[str, Any] = runpy.run_path(path, run_name="generated")
+    module.__dict__.update(names)
+    return module

@@ -1,0 +1,74 @@
+"""The text of `ebmlang explain`: every question of a file with its method and its reasons.
+
+Works without torch: it only needs the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler.choose import explain
+from ebmlang.compiler.query import Query
+from ebmlang.errors import ModelError
+from ebmlang.files import read_source
+from ebmlang.questions import ask_roles
+
+
+def open_model(path: str | Path, name: str | None) -> typed.Model:
+    """A checked model of a file. Raises ModelError and DataError."""
+    checked = pipeline.check_source(read_source(path))
+    if checked.failed:
+        raise ModelError(checked.diagnostics)
+    picked = pipeline.pick_model(checked, name)
+    if not isinstance(picked, typed.Model):
+        raise ModelError((picked,))
+    return picked
+
+
+def explain_file(
+    path: str | Path,
+    name: str | None,
+    given: Sequence[str],
+    find: Sequence[str] | None,
+    of: str | None,
+    objective: str | None,
+    using: str | None,
+    everything: bool,
+) -> str:
+    """One question as asked, or every question of the file."""
+    model = open_model(path, name)
+    if not everything:
+        return _question(model, given, find, of, objective, using)
+    parts = [f"model {model.name}"]
+    infers = [q for q in model.questions if q.verb == "infer"]
+    if not infers:
+        parts.append("infer (all latents: the file has no `infer` line)\n" + _indented(_question(model, given, None, None, None, using)))
+    for question in model.questions:
+        if question.verb != "infer":
+            parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
+            continue
+        asked = ask_roles(model, None, frozenset(), None, question, frozenset())
+        plan = pipeline.plan_for(
+            pipeline.graph_of(model), Query(asked.sought, asked.objective, asked.using, question)
+        )
+        parts.append(f"{question.text}\n{_indented(explain(plan))}")
+    return "\n\n".join(parts)
+
+
+def _question(
+    model: typed.Model,
+    given: Sequence[str],
+    find: Sequence[str] | None,
+    of: str | None,
+    objective: str | None,
+    using: str | None,
+) -> str:
+    asked = ask_roles(model, find, frozenset(given), of, objective, frozenset())
+    query = Query(asked.sought, asked.objective, asked.using, asked.question)
+    return explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.split("\n"))

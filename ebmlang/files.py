@@ -1,0 +1,79 @@
+"""Reading `.ebm` files and writing small ones, with every way that can go wrong named."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+
+from ebmlang.compiler.catalogue.syntax import FileTooLarge, WrongEncoding
+from ebmlang.compiler.diagnostics import Located
+from ebmlang.compiler.parse import LARGEST_FILE
+from ebmlang.compiler.source import Source, Span
+from ebmlang.errors import DataError, ModelError
+
+
+def read_source(path: str | Path) -> Source:
+    """The text of a model file.
+
+    Raises DataError for a path that is no readable file, ModelError for a file that is too large
+    or not UTF-8.
+    """
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if file.is_dir():
+            raise DataError(f"{path} is a folder, not a model", "name the .ebm file in it")
+        if size > 4 * LARGEST_FILE:
+            raise _located(file, FileTooLarge(Span(0, 0), size, LARGEST_FILE))
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        beside = [p.name for p in file.parent.glob("*.ebm")] if file.parent.is_dir() else []
+        near = get_close_matches(file.name, beside, n=1)
+        hint = f"did you mean {file.parent / near[0]}?" if near else "check the path"
+        raise DataError(f"there is no file {path}", hint) from None
+    except PermissionError:
+        raise DataError(f"{path} cannot be read: permission denied", "check the permissions of the file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", "check the path") from None
+    try:
+        return Source(str(path), raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        byte = raw[error.start]
+        raise _located(file, WrongEncoding(Span(0, 0), byte, error.start)) from None
+
+
+def _located(file: Path, diagnostic: FileTooLarge | WrongEncoding) -> ModelError:
+    return ModelError((Located(Source(str(file), ""), diagnostic),))
+
+
+def write_whole(path: Path, content: bytes, force: bool = False) -> None:
+    """Write a file whole or not at all.
+
+    Raises DataError when it exists and `force` is not given, or cannot be written.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise DataError(f"{path} is a folder", "name a file in it")
+    if not path.parent.is_dir():
+        raise DataError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
+    if path.exists() and not force:
+        raise DataError(f"{path} exists already and is not overwritten", "another name, or --force")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", "another folder") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as error:
+        os.unlink(name)
+        raise DataError(f"{path} cannot be written: {error.strerror or error}", "another folder") from None
+    except BaseException:
+        os.unlink(name)
+        raise

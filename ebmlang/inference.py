@@ -1,0 +1,259 @@
+"""One question over all rows of its data, in chunks that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.methods import METHODS
+from ebmlang.errors import DataError
+from ebmlang.runtime import ask
+from ebmlang.runtime.ask import Search
+from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.driver import Progress
+from ebmlang.runtime.memory import rows_that_fit
+from ebmlang.runtime.result import Result
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+    from ebmlang.questions import Asked
+
+Take = Callable[[str, int, int], Any]
+"""(name, first row, end row) -> the array of these rows."""
+
+Ranks = Mapping[str, tuple[int, bool]]
+"""Declared rank of each variable, and whether it differs by example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Values by name, read when they are needed. `ranks` counts dimensions; `rows` is None for
+    values that are the same for all examples."""
+
+    ranks: Mapping[str, int]
+    counts: Mapping[str, int | None]
+    take: Take
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self.ranks)
+
+    @property
+    def rows(self) -> int:
+        """The number of examples; raises DataError when values disagree."""
+        found = {n: c for n, c in self.counts.items() if c is not None}
+        if len(set(found.values())) > 1:
+            shown = ", ".join(f"`{name}` has {count:,}" for name, count in found.items())
+            raise DataError(
+                f"the numbers of examples differ: {shown}",
+                "a value that is the same for all examples is passed without the leading dimension",
+            )
+        return next(iter(found.values()), 1)
+
+    def chunk(self, start: int, stop: int) -> dict[str, Any]:
+        return {
+            n: self.take(n, start, stop) if self.counts[n] is not None else self.take(n, 0, -1) for n in self.ranks
+        }
+
+
+def given_arrays(ranks: Ranks, values: Mapping[str, Any]) -> Given:
+    """Values that are in memory."""
+    arrays = {n: v if isinstance(v, Tensor) else _array(n, v) for n, v in values.items()}
+
+    def take(name: str, start: int, stop: int) -> Any:
+        return arrays[name] if stop < 0 else arrays[name][start:stop]
+
+    return given_lazily(ranks, {n: tuple(a.shape) for n, a in arrays.items()}, take)
+
+
+def _array(name: str, value: Any) -> Any:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"`{name}` is not an array: {error}", "pass rows of one length") from None
+
+
+def given_lazily(ranks: Ranks, shapes: Mapping[str, tuple[int, ...]], take: Take) -> Given:
+    """Values of known shapes that are read chunk by chunk."""
+    counts: dict[str, int | None] = {}
+    for name, shape in shapes.items():
+        rank, per_example = ranks.get(name, (len(shape), False))
+        counts[name] = shape[0] if per_example and len(shape) == rank + 1 else None
+    return Given({n: len(s) for n, s in shapes.items()}, counts, take)
+
+
+@dataclass(slots=True)
+class Inference:
+    """The question of one call."""
+
+    model: Model
+    given: Given
+    masks: Mapping[str, Any]
+    settings: Settings
+    search: Search
+    asked: Asked
+    plan: Plan
+    module: ModuleType
+    incomplete: frozenset[str]
+
+    @staticmethod
+    def of(
+        model: Model,
+        given: Given,
+        masks: Mapping[str, Any],
+        settings: Settings,
+        search: Search,
+        *,
+        find: Sequence[str] | None = None,
+        of: str | None = None,
+        objective: str | None = None,
+        using: str | None = None,
+    ) -> Inference:
+        """Settle roles and method. Raises DataError where nothing fits."""
+        incomplete = _incomplete(model, given, masks)
+        asked = model.asked(find, given.names(), of, objective, incomplete)
+        if using is not None and using not in {m.name for m in METHODS}:
+            known = [m.name for m in METHODS]
+            raise DataError(f"there is no method `{using}`", did_you_mean(using, known) or f"methods are {', '.join(known)}")
+        plan, module = model.compiled(asked, using)
+        if plan.method is None and asked.sought:
+            raise DataError(plan.because, "give these variables, or ask for others with find")
+        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete)
+
+    # --- chunks ---
+
+    def chunk_size(self) -> int:
+        """Rows that fit into the memory limit together."""
+        rows = self.given.rows
+        if rows <= 1 or self.module.JOINT or not self.asked.sought:
+            return max(rows, 1)
+        first = self._bound(0, 1)
+        return min(rows, rows_that_fit(ask.bytes_per_row(first), self.settings.chunk_bytes))
+
+    def chunks(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Result]:
+        """Answers for consecutive rows."""
+        rows, size = self.given.rows, self.chunk_size()
+        if rows == 0:
+            raise DataError("the data holds no examples", "pass at least one row")
+        for start in range(0, rows, size):
+            stop = min(start + size, rows)
+
+            def heard(p: Progress, done: int = start) -> None:
+                assert progress is not None
+                ended = p.finished if not self.module.JOINT else (stop - done if p.finished else 0)  # noqa: B023
+                progress(done + ended, p.iteration)
+
+            yield self._answer(start, stop, heard if progress is not None else None)
+
+    def all(self, progress: Callable[[int, int], None] | None = None) -> Result:
+        """All rows as one result."""
+        return joined(list(self.chunks(progress)))
+
+    # --- one chunk ---
+
+    def _bound(self, start: int, stop: int) -> Any:
+        values = self.given.chunk(start, stop)
+        settings = replace(self.settings, first_row=start)
+        return self.model.bound(self.module, values, settings, self.incomplete)
+
+    def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
+        bound = self._bound(start, stop)
+        if not self.asked.sought:
+            return ask.evaluate(bound, {}, ask.held_values(bound))
+        observed = {name: self._mask(bound, name, start, stop) for name in self.incomplete}
+        return ask.infer(bound, self.search, observed, progress)
+
+    def _mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
+        """True where the value is given."""
+        value: Tensor = bound.values[name]
+        mask = ~torch.isnan(value)
+        if name in self.masks:
+            rank = value.ndim - 1
+            own = torch.as_tensor(np.asarray(self.masks[name]))
+            own = own[start:stop] if own.ndim == rank + 1 else own[None]
+            mask = mask & own.to(value.device, torch.bool)
+        return mask
+
+
+def _incomplete(model: Model, given: Given, masks: Mapping[str, Any]) -> frozenset[str]:
+    """Given variables of which some entries are to be found."""
+    variables = {v.name: v for v in model.checked.variables}
+    found = set()
+    for name, mask in masks.items():
+        _check_mask(name, mask, variables, given)
+        if not bool(np.asarray(mask).astype(bool).all()):
+            found.add(name)
+    rows = given.rows
+    step = 65_536
+    for name in given.names():
+        variable = variables.get(name)
+        if variable is None or not variable.missing:
+            continue
+        count = given.counts[name]
+        for start in range(0, rows if count is not None else 1, step):
+            value = given.take(name, start, min(start + step, rows)) if count is not None else given.take(name, 0, -1)
+            part = value if isinstance(value, Tensor) else np.asarray(value)
+            if _has_nan(part):
+                found.add(name)
+                break
+    return frozenset(found)
+
+
+def _has_nan(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return bool(torch.isnan(part).any())
+    return part.dtype.kind == "f" and bool(np.isnan(part).any())
+
+
+def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given) -> None:
+    variable = variables.get(name)
+    if variable is None or variable.role != "observed":
+        known = [v.name for v in variables.values() if v.role == "observed"]
+        raise DataError(f"observed= names `{name}`, which is no observed variable", did_you_mean(name, known) or f"there are {', '.join(known)}")
+    if name not in given.ranks:
+        raise DataError(f"observed= masks `{name}`, which has no value", f"pass {name}=... too")
+    array = np.asarray(mask)
+    if array.dtype.kind not in "bui" or array.ndim not in (given.ranks[name], variable.type.rank, variable.type.rank + 1):
+        raise DataError(f"the mask of `{name}` is not an array of true and false of its shape", "True = observed, False = to be found")
+    if variable.type.kind != "real":
+        raise DataError(f"`{name}` is {variable.type}: missing entries of such values are not built yet", "give it whole")
+
+
+def joined(parts: list[Result]) -> Result:
+    """Results of consecutive rows as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+
+    def rows(name: str, of: Callable[[Result], Mapping[str, Tensor]]) -> Tensor:
+        each = [of(p)[name] for p in parts]
+        sizes = [p.energy.shape[0] for p in parts]
+        stacked = all(e.ndim and e.shape[0] == s for e, s in zip(each, sizes, strict=True))
+        return torch.cat(each) if stacked else each[0]
+
+    traces = [p.trace for p in parts]
+    return replace(
+        first,
+        values={n: rows(n, lambda p: p.values) for n in first.values},
+        energy=torch.cat([p.energy for p in parts]),
+        terms={n: rows(n, lambda p: p.terms) for n in first.terms},
+        factors={n: rows(n, lambda p: p.factors) for n in first.factors},
+        converged=torch.cat([p.converged for p in parts]),
+        status=tuple(s for p in parts for s in p.status),
+        iterations=torch.cat([p.iterations for p in parts]),
+        trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
+    )
+
+
+def _joined_traces(traces: list[Tensor]) -> Tensor:
+    """Traces side by side; a shorter one keeps its last energy."""
+    longest = max(t.shape[0] for t in traces)
+    filled = [torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) if t.shape[0] < longest else t for t in traces]
+    return torch.cat(filled, dim=1)

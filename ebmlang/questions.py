@@ -1,0 +1,107 @@
+"""Questions asked by a caller: roles, and objectives given as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.query import default_question, default_sought
+from ebmlang.compiler.source import Source
+from ebmlang.compiler.typed import Expr, Method, Question
+from ebmlang.errors import DataError, ModelError
+
+_OBJECTIVE = "objective_of_caller"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call seeks: the model, the sought names in order, and the line it goes by.
+
+    `of` is the caller's objective as text; it is the last property of `model` then.
+    """
+
+    model: typed.Model
+    sought: tuple[str, ...]
+    question: Question | None
+    of: str | None
+
+    @property
+    def label(self) -> str | None:
+        return self.question.label if self.question is not None else None
+
+    @property
+    def objective(self) -> Expr | None:
+        if self.of is not None:
+            return self.model.properties[-1].left
+        return self.question.of if self.question is not None else None
+
+    @property
+    def using(self) -> Method | None:
+        return self.question.using if self.question is not None and self.question.verb == "infer" else None
+
+
+def objective_model(model: typed.Model, of: str) -> typed.Model:
+    """The model with the caller's objective checked as one more property of it.
+
+    Raises ModelError whose diagnostics point into the objective.
+    """
+    text = model.source.text
+    end = model.span.end - 1
+    line = f"\n  property {_OBJECTIVE} : {' '.join(of.split())} >= 0\n"
+    checked = pipeline.check_source(Source("<of>", text[:end] + line + text[end:]))
+    if checked.failed:
+        raise ModelError(checked.diagnostics)
+    return next(m for m in checked.models if m.name == model.name)
+
+
+def ask_roles(
+    model: typed.Model,
+    find: Sequence[str] | None,
+    given: frozenset[str],
+    of: str | None,
+    objective: str | Question | None,
+    incomplete: frozenset[str],
+) -> Asked:
+    """Settle what is sought.
+
+    `find` names what the caller wants; other latents that are not given are sought along.
+    `incomplete` are given variables with missing entries. `objective` is the label of a line, or
+    the line itself. Raises DataError for names that do not fit, ModelError for a wrong `of`.
+    """
+    if of is not None:
+        model = objective_model(model, of)
+    question = objective if isinstance(objective, Question) else _line(model, objective)
+    _check_names(model, find or (), given)
+    sought = set(default_sought(model, question))
+    if find is not None:
+        latents = {v.name for v in model.variables if v.role == "latent"}
+        sought = (sought & latents) | set(find)
+    sought = (sought - given) | incomplete
+    ordered = tuple(v.name for v in model.variables if v.name in sought)
+    return Asked(model, ordered, question, of)
+
+
+def _line(model: typed.Model, label: str | None) -> Question | None:
+    question = default_question(model, label)
+    if label is None:
+        return question
+    if question is None:
+        labels = [q.label for q in model.questions if q.label]
+        hint = did_you_mean(label, labels) or f"there are: {', '.join(labels) or 'none'}"
+        raise DataError(f"no objective is called `{label}`", hint)
+    if question.verb != "infer":
+        raise DataError(f"`{label}` is a `{question.verb}` line, which is not built yet", "ask an `infer` line")
+    return question
+
+
+def _check_names(model: typed.Model, find: Sequence[str], given: frozenset[str]) -> None:
+    names = {v.name for v in model.variables if v.role != "hyper"}
+    for name in (*find, *sorted(given)):
+        if name not in names:
+            hint = did_you_mean(name, names) or f"there are {', '.join(sorted(names))}"
+            raise DataError(f"the model has no variable `{name}`", hint)
+    for name in find:
+        if name in given:
+            raise DataError(f"`{name}` is given and asked for", "leave it out of the data, or out of find")

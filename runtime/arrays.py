@@ -1,0 +1,89 @@
+"""What a caller passes to tensors of the declared kind, with every mistake named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.errors import DataError
+from ebmlang.runtime.spec import VariableSpec
+
+_NUMBERS = "biuf"
+
+
+def widest_dtype(values: Mapping[str, Any]) -> torch.dtype:
+    """The widest floating type of the torch tensors passed; float32 when there is none."""
+    widths = [v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point()]
+    wide = [d for d in widths if d in (torch.float32, torch.float64)]
+    return torch.float64 if torch.float64 in wide else torch.float32
+
+
+def as_tensor(spec: VariableSpec, value: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The value as a tensor of the variable's kind.
+
+    Raises DataError for text, objects, complex numbers, ragged lists, and for values that are not
+    whole numbers where a class or a truth value is declared.
+    """
+    tensor = value if isinstance(value, Tensor) else _from_array(spec, value)
+    if tensor.is_complex():
+        raise DataError(f"`{spec.name}` holds complex numbers", "pass real and imaginary parts apart")
+    match spec.kind:
+        case "real":
+            return tensor.to(device, dtype)
+        case "bool":
+            return _whole(spec, tensor, "true or false (1 or 0)").to(device, torch.bool)
+    return _whole(spec, tensor, "whole numbers").to(device, torch.long)
+
+
+def _from_array(spec: VariableSpec, value: Any) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"`{spec.name}` is not an array: {error}", "pass rows of one length") from None
+    if array.dtype.kind not in _NUMBERS:
+        kind = "text" if array.dtype.kind in "US" else f"values of type {array.dtype}"
+        raise DataError(f"`{spec.name}` holds {kind}, not numbers", f"declared {spec}: pass an array of numbers")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    if array.dtype == np.float16 or array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable or any(s < 0 for s in array.strides):
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def _whole(spec: VariableSpec, tensor: Tensor, wanted: str) -> Tensor:
+    if tensor.is_floating_point():
+        odd = tensor[tensor != tensor.round()]
+        if odd.numel():
+            raise DataError(f"`{spec.name}` is {spec}, but holds {float(odd.flatten()[0]):g}", f"pass {wanted}")
+    if spec.kind == "bool" and tensor.dtype != torch.bool and bool(((tensor != 0) & (tensor != 1)).any()):
+        raise DataError(f"`{spec.name}` is {spec}, but holds values other than 0 and 1", f"pass {wanted}")
+    return tensor
+
+
+def check_classes(spec: VariableSpec, tensor: Tensor, classes: int) -> None:
+    """Raises DataError when a class value lies outside of 0..classes."""
+    if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= classes):
+        low, high = int(tensor.min()), int(tensor.max())
+        raise DataError(
+            f"`{spec.name}` is {spec} with {classes} classes, but holds values from {low} to {high}",
+            f"classes count from 0 to {classes - 1}",
+        )
+
+
+def check_finite(spec: VariableSpec, tensor: Tensor) -> None:
+    """Raises DataError that counts the entries that are not a number."""
+    if tensor.is_floating_point():
+        count = int(torch.isnan(tensor).sum())
+        if count:
+            hint = f"declare it `observed {spec.name} : {spec} missing` to find them, or clean the data"
+            if spec.role != "observed":
+                hint = "clean the data"
+            raise DataError(f"`{spec.name}` holds {count:,} NaN in {tensor.numel():,} entries", hint)

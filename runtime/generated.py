@@ -1,0 +1,127 @@
+"""The base of generated classes, the draws they ask for, and loading a generated module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.runtime import seeded
+from ebmlang.runtime.seeded import Rows
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Random values keyed by seed, name, number of the draw and global row.
+
+    `rows` are the row numbers of the examples; variables in `shared` are drawn once for all.
+    """
+
+    seed: int
+    rows: Rows
+    shared: frozenset[str]
+    dtype: torch.dtype
+    device: torch.device
+
+    def _rows(self, name: str) -> Rows:
+        return np.zeros(1, dtype=np.int64) if name in self.shared else self.rows
+
+    def _tensor(self, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
+        tensor = torch.from_numpy(values).to(self.device, self.dtype)
+        return tensor[0] if name in self.shared else tensor
+
+    def normal(
+        self, name: str, number: int, shape: tuple[int, ...], mean: Tensor | float = 0.0, std: Tensor | float = 1.0
+    ) -> Tensor:
+        """mean + std * noise, [B, *shape] ([*shape] when shared); differentiable in both."""
+        noise = seeded.normal(self.seed, f"{name}/{number}", self._rows(name), shape)
+        return mean + std * self._tensor(name, noise)
+
+    def uniform(
+        self, name: str, number: int, shape: tuple[int, ...], low: Tensor | float = 0.0, high: Tensor | float = 1.0
+    ) -> Tensor:
+        """Uniform in (low, high)."""
+        return low + (high - low) * self._uniform(name, number, shape)
+
+    def bernoulli(self, name: str, number: int, shape: tuple[int, ...], p: Tensor | float) -> Tensor:
+        """True with probability p."""
+        return self._uniform(name, number, shape) < p
+
+    def categorical(self, name: str, number: int, shape: tuple[int, ...], p: Tensor) -> Tensor:
+        """A class with the probabilities p [..., K], which need not sum to 1."""
+        steps = p.cumsum(-1)
+        u = self._uniform(name, number, shape) * steps[..., -1]
+        return (u[..., None] >= steps).sum(-1).clamp(max=p.shape[-1] - 1)
+
+    def _uniform(self, name: str, number: int, shape: tuple[int, ...]) -> Tensor:
+        return self._tensor(name, seeded.uniform(self.seed, f"{name}/{number}", self._rows(name), shape))
+
+
+class GeneratedModel:
+    """What every generated class offers. Methods named `start_X`, `domain_X` and `property_X`
+    exist for the variables and properties whose tables say so."""
+
+    batch: int
+    dtype: torch.dtype
+    device: torch.device
+    draw: Draws
+
+    def prepare(self, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
+    def smooth(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
+    def absolute(self, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return {}
+
+    def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return {}
+
+    def start(self, name: str, held: Values) -> Tensor | float:
+        """The default, start or draw of a variable."""
+        function: Callable[[Values], Tensor | float] = getattr(self, f"start_{name}")
+        return function(held)
+
+    def domain(self, name: str, held: Values) -> tuple[Tensor, ...]:
+        """Bounds or mask of a variable's domain."""
+        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, f"domain_{name}")
+        return function(held)
+
+    def property(self, name: str, held: Values) -> tuple[Tensor, ...]:
+        """The sides of a property."""
+        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, f"property_{name}")
+        return function(held)
+
+
+def load_text(text: str, name: str) -> ModuleType:
+    """A generated module from its text; tracebacks show its lines."""
+    import linecache
+
+    filename = f"<ebmlang {name}>"
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    module = ModuleType(f"ebmlang_generated_{name}")
+    # dataclass looks its module up by name while the class body is processed.
+    import sys
+
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102
+    finally:
+        del sys.modules[module.__name__]
+    return module

@@ -1,0 +1,37 @@
+"""How much memory there is, and how many rows of a question fit into it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+_FALLBACK = 4 * 2**30
+_SHARE = 0.5
+"""Of the memory that is free; the rest is left to the allocator, the data and other programs."""
+
+
+def available_memory() -> int:
+    """Bytes of main memory that a question may take: half of what is free."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(int(line.split()[1]) * 1024 * _SHARE)
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+        return int(pages * size * _SHARE)
+    except (OSError, ValueError, AttributeError):
+        return _FALLBACK
+
+
+def device_memory(device: torch.device) -> int:
+    """The same for the device that values live on."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * _SHARE)
+    return available_memory()
+
+
+def rows_that_fit(bytes_per_row: int, limit: int) -> int:
+    """At least one row, whatever the limit: a single row cannot be taken in parts."""
+    return max(1, limit // max(bytes_per_row, 1))

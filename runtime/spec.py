@@ -1,0 +1,53 @@
+"""What a generated module says about its variables and terms; binding works from these tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ebmlang.compiler.sizes import Size
+
+__all__ = ["Requirement", "Size", "TermSpec", "VariableSpec"]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSpec:
+    """One declared variable. `shape` is of one example; `classes` counts the cases of a class.
+
+    `domain_values` tells that the module computes bounds or a mask, `start` that it computes a
+    default, a start or a draw.
+    """
+
+    name: str
+    role: str
+    kind: str
+    shape: tuple[Size, ...]
+    classes: Size | None = None
+    per_example: bool = False
+    missing: bool = False
+    domain: str = "reals"
+    domain_values: bool = False
+    start: bool = False
+
+    def __str__(self) -> str:
+        dims = ", ".join(map(str, self.shape))
+        kind = self.kind if self.classes is None else f"{self.kind}[{self.classes}]"
+        return f"{kind}[{dims}]" if dims else kind
+
+
+@dataclass(frozen=True, slots=True)
+class TermSpec:
+    """One energy term. `per_example` tells that its value differs by example."""
+
+    name: str
+    kind: str
+    per_example: bool
+    batch: bool = False
+    plated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A size that must be at least 0, and what goes wrong otherwise."""
+
+    size: Size
+    reason: str
