@@ -13,7 +13,7 @@ from ebmlang.compiler.source import NOWHERE, Span
 
 
 def _span() -> Span:
-    return field(default=NOWHERE, compare=False, repr=False)  # type: ignore[no-any-return]
+    return field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,7 +523,7 @@ class Module:
 def dump(node: object, indent: int = 0) -> str:
     """Stable text of a tree, for `ebmlang show ast` and golden tests: one node per line."""
     pad = "  " * indent
-    if isinstance(node, Identifier | Name | Number) and not isinstance(node, str):
+    if isinstance(node, Identifier | Name | Number):
         return f"{pad}{type(node).__name__} {node.text}"
     if isinstance(node, tuple):
         return "\n".join(dump(x, indent) for x in node) if node else f"{pad}()"

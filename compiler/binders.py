@@ -147,7 +147,9 @@ class Binders:
             self._silence(binder, scope)
             return None
         if rows.level is Level.EXAMPLE:
-            report.add(NotBuilt(node.span, "a list of rows that differs by example", "declare it `shared observed`"))
+            report.add(
+                NotBuilt(node.span, "a list of rows that differs by example", "declare it `shared observed`")
+            )
             return None
         if not self.given(rows, "the list of rows", "declare it `shared observed`", node.span):
             return None

@@ -7,441 +7,411 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.builtins import BUILTINS
-from ebmlang.compiler.calls import Calls
+from ebmlang.compiler.binders import KEPT_NAMES, Binders, declare
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import (
-    MissingStart,
+    CellsMissing,
     Misplaced,
     NoTerms,
-    NothingSized,
     PlateSubscripts,
-    WrongModifier,
+    TooManyModelMistakes,
 )
-from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnknownDomain, UnusedHyper, UsedBeforeDefinition
+from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnusedHyper
 from ebmlang.compiler.catalogue.types import (
     BatchTermPerExample,
+    ConditionExpected,
     CoupledTerm,
     DeclaredOtherwise,
-    DependsOnExample,
-    DomainMisfit,
-    HyperKind,
-    IntegerVariable,
     TermNotScalar,
-    WrongArgumentCount,
 )
+from ebmlang.compiler.collector import collector_paused
+from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
-from ebmlang.compiler.domains import DOMAINS, REALS, Domain, find_domain
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.questions import check_property, check_question
-from ebmlang.compiler.scope import Bound, Declared, Entry, Functions, Index, LetEntry, Scope, TermEntry, Unbuilt, origins
-from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.floors import floors_of
+from ebmlang.compiler.functions import UserFunctions
+from ebmlang.compiler.indexing import Prover
+from ebmlang.compiler.questions import Questions
+from ebmlang.compiler.scope import (
+    Bound,
+    Declared,
+    Entry,
+    Functions,
+    Index,
+    LetEntry,
+    Scope,
+    TermEntry,
+    Unbuilt,
+    declared_at,
+    origins,
+)
+from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import ERROR, Type, stretched
+from ebmlang.compiler.types import ERROR, Type, fits
 
-KEPT_NAMES = {"total": "the sum of all terms", "batch": "the examples"}
+MOST_MISTAKES = 50
+"""Errors after which a model is given up: what follows is rarely news."""
+
+
+def check_module(module: ast.Module, report: Report) -> tuple[typed.Model, ...]:
+    """The models of a file that could be checked; mistakes go to the report."""
+    for node in module.imports:
+        report.add(NotBuilt(node.span, "an `import`"))
+    checked: list[typed.Model] = []
+    first: dict[str, ast.Identifier] = {}
+    for model in module.models:
+        name = model.name
+        if name.text in first:
+            places = (Label(first[name.text].span, "first declared here"),)
+            report.add(DeclaredTwice(name.span, name.text, places))
+        first.setdefault(name.text, name)
+        found = check_model(model, report)
+        if found is not None and first[name.text] is name:
+            checked.append(found)
+        if len(report.errors) > MOST_MISTAKES:
+            break
+    return tuple(checked)
 
 
 def check_model(model: ast.Model, report: Report) -> typed.Model | None:
     """Check one model; None when a mistake makes it unusable (the report has it)."""
     before = len(report.errors)
-    checked = _ModelChecker(report).check(model)
+    with collector_paused():
+        checked = _ModelChecker(report, before).check(model)
     return checked if len(report.errors) == before else None
 
 
 @dataclass(slots=True)
 class _ModelChecker:
     report: Report
+    errors_before: int
     scope: Scope = field(default_factory=Scope)
-    variables: list[typed.Variable] = field(default_factory=list)
-    questions: list[typed.Question] = field(default_factory=list)
-    properties: list[typed.Property] = field(default_factory=list)
     pending_arrays: dict[str, ast.Let] = field(default_factory=dict)
+    arrays: set[str] = field(default_factory=set)
+    later: list[ast.Question | ast.Property] = field(default_factory=list)
     expressions: Expressions = field(init=False)
+    declarations: Declarations = field(init=False)
+    questions: Questions = field(init=False)
 
     def __post_init__(self) -> None:
-        self.expressions = Expressions(self.report, Functions())
+        self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
+        self.declarations = Declarations(self.expressions, self.scope)
+        self.questions = Questions(self.expressions, self.scope, self.declarations)
 
     @property
     def source(self) -> Source:
         return self.report.source
 
+    @property
+    def failed(self) -> bool:
+        return len(self.report.errors) > self.errors_before
+
     def check(self, model: ast.Model) -> typed.Model:
-        for hyper in model.hypers:
-            self.hyper(hyper)
+        floors = floors_of(model)
+        self.expressions.prover = Prover(floors.least, floors.loose)
+        self.declarations.declare_hypers(model.hypers)
         self.declare_all(model.body)
-        for statement in model.body:
-            _STATEMENTS[type(statement)](self, statement, self.scope)
+        self.declarations.hypers(model.hypers)
+        self.statements(model.body, self.scope)
+        for node in self.later:
+            self.questions.check(node)
         for name, let in self.pending_arrays.items():
-            self.report.add(NothingSized(let.span, name))
-        if not self.expressions.terms and not self.report.failed:
+            self.report.add(CellsMissing(let.span, name, bool(let.type and let.type.dims)))
+        if not self.expressions.terms and not self.failed:
             self.report.add(NoTerms(model.name.span, model.name.text))
-        self.unused_hypers(model)
+        if not self.failed:
+            self.unused_hypers(model)
         return typed.Model(
             model.name.text,
             self.source,
-            tuple(self.variables),
-            tuple(self.expressions.lets.values()),
+            tuple(self.declarations.variables),
+            tuple(self.expressions.lets.defined.values()),
             tuple(self.expressions.terms),
-            tuple(self.questions),
-            tuple(self.properties),
-            tuple(self.expressions.requirements),
+            tuple(self.questions.found),
+            tuple(self.questions.properties),
+            (*floors.requirements(self.expressions.prover.assumed), *self.expressions.requirements),
             model.doc,
             model.span,
         )
 
+    def statements(self, body: tuple[ast.Statement, ...], scope: Scope) -> None:
+        for statement in body:
+            if self.report.failed and len(self.report.errors) - self.errors_before > MOST_MISTAKES:
+                self.report.add(TooManyModelMistakes(statement.span, MOST_MISTAKES))
+                return
+            if scope is not self.scope and isinstance(statement, _NOT_IN_PLATES):
+                self.misplaced(statement)
+            else:
+                _STATEMENTS[type(statement)](self, statement, scope)
+
     # --- names ---
 
-    def declare(self, name: ast.Identifier, entry: Entry, scope: Scope | None = None) -> None:
-        scope = scope or self.scope
-        first = scope.find(name.text)
-        if name.text in KEPT_NAMES:
-            self.report.add(KeptName(name.span, name.text, KEPT_NAMES[name.text]))
-        elif first is not None or scope.find_size(name.text) is not None:
-            places = (Label(first.span, "first declared here"),) if first is not None else ()
-            self.report.add(DeclaredTwice(name.span, name.text, places))
-        else:
-            scope.entries[name.text] = entry
-
     def declare_all(self, body: tuple[ast.Statement, ...]) -> None:
-        """Variables, functions and nets are visible in the whole model."""
+        """Everything but local lets is visible in the whole model."""
         functions = self.expressions.functions.declared
         for position, s in enumerate(body):
             match s:
                 case ast.Variable():
-                    type_ = self.variable_type(s)
-                    level = Level.EXAMPLE
-                    if s.shared or s.per == "batch" or s.role == "param":
-                        level = Level.SHARED
-                    entry: Entry = Declared(type_, level, s.role, position, s.name.span)
-                    if type_ == ERROR:
-                        entry = Bound(self.expressions.error(s.name.span), s.name.span)
-                    self.declare(s.name, entry)
+                    self.declarations.declare_variable(s, position)
                 case ast.Fn():
-                    if s.name.text in functions:
-                        places = (Label(functions[s.name.text].name.span, "first declared here"),)
-                        self.report.add(DeclaredTwice(s.name.span, s.name.text, places))
-                    functions[s.name.text] = s
+                    self.declare_function(s, functions)
                 case ast.Let(value=None):
-                    self.pending_arrays[s.name.text] = s
+                    self.declare_array(s)
                 case ast.Let():
                     self.declare(s.name, LetEntry(None, s.name.span))
-                case ast.Net():
-                    self.declare(s.name, Unbuilt("function", s.name.span))
-                case ast.StateDecl() | ast.Schedule():
-                    self.declare(s.name, Unbuilt("a state", s.name.span))
-                case ast.LetTuple():
-                    for name in s.names:
-                        self.declare(name, Unbuilt("a tuple", name.span))
-                case ast.Part() | ast.Compose():
-                    self.declare(s.name, Unbuilt("a part", s.name.span))
-        self.declare_terms(body)
+                case _:
+                    self.declare_inside(s)
+        for name, fn in functions.items():
+            first = self.scope.find(name)
+            if first is not None:
+                ordered = sorted((first.span, fn.name.span))
+                places = (Label(ordered[0], "first declared here"),)
+                self.report.add(DeclaredTwice(ordered[1], name, places))
 
-    def declare_terms(self, body: tuple[ast.Statement, ...]) -> None:
-        for s in body:
-            if isinstance(s, ast.Term | ast.Subject):
+    def declare(self, name: ast.Identifier, entry: Entry) -> None:
+        declare(name, entry, self.scope, self.report)
+
+    def declare_function(self, node: ast.Fn, functions: dict[str, ast.Fn]) -> None:
+        if node.name.text in KEPT_NAMES:
+            self.report.add(KeptName(node.name.span, node.name.text, KEPT_NAMES[node.name.text]))
+            return
+        first = functions.setdefault(node.name.text, node)
+        if first is not node:
+            places = (Label(first.name.span, "first declared here"),)
+            self.report.add(DeclaredTwice(node.name.span, node.name.text, places))
+
+    def declare_array(self, node: ast.Let) -> None:
+        """`let s : real[T]`: the cells follow, and the name belongs to the array."""
+        entry = LetEntry(None, node.name.span)
+        if declare(node.name, entry, self.scope, self.report):
+            self.pending_arrays[node.name.text] = node
+            self.arrays.add(node.name.text)
+
+    def declare_inside(self, s: ast.Statement) -> None:
+        """Names that a statement declares in the model, also from inside plates."""
+        match s:
+            case ast.Term() | ast.Subject():
                 self.declare(s.name, TermEntry(None, s.name.span))
-            elif isinstance(s, ast.LetCell) and self.scope.find(s.name.text) is None:
-                self.declare(s.name, LetEntry(None, s.name.span))
-            elif isinstance(s, ast.Plate):
-                self.declare_terms(s.body)
-
-    # --- hyperparameters ---
-
-    def hyper(self, node: ast.Hyper) -> None:
-        type_ = read_type(node.type, self.scope, self.report)
-        if type_.kind in ("class", "permutation"):
-            self.report.add(HyperKind(node.type.span, str(type_)))
-            type_ = ERROR
-        if type_.kind == "int" and type_.scalar:
-            self.declare(node.name, Declared(type_, Level.CONSTANT, "hyper", -1, node.name.span))
-            self.scope.entries.pop(node.name.text, None)
-            self.scope.sizes[node.name.text] = Size.of(node.name.text)
-        elif type_ == ERROR:
-            self.declare(node.name, Bound(self.expressions.error(node.name.span), node.name.span))
-        else:
-            self.declare(node.name, Declared(type_, Level.CONSTANT, "hyper", -1, node.name.span))
-        domain = self.domain(node.domain, type_, node.name.text)
-        init = self.init(node.default, type_, node.name.text, Level.CONSTANT, draws=False)
-        self.variables.append(
-            typed.Variable(node.name.text, "hyper", type_, domain, Level.CONSTANT, False, init, "", node.span)
-        )
+            case ast.LetCell():
+                if s.name.text not in self.arrays:
+                    self.declare(s.name, LetEntry(None, s.name.span))
+                self.arrays.add(s.name.text)
+            case ast.Net():
+                self.declare(s.name, Unbuilt("a net", s.name.span))
+            case ast.StateDecl() | ast.Schedule():
+                self.declare(s.name, Unbuilt("a state", s.name.span))
+            case ast.LetTuple():
+                for name in s.names:
+                    self.declare(name, Unbuilt("a value of a tuple", name.span))
+            case ast.Part() | ast.Compose():
+                self.declare(s.name, Unbuilt("a part", s.name.span))
+            case ast.Plate() | ast.Stage():
+                for inner in s.body:
+                    self.declare_inside(inner)
 
     def unused_hypers(self, model: ast.Model) -> None:
         text = self.source.text
         for hyper in model.hypers:
-            name = hyper.name.text
             # A word search is exact enough for a warning, and cheap.
-            if _count_word(text, name, hyper.span.end, model.span.end) + _count_word(
-                text, name, model.span.start, hyper.span.start
-            ) == 0:
-                self.report.add(UnusedHyper(hyper.name.span, name))
+            if not _uses(text, hyper.name.text, model.span, hyper.name.span):
+                self.report.add(UnusedHyper(hyper.name.span, hyper.name.text))
 
-    # --- variables ---
-
-    def variable_type(self, node: ast.Variable) -> Type:
-        type_ = read_type(node.type, self.scope, self.report)
-        if type_.kind == "int":
-            self.report.add(IntegerVariable(node.type.span, node.name.text))
-            return ERROR
-        if type_.kind == "permutation":
-            self.report.add(NotBuilt(node.type.span, "a permutation variable"))
-            return ERROR
-        return type_
+    # --- declarations ---
 
     def variable(self, node: ast.Variable, scope: Scope) -> None:
-        entry = self.scope.find(node.name.text)
-        if not isinstance(entry, Declared) or entry.span != node.name.span:
-            return
-        self.modifiers(node)
-        domain = self.domain(node.domain, entry.type, node.name.text)
-        if node.role == "random":
-            init = self.random_init(node, entry.type)
-        else:
-            reach = Level.SHARED if node.role == "param" else entry.level
-            init = self.init(node.init, entry.type, node.name.text, reach, draws=True, before=entry.position)
-        self.variables.append(
-            typed.Variable(
-                node.name.text, node.role, entry.type, domain, entry.level, node.missing, init, node.doc, node.span
-            )
-        )
+        self.declarations.variable(node)
 
-    def modifiers(self, node: ast.Variable) -> None:
-        if node.missing and node.role != "observed":
-            advice = "only given values can be missing"
-            self.report.add(WrongModifier(node.span, "missing", f"`{node.role}`", advice))
-        if node.missing and node.type.name.text != "real":
-            self.report.add(NotBuilt(node.span, f"missing entries of {node.type.name.text} values"))
-        if node.missing and node.shared:
-            self.report.add(NotBuilt(node.span, "missing entries of a shared value"))
-        if node.per == "batch" and node.role in ("observed", "param"):
-            advice = "a value for all examples is `shared observed` or `param`"
-            self.report.add(WrongModifier(node.span, "per batch", f"`{node.role}`", advice))
-        if node.per == "episode":
-            self.report.add(WrongModifier(node.span, "per episode", f"`{node.role}`", "it goes with `state`"))
+    def fn(self, node: ast.Fn, scope: Scope) -> None:
+        if self.expressions.functions.declared.get(node.name.text) is node:
+            UserFunctions(self.expressions, self.scope).define(node)
 
-    def random_init(self, node: ast.Variable, type_: Type) -> Expr | None:
-        assert node.init is not None
-        if not isinstance(node.init, ast.Call) or BUILTINS.get(node.init.function.text, BUILTINS["add"]).form != "distribution":
-            found = f"`{self.source.extract(node.init.span)}`"
-            self.report.add(MissingStart(node.init.span, node.name.text, found))
-            return None
-        return self.init(node.init, type_, node.name.text, Level.EXAMPLE, draws=True)
-
-    def init(
-        self, node: ast.Expr | None, type_: Type, name: str, reach: Level, *, draws: bool, before: int | None = None
-    ) -> Expr | None:
-        """A default, a start or a distribution; it must fill the declared type."""
-        if node is None or type_ == ERROR:
-            return None
-        self.expressions.draws = type_ if draws else None
-        value = self.expressions.check(node, self.scope)
-        self.expressions.draws = None
-        if value.type.kind == "error":
-            return None
-        kinds = (value.type.kind, type_.kind)
-        number = kinds[0] in ("int", "real", "bool") and kinds[1] == "real"
-        fits = kinds[0] == kinds[1] or number or kinds == ("int", "class")
-        if not fits or stretched(value.type.shape, type_.shape) != type_.shape:
-            places = origins(self.scope, value)
-            self.report.add(DeclaredOtherwise(node.span, name, str(value.type), str(type_), "", places))
-            return None
-        if value.level > reach or value.coupled:
-            self.report.add(DependsOnExample(node.span, name, origins(self.scope, value)))
-            return None
-        self.known_before(value, name, before, node.span)
-        return value
-
-    def known_before(self, value: Expr, name: str, before: int | None, span: Span) -> None:
-        """A start may read what is given, and unknowns that are declared above."""
-        for read in typed.reads(value):
-            entry = self.scope.find(read)
-            late = isinstance(entry, Declared) and entry.role in ("latent", "param", "random")
-            if late and isinstance(entry, Declared) and before is not None and entry.position >= before:
-                places = (Label(entry.span, f"`{read}` is declared here"),)
-                self.report.add(UsedBeforeDefinition(span, read, places))
-
-    def domain(self, node: ast.DomainExpr | None, type_: Type, name: str) -> Domain:
-        if node is None or type_ == ERROR:
-            return REALS
-        rule = find_domain(node.name.text)
-        if rule is None:
-            known = tuple(r.name for r in DOMAINS if r.name not in ("reals", "interval"))
-            self.report.add(UnknownDomain(node.name.span, node.name.text, known))
-            return REALS
-        arguments = [self.expressions.check(a.value, self.scope) for a in node.arguments if isinstance(a.value, ast.Expr)]
-        if not rule.built or (node.arguments and rule.name == "simplex"):
-            self.report.add(NotBuilt(node.span, f"the domain `{self.source.extract(node.span)[3:]}`"))
-            return REALS
-        if len(arguments) != rule.arguments:
-            wanted = f"{rule.arguments} arguments"
-            self.report.add(WrongArgumentCount(node.span, node.name.text, len(arguments), wanted))
-            return REALS
-        places = (Label(node.span, rule.meaning),)
-        square = rule.name in ("psd", "positive_definite")
-        wanted = "" if type_.kind in rule.kinds else f"{' or '.join(rule.kinds)} values"
-        if type_.rank < rule.rank:
-            wanted = f"at least {rule.rank} dimension{'s' * (rule.rank > 1)}"
-        elif square and type_.shape[-1] != type_.shape[-2]:
-            wanted = "a square matrix"
-        elif rule.name in ("SO3", "SE2") and any(s.constant != 3 for s in type_.shape[-rule.rank :]):
-            wanted = "real[3, 3]" if rule.name == "SO3" else "real[3]: x, y and the angle"
-        if wanted:
-            self.report.add(DomainMisfit(node.span, rule.name, str(type_), wanted, places))
-            return REALS
-        for argument in arguments:
-            if argument.type.kind != "error" and stretched(argument.type.shape, type_.shape) != type_.shape:
-                self.report.add(
-                    DomainMisfit(argument.span, rule.name, str(type_), f"bounds that fit {type_}", origins(self.scope, argument))
-                )
-                return REALS
-        where = self.domain_mask(node, rule.masked, type_)
-        return Domain(rule.name, tuple(arguments), where)
-
-    def domain_mask(self, node: ast.DomainExpr, masked: bool, type_: Type) -> Expr | None:
-        if node.where is None:
-            return None
-        where = self.expressions.check(node.where, self.scope)
-        if where.type.kind == "error":
-            return None
-        if not masked or where.type.kind != "bool" or where.type.shape != type_.shape:
-            wanted = f"bool{str(type_)[4:]} after `where`" if masked else "`where` goes with simplex"
-            self.report.add(DomainMisfit(node.where.span, node.name.text, str(where.type), wanted))
-            return None
-        return where
-
-    # --- lets and functions ---
+    # --- lets ---
 
     def let(self, node: ast.Let, scope: Scope) -> None:
         if node.value is None:
             if node.type is not None:
                 read_type(node.type, scope, self.report)
             return
-        value = self.expressions.check(node.value, scope)
+        value = self.expressions.value(node.value, scope)
         if node.type is not None:
             declared = read_type(node.type, scope, self.report)
-            value = self.as_declared(value, declared, node)
-        if scope is not self.scope:
-            self.declare(node.name, Bound(value, node.name.span), scope)
+            value = self.as_declared(value, declared, node.name, node.value.span)
+        if scope is self.scope:
+            self.define_let(node.name, value, node.doc, node.span)
             return
-        self.define_let(node.name, value, node.doc, node.span)
+        entry = scope.entries.pop(node.name.text, None)
+        if isinstance(entry, LetEntry) and entry.span == node.name.span:
+            self.expressions.measure.keep(value)
+            declare(node.name, Bound(value, node.name.span), scope, self.report)
+        elif entry is not None:
+            scope.entries[node.name.text] = entry
 
-    def as_declared(self, value: Expr, declared: Type, node: ast.Let) -> Expr:
+    def as_declared(self, value: Expr, declared: Type, name: ast.Identifier, span: Span) -> Expr:
         if value.type.kind == "error" or declared == ERROR:
-            return self.expressions.error(node.span)
-        same = value.type.kind == declared.kind or (value.type.numeric and declared.kind == "real")
-        if value.type.shape != declared.shape or not same:
-            assert node.value is not None
+            return self.expressions.error(span)
+        if not fits(value.type, declared):
             places = origins(self.scope, value)
-            found = str(value.type)
-            self.report.add(DeclaredOtherwise(node.value.span, node.name.text, found, str(declared), "", places))
-            return self.expressions.error(node.span)
-        return value
+            self.report.add(DeclaredOtherwise(span, name.text, str(value.type), str(declared), "", places))
+            return self.expressions.error(span)
+        return self.expressions.as_real(value) if declared.kind == "real" else value
 
     def define_let(self, name: ast.Identifier, value: Expr, doc: str, span: Span) -> None:
         entry = self.scope.find(name.text)
         if not isinstance(entry, LetEntry) or entry.span != name.span:
             return
         if value.type.kind == "error":
-            self.scope.entries[name.text] = Bound(value, name.span)
+            self.scope.entries[name.text] = Bound(value, entry.span)
             return
-        self.scope.entries[name.text] = LetEntry(value, name.span)
-        self.expressions.lets[name.text] = typed.Let(name.text, value, doc, span)
+        found = LetEntry(value, entry.span)
+        self.scope.entries[name.text] = found
+        if value.level is Level.CONSTANT:
+            self.expressions.functions.scope.entries[name.text] = found
+        self.expressions.lets.define(typed.Let(name.text, value, doc, span))
 
     def let_cell(self, node: ast.LetCell, scope: Scope) -> None:
         """`let d[t] = ...` in the plate of t defines the array d; anything else is a recurrence."""
         name = node.name.text
-        axes = scope.axes
+        entry = self.scope.find(name)
         pending = self.pending_arrays.pop(name, None)
-        indices = [scope.find(s.text) if isinstance(s, ast.Name) else None for s in node.subscripts]
-        plain = len(indices) == len(axes) and all(
-            isinstance(i, Index) and i.axis is a for i, a in zip(indices, axes, strict=False)
-        )
-        from_zero = all(a.start == Size.of(0) and a.rows is None for a in axes)
-        if not plain or not axes or not from_zero or scope.guarded:
-            self.report.add(NotBuilt(node.span, f"the recurrence `let {name}[...] = ...`"))
-            self.scope.entries[name] = Unbuilt("a recurrence", node.name.span)
+        unlike = self.not_an_array(node, scope)
+        if isinstance(entry, LetEntry) and (entry.value is not None or unlike):
+            self.report.add(NotBuilt(node.span, unlike or f"the recurrence `let {name}[...] = ...`"))
+            entry = self.scope.entries[name] = Unbuilt("a recurrence", entry.span)
+        value = self.expressions.value(node.value, scope)
+        if not isinstance(entry, LetEntry):
             return
-        value = self.expressions.check(node.value, scope)
-        if value.type.kind == "error":
-            self.scope.entries[name] = Bound(value, node.name.span)
-            return
+        if value.type.kind != "error":
+            value = self.array(value, scope.axes, node, pending)
+        self.define_let(ast.Identifier(name, entry.span), value, node.doc, node.span)
+
+    def not_an_array(self, node: ast.LetCell, scope: Scope) -> str:
+        """Why cells do not define an array at once; empty when they do."""
+        name, axes = node.name.text, scope.axes
+        found = [scope.find(s.text) if isinstance(s, ast.Name) else None for s in node.subscripts]
+        own = [i.axis for i in found if isinstance(i, Index)]
+        if not axes or len(own) < len(found):
+            return f"the recurrence `let {name}[...] = ...`"
+        if any(a.rows is not None for a in axes):
+            return "a `let` of cells over the rows of a list"
+        if self.guarded(scope):
+            return "a `let` of cells under a guard"
+        if len(own) != len(axes) or any(a is not b for a, b in zip(own, axes, strict=True)):
+            return f"`let {name}[...]` with other indices than those of its plates, in order,"
+        if any(a.start != ZERO for a in axes):
+            return "a `let` of cells that does not start at 0"
+        return ""
+
+    def guarded(self, scope: Scope | None) -> bool:
+        while scope is not None:
+            if scope.guard is not None:
+                return True
+            scope = scope.parent
+        return False
+
+    def array(self, value: Expr, axes: typed.Axes, node: ast.LetCell, pending: ast.Let | None) -> Expr:
+        """The cells of all indices as one array."""
         shape = tuple(a.size for a in axes if a.size is not None) + value.type.shape
-        array = typed.Tabulate(
-            value.type.with_shape(shape), (), value.level, value.coupled, node.span, value, axes
-        )
+        free = tuple(a for a in value.axes if a not in axes)
+        type_ = value.type.with_shape(shape)
         if pending is not None and pending.type is not None:
+            # A mistake in the type itself was reported where the array is declared.
             declared = read_type(pending.type, self.scope, Report(self.source))
-            if declared != ERROR and declared.shape != shape:
-                self.report.add(DeclaredOtherwise(node.span, name, str(array.type), str(declared)))
-        self.define_let(node.name, array, node.doc, node.span)
+            if declared == ERROR:
+                return self.expressions.error(node.span)
+            if not fits(type_, declared):
+                places = declared_at(LetEntry(None, pending.name.span), "declared here")
+                advice = "the plate defines the first sizes, the value the others"
+                name, found = node.name.text, str(type_)
+                self.report.add(DeclaredOtherwise(node.span, name, found, str(declared), advice, places))
+                return self.expressions.error(node.span)
+            if declared.kind == "real":
+                value = self.expressions.as_real(value)
+                type_ = declared
+        return typed.Tabulate(type_, free, value.level, value.coupled, node.span, value, axes)
 
-    def fn(self, node: ast.Fn, scope: Scope) -> None:
-        """Check the body once with arguments of the declared types, for its own mistakes."""
-        sizes = self.scope.child()
-        arguments: dict[str, Expr] = {}
-        for p in node.parameters:
-            if p.name.text in arguments:
-                self.report.add(DeclaredTwice(p.name.span, p.name.text))
-            type_ = read_type(p.type, sizes, self.report, generic=True)
-            arguments[p.name.text] = typed.Read(type_, (), Level.CONSTANT, False, p.span, p.name.text)
-        if any(a.type == ERROR for a in arguments.values()) or self.expressions.functions.declared.get(node.name.text) is not node:
-            return
-        Calls(self.expressions, sizes).expand(node, arguments, node.span)
-
-    # --- terms and plates ---
+    # --- plates ---
 
     def plate(self, node: ast.Plate, scope: Scope) -> None:
-        bound = Calls(self.expressions, scope).bind_axes(node.binders, node.guard)
+        bound = Binders(self.expressions, scope).bind(node.binders, node.guard)
         if bound is None:
             self.forget(node.body)
             return
-        inner, _, guard = bound
-        for name in (n for b in node.binders for n in b.names):
-            if scope.find(name.text) is not None or scope.find_size(name.text) is not None:
-                first = scope.find(name.text)
-                places = (Label(first.span, "first declared here"),) if first is not None else ()
-                self.report.add(DeclaredTwice(name.span, name.text, places))
-        inner.guard = guard
-        for statement in node.body:
-            if isinstance(statement, ast.Variable | ast.Question | ast.Property | ast.Fn | ast.Stage | ast.Schedule):
-                what = f"`{self.source.extract(statement.span).split()[0]}`"
-                advice = "declare an array outside, and index it in the plate: latent x : real[T]"
-                self.report.add(Misplaced(statement.span, what, "a plate", advice if isinstance(statement, ast.Variable) else ""))
-                continue
-            _STATEMENTS[type(statement)](self, statement, inner)
+        inner, _, _ = bound
+        for s in node.body:
+            if isinstance(s, ast.Let) and s.value is not None:
+                declare(s.name, LetEntry(None, s.name.span), inner, self.report)
+        self.statements(node.body, inner)
+
+    def misplaced(self, node: ast.Statement) -> None:
+        what = f"`{self.source.extract(node.span).split(maxsplit=1)[0]}`"
+        advice = "move it out of the plate"
+        if isinstance(node, ast.Variable):
+            advice = "declare an array outside, and index it in the plate: latent x : real[T]"
+        self.report.add(Misplaced(node.span, what, "a plate", advice))
+        if isinstance(node, ast.Variable | ast.StateDecl):
+            self.scope.unknown.add(node.name.text)
 
     def forget(self, body: tuple[ast.Statement, ...]) -> None:
         """Names of a plate that could not be checked stay quiet wherever they are used."""
         for s in body:
             if isinstance(s, ast.Term | ast.LetCell | ast.Subject):
-                self.scope.entries[s.name.text] = Bound(self.expressions.error(s.span), s.name.span)
+                self.pending_arrays.pop(s.name.text, None)
+                self.silence(s.name)
             elif isinstance(s, ast.Plate):
                 self.forget(s.body)
 
+    def silence(self, name: ast.Identifier) -> None:
+        entry = self.scope.entries.get(name.text)
+        if isinstance(entry, TermEntry | LetEntry):
+            self.scope.entries[name.text] = Bound(self.expressions.error(name.span), entry.span)
+
+    # --- terms ---
+
     def term(self, node: ast.Term, scope: Scope) -> None:
         self.plate_subscripts(node.name, node.subscripts, scope)
-        value = self.expressions.check(node.value, scope)
+        value = self.expressions.value(node.value, scope)
         name = node.name.text
         entry = self.scope.find(name)
-        if value.type.kind == "error":
-            self.scope.entries[name] = Bound(value, node.name.span)
+        if not isinstance(entry, TermEntry) or entry.span != node.name.span:
             return
-        if not value.type.scalar or not value.type.numeric:
-            self.report.add(TermNotScalar(node.value.span, name, str(value.type), origins(scope, value)))
-            self.scope.entries[name] = Bound(self.expressions.error(node.span), node.name.span)
+        if value.type.kind == "error" or not self.is_scalar(value, node):
+            self.silence(node.name)
             return
-        if node.batch and value.level is Level.EXAMPLE:
-            self.report.add(BatchTermPerExample(node.value.span, name))
-        elif not node.batch and value.coupled:
-            self.report.add(CoupledTerm(node.value.span, name, origins(scope, value)))
-        if isinstance(entry, TermEntry) and entry.span == node.name.span:
-            guard = self.plate_guard(scope)
-            term = typed.Term(name, node.kind, node.batch, scope.axes, guard, value, node.doc, node.span)
-            self.scope.entries[name] = TermEntry(term, node.name.span)
-            self.expressions.terms.append(term)
+        guard = self.plate_guard(scope)
+        self.reach(value, guard, node)
+        term = typed.Term(name, node.kind, node.batch, scope.axes, guard, value, node.doc, node.span)
+        self.scope.entries[name] = TermEntry(term, node.name.span)
+        self.expressions.terms.append(term)
+
+    def is_scalar(self, value: Expr, node: ast.Term) -> bool:
+        if value.type.scalar and value.type.numeric:
+            return True
+        self.report.add(
+            TermNotScalar(node.value.span, node.name.text, str(value.type), origins(self.scope, value))
+        )
+        return False
+
+    def reach(self, value: Expr, guard: Expr | None, node: ast.Term) -> None:
+        """A batch term is one number for the batch, any other term looks at its own example."""
+        parts = (value,) if guard is None else (value, guard)
+        level, coupled = max(p.level for p in parts), any(p.coupled for p in parts)
+        if node.batch and level is Level.EXAMPLE:
+            places = self.per_example(parts)
+            self.report.add(BatchTermPerExample(node.value.span, node.name.text, places))
+        elif not node.batch and coupled:
+            self.report.add(CoupledTerm(node.value.span, node.name.text))
+
+    def per_example(self, parts: tuple[Expr, ...]) -> tuple[Label, ...]:
+        """Where the values that differ by example are declared: at most two."""
+        places: list[Label] = []
+        for part in parts:
+            for name in sorted(typed.reads(part)):
+                entry = self.scope.find(name)
+                if isinstance(entry, Declared) and entry.level is Level.EXAMPLE:
+                    places.append(Label(entry.span, f"`{name}` has one value per example"))
+        return tuple(places[:2])
 
     def plate_guard(self, scope: Scope | None) -> Expr | None:
         """The guards of all enclosing plates together."""
@@ -449,59 +419,69 @@ class _ModelChecker:
         while scope is not None:
             own = scope.guard
             if own is not None:
-                guard = own if guard is None else self.expressions.apply("and", (own, guard), own.type, own.span)
+                guard = (
+                    own if guard is None else self.expressions.apply("and", (own, guard), own.type, own.span)
+                )
             scope = scope.parent
         return guard
 
     def plate_subscripts(
         self, name: ast.Identifier, subscripts: tuple[ast.Expr | ast.Slice, ...], scope: Scope
     ) -> None:
+        if not subscripts:
+            return
         wanted = [n for axis in scope.axes for n in axis.names]
         found = [s.text if isinstance(s, ast.Name) else self.source.extract(s.span) for s in subscripts]
-        if subscripts and found != wanted:
+        if found != wanted:
             end = subscripts[-1].span
             span = name.span.to(Span(end.start, end.end + 1))
             self.report.add(PlateSubscripts(span, name.text, ", ".join(found), ", ".join(wanted)))
 
     # --- what later versions build ---
 
+    def subject(self, node: ast.Subject, scope: Scope) -> None:
+        """Constraints are checked, and refused."""
+        self.plate_subscripts(node.name, node.subscripts, scope)
+        relation = self.expressions.value(node.relation, scope)
+        if relation.type.kind not in ("bool", "error"):
+            self.report.add(ConditionExpected(node.relation.span, str(relation.type), "a constraint"))
+        self.report.add(NotBuilt(node.span, "a constraint (`subject to`)"))
+        self.silence(node.name)
+
     def unbuilt(self, node: Any, scope: Scope) -> None:
-        what = {
-            ast.Net: "a `net`",
-            ast.LetTuple: "a `let` with several names",
-            ast.StateDecl: "a `state`",
-            ast.Update: "an `update`",
-            ast.Part: "a `part`",
-            ast.Subject: "a constraint (`subject to`)",
-            ast.Schedule: "a `schedule`",
-            ast.Stage: "a `stage`",
-        }.get(type(node))
-        if what is None:
-            what = f"`{node.word}`"
+        what = _UNBUILT[type(node)] if not isinstance(node, ast.Compose) else f"`{node.word}`"
         self.report.add(NotBuilt(node.span, what))
-        if isinstance(node, ast.Subject):
-            self.scope.entries[node.name.text] = Bound(self.expressions.error(node.span), node.name.span)
 
-    def question(self, node: ast.Question, scope: Scope) -> None:
-        found = check_question(node, self.expressions, self.scope, tuple(self.questions))
-        if found is not None:
-            self.questions.append(found)
-
-    def property(self, node: ast.Property, scope: Scope) -> None:
-        found = check_property(node, self.expressions, self.scope, self.domain)
-        if found is not None:
-            self.properties.append(found)
+    def postpone(self, node: Any, scope: Scope) -> None:
+        """Questions and properties see all terms, wherever they stand."""
+        self.later.append(node)
 
 
-def _count_word(text: str, word: str, start: int, end: int) -> int:
-    count, at = 0, text.find(word, start, end)
+def _uses(text: str, word: str, where: Span, declared: Span) -> bool:
+    """Whether a word stands in a range of the text, outside of comments and of its declaration."""
+    at = text.find(word, where.start, where.end)
     while at >= 0:
         before, after = text[at - 1 : at], text[at + len(word) : at + len(word) + 1]
-        if not (before.isalnum() or before == "_" or after.isalnum() or after == "_"):
-            count += 1
-        at = text.find(word, at + 1, end)
-    return count
+        whole = not (before.isalnum() or before == "_" or after.isalnum() or after == "_")
+        if whole and at != declared.start and "#" not in text[text.rfind("\n", 0, at) + 1 : at]:
+            return True
+        at = text.find(word, at + 1, where.end)
+    return False
 
+
+_NOT_IN_PLATES = (
+    ast.Variable, ast.Question, ast.Property, ast.Fn, ast.Stage, ast.Schedule, ast.StateDecl, ast.Update,
+)  # fmt: skip
+
+_UNBUILT: dict[type, str] = {
+    ast.Net: "a `net`",
+    ast.LetTuple: "a `let` with several names",
+    ast.StateDecl: "a `state`",
+    ast.Update: "an `update`",
+    ast.Part: "a `part`",
+    ast.Schedule: "a `schedule`",
+    ast.Stage: "a `stage`",
+}
 
 _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.Variable: _ModelChecker.variable,
@@ -510,15 +490,15 @@ _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.Fn: _ModelChecker.fn,
     ast.Plate: _ModelChecker.plate,
     ast.Term: _ModelChecker.term,
-    ast.Question: _ModelChecker.question,
-    ast.Property: _ModelChecker.property,
+    ast.Subject: _ModelChecker.subject,
+    ast.Question: _ModelChecker.postpone,
+    ast.Property: _ModelChecker.postpone,
     ast.Net: _ModelChecker.unbuilt,
     ast.LetTuple: _ModelChecker.unbuilt,
     ast.StateDecl: _ModelChecker.unbuilt,
     ast.Update: _ModelChecker.unbuilt,
     ast.Part: _ModelChecker.unbuilt,
     ast.Compose: _ModelChecker.unbuilt,
-    ast.Subject: _ModelChecker.unbuilt,
     ast.Schedule: _ModelChecker.unbuilt,
     ast.Stage: _ModelChecker.unbuilt,
 }

@@ -58,7 +58,9 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
         options = ()
     discrete = structure.find("discrete")
     if discrete is not None:
-        because = f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
+        because = (
+            f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
+        )
         return Plan(structure, None, because, (), None)
     fitting, rejected = [], []
     for row in METHODS:
@@ -111,7 +113,11 @@ def _missing_text(structure: Structure, need: str) -> str:
             rough = structure.find("kinks") or structure.find("steps")
             if rough is not None:
                 return f"the energy has {rough.property}: {rough.because}"
-            return "no absolute values of the unknowns stand apart" if need != "differentiable" else "not proven smooth"
+            return (
+                "no absolute values of the unknowns stand apart"
+                if need != "differentiable"
+                else "not proven smooth"
+            )
         case "constrained":
             return "no closed domain is declared"
         case "unconstrained" | "separable bounds":

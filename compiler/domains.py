@@ -32,11 +32,22 @@ class DomainRule:
 _REAL = ("real",)
 
 DOMAINS: tuple[DomainRule, ...] = (
-    DomainRule("reals", "everywhere", 0, 0, ("real", "bool", "class", "permutation", "int"), False, True, "any value"),
+    DomainRule(
+        "reals",
+        "everywhere",
+        0,
+        0,
+        ("real", "bool", "class", "permutation", "int"),
+        False,
+        True,
+        "any value",
+    ),
     DomainRule("interval", "closed convex", 0, 2, ("real", "int"), False, True, "every entry in [lo, hi]"),
     DomainRule("nonnegative", "closed convex", 0, 0, ("real", "int"), False, True, "every entry >= 0"),
     DomainRule("positive", "open", 0, 0, ("real", "int"), False, True, "every entry > 0"),
-    DomainRule("simplex", "closed convex", 1, 0, _REAL, True, True, "the last dimension nonnegative with sum 1"),
+    DomainRule(
+        "simplex", "closed convex", 1, 0, _REAL, True, True, "the last dimension nonnegative with sum 1"
+    ),
     DomainRule("sphere", "manifold", 1, 0, _REAL, False, True, "the last dimension of length 1"),
     DomainRule("unit_columns", "manifold", 2, 0, _REAL, False, True, "every column of length 1"),
     DomainRule("stiefel", "manifold", 2, 0, _REAL, False, True, "orthonormal columns"),

@@ -7,24 +7,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.builtins import BUILTINS, CALLABLE, CONSTANTS
+from ebmlang.compiler.builtins import CALLABLE, CONSTANTS
 from ebmlang.compiler.calls import Calls
 from ebmlang.compiler.catalogue.later import NotBuilt
-from ebmlang.compiler.catalogue.model import ApproximateOutside, TermInTerm, TooDeepExpression, TooManyNodes
-from ebmlang.compiler.catalogue.names import HiddenName, NotAValue, RepeatedName, UnknownName, UsedBeforeDefinition
+from ebmlang.compiler.catalogue.model import TermInTerm, TooDeepExpression, TooManyNodes
+from ebmlang.compiler.catalogue.names import (
+    HiddenName,
+    NotAValue,
+    RepeatedName,
+    UnknownName,
+    UsedBeforeDefinition,
+)
 from ebmlang.compiler.catalogue.shapes import ItemsDiffer, ShapesDiffer, SizeArithmetic
 from ebmlang.compiler.catalogue.types import (
     BadOption,
     ClassesDiffer,
-    DivisionByZero,
     NoSuchClass,
     NumberTooLarge,
     UnknownAttribute,
     WrongKind,
 )
-from ebmlang.compiler.diagnostics import Report
+from ebmlang.compiler.constants import constant_of
+from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.indexing import Prover
-from ebmlang.compiler.measure import DEEPEST_EXPRESSION, LARGEST_EXPRESSION, Measure
+from ebmlang.compiler.measure import DEEPEST_EXPRESSION, DEEPEST_NESTING, LARGEST_EXPRESSION, Measure
+from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -39,13 +46,12 @@ from ebmlang.compiler.scope import (
     declared_at,
     origins,
 )
-from ebmlang.compiler.sizes import ZERO, Size, SizeError
-from ebmlang.compiler.sizing import combine
+from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.subscripts import Subscripts
 from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Kind, Type, common_kind, join_kinds, stretched
+from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Type, common_kind, fits, stretched
 
 _NORM_ORDERS = {"1": 1.0, "2": 2.0, "inf": float("inf")}
 
@@ -55,10 +61,11 @@ MOST_DIGITS = 18
 
 @dataclass(slots=True)
 class Expressions:
-    """Checks expressions of one model.
+    """Checks expressions of one model, and holds what statements of the model share.
 
-    `terms_readable` is on in questions and properties, `approximate` where `~=` has been read as
-    the claim of a property; `draws` is the type that a distribution has to fill, where one may stand.
+    `terms_readable` is on in questions and properties, `in_property` in the latter, `defining`
+    while the body of a function is tried. `draws` is the type that a distribution has to fill,
+    where one may stand. The counts tell how much a statement has made.
     """
 
     report: Report
@@ -70,6 +77,8 @@ class Expressions:
     measure: Measure = field(default_factory=Measure)
     terms_readable: bool = False
     in_property: bool = False
+    defining: bool = False
+    too_deep: bool = False
     draws: Type | None = None
     axis_count: int = 0
     axis_labels: dict[str, int] = field(default_factory=dict)
@@ -81,9 +90,8 @@ class Expressions:
         """The typed expression; after a mistake one of the error type."""
         self.depth += 1
         try:
-            if self.depth > DEEPEST_EXPRESSION:
-                self.report.add(TooDeepExpression(node.span, DEEPEST_EXPRESSION))
-                return self.error(node.span)
+            if self.depth > DEEPEST_NESTING:
+                return self._too_deep(node.span, DEEPEST_NESTING)
             return _CHECKS[type(node)](self, node, scope)
         except SizeError as error:
             self.report.add(SizeArithmetic(node.span, str(error)))
@@ -94,17 +102,24 @@ class Expressions:
     def value(self, node: ast.Expr, scope: Scope) -> Expr:
         """A whole value of a statement: checked, and small enough for the passes that follow."""
         nodes, expansions = self.node_count, self.expansions
+        self.too_deep = False
         found = self.check(node, scope)
         if self.node_count - nodes <= DEEPEST_EXPRESSION and self.expansions == expansions:
             return found
         depth, size = self.measure.of(found)
         if depth > DEEPEST_EXPRESSION:
-            self.report.add(TooDeepExpression(node.span, DEEPEST_EXPRESSION))
-        elif size > LARGEST_EXPRESSION:
+            return self._too_deep(node.span, DEEPEST_EXPRESSION)
+        if size > LARGEST_EXPRESSION:
             self.report.add(TooManyNodes(node.span, LARGEST_EXPRESSION))
-        else:
-            return found
-        return self.error(node.span)
+            return self.error(node.span)
+        return found
+
+    def _too_deep(self, span: Span, limit: int) -> Expr:
+        # Once for a statement: what is nested too deep usually is so in several places.
+        if not self.too_deep:
+            self.report.add(TooDeepExpression(span, limit))
+        self.too_deep = True
+        return self.error(span)
 
     # --- making nodes ---
 
@@ -195,7 +210,10 @@ class Expressions:
         """A name that nothing visible declares, reported once."""
         scope.unknown.add(node.text)
         hidden = scope.outside.scope.find(node.text) if scope.outside is not None else None
-        if hidden is not None and scope.outside is not None:
+        if isinstance(hidden, LetEntry) and hidden.value is None:
+            places = declared_at(hidden, f"`{node.text}` is defined here")
+            self.report.add(UsedBeforeDefinition(node.span, node.text, places))
+        elif hidden is not None and scope.outside is not None:
             places = declared_at(hidden, f"`{node.text}` is declared here")
             self.report.add(HiddenName(node.span, node.text, scope.outside.function, places))
         elif node.text in CALLABLE:
@@ -227,7 +245,8 @@ class Expressions:
                 places = declared_at(entry, f"`{node.text}` is a term")
                 self.report.add(TermInTerm(node.span, node.text, places))
             case Unbuilt(what="a net"):
-                self.report.add(NotAValue(node.span, node.text, entry.what, declared_at(entry, "declared here")))
+                places = declared_at(entry, "declared here")
+                self.report.add(NotAValue(node.span, node.text, entry.what, places))
         return self.error(node.span)
 
     def term_value(self, term: typed.Term) -> Expr:
@@ -248,6 +267,34 @@ class Expressions:
             summed = [self.apply("add", pair, REAL, span) for pair in pairs]
             values = summed + values[len(summed) * 2 :]
         return values[0] if values else typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
+
+    # --- kinds ---
+
+    def numeric(self, operand: Expr, what: str, scope: Scope) -> bool:
+        """Whether arithmetic can use a value; the error type counts as no, without a report."""
+        if operand.type.numeric:
+            return operand.type.kind != "error"
+        advice = ""
+        if operand.type.kind == "class" and not isinstance(operand, typed.Position):
+            advice = f"as numbers: onehot({typed.text(operand)}, {operand.type.classes})"
+        elif operand.type.kind == "class":
+            advice = "rows of a list name entries: they stand in subscripts and comparisons"
+        places = origins(scope, operand)
+        self.report.add(WrongKind(operand.span, str(operand.type), "numbers", what, advice, places))
+        return False
+
+    def is_case(self, value: Expr, type_: Type, scope: Scope) -> bool:
+        """Whether a constant is one of the cases of a class; anything else passes."""
+        if type_.kind != "class" or type_.classes is None or not isinstance(value, typed.SizeOf):
+            return True
+        low = value.size.known_positive(0, self.prover.floors)
+        high = (type_.classes - 1 - value.size).known_positive(0, self.prover.floors)
+        if low is False or high is False:
+            places = origins(scope, value)
+            last = str(type_.classes - 1)
+            self.report.add(NoSuchClass(value.span, str(value.size), str(type_), last, places))
+            return False
+        return True
 
     # --- compound expressions ---
 
@@ -343,8 +390,8 @@ class Expressions:
                 replaced[binding.name.text] = value
         if failed:
             return self.error(node.span)
-        rows = {n for e in typed.walk(inner) for a in e.axes if a.rows is not None for n in typed.reads(a.rows)}
-        if rows & replaced.keys():
+        lists = (a.rows for e in typed.walk(inner) for a in e.axes if a.rows is not None)
+        if any(typed.reads(rows) & replaced.keys() for rows in lists):
             self.report.add(NotBuilt(node.span, "replacing a list of rows"))
             return self.error(node.span)
         result, visited = substitute(inner, replaced, self.lets)
@@ -365,7 +412,8 @@ class Expressions:
             return None
         if not isinstance(old, typed.Read) or not isinstance(entry, Declared | LetEntry):
             found = "a size" if isinstance(old, typed.SizeOf) else f"`{name}` here"
-            self.report.add(BadOption(span, "what is replaced", found, "a variable, a real hyperparameter or a let"))
+            wanted = "a variable, a real hyperparameter or a let"
+            self.report.add(BadOption(span, "what is replaced", found, wanted))
             return None
         if stretched(value.type.shape, old.type.shape) != old.type.shape:
             places = origins(scope, old, value)

@@ -79,7 +79,7 @@ def smoothness(graph: FactorGraph, root: Expr, depends: Dependence) -> Smoothnes
 
 def _own_grade(node: Expr, depends: Dependence) -> str:
     match node:
-        case Apply(function="pow", arguments=(base, exponent)):
+        case Apply(function="pow", arguments=(_, exponent)):
             return _power_grade(exponent, depends)
         case Apply(function="where", arguments=(condition, _, _)):
             return "kink" if depends(condition) else "smooth"
@@ -128,7 +128,20 @@ def number(node: Expr) -> float | None:
 
 
 _NONNEGATIVE_FUNCTIONS = frozenset(
-    {"exp", "abs", "square", "sqrt", "relu", "softplus", "sigmoid", "huber", "norm", "norm_squared", "softmax", "cosh"}
+    {
+        "exp",
+        "abs",
+        "square",
+        "sqrt",
+        "relu",
+        "softplus",
+        "sigmoid",
+        "huber",
+        "norm",
+        "norm_squared",
+        "softmax",
+        "cosh",
+    }
 )
 
 

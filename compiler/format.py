@@ -34,6 +34,9 @@ _LONGEST_JOINED = 4 * WIDTH
 
 _HEAD_END = re.compile(r'"[^"\n]*"|#[^\n]*|\{')
 
+_COMMENT = "comment"
+"""The family of comments on lines of their own."""
+
 _Block = ast.Model | ast.Plate | ast.Stage
 
 
@@ -114,10 +117,12 @@ class _Printer:
     def block(self, node: _Block, indent: int) -> None:
         brace = self.brace(node)
         head = stream(parts_of(node), self.comments, brace)
-        empty = not node.body and not 0 <= self.comments.next < node.span.end
+        empty = not (node.body or head.after or 0 <= self.comments.next < node.span.end)
         self.emit(head, node.span.start, indent, "", " {}" if empty else " {")
         if not empty:
-            self.end, self.first = brace + 1, True
+            self.first = True
+            self.place_after(head, indent + INDENT)
+            self.end = brace + 1
             self.statements(node.body, indent + INDENT)
             self.place_comments(node.span.end, indent + INDENT)
             self.lines.append(_Line(indent, ["}"]))
@@ -164,22 +169,21 @@ class _Printer:
     def plain(self, node: ast.Statement | ast.Import, indent: int, kind: str) -> None:
         parts = stream(parts_of(node), self.comments, node.span.end)
         self.emit(parts, node.span.start, indent, kind, "")
+        self.place_after(parts, indent)
         self.end = node.span.end
 
     def emit(self, parts: Stream, start: int, indent: int, kind: str, ending: str) -> None:
         """A statement or the head of a block, on one line if it fits."""
-        for comment in parts.above:
-            self.own_line(comment, indent)
         cells = flat(parts.items)
         cells[-1] += ending
         one = _Flat(cells, kind)
         if not parts.notes and one.width(indent) <= WIDTH:
             self.line(one, start, indent)
-            return
-        first, *rest = broken(parts, indent)
-        self.line(_Flat([first.lstrip()], ""), start, indent)
-        self.lines += [_Line(0, [text]) for text in rest]
-        self.lines[-1].cells[-1] += ending
+        else:
+            first, *rest = broken(parts, indent)
+            self.line(_Flat([first.lstrip()], ""), start, indent)
+            self.lines += [_Line(0, [text]) for text in rest]
+            self.lines[-1].cells[-1] += ending
 
     # --- statements that share a line ---
 
@@ -225,22 +229,26 @@ class _Printer:
         self.lines.append(_Line(indent, one.cells, one.family, "", blank))
         self.first = False
 
-    def own_line(self, comment: ast.Comment, indent: int) -> None:
-        text = comment.text
-        if text.startswith("##") and not comment.own_line:
-            text = f"; {text}"  # on a line of its own it would document what stands below
-        self.line(_Flat([text], ""), comment.span.start, indent)
-        self.end = comment.span.end
-
     def place_comments(self, offset: int, indent: int) -> None:
         """Prints the comments before an offset: after code if they stand there, else on lines."""
         for comment in self.comments.before(offset):
-            after_code = self.lines and not self.newline(self.end, comment.span.start)
-            if after_code and not self.lines[-1].note:
-                self.lines[-1].note = comment.text
-                self.end = comment.span.end
-            else:
-                self.own_line(comment, indent)
+            self.place(comment, indent)
+
+    def place_after(self, parts: Stream, indent: int) -> None:
+        for comment in parts.after:
+            self.end = comment.span.start
+            self.place(comment, indent)
+
+    def place(self, comment: ast.Comment, indent: int) -> None:
+        after_code = self.lines and not self.newline(self.end, comment.span.start)
+        if after_code and not self.lines[-1].note and self.lines[-1].family != _COMMENT:
+            self.lines[-1].note = comment.text
+        else:
+            text = comment.text
+            if text.startswith("##") and (after_code or not comment.own_line):
+                text = f"; {text}"  # on a line of its own it would document what stands below
+            self.line(_Flat([text], _COMMENT), comment.span.start, indent)
+        self.end = comment.span.end
 
 
 # --- alignment ----------------------------------------------------------------------------------

@@ -17,10 +17,9 @@ from ebmlang.compiler.catalogue.names import (
 )
 from ebmlang.compiler.catalogue.types import BadOption, DeclaredOtherwise, WrongArgumentCount
 from ebmlang.compiler.diagnostics import Label
-from ebmlang.compiler.scope import Bound, Outside, Scope, SizeEntry, declared_at, origins
+from ebmlang.compiler.scope import Bound, Outside, Scope, SizeEntry, origins
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import names_in, read_size, read_type
-from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, Level
 from ebmlang.compiler.types import ERROR, fits
 
@@ -53,7 +52,11 @@ class UserFunctions:
             if p.name.text in KEPT_NAMES:
                 self.checker.report.add(KeptName(p.name.span, p.name.text, KEPT_NAMES[p.name.text]))
             if p.name.text in arguments:
-                self.checker.report.add(DeclaredTwice(p.name.span, p.name.text, (Label(arguments[p.name.text].span, "first declared here"),)))
+                self.checker.report.add(
+                    DeclaredTwice(
+                        p.name.span, p.name.text, (Label(arguments[p.name.text].span, "first declared here"),)
+                    )
+                )
             type_ = read_type(p.type, types, self.checker.report, generic=True)
             arguments[p.name.text] = typed.Read(type_, (), Level.CONSTANT, False, p.span, p.name.text)
         failed = any(a.type == ERROR for a in arguments.values())

@@ -64,9 +64,7 @@ class FactorGraph:
         found: dict[str, frozenset[str]] = {}
         for name, let in self.lets.items():
             direct = typed.reads(let.value)
-            found[name] = frozenset().union(
-                *(found[r] if r in found else frozenset((r,)) for r in direct)
-            )
+            found[name] = frozenset().union(*(found[r] if r in found else frozenset((r,)) for r in direct))
         return found
 
     def inputs(self, expr: Expr) -> frozenset[str]:
@@ -151,6 +149,10 @@ def _subscripts_of(name: str, parts: tuple[Expr, ...]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for part in parts:
         for node in typed.walk(part):
-            if isinstance(node, typed.Pick) and isinstance(node.base, typed.Read) and node.base.name == name:
+            if (
+                isinstance(node, typed.Pick)
+                and isinstance(node.base, typed.Read)
+                and node.base.name == name
+            ):
                 found[typed.text(node)] = None
     return tuple(found)

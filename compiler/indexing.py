@@ -208,7 +208,9 @@ class Prover:
             case typed.Apply(function="floordiv", arguments=(a, typed.SizeOf(size=divisor))):
                 known = divisor.constant is not None and divisor.constant > 0
                 rooms = self._high(a, size * divisor, facts) if known else None
-                return None if rooms is None else tuple(Room(r.size, r.value // divisor, r.holds) for r in rooms)
+                return (
+                    None if rooms is None else tuple(Room(r.size, r.value // divisor, r.holds) for r in rooms)
+                )
             case typed.Apply(function="abs", arguments=(a,)):
                 form = affine(a)
                 return None if form is None else self._abs_high(form, size, facts)

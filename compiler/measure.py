@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from ebmlang.compiler.typed import Expr
 
-DEEPEST_EXPRESSION = 100
-"""Operations inside one another. Later passes recurse some frames for each, and Python has 1000."""
+DEEPEST_NESTING = 100
+"""Brackets and signs inside one another, and functions inside functions. Each is some frames of recursion."""
+
+DEEPEST_EXPRESSION = 1000
+"""Operations inside one another: a long sum is that deep. Later passes recurse some frames for each."""
 
 LARGEST_EXPRESSION = 1_000_000
 """Operations in one expression with functions, local lets and substitutions written out."""

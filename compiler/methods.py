@@ -11,7 +11,11 @@ from typing import Literal
 
 OptionKind = Literal["steps", "positive", "whole"]
 
-COMMON: tuple[tuple[str, OptionKind], ...] = (("steps", "steps"), ("tol", "positive"), ("restarts", "whole"))
+COMMON: tuple[tuple[str, OptionKind], ...] = (
+    ("steps", "steps"),
+    ("tol", "positive"),
+    ("restarts", "whole"),
+)
 """Options that every method takes: step limit, tolerance, number of starts."""
 
 

@@ -35,7 +35,9 @@ LARGEST_FILE = 8_000_000
 DEEPEST_NESTING = 100
 MOST_MISTAKES = 50
 
-_CONTINUES = frozenset({"PLUS", "MINUS", "MULTIPLY", "CARET", "COMPARE", "COMMA", "EQUAL", "ARROW", "AND", "OR"})
+_CONTINUES = frozenset(
+    {"PLUS", "MINUS", "MULTIPLY", "CARET", "COMPARE", "COMMA", "EQUAL", "ARROW", "AND", "OR"}
+)
 """A line that ends with one of these goes on; `and` and `or` are operators too."""
 
 _OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
@@ -60,7 +62,7 @@ def grammar_text() -> str:
 def reserved_words() -> dict[str, str]:
     """Word to terminal name, read from the grammar's section of reserved words."""
     section = grammar_text().split("// --- reserved words", 1)[1].split("// ---", 1)[0]
-    return {word: terminal for terminal, word in re.findall(r'^([A-Z]+): "(\w+)"$', section, re.M)}
+    return {word: terminal for terminal, word in re.findall(r'^([A-Z]+): "(\w+)"$', section, re.MULTILINE)}
 
 
 @cache
@@ -133,15 +135,20 @@ class _Run:
         self.open: list[Token] = []
         self.statement_start = 0
         self.mistakes = 0
+        self.last = ""
 
     def module(self) -> ast.Module | None:
         while True:
             try:
                 return self._read()
             except UnexpectedToken as error:
-                mistake = explain_token(self.text, error.token, self._accepts(), self.open, self.statement_start)
+                if self._ended_by_brace(error.token):
+                    continue
+                mistake = explain_token(
+                    self.text, error.token, self._accepts(), self.open, self.statement_start
+                )
             except UnexpectedCharacters as error:
-                mistake = explain_character(self.text, error.pos_in_stream or 0, self.open)
+                mistake = explain_character(self.text, error.pos_in_stream or 0, self.open)  # type: ignore[redundant-expr]
             except DuplicateModifier as error:
                 mistake = Mistake(RepeatedPart(error.span, error.word), error.span.end)
             except _Deep as error:
@@ -170,8 +177,7 @@ class _Run:
                     continue
                 self.statement_start = token.end_pos or 0
             elif kind == "NAME":
-                if token in reserved:
-                    token.type = reserved[token]
+                token.type = reserved.get(token, kind)
             elif kind in _OPENERS:
                 opened.append(token)
                 if len(opened) > DEEPEST_NESTING:
@@ -186,9 +192,23 @@ class _Run:
             feed(token)
             if kind in _CLOSERS:
                 inside -= opened.pop().type != "LBRACE"
-            last = kind
+            self.last = last = kind
         end = len(self.text)
         return self.state.feed_token(Token("$END", "", end, 1, 1, 1, 1, end), True)  # type: ignore[no-any-return]
+
+    def _ended_by_brace(self, token: Token) -> bool:
+        """A closing brace ends its statement, as a newline does: `for ... { ... } infer x`."""
+        if self.last != "RBRACE" or str(token) not in reserved_words() or "SEP" not in self._accepts():
+            return False
+        at = token.start_pos or 0
+        self.state.feed_token(Token("SEP", ";", at, 1, 1, 1, 1, at))
+        self._continue_at(at)
+        self.statement_start, self.last = at, "SEP"
+        return True
+
+    def _continue_at(self, offset: int) -> None:
+        assert self.lexer.state is not None
+        self.lexer.state.line_ctr.char_pos = offset
 
     def _accepts(self) -> frozenset[str]:
         """Terminals that the parser can take now; tried one by one, since LALR tables list more."""
@@ -202,7 +222,7 @@ class _Run:
             stack.pop()
             values.pop()
         self.open = [v for v in values if isinstance(v, Token) and v.type == "LBRACE"]
-        self.lexer.state.line_ctr.char_pos = resume
+        self._continue_at(resume)
         self.statement_start = resume
         if not self.text.startswith(("\n", ";", "}"), resume) and _shifts(states[stack[-1]], "SEP"):
             self.state.feed_token(Token("SEP", "\n", resume, 1, 1, 1, 1, resume))

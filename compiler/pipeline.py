@@ -1,7 +1,7 @@
 """The passes in order, with a function to stop after each.
 
-    text -parse-> ast.Module -check-> typed.Model -elaborate-> FactorGraph
-       + Query -analyse-> Structure -choose-> Plan -generate-> Generated
+text -parse-> ast.Module -check-> typed.Model -elaborate-> FactorGraph
+   + Query -analyse-> Structure -choose-> Plan -generate-> Generated
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _room_for_passes() -> Iterator[None]:
 def check_source(source: Source) -> Checked:
     """Parse and check one file. Every mistake is in `diagnostics`; nothing is raised."""
     report = Report(source)
-    module, models = None, ()
+    module: ast.Module | None = None
+    models: tuple[typed.Model, ...] = ()
     with _room_for_passes():
         try:
             module = parse(report)

@@ -38,11 +38,10 @@ def default_sought(model: Model, question: Question | None) -> tuple[str, ...]:
     summed = marginalized(model)
     targets = set(question.targets) if question is not None else set()
     given = set(question.given) if question is not None else set()
-    names = []
-    for v in model.variables:
-        if v.name in targets or (v.role == "latent" and v.name not in given | summed):
-            names.append(v.name)
-    return tuple(names)
+    kept = given | summed
+    return tuple(
+        v.name for v in model.variables if v.name in targets or (v.role == "latent" and v.name not in kept)
+    )
 
 
 def ordered(model: Model, names: frozenset[str]) -> tuple[Variable, ...]:

@@ -1,185 +1,362 @@
-"""Objective lines and properties."""
+"""Objective lines and properties. They are checked last: they may read every term."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.binders import KEPT_NAMES
 from ebmlang.compiler.catalogue.later import NotBuilt
-from ebmlang.compiler.catalogue.model import NoQuestionTarget, NotSought, SameLabel
-from ebmlang.compiler.catalogue.names import UnknownArgument, UnknownMethod
+from ebmlang.compiler.catalogue.model import (
+    NoQuestionTarget,
+    NotGiven,
+    NotSought,
+    SameLabel,
+    SoughtAndGiven,
+    WrongModifier,
+)
+from ebmlang.compiler.catalogue.names import (
+    DeclaredTwice,
+    KeptName,
+    RepeatedName,
+    UnknownArgument,
+    UnknownMethod,
+)
 from ebmlang.compiler.catalogue.syntax import RepeatedPart
-from ebmlang.compiler.catalogue.types import BadOption, ConditionExpected, TermNotScalar
-from ebmlang.compiler.diagnostics import Label
-from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.catalogue.types import (
+    BadOption,
+    ConditionExpected,
+    DeclaredOtherwise,
+    IntegerVariable,
+    TermNotScalar,
+)
+from ebmlang.compiler.declarations import UNKNOWN_ROLES, Declarations
+from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.methods import COMMON, METHODS, MethodRow, find_method
-from ebmlang.compiler.scope import Declared, Scope, origins
+from ebmlang.compiler.operators import Operators
+from ebmlang.compiler.scope import (
+    Bound,
+    Declared,
+    Entry,
+    Index,
+    LetEntry,
+    Scope,
+    SizeEntry,
+    TermEntry,
+    Unbuilt,
+    declared_at,
+    origins,
+)
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.typed import Expr, Level, Method
-from ebmlang.compiler.types import ERROR, Type
+from ebmlang.compiler.types import ERROR, fits
 
 BUILT_VERBS = frozenset({"infer"})
 
+LOSSES = (
+    "contrastive_divergence", "score_matching", "denoising", "sliced", "nce", "nll", "margin",
+    "ratio_matching", "min_probability_flow", "pseudo_likelihood",
+)  # fmt: skip
+"""What may follow `train ... by`."""
 
-def check_question(
-    node: ast.Question, expressions: Expressions, scope: Scope, others: tuple[typed.Question, ...]
-) -> typed.Question | None:
-    """A question with its names resolved. Verbs that are not built yet are checked all the same."""
-    report = expressions.report
-    label = node.label.text if node.label is not None else None
-    for other in others:
-        if label is not None and other.label == label:
-            assert node.label is not None
-            report.add(SameLabel(node.label.span, label, (Label(other.span, "the other one"),)))
-    clauses: dict[str, ast.Clause] = {}
-    for clause in node.clauses:
-        if clause.word in clauses:
-            report.add(RepeatedPart(clause.span, clause.word))
-        clauses[clause.word] = clause
-    if not node.targets and node.verb not in ("train",):
-        report.add(NoQuestionTarget(node.span, node.verb))
-        return None
-    targets = [_target(t, node.verb, expressions, scope) for t in node.targets]
-    given = [_given(t, expressions, scope) for t in clauses["given"].names] if "given" in clauses else []
-    of = _objective(clauses.get("of"), expressions, scope)
-    using = _method(clauses.get("using"), node.verb, expressions)
-    if node.verb in BUILT_VERBS:
-        for word in ("by", "on", "every", "at", "steps"):
-            if word in clauses:
-                report.add(NotBuilt(clauses[word].span, f"`{word}` with `{node.verb}`"))
-    text = " ".join(report.source.extract(node.span).split())
-    kept = tuple(t for t in targets if t)
-    return typed.Question(
-        node.verb, label, kept, of, tuple(g for g in given if g), using, text, node.doc, node.span
-    )
+AMORTIZED_LOSSES = ("regression", "energy")
+"""What may follow `amortize ... by`."""
+
+_INFER_CLAUSES = {
+    "by": "a loss goes with `train`",
+    "on": "a data set goes with `train`",
+    "every": "`every` goes with `train` and `plan`",
+    "at": "a temperature goes with `marginalize` and `sample`",
+    "steps": "a step limit is an option of the method: using lbfgs(steps = 100)",
+}
+
+_CLAIMS = ("~=", "<=", ">=", "<", ">", "==", "!=")
+
+Options = tuple[tuple[str, float | int | bool | str], ...]
 
 
-def _target(node: ast.Dotted, verb: str, expressions: Expressions, scope: Scope) -> str:
-    name = node.text
-    entry = scope.find(name)
-    known = tuple(n for n in scope.names() if _unknown(scope, n))
-    if isinstance(entry, Declared) and entry.role not in ("latent", "param"):
-        places = (Label(entry.span, f"`{name}` is declared {entry.role}"),)
-        role = entry.role if entry.role != "hyper" else "a hyperparameter"
-        expressions.report.add(NotSought(node.span, name, role, known, places))
-    elif not isinstance(entry, Declared):
-        if entry is None or verb in BUILT_VERBS:
-            expressions.report.add(NotSought(node.span, name, "", known))
-    return name
+@dataclass(slots=True)
+class Questions:
+    """Checks the questions and the properties of one model."""
 
+    expressions: Expressions
+    scope: Scope
+    declarations: Declarations
+    found: list[typed.Question] = field(default_factory=list)
+    properties: list[typed.Property] = field(default_factory=list)
+    property_names: dict[str, ast.Identifier] = field(default_factory=dict)
 
-def _unknown(scope: Scope, name: str) -> bool:
-    entry = scope.find(name)
-    return isinstance(entry, Declared) and entry.role in ("latent", "param")
+    @property
+    def report(self) -> Report:
+        return self.expressions.report
 
+    def check(self, node: ast.Question | ast.Property) -> None:
+        self.expressions.terms_readable = True
+        if isinstance(node, ast.Question):
+            self.question(node)
+        else:
+            self.property(node)
+        self.expressions.terms_readable = self.expressions.in_property = False
 
-def _given(node: ast.Dotted, expressions: Expressions, scope: Scope) -> str:
-    expressions.check(ast.Name(node.text, node.span), scope)
-    return node.text
+    # --- questions ---
 
+    def question(self, node: ast.Question) -> None:
+        """A question with its names resolved. Verbs that are not built yet are checked all the same."""
+        label = node.label.text if node.label is not None else None
+        for other in self.found:
+            if node.label is not None and other.label == label:
+                places = (Label(other.span, "the other one"),)
+                self.report.add(SameLabel(node.label.span, node.label.text, places))
+        clauses: dict[str, ast.Clause] = {}
+        for clause in node.clauses:
+            if clause.word in clauses:
+                self.report.add(RepeatedPart(clause.span, clause.word))
+            clauses.setdefault(clause.word, clause)
+        if not node.targets and node.verb != "train":
+            self.report.add(NoQuestionTarget(node.span, node.verb))
+            return
+        targets = self._listed(node.targets, [self._target(t, node.verb) for t in node.targets])
+        names = clauses["given"].names if "given" in clauses else ()
+        given = self._listed(names, [self._given(t) for t in names])
+        for name in names:
+            if name.text in targets and name.text in given:
+                self.report.add(SoughtAndGiven(name.span, name.text))
+        of = self._objective(clauses.get("of"))
+        self._clauses(node, clauses)
+        self._prediction(node)
+        using = self._method(clauses.get("using"), node.verb)
+        shown = " ".join(self.report.source.extract(node.span).split())
+        self.found.append(
+            typed.Question(node.verb, label, targets, of, given, using, shown, node.doc, node.span)
+        )
 
-def _objective(clause: ast.Clause | None, expressions: Expressions, scope: Scope) -> Expr | None:
-    if clause is None or clause.value is None:
-        return None
-    expressions.terms_readable = True
-    value = expressions.check(clause.value, scope)
-    expressions.terms_readable = False
-    if value.type.kind == "error":
-        return None
-    if not value.type.scalar:
-        span = clause.value.span
-        expressions.report.add(TermNotScalar(span, "of", str(value.type), origins(scope, value)))
-        return None
-    return value
+    def _listed(self, nodes: tuple[ast.Dotted, ...], good: list[bool]) -> tuple[str, ...]:
+        """The names that are right, each once."""
+        names: list[str] = []
+        for node, fine in zip(nodes, good, strict=True):
+            if node.text in names:
+                self.report.add(RepeatedName(node.span, node.text, "this list"))
+            elif fine:
+                names.append(node.text)
+        return tuple(names)
 
+    def _target(self, node: ast.Dotted, verb: str) -> bool:
+        entry = self.scope.find(node.parts[0].text)
+        if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role in UNKNOWN_ROLES:
+            return True
+        if isinstance(entry, Unbuilt) or _is_broken(entry):
+            return False  # reported where it is declared
+        known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, UNKNOWN_ROLES))
+        places = declared_at(entry, f"`{node.text}` is declared here")
+        role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        self.report.add(NotSought(node.span, node.text, role, known, places))
+        return False
 
-def _method(clause: ast.Clause | None, verb: str, expressions: Expressions) -> Method | None:
-    """`using NAME` or `using NAME(option = number, ...)`."""
-    if clause is None or clause.value is None:
-        return None
-    value = clause.value
-    name, arguments = "", ()
-    if isinstance(value, ast.Call):
-        name, arguments = value.function.text, value.arguments
-    elif isinstance(value, ast.Name):
-        name = value.text
-    row = find_method(name)
-    if verb not in BUILT_VERBS:
-        return Method(name, (), clause.span)
-    if row is None:
-        expressions.report.add(UnknownMethod(value.span, name or "this", tuple(r.name for r in METHODS)))
-        return None
-    return Method(name, _options(row, arguments, expressions), clause.span)
+    def _given(self, node: ast.Dotted) -> bool:
+        entry = self.scope.find(node.parts[0].text)
+        if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role != "hyper":
+            return True
+        if isinstance(entry, Unbuilt) or _is_broken(entry):
+            return False
+        roles = ("observed", "latent", "param", "random")
+        known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, roles))
+        places = declared_at(entry, f"`{node.text}` is declared here")
+        role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        self.report.add(NotGiven(node.span, node.text, role, known, places))
+        return False
 
+    def _objective(self, clause: ast.Clause | None) -> Expr | None:
+        if clause is None or clause.value is None:
+            return None
+        value = self.expressions.value(clause.value, self.scope)
+        if value.type.kind == "error":
+            return None
+        if not value.type.scalar or not value.type.numeric:
+            places = origins(self.scope, value)
+            self.report.add(TermNotScalar(clause.value.span, "of", str(value.type), places, "what follows"))
+            return None
+        return value
 
-def _options(
-    row: MethodRow, arguments: tuple[ast.Argument, ...], expressions: Expressions
-) -> tuple[tuple[str, float | int | bool | str], ...]:
-    known = dict((*row.options, *COMMON))
-    found: dict[str, float | int | bool | str] = {}
-    for argument in arguments:
-        if argument.name is None or argument.name.text not in known:
-            name = argument.name.text if argument.name is not None else "a value without a name"
-            expressions.report.add(UnknownArgument(argument.span, name, row.name, tuple(known)))
-            continue
-        text = argument.value.text.replace("_", "") if isinstance(argument.value, ast.Number) else ""
-        name, kind = argument.name.text, known[argument.name.text]
-        wanted = "a positive number" if kind == "positive" else "a whole number of at least 1"
-        if not text or float(text) <= 0 or (kind != "positive" and not float(text).is_integer()):
-            shown = expressions.report.source.extract(argument.value.span)
-            expressions.report.add(BadOption(argument.span, name, shown, wanted))
-            continue
-        found[name] = float(text) if kind == "positive" else int(float(text))
-    return tuple(found.items())
+    def _clauses(self, node: ast.Question, clauses: dict[str, ast.Clause]) -> None:
+        if node.verb in BUILT_VERBS:
+            for word, advice in _INFER_CLAUSES.items():
+                if word in clauses:
+                    self.report.add(WrongModifier(clauses[word].span, word, f"`{node.verb}`", advice))
+            return
+        by = clauses.get("by")
+        if by is None or by.value is None:
+            return
+        name = by.value.function.text if isinstance(by.value, ast.Call) else ""
+        name = by.value.text if isinstance(by.value, ast.Name) else name
+        losses = AMORTIZED_LOSSES if node.verb == "amortize" else LOSSES
+        if node.verb in ("train", "amortize") and name not in losses:
+            shown = name or self.report.source.extract(by.value.span)
+            self.report.add(UnknownMethod(by.value.span, shown, losses, "loss"))
 
+    def _prediction(self, node: ast.Question) -> None:
+        """`amortize z = VALUE`: the value stands for z."""
+        if node.relation != "=" or node.prediction is None or len(node.targets) != 1:
+            return
+        entry = self.scope.find(node.targets[0].text)
+        value = self.expressions.value(node.prediction, self.scope)
+        if value.type.kind == "error" or not isinstance(entry, Declared):
+            return
+        if not fits(value.type, entry.type):
+            span, name = node.prediction.span, node.targets[0].text
+            places = (*declared_at(entry, f"`{name}` is declared {entry.type}"), *origins(self.scope, value))
+            self.report.add(
+                DeclaredOtherwise(span, name, str(value.type), str(entry.type), "change the value", places)
+            )
 
-def check_property(
-    node: ast.Property,
-    expressions: Expressions,
-    scope: Scope,
-    read_domain: Callable[[ast.DomainExpr | None, Type, str], Domain],
-) -> typed.Property | None:
-    """A declared property. A quantified name that is a variable of the model stands for it."""
-    inner = scope.child()
-    quantified: list[typed.Variable] = []
-    for q in node.quantified:
-        type_ = read_type(q.type, scope, expressions.report)
+    def _method(self, clause: ast.Clause | None, verb: str) -> Method | None:
+        """`using NAME` or `using NAME(option = number, ...)`."""
+        if clause is None or clause.value is None:
+            return None
+        value, name = clause.value, ""
+        arguments: tuple[ast.Argument, ...] = ()
+        if isinstance(value, ast.Call):
+            name, arguments = value.function.text, value.arguments
+        elif isinstance(value, ast.Name):
+            name = value.text
+        if verb not in BUILT_VERBS:
+            return Method(name, (), clause.span)
+        row = find_method(name)
+        if row is None:
+            shown = name or self.report.source.extract(value.span)
+            self.report.add(UnknownMethod(value.span, shown, tuple(r.name for r in METHODS)))
+            return None
+        return Method(name, self._options(row, arguments), clause.span)
+
+    def _options(self, row: MethodRow, arguments: tuple[ast.Argument, ...]) -> Options:
+        known = dict((*row.options, *COMMON))
+        found: dict[str, float | int | bool | str] = {}
+        for argument in arguments:
+            if argument.name is None or argument.name.text not in known:
+                shown = self.report.source.extract(argument.span)
+                name = argument.name.text if argument.name is not None else shown
+                span = argument.name.span if argument.name is not None else argument.span
+                advice = "" if argument.name is not None else f"name it: {next(iter(known))} = {shown}"
+                self.report.add(UnknownArgument(span, name, row.name, tuple(known), advice))
+                continue
+            name = argument.name.text
+            if name in found:
+                self.report.add(RepeatedName(argument.span, name, f"the options of `{row.name}`"))
+                continue
+            number = _number(argument.value)
+            whole = known[name] != "positive"
+            if number is None or number <= 0 or (whole and not number.is_integer()):
+                shown = self.report.source.extract(argument.value.span)
+                wanted = "a whole number of at least 1" if whole else "a positive number"
+                self.report.add(BadOption(argument.value.span, name, f"`{shown}`", wanted))
+                continue
+            found[name] = int(number) if whole else number
+        return tuple(found.items())
+
+    # --- properties ---
+
+    def property(self, node: ast.Property) -> None:
+        """A declared property. A quantified name that is a variable of the model stands for it."""
+        first = self.property_names.setdefault(node.name.text, node.name)
+        if first is not node.name:
+            places = (Label(first.span, "first declared here"),)
+            self.report.add(DeclaredTwice(node.name.span, node.name.text, places))
+        inner = self.scope.child()
+        quantified = [self._quantified(q, inner) for q in node.quantified]
+        if any(q is None for q in quantified):
+            return
+        self.expressions.in_property = True
+        relation, left, right = self._claim(node.claim, inner)
+        if left.type.kind == "error" or (right is not None and right.type.kind == "error"):
+            return
+        if relation is None and left.type.kind != "bool":
+            self.report.add(ConditionExpected(node.claim.span, str(left.type), "a property"))
+            return
+        variables = tuple(q for q in quantified if q is not None)
+        self.properties.append(
+            typed.Property(node.name.text, variables, relation, left, right, node.doc, node.span)
+        )
+
+    def _quantified(self, node: ast.Quantified, inner: Scope) -> typed.Variable | None:
+        name = node.name
+        type_ = read_type(node.type, self.scope, self.report)
         if type_.kind == "permutation":
-            expressions.report.add(NotBuilt(q.type.span, "a property over permutations"))
+            self.report.add(NotBuilt(node.type.span, "a property over permutations"))
+            return None
+        if type_.kind == "int":
+            self.report.add(IntegerVariable(node.type.span, name.text))
             return None
         if type_ == ERROR:
+            inner.unknown.add(name.text)
             return None
-        entry = scope.find(q.name.text)
-        level = entry.level if isinstance(entry, Declared) else Level.SHARED
-        if not isinstance(entry, Declared):
-            inner.entries[q.name.text] = Declared(type_, level, "latent", -1, q.name.span)
-        elif entry.type != type_:
-            found = f"`{q.name.text}`"
-            expressions.report.add(BadOption(q.span, found, str(type_), f"{entry.type}, as declared"))
+        if name.text in KEPT_NAMES:
+            self.report.add(KeptName(name.span, name.text, KEPT_NAMES[name.text]))
             return None
-        domain = read_domain(q.domain, type_, q.name.text)
-        quantified.append(typed.Variable(q.name.text, "latent", type_, domain, level, False, None, "", q.span))
-    expressions.terms_readable = expressions.approximate = True
-    relation, left, right = _claim(node.claim, expressions, inner)
-    expressions.terms_readable = expressions.approximate = False
-    if left.type.kind == "error" or (right is not None and right.type.kind == "error"):
-        return None
-    if relation is None and left.type.kind != "bool":
-        expressions.report.add(ConditionExpected(node.claim.span, str(left.type), "a property"))
-        return None
-    return typed.Property(node.name.text, tuple(quantified), relation, left, right, node.doc, node.span)
+        entry = self.scope.find(name.text)
+        level = Level.SHARED
+        if isinstance(entry, Declared) and entry.role != "hyper":
+            level = entry.level
+            if entry.type != type_:
+                places = declared_at(entry, f"`{name.text}` is declared {entry.type}")
+                advice = "a quantified name that is a variable stands for it"
+                found, wanted = str(type_), str(entry.type)
+                self.report.add(DeclaredOtherwise(node.type.span, name.text, found, wanted, advice, places))
+                return None
+        elif entry is not None:
+            self.report.add(DeclaredTwice(name.span, name.text, declared_at(entry)))
+            return None
+        if name.text in inner.entries:
+            self.report.add(RepeatedName(name.span, name.text, "this list"))
+            return None
+        inner.entries[name.text] = Declared(type_, level, "latent", -1, name.span)
+        domain = self.declarations.domain(node.domain, type_, name.text, level)
+        return typed.Variable(name.text, "latent", type_, domain, level, False, None, "", node.span)
 
-
-def _claim(node: ast.Expr, expressions: Expressions, scope: Scope) -> tuple[str | None, Expr, Expr | None]:
-    while isinstance(node, ast.Parenthesised):
-        node = node.inner
-    if isinstance(node, ast.Binary) and node.op in ("~=", "<=", ">=", "<", ">", "==", "!="):
-        left, right = expressions.check(node.left, scope), expressions.check(node.right, scope)
+    def _claim(self, node: ast.Expr, scope: Scope) -> tuple[str | None, Expr, Expr | None]:
+        while isinstance(node, ast.Parenthesised):
+            node = node.inner
+        if not isinstance(node, ast.Binary) or node.op not in _CLAIMS:
+            return None, self.expressions.value(node, scope), None
+        left = self.expressions.value(node.left, scope)
+        right = self.expressions.value(node.right, scope)
         if "error" not in (left.type.kind, right.type.kind):
+            # Checked as a comparison, then kept as two sides: a failure shows both.
             op = "==" if node.op == "~=" else node.op
-            whole = expressions.operator(op, left, right, node.span, scope)
+            whole = Operators(self.expressions, scope).operator(op, left, right, node.span)
             if whole.type.kind == "error":
                 return node.op, whole, None
         return node.op, left, right
-    return None, expressions.check(node, scope), None
+
+
+def _is_broken(entry: Entry | None) -> bool:
+    return isinstance(entry, Bound) and entry.value.type.kind == "error"
+
+
+def _has_role(scope: Scope, name: str, roles: tuple[str, ...]) -> bool:
+    entry = scope.entries[name]
+    return isinstance(entry, Declared) and entry.role in roles
+
+
+def _described(entry: Entry) -> str:
+    match entry:
+        case Declared(role="hyper") | SizeEntry():
+            return "a hyperparameter"
+        case Declared(role=role):
+            return role
+        case LetEntry() | Bound():
+            return "a let"
+        case TermEntry():
+            return "a term"
+        case Index():
+            return "an index"
+        case Unbuilt(what=what):
+            return what
+
+
+def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float | None:
+    """A plain number, or None."""
+    if not isinstance(node, ast.Number):
+        return None
+    value = float(node.text.replace("_", ""))
+    return value if isfinite(value) else None

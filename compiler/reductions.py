@@ -115,7 +115,9 @@ class Reductions:
             return checker.error(span)
         if entry.type.kind != "class" or not entry.type.scalar:
             advice = "an index runs over entries: over = i in 0..n"
-            checker.report.add(BadOption(value.span, "over", f"`{value.text}`, which is {entry.type}", _OVER, advice))
+            checker.report.add(
+                BadOption(value.span, "over", f"`{value.text}`, which is {entry.type}", _OVER, advice)
+            )
             return checker.error(span)
         if not checker.numeric(body, f"`{row.name}`", self.scope):
             return checker.error(span)
@@ -128,7 +130,7 @@ class Reductions:
         checker.node_count += visited
         checker.expansions += 1
         if axis not in body.axes:
-            wanted = f"a variable that the reduced expression depends on"
+            wanted = "a variable that the reduced expression depends on"
             checker.report.add(BadOption(value.span, "over", f"`{value.text}` here", wanted))
             return checker.error(span)
         return self.fold(row.name, body, (axis,), None, Type("real", body.type.shape), span)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.indexing import Affine
 from ebmlang.compiler.diagnostics import Label
+from ebmlang.compiler.indexing import Affine
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import NOWHERE, Span
 from ebmlang.compiler.types import Type

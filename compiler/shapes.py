@@ -12,21 +12,25 @@ from dataclasses import dataclass, field
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.builtins import Builtin
-from ebmlang.compiler.catalogue.names import UnknownArgument
 from ebmlang.compiler.catalogue.shapes import (
     EinsumSpec,
     ItemsDiffer,
     MatrixProduct,
     NoSuchAxis,
     ReshapeSize,
+    ShapesDiffer,
     WrongRank,
 )
 from ebmlang.compiler.catalogue.types import BadOption, SizeExpected, WrongKind
 from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.scope import Scope, origins
 from ebmlang.compiler.sizes import ONE, Size
+from ebmlang.compiler.sizing import fits_memory, is_dimension
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.types import REAL, Kind, Shape, Type, join_kinds
+
+SPELLED = {"matmul": "@", "transpose": ".T", "norm_squared": "||...||^2"}
+"""Built-ins that a program writes as an operator."""
 
 Static = tuple[tuple[str, object], ...]
 Result = tuple[Type, Static] | None
@@ -43,14 +47,21 @@ class CallSite:
     span: Span
     scope: Scope
     report: Report = field(repr=False)
+    items: Type | None = None
+    """The scalar type that holds the items of a list, where the call makes one."""
 
     @property
     def types(self) -> tuple[Type, ...]:
         return tuple(o.type for o in self.operands)
 
+    @property
+    def name(self) -> str:
+        """How a program spells the function."""
+        return SPELLED.get(self.row.name, self.row.name)
+
     def wrong_rank(self, operand: typed.Expr, wanted: str) -> None:
         places = origins(self.scope, operand)
-        self.report.add(WrongRank(operand.span, self.row.name, str(operand.type), wanted, places))
+        self.report.add(WrongRank(operand.span, self.name, str(operand.type), wanted, places))
 
     def result_kind(self) -> Kind:
         if self.row.result != "same":
@@ -90,7 +101,7 @@ def reduction(site: CallSite) -> Result:
     """All entries, or the axis of `over`; logsumexp takes the last axis by itself."""
     operand = site.operands[0]
     rank = operand.type.rank
-    kind = "real" if site.row.result == "same" and operand.type.kind == "class" else site.result_kind()
+    kind = site.result_kind()
     if site.row.result == "same" and operand.type.kind == "bool":
         kind = "int"
     if rank == 0:
@@ -113,7 +124,10 @@ def along_axis(site: CallSite) -> Result:
         site.wrong_rank(operand, "an array")
         return None
     axis = axis_from_end(site, operand.type.rank, -1, operand.type)
-    return None if axis is None else (Type(site.result_kind(), operand.type.shape), (("axis", axis),))
+    if axis is None:
+        return None
+    counts = site.row.name == "cumsum" and operand.type.kind == "bool"
+    return Type("int" if counts else site.result_kind(), operand.type.shape), (("axis", axis),)
 
 
 # --- matrices -----------------------------------------------------------------------------------
@@ -123,7 +137,7 @@ def matmul(site: CallSite) -> Result:
     left, right = site.types
     kind = join_kinds(left.kind, right.kind)
     a, b = left.shape, right.shape
-    if not a or not b or len(a) > 2 and len(b) == 1 or len(b) > 2 and len(a) == 1:
+    if not a or not b or (len(a) > 2 and len(b) == 1) or (len(b) > 2 and len(a) == 1):
         pass
     elif len(a) <= 2 and len(b) <= 2 and a[-1] == b[0]:
         return Type(kind, a[:-1] + b[1:]), ()
@@ -165,7 +179,7 @@ def dot(site: CallSite) -> Result:
     if left.shape != right.shape:
         advice = "both vectors need the same length"
         places = origins(site.scope, *site.operands)
-        site.report.add(MatrixProduct(site.span, str(left), str(right), advice, places))
+        site.report.add(ShapesDiffer(site.span, str(left), str(right), "`dot`", advice, places))
         return None
     return REAL, ()
 
@@ -178,8 +192,8 @@ def outer(site: CallSite) -> Result:
 
 def norm(site: CallSite) -> Result:
     order = site.options.get("order", 2.0)
-    if not isinstance(order, int | float) or order <= 0:
-        site.report.add(BadOption(site.span, "order", str(order), "a positive number or inf"))
+    if not isinstance(order, int | float) or not order > 0:
+        site.report.add(BadOption(site.span, "order", f"{order}", "a positive number or inf"))
         return None
     static: Static = (("dims", site.types[0].rank),)
     return REAL, static if site.row.name == "norm_squared" else (("order", float(order)), *static)
@@ -241,7 +255,8 @@ def diag(site: CallSite) -> Result:
     shape = operand.type.shape
     if len(shape) == 1:
         return operand.type.with_shape((shape[0], shape[0])), (("make", True),)
-    if not _square(site, operand):
+    if len(shape) != 2 or shape[0] != shape[1]:
+        site.wrong_rank(operand, "a vector or a square matrix")
         return None
     return operand.type.with_shape(shape[:1]), (("make", False),)
 
@@ -294,21 +309,22 @@ def concat(site: CallSite) -> Result:
     total = sum((o.type.shape[axis] for o in site.operands[1:]), first.type.shape[axis])
     shape = list(first.type.shape)
     shape[axis] = total
-    return Type(site.result_kind(), tuple(shape)), (("axis", axis),)
+    assert site.items is not None
+    return site.items.with_shape(tuple(shape)), (("axis", axis),)
 
 
 def stack(site: CallSite) -> Result:
     if not _same_items(site, None):
         return None
-    first = site.types[0]
-    shape = (Size.of(len(site.operands)), *first.shape)
-    return Type(site.result_kind(), shape), (("axis", -len(shape)),)
+    shape = (Size.of(len(site.operands)), *site.types[0].shape)
+    assert site.items is not None
+    return site.items.with_shape(shape), (("axis", -len(shape)),)
 
 
 def _size_operand(site: CallSite, operand: typed.Expr) -> Size | None:
     if isinstance(operand, typed.SizeOf):
-        return operand.size
-    site.report.add(SizeExpected(operand.span, f"`{typed.text(operand)}`"))
+        return operand.size if is_dimension(operand.size, operand.span, site.report) else None
+    site.report.add(SizeExpected(operand.span, f"`{site.report.source.extract(operand.span)}`"))
     return None
 
 
@@ -363,6 +379,8 @@ def constructor(site: CallSite) -> Result:
     shape = tuple(s for s in sizes if s is not None)
     if site.row.name == "identity":
         shape = (shape[0], shape[0])
+    if not fits_memory(shape, f"`{site.row.name}`", site.span, site.report):
+        return None
     return Type("real", shape), (("shape", shape),)
 
 
@@ -391,11 +409,6 @@ RULES: dict[str, Callable[[CallSite], Result]] = {
 
 def apply_rule(site: CallSite) -> Result:
     """The type of a call whose operands have been checked for their number."""
-    for name in site.options:
-        known = tuple(key for key, _ in site.row.options)
-        if name not in known and not (name == "over" and site.row.form in ("reduction", "axis", "matrix")):
-            site.report.add(UnknownArgument(site.span, name, site.row.name, known))
-            return None
     match site.row.form:
         case "reduction":
             return reduction(site)

@@ -280,7 +280,9 @@ def _least(monomial: Monomial, floors: Mapping[str, int]) -> int | None:
 def _short(value: int) -> str:
     """The digits of a number, or about how large it is."""
     # bit_length, because Python refuses to print numbers of several thousand digits
-    return str(value) if abs(value) < 10**30 else f"about {'-' * (value < 0)}10^{value.bit_length() * 3 // 10}"
+    return (
+        str(value) if abs(value) < 10**30 else f"about {'-' * (value < 0)}10^{value.bit_length() * 3 // 10}"
+    )
 
 
 def _monomial_text(monomial: Monomial, coefficient: int) -> str:

@@ -9,7 +9,17 @@ from ebmlang.compiler.catalogue.names import HiddenName, UnknownName, UnknownTyp
 from ebmlang.compiler.catalogue.shapes import NotASize, SizeArithmetic, TooLarge
 from ebmlang.compiler.catalogue.types import SizeExpected
 from ebmlang.compiler.diagnostics import Report
-from ebmlang.compiler.scope import Bound, Declared, Entry, Index, LetEntry, Scope, SizeEntry, Unbuilt, declared_at
+from ebmlang.compiler.scope import (
+    Bound,
+    Declared,
+    Entry,
+    Index,
+    LetEntry,
+    Scope,
+    SizeEntry,
+    Unbuilt,
+    declared_at,
+)
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.types import ERROR, Kind, Shape, Type
@@ -58,7 +68,10 @@ def _size(node: ast.Expr, scope: Scope, report: Report, depth: int) -> Size | No
             inner = _size(node.operand, scope, report, depth - 1)
             return None if inner is None else -inner if node.op == "-" else inner
         case ast.Binary() if node.op in _SIZE_OPERATORS:
-            left, right = _size(node.left, scope, report, depth - 1), _size(node.right, scope, report, depth - 1)
+            left, right = (
+                _size(node.left, scope, report, depth - 1),
+                _size(node.right, scope, report, depth - 1),
+            )
             if left is None or right is None:
                 return None
             return combine(node.op, left, right)
@@ -141,7 +154,9 @@ def read_type(node: ast.TypeExpr, scope: Scope, report: Report, generic: bool = 
     if kind in ("class", "permutation"):
         if not groups or len(groups[0]) != 1:
             found = "left out here" if not groups else "a list"
-            report.add(SizeExpected(node.span, found, f"the number of cases stands alone in brackets: {kind}[K][n]"))
+            report.add(
+                SizeExpected(node.span, found, f"the number of cases stands alone in brackets: {kind}[K][n]")
+            )
             return ERROR
         classes = _dimension(groups.pop(0)[0], scope, report, generic)
         if classes is None:

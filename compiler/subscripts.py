@@ -46,7 +46,11 @@ class Subscripts:
                 final.append(s)
                 continue
             size = next(dims)
-            checked = self.slice(s, size, base) if isinstance(s, ast.Slice) else self.entry(s, written.span, size, base)
+            checked = (
+                self.slice(s, size, base)
+                if isinstance(s, ast.Slice)
+                else self.entry(s, written.span, size, base)
+            )
             if checked is None:
                 return checker.error(node.span)
             final.append(checked)
@@ -89,9 +93,7 @@ class Subscripts:
             return self._left_over(s, rooms, span, size, base)
         return s
 
-    def _left_over(
-        self, s: Expr, rooms: tuple[Room, ...], span: Span, size: Size, base: Expr
-    ) -> Expr | None:
+    def _left_over(self, s: Expr, rooms: tuple[Room, ...], span: Span, size: Size, base: Expr) -> Expr | None:
         """What could not be proven: a mistake, or a requirement on sizes."""
         shown = self.checker.report.source.extract(span)
         for room in rooms:

@@ -18,15 +18,20 @@ Children = list[Any]
 
 
 def span_of(item: Any) -> Span:
-    return Span(item.start_pos, item.end_pos) if isinstance(item, Token) else item.span
+    found: Span = token_span(item) if isinstance(item, Token) else item.span
+    return found
+
+
+def token_span(token: Token) -> Span:
+    """Where a token stands; tokens from the lexer always know."""
+    return Span(token.start_pos or 0, token.end_pos or 0)
 
 
 def _cover(c: Children) -> Span:
     first, last = c[0], c[-1]
-    return Span(
-        first.start_pos if isinstance(first, Token) else first.span.start,
-        last.end_pos if isinstance(last, Token) else last.span.end,
-    )
+    start = first.start_pos if isinstance(first, Token) else first.span.start
+    end = last.end_pos if isinstance(last, Token) else last.span.end
+    return Span(start or 0, end or 0)
 
 
 def _name(token: Token) -> ast.Identifier:
@@ -34,7 +39,7 @@ def _name(token: Token) -> ast.Identifier:
     text = str(token)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    return ast.Identifier(text, Span(token.start_pos, token.end_pos))  # type: ignore[arg-type]
+    return ast.Identifier(text, token_span(token))
 
 
 def _only(c: Children, *kinds: type) -> tuple[Any, ...]:
@@ -259,7 +264,9 @@ class Builder:
     def domain_interval(self, c: Children) -> ast.DomainExpr:
         low, high = (x for x in c if not isinstance(x, Token))
         sides = tuple(ast.Argument(None, x, x.span) for x in (low, high))
-        return ast.DomainExpr(ast.Identifier("interval", span_of(c[1]).to(span_of(c[-1]))), sides, None, _cover(c))
+        return ast.DomainExpr(
+            ast.Identifier("interval", span_of(c[1]).to(span_of(c[-1]))), sides, None, _cover(c)
+        )
 
     def net(self, c: Children) -> ast.Net:
         inputs, outputs = _only(c, _Types)
@@ -291,9 +298,7 @@ class Builder:
         return ast.LetTuple(_names(c), c[-1], "", _cover(c))
 
     def fn(self, c: Children) -> ast.Fn:
-        return ast.Fn(
-            _name(c[1]), _only(c, ast.Parameter), _first(c, ast.TypeExpr), c[-1], "", _cover(c)
-        )
+        return ast.Fn(_name(c[1]), _only(c, ast.Parameter), _first(c, ast.TypeExpr), c[-1], "", _cover(c))
 
     def fn_parameter(self, c: Children) -> ast.Parameter:
         return ast.Parameter(_name(c[0]), c[2], _cover(c))
@@ -308,20 +313,14 @@ class Builder:
         return ast.Update(_name(c[1]), c[-1], "", _cover(c))
 
     def part(self, c: Children) -> ast.Part:
-        return ast.Part(
-            _name(c[1]), _subscripts(c), _first(c, ast.Reference), _bindings(c), "", _cover(c)
-        )
+        return ast.Part(_name(c[1]), _subscripts(c), _first(c, ast.Reference), _bindings(c), "", _cover(c))
 
     def use(self, c: Children) -> ast.Compose:
-        return ast.Compose(
-            "use", c[1], _names(c)[0], _subscripts(c), _bindings(c), None, "", _cover(c)
-        )
+        return ast.Compose("use", c[1], _names(c)[0], _subscripts(c), _bindings(c), None, "", _cover(c))
 
     def solve(self, c: Children) -> ast.Compose:
         using = c[-1] if _tokens(c, "USING") else None
-        return ast.Compose(
-            "solve", c[1], _names(c)[0], _subscripts(c), _bindings(c), using, "", _cover(c)
-        )
+        return ast.Compose("solve", c[1], _names(c)[0], _subscripts(c), _bindings(c), using, "", _cover(c))
 
     def reference(self, c: Children) -> ast.Reference:
         return ast.Reference(c[0].parts, _subscripts(c), _arguments(c), _cover(c))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ebmlang.api import Model, load, loads
-    from ebmlang.errors import DataError, EbmError, InternalError, ModelError
+    from ebmlang.errors import DataError, EbmError, ModelError
     from ebmlang.runtime.result import Result
 
 __version__ = "0.1.0"
@@ -17,7 +17,6 @@ __version__ = "0.1.0"
 __all__ = [
     "DataError",
     "EbmError",
-    "InternalError",
     "Model",
     "ModelError",
     "Result",
@@ -32,7 +31,6 @@ _HOMES = {
     "loads": "ebmlang.api",
     "DataError": "ebmlang.errors",
     "EbmError": "ebmlang.errors",
-    "InternalError": "ebmlang.errors",
     "ModelError": "ebmlang.errors",
     "Result": "ebmlang.runtime.result",
 }

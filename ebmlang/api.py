@@ -22,8 +22,8 @@ from ebmlang.inference import Inference, given_arrays
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
 from ebmlang.runtime import ask
-from ebmlang.runtime.ask import Search
 from ebmlang.runtime.arrays import widest_dtype
+from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
 from ebmlang.runtime.memory import available_memory
@@ -37,7 +37,12 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def load(
-    path: str | Path, *, model: str | None = None, seed: int = 0, nets: Mapping[str, Any] | None = None, **hypers: Any
+    path: str | Path,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    nets: Mapping[str, Any] | None = None,
+    **hypers: Any,
 ) -> Model:
     """The model in a `.ebm` file.
 
@@ -49,7 +54,12 @@ def load(
 
 
 def loads(
-    text: str, *, model: str | None = None, seed: int = 0, nets: Mapping[str, Any] | None = None, **hypers: Any
+    text: str,
+    *,
+    model: str | None = None,
+    seed: int = 0,
+    nets: Mapping[str, Any] | None = None,
+    **hypers: Any,
 ) -> Model:
     """The same for a model given as text."""
     return _load(Source("<text>", text), model, seed, nets, hypers)
@@ -86,7 +96,9 @@ class Model(nn.Module):
         known = [v.name for v in model.hypers]
         for name in hypers:
             if name not in known:
-                hint = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+                hint = did_you_mean(name, known) or (
+                    f"it has {', '.join(known)}" if known else "it has none"
+                )
                 raise DataError(f"the model has no hyperparameter `{name}`", hint)
         self._graph = pipeline.graph_of(model)
 
@@ -111,8 +123,20 @@ class Model(nn.Module):
         """The checked model: variables, terms, questions."""
         return self._model
 
-    def plan(self, *, find: Sequence[str] | None = None, given: Sequence[str] = (), of: str | None = None,
-             objective: str | None = None, using: str | None = None) -> Plan:
+    @property
+    def hypers(self) -> Mapping[str, Any]:
+        """The hyperparameters that were set by name."""
+        return dict(self._hypers)
+
+    def plan(
+        self,
+        *,
+        find: Sequence[str] | None = None,
+        given: Sequence[str] = (),
+        of: str | None = None,
+        objective: str | None = None,
+        using: str | None = None,
+    ) -> Plan:
         """The plan for a question: findings, method, reasons."""
         return self.compiled(self.asked(find, frozenset(given), of, objective, frozenset()), using)[0]
 
@@ -162,15 +186,23 @@ class Model(nn.Module):
         given = _merged(data, values)
         asked = self.asked(None, frozenset(given), None, None, frozenset())
         missing = frozenset(v.name for v in self._model.variables if v.role == "observed") - given.keys()
-        asked = replace(asked, sought=tuple(v.name for v in self._model.variables if v.name in missing | set(asked.sought)))
+        asked = replace(
+            asked,
+            sought=tuple(v.name for v in self._model.variables if v.name in missing | set(asked.sought)),
+        )
         _, module = self.compiled(asked, None)
         self.bound(module, given, self.settings(given, None, None, None, None), frozenset())
         return self
 
     def settings(
-        self, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None, seed: int | None, limit: int | None
+        self,
+        given: Mapping[str, Any],
+        dtype: str | torch.dtype | None,
+        device: str | None,
+        seed: int | None,
+        limit: int | None,
     ) -> Settings:
-        chosen = DTYPES.get(dtype, None) if isinstance(dtype, str) else dtype
+        chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
         if isinstance(dtype, str) and chosen is None:
             raise DataError(f"the dtype `{dtype}` is not known", "float32 or float64")
         return Settings(
@@ -186,7 +218,10 @@ class Model(nn.Module):
         self, module: ModuleType, given: Mapping[str, Any], settings: Settings, incomplete: frozenset[str]
     ) -> Bound:
         sought = frozenset(module.SOUGHT)
-        values = {**{n: v for n, v in self._preset.items() if n not in sought and not self._params_ready}, **given}
+        values = {
+            **{n: v for n, v in self._preset.items() if n not in sought and not self._params_ready},
+            **given,
+        }
         for name, parameter in self._own_parameters():
             if name not in values and name not in sought:
                 values[name] = parameter
@@ -218,7 +253,10 @@ class Model(nn.Module):
         known = [v.name for v in self._model.variables if v.role == "param"]
         for name in values:
             if name not in known:
-                raise DataError(f"the model has no parameter `{name}`", did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}")
+                raise DataError(
+                    f"the model has no parameter `{name}`",
+                    did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}",
+                )
 
     def _own_parameters(self) -> list[tuple[str, nn.Parameter]]:
         names = {_attribute(v.name): v.name for v in self._model.variables if v.role == "param"}
@@ -233,7 +271,10 @@ class Model(nn.Module):
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """As in torch. Raises DataError before sizes are known, when the model has parameters."""
         if not self._params_ready and any(v.role == "param" for v in self._model.variables):
-            raise DataError("the parameters do not exist yet: their sizes are not known", "load(..., n=64), model.bind(y=Y), or ask a question first")
+            raise DataError(
+                "the parameters do not exist yet: their sizes are not known",
+                "load(..., n=64), model.bind(y=Y), or ask a question first",
+            )
         return super().named_parameters(*args, **kwargs)
 
     def value(self, name: str) -> nn.Parameter:
@@ -243,12 +284,25 @@ class Model(nn.Module):
                 return parameter
         known = [v.name for v in self._model.variables if v.role == "param"]
         if name in known:
-            raise DataError(f"the parameter `{name}` does not exist yet: its size is not known", "load(..., n=64) or model.bind(y=Y)")
-        raise DataError(f"the model has no parameter `{name}`", did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}")
+            raise DataError(
+                f"the parameter `{name}` does not exist yet: its size is not known",
+                "load(..., n=64) or model.bind(y=Y)",
+            )
+        raise DataError(
+            f"the model has no parameter `{name}`",
+            did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}",
+        )
 
     # --- energies ---
 
-    def energy(self, data: Mapping[str, Any] | None = None, *, dtype: str | torch.dtype | None = None, device: str | None = None, **values: Any) -> Tensor:
+    def energy(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        **values: Any,
+    ) -> Tensor:
         """Total energy per example, [B]; differentiable in the values passed and in the parameters.
 
         Every variable needs a value. Terms of the whole batch count in every row.
@@ -256,7 +310,14 @@ class Model(nn.Module):
         bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
         return ask.energy_rows(bound, unknown, held, bound.instance.terms(unknown, held))
 
-    def terms(self, data: Mapping[str, Any] | None = None, *, dtype: str | torch.dtype | None = None, device: str | None = None, **values: Any) -> dict[str, Tensor]:
+    def terms(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        **values: Any,
+    ) -> dict[str, Tensor]:
         """Every term per example, plates summed: name -> [B]; a `batch energy` is one number."""
         bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
         batch = {t.name for t in bound.module.TERMS if t.batch}
@@ -269,7 +330,12 @@ class Model(nn.Module):
         """Bound values for an evaluation: the unknowns of the default question stay arguments."""
         asked = self.asked(None, frozenset(), None, None, frozenset())
         names = {v.name for v in self._model.variables if v.role == "latent"}
-        asked = replace(asked, sought=tuple(v.name for v in self._model.variables if v.name in names), question=None, of=None)
+        asked = replace(
+            asked,
+            sought=tuple(v.name for v in self._model.variables if v.name in names),
+            question=None,
+            of=None,
+        )
         _, module = self.compiled(asked, None)
         for name in asked.sought:
             if name not in given:
@@ -333,7 +399,7 @@ def _attribute(name: str) -> str:
 def _merged(data: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:
     both = set(data or ()) & set(values)
     if both:
-        raise DataError(f"`{sorted(both)[0]}` is passed twice", "once in data= or once by name")
+        raise DataError(f"`{min(both)}` is passed twice", "once in data= or once by name")
     return {**(data or {}), **values}
 
 

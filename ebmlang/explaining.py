@@ -44,7 +44,10 @@ def explain_file(
     parts = [f"model {model.name}"]
     infers = [q for q in model.questions if q.verb == "infer"]
     if not infers:
-        parts.append("infer (all latents: the file has no `infer` line)\n" + _indented(_question(model, given, None, None, None, using)))
+        parts.append(
+            "infer (all latents: the file has no `infer` line)\n"
+            + _indented(_question(model, given, None, None, None, using))
+        )
     for question in model.questions:
         if question.verb != "infer":
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")

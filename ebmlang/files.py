@@ -34,7 +34,9 @@ def read_source(path: str | Path) -> Source:
         hint = f"did you mean {file.parent / near[0]}?" if near else "check the path"
         raise DataError(f"there is no file {path}", hint) from None
     except PermissionError:
-        raise DataError(f"{path} cannot be read: permission denied", "check the permissions of the file") from None
+        raise DataError(
+            f"{path} cannot be read: permission denied", "check the permissions of the file"
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", "check the path") from None
     try:

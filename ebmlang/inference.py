@@ -59,7 +59,8 @@ class Given:
 
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         return {
-            n: self.take(n, start, stop) if self.counts[n] is not None else self.take(n, 0, -1) for n in self.ranks
+            n: self.take(n, start, stop) if self.counts[n] is not None else self.take(n, 0, -1)
+            for n in self.ranks
         }
 
 
@@ -87,6 +88,10 @@ def given_lazily(ranks: Ranks, shapes: Mapping[str, tuple[int, ...]], take: Take
         rank, per_example = ranks.get(name, (len(shape), False))
         counts[name] = shape[0] if per_example and len(shape) == rank + 1 else None
     return Given({n: len(s) for n, s in shapes.items()}, counts, take)
+
+
+_MEASURED_ROWS = 8
+"""Rows that are evaluated once to see how much memory a row takes."""
 
 
 @dataclass(slots=True)
@@ -121,7 +126,10 @@ class Inference:
         asked = model.asked(find, given.names(), of, objective, incomplete)
         if using is not None and using not in {m.name for m in METHODS}:
             known = [m.name for m in METHODS]
-            raise DataError(f"there is no method `{using}`", did_you_mean(using, known) or f"methods are {', '.join(known)}")
+            raise DataError(
+                f"there is no method `{using}`",
+                did_you_mean(using, known) or f"methods are {', '.join(known)}",
+            )
         plan, module = model.compiled(asked, using)
         if plan.method is None and asked.sought:
             raise DataError(plan.because, "give these variables, or ask for others with find")
@@ -134,8 +142,9 @@ class Inference:
         rows = self.given.rows
         if rows <= 1 or self.module.JOINT or not self.asked.sought:
             return max(rows, 1)
-        first = self._bound(0, 1)
-        return min(rows, rows_that_fit(ask.bytes_per_row(first), self.settings.chunk_bytes))
+        first = self._bound(0, min(rows, _MEASURED_ROWS))
+        observed = {name: self._mask(first, name, 0, first.batch) for name in self.incomplete}
+        return min(rows, rows_that_fit(ask.bytes_per_row(first, observed), self.settings.chunk_bytes))
 
     def chunks(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Result]:
         """Answers for consecutive rows."""
@@ -198,7 +207,11 @@ def _incomplete(model: Model, given: Given, masks: Mapping[str, Any]) -> frozens
             continue
         count = given.counts[name]
         for start in range(0, rows if count is not None else 1, step):
-            value = given.take(name, start, min(start + step, rows)) if count is not None else given.take(name, 0, -1)
+            value = (
+                given.take(name, start, min(start + step, rows))
+                if count is not None
+                else given.take(name, 0, -1)
+            )
             part = value if isinstance(value, Tensor) else np.asarray(value)
             if _has_nan(part):
                 found.add(name)
@@ -216,14 +229,27 @@ def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given
     variable = variables.get(name)
     if variable is None or variable.role != "observed":
         known = [v.name for v in variables.values() if v.role == "observed"]
-        raise DataError(f"observed= names `{name}`, which is no observed variable", did_you_mean(name, known) or f"there are {', '.join(known)}")
+        raise DataError(
+            f"observed= names `{name}`, which is no observed variable",
+            did_you_mean(name, known) or f"there are {', '.join(known)}",
+        )
     if name not in given.ranks:
         raise DataError(f"observed= masks `{name}`, which has no value", f"pass {name}=... too")
     array = np.asarray(mask)
-    if array.dtype.kind not in "bui" or array.ndim not in (given.ranks[name], variable.type.rank, variable.type.rank + 1):
-        raise DataError(f"the mask of `{name}` is not an array of true and false of its shape", "True = observed, False = to be found")
+    if array.dtype.kind not in "bui" or array.ndim not in (
+        given.ranks[name],
+        variable.type.rank,
+        variable.type.rank + 1,
+    ):
+        raise DataError(
+            f"the mask of `{name}` is not an array of true and false of its shape",
+            "True = observed, False = to be found",
+        )
     if variable.type.kind != "real":
-        raise DataError(f"`{name}` is {variable.type}: missing entries of such values are not built yet", "give it whole")
+        raise DataError(
+            f"`{name}` is {variable.type}: missing entries of such values are not built yet",
+            "give it whole",
+        )
 
 
 def joined(parts: list[Result]) -> Result:
@@ -255,5 +281,8 @@ def joined(parts: list[Result]) -> Result:
 def _joined_traces(traces: list[Tensor]) -> Tensor:
     """Traces side by side; a shorter one keeps its last energy."""
     longest = max(t.shape[0] for t in traces)
-    filled = [torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) if t.shape[0] < longest else t for t in traces]
+    filled = [
+        torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) if t.shape[0] < longest else t
+        for t in traces
+    ]
     return torch.cat(filled, dim=1)

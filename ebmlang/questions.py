@@ -92,7 +92,9 @@ def _line(model: typed.Model, label: str | None) -> Question | None:
         hint = did_you_mean(label, labels) or f"there are: {', '.join(labels) or 'none'}"
         raise DataError(f"no objective is called `{label}`", hint)
     if question.verb != "infer":
-        raise DataError(f"`{label}` is a `{question.verb}` line, which is not built yet", "ask an `infer` line")
+        raise DataError(
+            f"`{label}` is a `{question.verb}` line, which is not built yet", "ask an `infer` line"
+        )
     return question
 
 

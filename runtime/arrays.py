@@ -46,7 +46,9 @@ def _from_array(spec: VariableSpec, value: Any) -> Tensor:
         raise DataError(f"`{spec.name}` is not an array: {error}", "pass rows of one length") from None
     if array.dtype.kind not in _NUMBERS:
         kind = "text" if array.dtype.kind in "US" else f"values of type {array.dtype}"
-        raise DataError(f"`{spec.name}` holds {kind}, not numbers", f"declared {spec}: pass an array of numbers")
+        raise DataError(
+            f"`{spec.name}` holds {kind}, not numbers", f"declared {spec}: pass an array of numbers"
+        )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
     if array.dtype == np.float16 or array.dtype.itemsize > 8:
@@ -62,7 +64,9 @@ def _whole(spec: VariableSpec, tensor: Tensor, wanted: str) -> Tensor:
     if tensor.is_floating_point():
         odd = tensor[tensor != tensor.round()]
         if odd.numel():
-            raise DataError(f"`{spec.name}` is {spec}, but holds {float(odd.flatten()[0]):g}", f"pass {wanted}")
+            raise DataError(
+                f"`{spec.name}` is {spec}, but holds {float(odd.flatten()[0]):g}", f"pass {wanted}"
+            )
     if spec.kind == "bool" and tensor.dtype != torch.bool and bool(((tensor != 0) & (tensor != 1)).any()):
         raise DataError(f"`{spec.name}` is {spec}, but holds values other than 0 and 1", f"pass {wanted}")
     return tensor

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.methods import find_method
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.generated import GeneratedModel
+from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
@@ -84,9 +87,7 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
             known[spec.name] = unknown.start if spec.per_example else unknown.start[0]
     settings = bound.settings
     try:
-        space = space_of(
-            tuple(unknowns), bound.batch, settings.dtype, settings.device, joint=module.JOINT
-        )
+        space = space_of(tuple(unknowns), bound.batch, settings.dtype, settings.device, joint=module.JOINT)
     except DomainError as error:
         raise DataError(str(error), "check the domain and the data") from None
     functions = _Unshared(bound.instance, shared)
@@ -106,11 +107,12 @@ def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: T
         fixed = torch.where(mask, value, torch.zeros_like(value))
         start = fixed
     elif spec.start:
-        value = bound.instance.start(spec.name, known)
-        start = expanded(spec, value, shape, bound.settings)
+        start = expanded(spec, bound.instance.start(spec.name, known), shape, bound.settings)
         start = start if spec.per_example else start[None]
         if bool(torch.isnan(start).any()):
-            raise DataError(f"the start of `{spec.name}` is NaN in some entries", "check what it is computed from")
+            raise DataError(
+                f"the start of `{spec.name}` is NaN in some entries", "check what it is computed from"
+            )
     return Unknown(spec.name, shape, domain, start, free, fixed, per_batch=not spec.per_example)
 
 
@@ -127,11 +129,14 @@ def infer(
     numeric outcome."""
     problem = make_problem(bound, observed or {})
     name, because = _method(bound, problem, search)
-    options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
+    options = (
+        dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
+    )
     solver = make_solver(name, options, bound.module.QUADRATIC)
     defaults = Limits()
     limits = Limits(
-        int(_pick(search.steps, options.get("steps"), defaults.steps)), _pick(search.tol, options.get("tol"), None)
+        int(_pick(search.steps, options.get("steps"), defaults.steps)),
+        _pick(search.tol, options.get("tol"), None),
     )
     restarts = int(_pick(search.restarts, options.get("restarts"), 1))
     starts = Starts(search.seed, bound.settings.first_row, restarts)
@@ -172,12 +177,13 @@ def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> Abstr
 def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, because: str) -> Result:
     batch = bound.batch
     with torch.no_grad():
-        unknown = {n: v if not problem.space.joint else v[0] for n, v in problem.space.values(outcome.x).items()}
+        unknown = {
+            n: v if not problem.space.joint else v[0] for n, v in problem.space.values(outcome.x).items()
+        }
         if isinstance(problem.functions, _Unshared):
             unknown = dict(problem.functions._seen(unknown))
     unknown = {n: v.detach() for n, v in unknown.items()}
     report = evaluate(bound, unknown, problem.held)
-    rows = lambda value: value.expand(batch) if value.shape[0] != batch else value  # noqa: E731
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
     converged = torch.tensor([k is Status.CONVERGED for k in kinds], dtype=torch.bool)
@@ -185,11 +191,21 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         report,
         converged=converged,
         status=tuple(status),
-        iterations=rows(outcome.iterations).cpu(),
+        iterations=_rows(outcome.iterations, batch).cpu(),
         method=method,
         because=because,
-        certificate=bound.module.CERTIFICATE,
+        certificate=_certificate(method, converged),
         trace=outcome.trace,
+    )
+
+
+def _certificate(method: str, converged: Tensor) -> str:
+    """What is known about the answer: the claim of the method, for the rows that reached it."""
+    row = find_method(method)
+    claim = row.certificate if row is not None else ""
+    count, total = int(converged.sum()), int(converged.numel())
+    return (
+        claim if count == total else f"{claim} in {count:,} of {total:,} rows; see the status of the others"
     )
 
 
@@ -205,7 +221,9 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     values = dict(unknown)
     for name, value in lets.items():
         if name not in values:
-            values[name] = _with_rows(value, batch) if name in module.ROW_VALUES or _varies(module, name) else value
+            values[name] = (
+                _with_rows(value, batch) if name in module.ROW_VALUES or _varies(module, name) else value
+            )
     return Result(
         values=values,
         energy=energy,
@@ -244,12 +262,23 @@ def _with_rows(value: Tensor, batch: int) -> Tensor:
     return value.expand(batch, *value.shape[1:]) if value.ndim and value.shape[0] == 1 else value
 
 
-def bytes_per_row(bound: Bound) -> int:
-    """Memory that one more row needs while it is searched: what an evaluation with its gradient
-    makes, and the vectors that solvers keep."""
+_SOLVER_VECTORS = 40
+"""Vectors of the unknowns that the hungriest solver keeps per row: two histories of ten, and iterates."""
+
+
+def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
+    """Memory that a row needs while it is searched.
+
+    Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
+    that solvers keep; an upper bound, since tensors are freed on the way.
+    """
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
-    given = sum(
-        math.prod(shape) for name, shape in bound.shapes.items() if bound.specs[name].per_example
-    )
-    return width * (40 * sought + 6 * given + 64)
+    problem = make_problem(bound, observed or {})
+    start = problem.space.start(bound.settings.seed, np.arange(bound.batch, dtype=np.int64))
+    counted = AllocatedBytes()
+    with counted:
+        problem.energy_and_gradient(start.x)
+    given = sum(v.nbytes for n, v in problem.held.items() if n in problem.row_values)
+    total: int = counted.total + given
+    return total // max(bound.batch, 1) + width * _SOLVER_VECTORS * sought

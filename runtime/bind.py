@@ -108,10 +108,13 @@ def _known(given: Mapping[str, Any], specs: Mapping[str, VariableSpec]) -> None:
         if spec is None:
             known = [s.name for s in specs.values() if s.role != "hyper"]
             raise DataError(
-                f"the model has no variable `{name}`", did_you_mean(name, known) or f"it has {', '.join(known)}"
+                f"the model has no variable `{name}`",
+                did_you_mean(name, known) or f"it has {', '.join(known)}",
             )
         if spec.role == "hyper":
-            raise DataError(f"`{name}` is a hyperparameter", f"set it when loading: load(..., {name}=...) or --set")
+            raise DataError(
+                f"`{name}` is a hyperparameter", f"set it when loading: load(..., {name}=...) or --set"
+            )
 
 
 def _sizes(
@@ -142,11 +145,16 @@ def _sizes(
         if name not in sizes:
             users = [s.name for s in specs.values() if any(name in d.names() for d in s.shape)]
             where = f": the shape of {', '.join(f'`{u}`' for u in users[:3])} needs it" if users else ""
-            raise DataError(f"nothing gives the size `{name}`{where}", f"set it: load(..., {name}=...) or --set {name}=...")
+            raise DataError(
+                f"nothing gives the size `{name}`{where}",
+                f"set it: load(..., {name}=...) or --set {name}=...",
+            )
     return sizes
 
 
-def _bare(module: ModuleType, specs: Mapping[str, VariableSpec], scope: Mapping[str, Any]) -> GeneratedModel:
+def _bare(
+    module: ModuleType, specs: Mapping[str, VariableSpec], scope: Mapping[str, Any]
+) -> GeneratedModel:
     """An instance good enough to ask for defaults of hyperparameters."""
     fields = {s.name: scope.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape}
     draws = Draws(0, np.zeros(1, dtype=np.int64), frozenset(), torch.float64, torch.device("cpu"))
@@ -181,7 +189,11 @@ def _dims(spec: VariableSpec, tensor: Tensor) -> tuple[Sequence[Size], Sequence[
         return spec.shape, found
     if tensor.ndim == rank + 1 and spec.per_example:
         return spec.shape, found[1:]
-    extra = f", or {rank + 1} with one entry per example" if spec.per_example else ": it is shared by all examples"
+    extra = (
+        f", or {rank + 1} with one entry per example"
+        if spec.per_example
+        else ": it is shared by all examples"
+    )
     raise DataError(
         f"`{spec.name}` is declared {spec} and has the shape {found}: {tensor.ndim} dimensions",
         f"pass {rank} dimension{'s' * (rank != 1)}{extra}",
@@ -265,7 +277,9 @@ def _shape(spec: VariableSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
     shape = tuple(_value(size, sizes) for size in spec.shape)
     for size, value in zip(spec.shape, shape, strict=True):
         if value < 0:
-            raise DataError(f"`{spec.name}` is declared {spec}, and {size} is {value}", "check the sizes that were set")
+            raise DataError(
+                f"`{spec.name}` is declared {spec}, and {size} is {value}", "check the sizes that were set"
+            )
     return shape
 
 
@@ -302,7 +316,8 @@ def _bounded(
             dims = " x ".join(f"{s:,}" for s in ((batch, *shape) if specs[name].per_example else shape))
             limit = settings.largest_bytes / 2**30
             raise DataError(
-                f"`{name}` would hold {dims} = {count:,} numbers, {count * width / 2**30:,.1f} GiB; the limit is {limit:,.1f} GiB",
+                f"`{name}` would hold {dims} = {count:,} numbers, {count * width / 2**30:,.1f} GiB; "
+                f"the limit is {limit:,.1f} GiB",
                 "check the sizes; rows can be taken in parts with --max-memory",
             )
 
@@ -331,18 +346,26 @@ def _instance(
     for spec in specs.values():
         if spec.role != "hyper" or (spec.kind == "int" and not spec.shape):
             continue
-        placeholder = {s.name: scalars.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape}
+        placeholder = {
+            s.name: scalars.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape
+        }
         value = hypers.get(spec.name)
         if value is None:
             if not spec.start:
-                raise DataError(f"the hyperparameter `{spec.name}` has no value", f"load(..., {spec.name}=...) or --set {spec.name}=...")
+                raise DataError(
+                    f"the hyperparameter `{spec.name}` has no value",
+                    f"load(..., {spec.name}=...) or --set {spec.name}=...",
+                )
             instance = make(module, placeholder, batch, settings.dtype, settings.device, draws)
             value = instance.start(spec.name, arrays)
         if spec.shape:
             shape = tuple(_value(size, sizes) for size in spec.shape)
             tensor = as_tensor(spec, value, settings.dtype, settings.device)
             if tensor.ndim and tuple(tensor.shape) != shape:
-                raise DataError(f"the hyperparameter `{spec.name}` is {spec}, not of the shape {list(tensor.shape)}", "pass that shape")
+                raise DataError(
+                    f"the hyperparameter `{spec.name}` is {spec}, not of the shape {list(tensor.shape)}",
+                    "pass that shape",
+                )
             arrays[spec.name] = tensor.expand(shape).contiguous()
         else:
             scalars[spec.name] = _scalar(spec, value)
@@ -353,7 +376,9 @@ def _scalar(spec: VariableSpec, value: Any) -> float | bool:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise DataError(f"the hyperparameter `{spec.name}` is {spec}, not {value!r}", f"{spec.name}=0.5") from None
+        raise DataError(
+            f"the hyperparameter `{spec.name}` is {spec}, not {value!r}", f"{spec.name}=0.5"
+        ) from None
     if number != number:
         raise DataError(f"the hyperparameter `{spec.name}` is NaN", f"{spec.name}=0.5")
     return bool(number) if spec.kind == "bool" else number
@@ -379,7 +404,9 @@ def _fill(
         values[spec.name] = expanded(spec, instance.start(spec.name, values), shapes[spec.name], settings)
 
 
-def expanded(spec: VariableSpec, value: Tensor | float, shape: tuple[int, ...], settings: Settings) -> Tensor:
+def expanded(
+    spec: VariableSpec, value: Tensor | float, shape: tuple[int, ...], settings: Settings
+) -> Tensor:
     """A start or default stretched to the declared shape, with the leading dimension where it belongs."""
     kind = {"real": settings.dtype, "bool": torch.bool}.get(spec.kind, torch.long)
     tensor = torch.as_tensor(value, device=settings.device).to(kind)
@@ -392,7 +419,8 @@ def expanded(spec: VariableSpec, value: Tensor | float, shape: tuple[int, ...], 
 
 def domain_of(bound: Bound, spec: VariableSpec) -> Domain:
     """The domain of a variable with its bounds; raises DataError when it is empty."""
-    make_domain = DOMAINS[spec.domain]
+    inside = spec.name in bound.module.INTERIOR
+    make_domain = DOMAINS["open_simplex" if inside else spec.domain]
     try:
         if not spec.domain_values:
             return make_domain()
@@ -420,4 +448,7 @@ def _check_domains(bound: Bound, hypers: Mapping[str, Any], incomplete: frozense
         if not bool(inside.all()):
             count = int((~inside).sum())
             shown = f" (it is {float(value):g})" if value.numel() == 1 else f" in {count:,} places"
-            raise DataError(f"`{spec.name}` is not {domain.describe()}{shown}", "the model states it as a fact; change the value")
+            raise DataError(
+                f"`{spec.name}` is not {domain.describe()}{shown}",
+                "the model states it as a fact; change the value",
+            )

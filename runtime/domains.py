@@ -289,6 +289,55 @@ class Simplex(ConvexDomain):
         return self if self.where is None else Simplex(self.where.to(device))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenSimplex(OpenDomain):
+    """The inside of the simplex, where an entropy keeps the minimiser away from the boundary.
+
+    Coordinates are logits, value = softmax(logits); entries where `where` is False are exactly 0.
+    Only differences of logits matter, so the Hessian has one flat direction per vector, along which
+    no gradient points.
+    """
+
+    where: Tensor | None = None
+
+    @property
+    def tied(self) -> int:
+        return 1
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        Simplex(self.where).check(shape)
+
+    def describe(self) -> str:
+        return Simplex(self.where).describe()
+
+    def value(self, coordinates: Tensor) -> Tensor:
+        # Underflow to 0 would make the slope of an entropy infinite, and 0 times that is not a number.
+        tiny = torch.finfo(coordinates.dtype).tiny
+        if self.where is None:
+            return torch.softmax(coordinates, -1).clamp(min=tiny)
+        value = torch.softmax(coordinates.masked_fill(~self.where, -torch.inf), -1).clamp(min=tiny)
+        return torch.where(self.where, value, 0.0)
+
+    def coordinates(self, value: Tensor) -> Tensor:
+        logits = value.clamp(min=torch.finfo(value.dtype).tiny).log()
+        return logits if self.where is None else torch.where(self.where, logits, 0.0)
+
+    def start(self, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        return Simplex(self.where).start(shape, stream)
+
+    def draw(self, around: Tensor, stream: Stream) -> Tensor:
+        return Simplex(self.where).draw(around, stream)
+
+    def inside(self, x: Tensor, atol: float) -> Tensor:
+        return Simplex(self.where).inside(x, atol)
+
+    def select(self, rows: Tensor, rank: int) -> OpenSimplex:
+        return self if self.where is None else OpenSimplex(pick_rows(self.where, rows, rank))
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> OpenSimplex:
+        return self if self.where is None else OpenSimplex(self.where.to(device))
+
+
 def _finite_range(x: Tensor) -> Tensor:
     """Infinities become the largest numbers whose differences are still finite; NaN stays NaN."""
     limit = torch.finfo(x.dtype).max / 4
@@ -454,6 +503,7 @@ DOMAINS: Mapping[str, type[Domain]] = MappingProxyType(
         "nonnegative": Nonnegative,
         "positive": Positive,
         "simplex": Simplex,
+        "open_simplex": OpenSimplex,
         "sphere": Sphere,
         "unit_columns": UnitColumns,
         "stiefel": Stiefel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ebmlang.errors import DataError

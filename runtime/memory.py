@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 _FALLBACK = 4 * 2**30
 _SHARE = 0.5
@@ -35,3 +39,21 @@ def device_memory(device: torch.device) -> int:
 def rows_that_fit(bytes_per_row: int, limit: int) -> int:
     """At least one row, whatever the limit: a single row cannot be taken in parts."""
     return max(1, limit // max(bytes_per_row, 1))
+
+
+class AllocatedBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make inside a `with` block; views are free."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        inputs = {
+            x.untyped_storage().data_ptr() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)
+        }
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in inputs:
+                self.total += x.nbytes
+        return result

@@ -29,7 +29,9 @@ def start_parameters(bound: Bound, seed: int) -> dict[str, Tensor]:
             start = expanded(spec, instance.start(spec.name, known), shape, bound.settings)[None]
         else:
             stream = Stream(seed, f"{spec.name}/start", np.zeros(1, dtype=np.int64))
-            start = domain_of(bound, spec).start(shape, stream).to(bound.settings.device, bound.settings.dtype)
+            start = (
+                domain_of(bound, spec).start(shape, stream).to(bound.settings.device, bound.settings.dtype)
+            )
         value = domain_of(bound, spec).nearest(start)[0].detach().clone()
         known.setdefault(spec.name, value)
         found[spec.name] = value

@@ -35,7 +35,10 @@ class SmoothPlusAbsolute(Protocol):
         """The energy without its absolute values, shaped as the energy."""
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
-        """The weights w of sought variables, broadcastable to [B, *shape]; a variable left out has none."""
+        """The weights w of sought variables, broadcastable to [B, *shape]; a variable left out has none.
+
+        They come from `held` alone, so that they follow the rows that are selected.
+        """
 
 
 class View(Enum):

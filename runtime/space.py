@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Domain, DomainError, Kind, all_per_row, pick_rows, row_norm
-from ebmlang.runtime.domains import Interval, Nonnegative
+from ebmlang.runtime.domains import Interval, Nonnegative, OpenSimplex, Simplex
 from ebmlang.runtime.seeded import Rows, Stream
 
 VectorOperation = Callable[..., Tensor]
@@ -320,20 +320,26 @@ def space_of(
     moved = tuple(_prepare(unknown, dtype, target, joint) for unknown in unknowns)
     rows = 1 if joint else batch
     space = Space(moved, rows, batch, joint, dtype, target, None, None)
-    if all(unknown.free is None for unknown in moved):
+    if all(unknown.free is None and _support(unknown.domain) is None for unknown in moved):
         return space
     masks, helds = [], []
     for unknown in moved:
         shape = space.row_shape(unknown)
-        free = torch.ones((), dtype=torch.bool, device=target)
+        free = _support(unknown.domain)
+        free = torch.ones((), dtype=torch.bool, device=target) if free is None else free.to(target)
         held = torch.zeros((), dtype=dtype, device=target)
         if unknown.free is not None and unknown.fixed is not None:
-            free = unknown.free
+            free = unknown.free & free
             if unknown.domain.kind is not Kind.OPEN:
                 held = torch.where(free, held, unknown.fixed)
         masks.append(_leading(free[None] if joint and free.ndim else free, shape))
         helds.append(_leading(held[None] if joint and held.ndim else held, shape))
     return replace(space, mask=space._stack(masks), held=space._stack(helds))
+
+
+def _support(domain: Domain) -> Tensor | None:
+    """Entries that may differ from 0; None: all of them. The others have no gradient to speak of."""
+    return domain.where if isinstance(domain, Simplex | OpenSimplex) else None
 
 
 def _prepare(unknown: Unknown, dtype: torch.dtype, device: torch.device, joint: bool) -> Unknown:

@@ -23,11 +23,7 @@ class PlateSubscripts(Diagnostic):
         return f"`{self.name}[{self.found}]` {where}"
 
     def expected(self) -> str:
-        return (
-            f"`{self.name}[{self.wanted}]`"
-            if self.wanted
-            else f"`{self.name}` without subscripts"
-        )
+        return f"`{self.name}[{self.wanted}]`" if self.wanted else f"`{self.name}` without subscripts"
 
 
 @dataclass(frozen=True)

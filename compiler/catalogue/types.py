@@ -65,9 +65,10 @@ class TermNotScalar(Diagnostic):
     name: str = ""
     found: str = ""
     places: tuple[Label, ...] = ()
+    what: str = "the term"
 
     def message(self) -> str:
-        return f"the term `{self.name}` is {self.found}; a term is one number"
+        return f"{self.what} `{self.name}` is {self.found}, and not one number"
 
     def label(self) -> str:
         return self.found
@@ -367,7 +368,9 @@ class LateDefault(Diagnostic):
     what: str = "default"
 
     def message(self) -> str:
-        return f"the {self.what} of the hyperparameter `{self.name}` reads `{self.reads}`, which is known later"
+        return (
+            f"the {self.what} of the hyperparameter `{self.name}` reads `{self.reads}`, which is known later"
+        )
 
     def expected(self) -> str:
         return "numbers and earlier hyperparameters"

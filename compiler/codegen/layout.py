@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.sizes import Quotient, Size
 from ebmlang.compiler.typed import Axes, Expr, Level
 
-ATOM, CALL, POWER, UNARY, PRODUCT, SUM, COMPARE = 9, 9, 8, 7, 6, 5, 4
+ATOM, POWER, UNARY, PRODUCT, SUM, COMPARE = 9, 8, 7, 6, 5, 4
 """Binding strengths of Python's operators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Python text of a value and its layout. `rank` counts declared dimensions."""
+    """Python text of a value and its layout. `rank` counts declared dimensions; `kind` is that of
+    the tensor's entries, whatever the type of the expression was."""
 
     text: str
     strength: int
@@ -39,6 +41,11 @@ class Code:
         return replace(self, text=name, strength=ATOM)
 
 
+def python_number(text: str, kind: str, strength: int = ATOM) -> Code:
+    """A number that is known before any tensor is."""
+    return Code(text, strength, False, (), 0, kind, True)
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Target dimensions that operands are brought to."""
@@ -52,35 +59,87 @@ def layout_of(node: Expr) -> Layout:
     return Layout(node.level is Level.EXAMPLE, node.axes, node.type.rank)
 
 
+# --- sizes --------------------------------------------------------------------------------------
+
+
 def size_text(size: Size) -> str:
     """A size as Python arithmetic over local names."""
-    return str(size).replace("^", "**")
+    if not size.terms:
+        return "0"
+    text = ""
+    for monomial, coefficient in size.terms:
+        factors = [_atom_text(atom) + (f"**{power}" if power != 1 else "") for atom, power in monomial]
+        if abs(coefficient) != 1 or not factors:
+            factors.insert(0, str(abs(coefficient)))
+        body = " * ".join(factors)
+        if text:
+            text += f" {'-' if coefficient < 0 else '+'} {body}"
+        else:
+            text = f"-{body}" if coefficient < 0 else body
+    return text
 
 
-def wrapped_size(size: Size) -> str:
-    text = size_text(size)
-    return text if size.name or (size.constant is not None and size.constant >= 0) else f"({text})"
+def _atom_text(atom: str | Quotient) -> str:
+    if isinstance(atom, str):
+        return local_name(atom)
+    return f"(({size_text(atom.left)}) {atom.op} ({size_text(atom.right)}))"
 
 
-def align(code: Code, target: Layout) -> str:
-    """The text of an operand with `None` indices where it lacks dimensions of the target.
+def size_strength(size: Size) -> int:
+    if size.name is not None or (size.constant is not None and size.constant >= 0):
+        return ATOM
+    if size.constant is not None:
+        return UNARY
+    return SUM if len(size.terms) > 1 or size.terms[0][1] < 0 else PRODUCT
+
+
+# --- lining up ----------------------------------------------------------------------------------
+
+
+def aligned(code: Code, target: Layout) -> Code:
+    """The operand with `None` indices where it lacks dimensions of the target.
 
     Leading dimensions need nothing: broadcasting adds them.
     """
     if code.dims == 0:
-        return code.text
-    present = [code.batch] if target.batch else []
-    own = {axis.order for axis in code.axes}
-    present += [axis.order in own for axis in target.axes]
-    if code.rank == target.rank:
-        present += [True] * target.rank
-    else:
-        present += [False] * target.rank
+        return code
+    present = _present(code, target)
+    present += [code.rank == target.rank] * target.rank
     while present and not present[0]:
         present.pop(0)
+    return _indexed(code, present)
+
+
+def align(code: Code, target: Layout) -> str:
+    """The text of `aligned`, fit to stand between commas."""
+    return aligned(code, target).text
+
+
+def spread(code: Code, target: Layout) -> Code:
+    """The operand with every leading dimension of the target there, of size 1 where it lacks it."""
+    return _indexed(code, _present(code, target))
+
+
+def _present(code: Code, target: Layout) -> list[bool]:
+    own = {axis.order for axis in code.axes}
+    return ([code.batch] if target.batch else []) + [axis.order in own for axis in target.axes]
+
+
+def _indexed(code: Code, present: list[bool]) -> Code:
     if all(present):
-        return code.text
-    return f"{code.at(ATOM)}[{', '.join(':' if p else 'None' for p in present)}]"
+        return code
+    parts = [":" if p else "None" for p in present]
+    while parts[-1] == ":":
+        parts.pop()
+    return code.renamed(f"{code.at(ATOM)}[{', '.join(parts)}]")
+
+
+def trailing(code: Code, rank: int) -> Code:
+    """A number per example brought beside values of a declared rank."""
+    if not code.batch or code.rank or not rank:
+        return code
+    text = f"{code.at(ATOM)}[:, {', '.join(['None'] * rank)}]"
+    return Code(text, ATOM, True, code.axes, rank, code.kind)
 
 
 def comment(code: Code, shape: tuple[Size, ...]) -> str:

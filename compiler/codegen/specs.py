@@ -75,8 +75,8 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"FALLBACK = {fallback!r}",
         f"OPTIONS = {dict(plan.options)!r}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
+        f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"SPLIT = {plan.split is not None}",
-        f"CERTIFICATE = {(plan.method.certificate if plan.method is not None else '')!r}",
         f"BECAUSE = {plan.because!r}",
     ]
     return "\n".join(lines)

@@ -94,18 +94,8 @@ class _Tight:
 def _range(start: object | None, stop: object | None) -> Parts:
     left, right = _tight(start), _tight(stop)
     spaced = isinstance(left, ast.Binary) or isinstance(right, ast.Binary)
-    # `1.` and `.5` next to `..` would be read as other numbers.
-    parts: Parts = []
-    if left is not None:
-        parts.append(left)
-        if spaced or (isinstance(left, ast.Number) and left.text.endswith(".")):
-            parts.append(" ")
-    parts.append("..")
-    if right is not None:
-        if spaced or (isinstance(right, ast.Number) and right.text.startswith(".")):
-            parts.append(" ")
-        parts.append(right)
-    return parts
+    between = " .. " if spaced and left is not None and right is not None else ".."
+    return [*optional(left), between, *optional(right)]
 
 
 # --- expressions --------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class Stream:
 
     items: list[str | Break | Open | Mark] = field(default_factory=list)
     notes: dict[int, list[ast.Comment]] = field(default_factory=dict)
-    above: list[ast.Comment] = field(default_factory=list)
-    """Comments inside a statement that has no break."""
+    after: list[ast.Comment] = field(default_factory=list)
+    """Comments inside a statement that prints without a break, such as one in empty parentheses."""
 
 
 def stream(parts: Parts, comments: Comments, end: int) -> Stream:
@@ -53,17 +53,19 @@ def stream(parts: Parts, comments: Comments, end: int) -> Stream:
     items = result.items
     todo = parts[::-1]
     last_break = -1
-    bar = False
+    last = " "
     while todo:
         part = todo.pop()
         if isinstance(part, str):
-            if bar and part[0] == "|":
-                items.append(" ")  # bars that touch would be read as other bars
+            if part[0] == last and last in "|.":
+                items.append(" ")  # bars or dots that touch would be read as other tokens
             items.append(part)
-            bar = part[-1] == "|"
+            last = part[-1]
         elif isinstance(part, Break):
             last_break = len(items)
             items.append(part)
+            if result.after:  # comments before the first break wait for it
+                result.notes[last_break], result.after = result.after, []
         elif isinstance(part, Open | Mark):
             items.append(part)
         else:
@@ -80,7 +82,7 @@ def _note(result: Stream, at: int, comments: list[ast.Comment]) -> None:
     if at >= 0 and comments:
         result.notes.setdefault(at, []).extend(comments)
     else:
-        result.above.extend(comments)
+        result.after.extend(comments)
 
 
 def flat(items: Sequence[str | Break | Open | Mark]) -> list[str]:

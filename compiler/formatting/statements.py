@@ -82,7 +82,8 @@ def _types(types: Sequence[ast.TypeExpr]) -> Parts:
 def _net(node: ast.Net) -> Parts:
     head = "extern net" if node.extern else "net"
     name = (node.name, *subscripts(node.subscripts))
-    signature = (*_types(node.inputs), " ->", SPACE_SOFT, *_types(node.outputs))
+    arrow: Parts = [" ->", SPACE_SOFT] if len(node.outputs) == 1 else [" -> "]
+    signature = (*_types(node.inputs), *arrow, *_types(node.outputs))
     return [head, TAB, " ", *name, TAB, " : ", GROUP, *signature, CLOSE, *_maybe_assigned(node.init)]
 
 

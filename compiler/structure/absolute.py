@@ -14,6 +14,7 @@ from ebmlang.compiler.facts import degree, nonnegative, smoothness
 from ebmlang.compiler.sizes import ONE, ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding, Obligation, weight_text
+from ebmlang.compiler.structure.pieces import pieces
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Level, Pick, Position, Read, SizeOf
 from ebmlang.compiler.types import INT, REAL
 
@@ -25,12 +26,12 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     for summand in block.summands:
         if not block.depends(summand.value):
             continue
-        for sign, part, axes in _pieces(summand.value, summand.axes):
-            found = None if summand.mask is not None else _absolute(block, part, axes, sign)
-            if found is not None:
-                absolute.append(AbsolutePart(found[0], found[1], summand.name))
+        for sign, part in pieces(summand.value):
+            weighted = None if summand.mask is not None else _absolute(block, part, summand.axes, sign)
+            if weighted is not None:
+                absolute.append(AbsolutePart(weighted[0], weighted[1], summand.name))
                 continue
-            whole = _signed(sign, replace_total(summand, part))
+            whole = _signed(sign, _total_of(summand, part))
             if smoothness(block.graph, whole, block.depends).grade not in ("smooth", "piecewise"):
                 return ()
             smooth.append(whole)
@@ -48,24 +49,18 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     quadratic = all(d is not None and d <= 2 for d in degrees)
     because = because.format("quadratic" if quadratic else "smooth")
     found = Finding(
-        "smooth plus absolute values", names, because, obligations, tuple(absolute), tuple(smooth), quadratic
+        "smooth plus absolute values",
+        names,
+        because,
+        obligations,
+        tuple(absolute),
+        tuple(smooth),
+        quadratic,
     )
     return (found,)
 
 
-def _pieces(node: Expr, axes: Axes) -> list[tuple[int, Expr, Axes]]:
-    """The summands of a sum, with their signs."""
-    match node:
-        case Apply(function="add", arguments=(a, b)):
-            return _pieces(a, axes) + _pieces(b, axes)
-        case Apply(function="sub", arguments=(a, b)):
-            return _pieces(a, axes) + [(-s, p, x) for s, p, x in _pieces(b, axes)]
-        case Apply(function="neg", arguments=(a,)):
-            return [(-s, p, x) for s, p, x in _pieces(a, axes)]
-    return [(1, node, axes)]
-
-
-def replace_total(summand: Summand, part: Expr) -> Expr:
+def _total_of(summand: Summand, part: Expr) -> Expr:
     return replace(summand, value=part).total
 
 
@@ -77,9 +72,7 @@ def _signed(sign: int, value: Expr) -> Expr:
 
 def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Expr] | None:
     """(variable, weight) when the node, summed over the axes, is a weighted sum of |x|."""
-    weight: Expr = SizeOf(INT, (), Level.CONSTANT, False, node.span, ONE)
-    if sign < 0:
-        weight = replace(weight, size=-ONE)
+    weight: Expr = SizeOf(INT, (), Level.CONSTANT, False, node.span, ONE if sign > 0 else -ONE)
     while True:
         match node:
             case Apply(function="mul", arguments=(a, b)) if not block.depends(a):
@@ -88,7 +81,13 @@ def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Exp
                 weight, node = _times(weight, b), a
             case Apply(function="div", arguments=(a, b)) if not block.depends(b):
                 weight = Apply(
-                    REAL, typed.merge_axes((weight, b)), max(weight.level, b.level), False, b.span, "div", (weight, b)
+                    REAL,
+                    typed.merge_axes((weight, b)),
+                    max(weight.level, b.level),
+                    False,
+                    b.span,
+                    "div",
+                    (weight, b),
                 )
                 node = a
             case Apply(function="neg", arguments=(a,)):
@@ -128,8 +127,9 @@ def _entrywise(block: Block, node: Expr, weight: Expr) -> tuple[str, Expr] | Non
     match node:
         case Apply(function="abs", arguments=(Read() as x,)):
             return _sought(block, x, weight)
-        case Apply(function="mul", arguments=(w, Apply(function="abs", arguments=(Read() as x,)))) | Apply(
-            function="mul", arguments=(Apply(function="abs", arguments=(Read() as x,)), w)
+        case (
+            Apply(function="mul", arguments=(w, Apply(function="abs", arguments=(Read() as x,))))
+            | Apply(function="mul", arguments=(Apply(function="abs", arguments=(Read() as x,)), w))
         ) if not block.depends(w) and w.type.shape in ((), x.type.shape):
             return _sought(block, x, _times(weight, w))
     return None
@@ -153,6 +153,8 @@ def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Ex
                 return x.name, weight
             if weight.axes != axes:
                 return None
-            table = typed.Tabulate(REAL.with_shape(x.type.shape), (), weight.level, False, weight.span, weight, axes)
+            table = typed.Tabulate(
+                REAL.with_shape(x.type.shape), (), weight.level, False, weight.span, weight, axes
+            )
             return x.name, table
     return None

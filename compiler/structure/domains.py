@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
 
@@ -19,16 +20,30 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
     if discrete:
         kinds = ", ".join(f"{v.name} is {v.type}" for v in block.sought if v.name in discrete)
         found.append(Finding("discrete", discrete, kinds))
-    closed = [v for v in block.sought if v.domain.rule.geometry in ("closed convex", "manifold")]
-    where = ", ".join(f"{v.name} in {_spelled(v.domain.name)}" for v in block.sought if v.domain.name != "reals")
+    interior = interior_names(block)
+    closed = [
+        v
+        for v in block.sought
+        if v.domain.rule.geometry in ("closed convex", "manifold") and v.name not in interior
+    ]
+    where = ", ".join(
+        f"{v.name} in {_spelled(v.domain.name)}" for v in block.sought if v.domain.name != "reals"
+    )
     if closed:
         found.append(Finding("constrained", tuple(v.name for v in closed), where))
     else:
-        found.append(Finding("unconstrained", names, f"open domain: {where}" if where else "no domain is declared"))
+        found.append(
+            Finding("unconstrained", names, f"open: {where}" if where else "no domain is declared")
+        )
     if all(v.domain.name in _SEPARABLE for v in block.sought):
         why = "every entry has its own bounds" if closed else "no entry is bounded"
         found.append(Finding("separable bounds", names, why))
     return tuple(found)
+
+
+def interior_names(block: Block) -> frozenset[str]:
+    """Simplex variables whose minimiser is proven to lie inside."""
+    return frozenset(f.variables[0] for f in find_barrier(block))
 
 
 def _spelled(name: str) -> str:

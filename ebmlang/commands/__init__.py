@@ -10,11 +10,16 @@ from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
 class Command(Protocol):
     """What a file in this folder offers. It imports what is heavy inside `run`."""
 
-    NAME: str
-    HELP: str
-    """One line, starting with a small letter, without a full stop."""
-    EXAMPLE: str
-    """A command that works in the root of the repository; `--help` ends with it."""
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def HELP(self) -> str:
+        """One line, starting with a small letter, without a full stop."""
+
+    @property
+    def EXAMPLE(self) -> str:
+        """A command that works in the root of the repository; `--help` ends with it."""
 
     def add_arguments(self, parser: ArgumentParser) -> None: ...
 

@@ -13,7 +13,9 @@ EXAMPLE = "ebmlang check models/gallery/sparse_coding.ebm"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", help="model files (.ebm); - reads standard input")
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", help="model files (.ebm); - reads standard input"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how mistakes are shown")
 
 
@@ -47,8 +49,8 @@ def run(args: Namespace) -> int:
         color = sys.stderr.isatty() and "NO_COLOR" not in os.environ
         if found:
             print(render_all(found, color), file=sys.stderr)
-        for error in unreadable:
-            print(f"error: {error}", file=sys.stderr)
+        for mistake in unreadable:
+            print(f"error: {mistake}", file=sys.stderr)
         if errors:
             print(f"\n{errors} mistake{'s' * (errors != 1)}", file=sys.stderr)
         elif not unreadable:

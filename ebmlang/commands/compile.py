@@ -10,13 +10,18 @@ from ebmlang.commands import options
 
 NAME = "compile"
 HELP = "write readable PyTorch that runs by itself with ebmlang installed"
-EXAMPLE = "ebmlang compile models/gallery/sparse_coding.ebm -o sparse_coding.py\n  python sparse_coding.py --data sklearn:digits -o codes.npz"
+EXAMPLE = (
+    "ebmlang compile models/gallery/sparse_coding.ebm -o sparse_coding.py\n"
+    "  python sparse_coding.py --data sklearn:digits -o codes.npz"
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
     parser.add_argument("--model", metavar="NAME", help="which model, when the file holds several")
-    parser.add_argument("--given", metavar="A,B", type=options.names, default=(), help="variables that are given")
+    parser.add_argument(
+        "--given", metavar="A,B", type=options.names, default=(), help="variables that are given"
+    )
     parser.add_argument("--find", metavar="Y", type=options.names, help="variables to find")
     parser.add_argument("--of", metavar="EXPR", help="what to minimise instead of the total energy")
     parser.add_argument("--objective", metavar="NAME", help="a named objective of the file")

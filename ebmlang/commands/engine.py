@@ -40,12 +40,16 @@ class Engine:
                 continue
             if v.role == "latent" and v.name not in named:
                 continue
-            required = v.name in named or (v.role == "observed" and v.init is None and self.question.given is None)
+            required = v.name in named or (
+                v.role == "observed" and v.init is None and self.question.given is None
+            )
             if self.question.given is not None and v.role == "observed" and v.name not in named:
                 continue
             found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
         for name in named - found.keys():
-            raise DataError(f"--given names `{name}`, which is asked for or does not exist", "check the names")
+            raise DataError(
+                f"--given names `{name}`, which is asked for or does not exist", "check the names"
+            )
         return found
 
     def _inference(self, data: DataSet, matching: Mapping[str, str]) -> Inference:
@@ -60,7 +64,15 @@ class Engine:
         settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
         search = Search("", q.steps, q.tol, q.restarts if q.restarts > 1 else None, q.seed)
         return Inference.of(
-            self.model, given, {}, settings, search, find=q.find, of=q.of, objective=q.objective, using=q.using
+            self.model,
+            given,
+            {},
+            settings,
+            search,
+            find=q.find,
+            of=q.of,
+            objective=q.objective,
+            using=q.using,
         )
 
     def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
@@ -76,7 +88,9 @@ class Engine:
 
 def connect(question: Question) -> Engine:
     """Load the model of a question. Raises ModelError and DataError."""
-    model = load(question.path, model=question.model, seed=question.seed, **question.settings)
+    model = load(
+        question.path, model=question.model, seed=question.seed, **dict[str, Any](question.settings)
+    )
     if question.params is not None:
         load_parameters(model, question.params)
     return Engine(model, question)
@@ -90,5 +104,8 @@ def load_parameters(model: Model, path: str) -> None:
     names = {v.name for v in model.checked.variables if v.role == "param"}
     found = {name: stored.array(name) for name in stored.names if name in names}
     if not found:
-        raise DataError(f"{path} holds none of the parameters {', '.join(sorted(names)) or '(there are none)'}", f"it holds {', '.join(stored.names)}")
+        raise DataError(
+            f"{path} holds none of the parameters {', '.join(sorted(names)) or '(there are none)'}",
+            f"it holds {', '.join(stored.names)}",
+        )
     model.preset(found)

@@ -13,9 +13,13 @@ EXAMPLE = "ebmlang explain models/gallery/sparse_coding.ebm\n  ebmlang explain E
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", metavar="FILE|CODE", help="a model file, or the code of a diagnostic such as E0401")
+    parser.add_argument(
+        "what", metavar="FILE|CODE", help="a model file, or the code of a diagnostic such as E0401"
+    )
     parser.add_argument("--model", metavar="NAME", help="which model, when the file holds several")
-    parser.add_argument("--given", metavar="A,B", type=options.names, default=(), help="variables that are given")
+    parser.add_argument(
+        "--given", metavar="A,B", type=options.names, default=(), help="variables that are given"
+    )
     parser.add_argument("--find", metavar="Y", type=options.names, help="variables to find")
     parser.add_argument("--of", metavar="EXPR", help="what to minimise instead of the total energy")
     parser.add_argument("--objective", metavar="NAME", help="a named objective of the file")
@@ -30,7 +34,14 @@ def run(args: Namespace) -> int:
     asked = bool(args.given or args.find or args.of or args.objective or args.using)
     print(
         explain_file(
-            args.what, args.model, args.given, args.find, args.of, args.objective, args.using, everything=not asked
+            args.what,
+            args.model,
+            args.given,
+            args.find,
+            args.of,
+            args.objective,
+            args.using,
+            everything=not asked,
         )
     )
     return 0
@@ -43,6 +54,9 @@ def _code(code: str) -> int:
 
     known = {kind.code: kind for kind in all_diagnostics()}
     if code not in known:
-        raise DataError(f"there is no diagnostic {code}", did_you_mean(code, known) or "codes are printed by `ebmlang check`")
+        raise DataError(
+            f"there is no diagnostic {code}",
+            did_you_mean(code, known) or "codes are printed by `ebmlang check`",
+        )
     print(f"{code} {known[code].explanation()}")
     return 0

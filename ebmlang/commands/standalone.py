@@ -16,10 +16,18 @@ from ebmlang.errors import EbmError
 
 def run_file(path: str, argv: Sequence[str] | None = None) -> int:
     """Find the unknowns of a generated module for every row of a data set. Returns the exit code."""
-    parser = ArgumentParser(prog=Path(path).name, description="Find the unknowns of lowest energy for every row.")
-    parser.add_argument("--data", metavar="D", help=".npz, .npy, .csv, .parquet, .safetensors or sklearn:digits")
-    parser.add_argument("--map", dest="mapping", metavar="V=A", type=options.pair, action="append", default=[])
-    parser.add_argument("--set", dest="settings", metavar="NAME=VALUE", type=options.setting, action="append", default=[])
+    parser = ArgumentParser(
+        prog=Path(path).name, description="Find the unknowns of lowest energy for every row."
+    )
+    parser.add_argument(
+        "--data", metavar="D", help=".npz, .npy, .csv, .parquet, .safetensors or sklearn:digits"
+    )
+    parser.add_argument(
+        "--map", dest="mapping", metavar="V=A", type=options.pair, action="append", default=[]
+    )
+    parser.add_argument(
+        "--set", dest="settings", metavar="NAME=VALUE", type=options.setting, action="append", default=[]
+    )
     parser.add_argument("--seed", type=options.whole, default=0)
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--device", default="cpu")
@@ -45,7 +53,9 @@ def _run(path: str, args: Namespace) -> int:
         data.require_writable(args.output, args.force)
     module = _module(path)
     wanted = {
-        v.name: data.Wanted(v.name, v.role, v.role == "observed" and not v.start, len(v.shape), not v.per_example)
+        v.name: data.Wanted(
+            v.name, v.role, v.role == "observed" and not v.start, len(v.shape), not v.per_example
+        )
         for v in module.VARIABLES
         if v.role in ("observed", "param") and v.name not in module.SOUGHT
     }
@@ -64,7 +74,9 @@ def _run(path: str, args: Namespace) -> int:
             add_result(result, summary, writer)
     else:
         add_result(result, summary, None)
-    summary.print(f"{Path(path).name}: {summary.rows:,} rows from {args.data or 'no data'}", args.output or "")
+    summary.print(
+        f"{Path(path).name}: {summary.rows:,} rows from {args.data or 'no data'}", args.output or ""
+    )
     return 0
 
 

@@ -34,5 +34,9 @@ class Unbuilt:
 
 TRAIN = Unbuilt("train", "find parameters (not built yet)", "ebmlang train FILE --data D -o RUN")
 SAMPLE = Unbuilt("sample", "draw from exp(-E) (not built yet)", "ebmlang sample FILE --data D")
-MARGINAL = Unbuilt("marginal", "free energies and marginals (not built yet)", "ebmlang marginal FILE --data D")
-PLAN = Unbuilt("plan", "plan in an environment (not built yet)", "ebmlang plan FILE --env gymnasium:Pendulum-v1")
+MARGINAL = Unbuilt(
+    "marginal", "free energies and marginals (not built yet)", "ebmlang marginal FILE --data D"
+)
+PLAN = Unbuilt(
+    "plan", "plan in an environment (not built yet)", "ebmlang plan FILE --env gymnasium:Pendulum-v1"
+)

@@ -16,7 +16,7 @@ END = "\n"
 _OPTIONAL_END = "\n?"
 """In a list of words: a place where a separator may stand."""
 
-_NAMES = ("x", "y", "z", "W", "n", "T", "K1", "α", "a_long_name", "of", "steps", "data", "every", "interval")
+_NAMES = ("x", "y", "z", "W", "n", "T", "K1", "α", "a_long_name", "data", "interval", "to")
 _NUMBERS = ("0", "1", "12", "1_000", "0.5", ".5", "1.", "1e-3", "2.5E+4")
 _CONTINUES = frozenset("+ - * / // @ % ^ = , -> < <= == != ~= > >=".split())
 _LAYOUTS = ("", " ", "  ", "\t", " \t ")

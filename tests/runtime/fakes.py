@@ -35,7 +35,7 @@ class Fake:
 
 @dataclass(frozen=True)
 class FakeSplit:
-    """A smooth part plus `weight` times the absolute values of x; `weight` broadcasts to [B, *shape]."""
+    """A smooth part plus weighted absolute values of x; a held value `weight` comes before the fixed one."""
 
     part: Term
     weight: Tensor
@@ -47,11 +47,11 @@ class FakeSplit:
         return self.part(unknown, held)
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
-        return {self.name: self.weight}
+        return {self.name: held.get("weight", self.weight)}
 
     def rough(self, unknown: Values, held: Values) -> Tensor:
         x = unknown[self.name]
-        return (self.weight * x.abs()).reshape(x.shape[0], -1).sum(1)
+        return (held.get("weight", self.weight) * x.abs()).reshape(x.shape[0], -1).sum(1)
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
         return self.part(unknown, held) + self.rough(unknown, held)

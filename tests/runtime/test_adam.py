@@ -42,7 +42,7 @@ def test_its_first_steps_are_those_of_torch() -> None:
     for _ in range(20):
         x, state = method.step(question, x, state)
         optimizer.zero_grad()
-        term({"x": reference}, {}).sum().backward()  # type: ignore[no-untyped-call]
+        term({"x": reference}, {}).sum().backward()
         optimizer.step()
     assert torch.allclose(x, reference.detach(), rtol=1e-10)
 
@@ -51,11 +51,11 @@ def test_restarts_find_a_lower_valley() -> None:
     def term(u: Values, h: Values) -> Tensor:
         return (0.1 * u["x"] ** 2 + torch.cos(3 * u["x"])).sum(1)
 
-    question = problem(term, torch.full((3, 2), 3.2, dtype=F64))
+    question = problem(term, torch.full((3, 1), 3.2, dtype=F64))
     once = solve(question, Adam())
-    often = solve(question, Adam(), starts=Starts(restarts=30))
+    often = solve(question, Adam(), starts=Starts(restarts=60))
     grid = np.linspace(-5, 5, 200_001)
-    lowest = 2 * (0.1 * grid**2 + np.cos(3 * grid)).min()
+    lowest = (0.1 * grid**2 + np.cos(3 * grid)).min()
     assert (once.energy > lowest + 0.5).all()
     assert np.allclose(often.energy.numpy(), lowest, atol=1e-3)
     assert (often.energy <= once.energy).all()

@@ -1,4 +1,4 @@
-"""Accelerated proximal gradient against coordinate descent of scikit-learn and against optimality conditions."""
+"""Accelerated proximal gradient against scikit-learn and against optimality conditions."""
 
 from __future__ import annotations
 
@@ -65,11 +65,10 @@ def test_lasso_on_diabetes(positive: bool) -> None:
     X, y = X * np.sqrt(len(X)), y - y.mean()
     alphas = np.array([0.1, 1.0, 10.0, 100.0])
     weights = torch.tensor(alphas * len(X))[:, None]
-    held = {"A": torch.tensor(X), "b": torch.tensor(y)[None]}
+    held = {"A": torch.tensor(X), "b": torch.tensor(y)[None], "weight": weights}
     domain: Domain = Nonnegative() if positive else Reals()
-    question = split_problem(
-        least_squares, weights, torch.zeros(4, 10, dtype=F64), domain, held, row_values=("b",)
-    )
+    none, start = torch.tensor(0.0), torch.zeros(4, 10, dtype=F64)
+    question = split_problem(least_squares, none, start, domain, held, row_values=("b", "weight"))
     outcome = solve(question, Fista(quadratic=True))
     assert outcome.converged.all()
     for row, alpha in enumerate(alphas):
@@ -121,7 +120,7 @@ def test_bounds_and_weights_per_entry(quadratic: bool) -> None:
     outcome = solve(question, Fista(quadratic=quadratic))
     assert outcome.converged.all()
     soft = target.sign() * (target.abs() - weight / scale).clamp(min=0)
-    assert torch.allclose(outcome.x, domain.nearest(soft), atol=1e-6)
+    assert torch.allclose(outcome.x, domain.nearest(soft), atol=1e-4)
 
 
 def test_optimality_is_in_units_of_the_gradient() -> None:

@@ -1,4 +1,4 @@
-"""Projected gradient on sets and manifolds, and two-metric projection on bounds, against closed forms and scipy."""
+"""Projected gradient on sets and manifolds, two-metric projection on bounds: closed forms and scipy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def ill_posed(condition: float, rows: int, dtype: torch.dtype) -> Problem:
 
 
 @pytest.mark.parametrize(
-    ("condition", "dtype", "excess"), [(10, F64, 1e-12), (1e3, F64, 1e-10), (1e4, F64, 1e-9), (10, F32, 1e-4)]
+    ("condition", "dtype", "excess"), [(10, F64, 1e-12), (1e3, F64, 1e-10), (10, F32, 1e-4)]
 )
 def test_nonnegative_least_squares_against_scipy(condition: float, dtype: torch.dtype, excess: float) -> None:
     question = ill_posed(condition, 8, dtype)
@@ -152,7 +152,8 @@ def test_entropy_on_the_simplex_is_softmax() -> None:
     scores = 2 * torch.randn(5, 6, generator=generator(0), dtype=F64)
 
     def term(u: Values, h: Values) -> Tensor:
-        return (torch.special.xlogy(u["x"], u["x"]) - h["s"] * u["x"]).sum(1)
+        entropy: Tensor = -torch.special.xlogy(u["x"], u["x"]).sum(1)
+        return -entropy - (h["s"] * u["x"]).sum(1)
 
     question = problem(term, torch.zeros(5, 6, dtype=F64), Simplex(), {"s": scores}, row_values=("s",))
     outcome = solve(question, ProjectedGradient())
@@ -166,7 +167,7 @@ def test_sphere_finds_the_lowest_eigenvector(dtype: torch.dtype) -> None:
     S = A + A.mT
 
     def term(u: Values, h: Values) -> Tensor:
-        return torch.einsum("bi,bij,bj->b", u["x"], h["S"], u["x"])
+        return (u["x"] * (h["S"] @ u["x"][:, :, None])[:, :, 0]).sum(1)
 
     start = torch.ones(4, 6, dtype=dtype)
     question = problem(term, start, Sphere(), {"S": S}, row_values=("S",))

@@ -1,0 +1,129 @@
+"""Lines of generated functions: what is not read is left out, what is long is broken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+WIDTH = 100
+INDENT = "    "
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A statement, without its indentation: `targets = value`, or `return value` without targets."""
+
+    targets: tuple[str, ...]
+    value: str
+    remark: str = ""
+
+    @property
+    def head(self) -> str:
+        if not self.targets:
+            return "return "
+        return f"{', '.join(self.targets)}{',' if len(self.targets) == 1 and self.unpacks else ''} = "
+
+    @property
+    def unpacks(self) -> bool:
+        return self.value.endswith("as_tuple=True)")
+
+
+def words(text: str) -> set[str]:
+    """Everything in a text that may be a name."""
+    return set(_WORD.findall(text))
+
+
+def pruned(lines: list[Line]) -> list[Line]:
+    """The lines that the results are computed from."""
+    kept: list[Line] = []
+    wanted: set[str] = set()
+    for line in reversed(lines):
+        if not line.targets or any(t in wanted for t in line.targets):
+            kept.append(line)
+            wanted |= words(line.value)
+    return kept[::-1]
+
+
+def layout(line: Line, depth: int) -> str:
+    """The text of a line at a depth of indentation, broken where it is too long."""
+    room = WIDTH - len(INDENT) * depth
+    remark = f"  # {line.remark}" if line.remark else ""
+    whole = f"{line.head}{line.value}"
+    parts = [whole] if len(whole) <= room else _broken(line.head, line.value, room, "")
+    parts[-1] += remark
+    return "\n".join(f"{INDENT * depth}{part}" for part in parts)
+
+
+def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
+    """Lines for `head value tail`, broken at the outermost place."""
+    if len(head) + len(value) + len(tail) <= room:
+        return [f"{head}{value}{tail}"]
+    cuts = _operators(value)
+    if cuts:
+        pieces = [value[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(value)], strict=True)]
+        return [f"{head}(", *_each(pieces, room, ""), f"){tail}"]
+    opening = _last_opening(value)
+    if opening is None:
+        return [f"{head}{value}{tail}"]
+    inside, items = value[opening + 1 : -1], _commas(value[opening + 1 : -1])
+    call = opening > 0 and value[opening] == "("
+    if len(items) == 1 and not (call and not inside.endswith(",")):
+        return [f"{head}{value}{tail}"]
+    if value[opening] == "[" and opening > 0:
+        return [f"{head}{value}{tail}"]
+    return [f"{head}{value[: opening + 1]}", *_each(items, room, ","), f"{value[-1]}{tail}"]
+
+
+def _each(pieces: list[str], room: int, tail: str) -> list[str]:
+    inner = room - len(INDENT)
+    return [f"{INDENT}{part}" for piece in pieces for part in _broken("", piece, inner, tail)]
+
+
+def _scan(text: str) -> list[tuple[int, str, int]]:
+    """`(position, character, depth of brackets before it)` outside of strings."""
+    found: list[tuple[int, str, int]] = []
+    depth, quote, escaped = 0, "", False
+    for at, c in enumerate(text):
+        if quote:
+            if escaped:
+                escaped = False
+            elif c == "\\":
+                escaped = True
+            elif c == quote:
+                quote = ""
+            continue
+        if c in "\"'":
+            quote = c
+            continue
+        if c in ")]}":
+            depth -= 1
+        found.append((at, c, depth))
+        if c in "([{":
+            depth += 1
+    return found
+
+
+def _operators(text: str) -> list[int]:
+    """Where operators of the loosest binding stand outside of brackets; empty without any."""
+    scanned = [(at, c) for at, c, depth in _scan(text) if depth == 0]
+    for loose in ("+-", "*/@"):
+        cuts = [at for at, c in scanned if c in loose and 0 < at and text[at - 1] == " " and text[at + 1 : at + 2] == " "]
+        if cuts:
+            return cuts
+    return []
+
+
+def _commas(text: str) -> list[str]:
+    cuts = [at for at, c, depth in _scan(text) if c == "," and depth == 0]
+    pieces = [text[a:b].strip() for a, b in zip([0, *(c + 1 for c in cuts)], [*cuts, len(text)], strict=True)]
+    return [p for p in pieces if p]
+
+
+def _last_opening(text: str) -> int | None:
+    """The bracket that the last character closes, when the text ends with it."""
+    scanned = _scan(text)
+    if not scanned or scanned[-1][0] != len(text) - 1 or text[-1] not in ")]}":
+        return None
+    return max((at for at, c, depth in scanned if c in "([{" and depth == 0), default=None)

@@ -1,0 +1,51 @@
+"""Names of the model as Python names.
+
+The mapping gives every name of the language a Python identifier of its own, and only those
+identifiers reach generated text. A plain name stays as it is; any other ends in an underscore,
+and a plain name never does, so two names cannot meet.
+"""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+
+_TAKEN = frozenset(
+    "self torch math F functions unknown held energies abs bool dict float frozenset int max min slice tuple "
+    "Draws GeneratedModel Requirement Size Tensor TermSpec Values VariableSpec dataclass MODEL".split()
+)
+"""What generated functions call or hold under these names."""
+
+_ATTRIBUTES = frozenset(
+    "batch dtype device draw prepare terms energy smooth absolute factors lets start domain property".split()
+)
+"""What a generated class has besides its hyperparameters."""
+
+_METHODS = ("start_", "domain_", "property_")
+
+
+def local_name(name: str) -> str:
+    """The Python name of a variable, let or term inside generated functions."""
+    if not name.isidentifier() or unicodedata.normalize("NFKC", name) != name or name.startswith("__"):
+        # Python reads normal forms and renames a leading double underscore inside a class.
+        return f"name_{name.encode().hex()}_"
+    plain = not (keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN or name.endswith("_"))
+    return name if plain else f"{name}_"
+
+
+def field_name(name: str) -> str:
+    """The attribute of the generated class that holds a hyperparameter."""
+    own = local_name(name)
+    return f"{name}_" if own == name and (name in _ATTRIBUTES or name.startswith(_METHODS)) else own
+
+
+def method_name(kind: str, name: str) -> str:
+    """`start_x`, `domain_x` or `property_p`."""
+    return f"{kind}_{local_name(name)}"
+
+
+def class_name(name: str) -> str:
+    """`sparse_coding` as `SparseCoding`."""
+    camel = "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
+    plain = local_name(camel) == camel if camel else False
+    return camel if plain else f"Model{local_name(name)}"

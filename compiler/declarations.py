@@ -1,0 +1,357 @@
+"""Hyperparameters and variables: types, domains, defaults, starts and distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.binders import Binders, declare
+from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.catalogue.later import NotBuilt
+from ebmlang.compiler.catalogue.model import MissingStart, WrongModifier
+from ebmlang.compiler.catalogue.names import UnknownDomain, UsedBeforeDefinition
+from ebmlang.compiler.catalogue.types import (
+    DeclaredOtherwise,
+    DependsOnExample,
+    DomainMisfit,
+    EmptyInterval,
+    HyperKind,
+    IntegerVariable,
+    LateDefault,
+    OutsideDomain,
+    WrongArgumentCount,
+)
+from ebmlang.compiler.constants import constant_of
+from ebmlang.compiler.diagnostics import Report
+from ebmlang.compiler.domains import DOMAINS, REALS, Domain, DomainRule, find_domain
+from ebmlang.compiler.expressions import Expressions
+from ebmlang.compiler.scope import Bound, Declared, Scope, SizeEntry, declared_at, origins
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Expr, Level
+from ebmlang.compiler.types import ERROR, Type, fits, stretched
+
+UNKNOWN_ROLES = ("latent", "param")
+
+
+@dataclass(slots=True)
+class Declarations:
+    """Checks declarations of one model, in the order of the text."""
+
+    expressions: Expressions
+    scope: Scope
+    variables: list[typed.Variable] = field(default_factory=list)
+
+    @property
+    def report(self) -> Report:
+        return self.expressions.report
+
+    # --- hyperparameters ---
+
+    def declare_hypers(self, hypers: tuple[ast.Hyper, ...]) -> None:
+        """Names and types of all hyperparameters; integers first, so that types may use them."""
+        whole = [h for h in hypers if h.type.name.text == "int" and not h.type.dims]
+        for hyper in whole:
+            entry = SizeEntry(Size.of(hyper.name.text), hyper.name.span)
+            self._declare_hyper(hyper.name, entry)
+        for hyper in hypers:
+            if hyper in whole:
+                continue
+            type_ = read_type(hyper.type, self.scope, self.report)
+            if type_.kind in ("class", "permutation"):
+                self.report.add(HyperKind(hyper.type.span, str(type_)))
+                type_ = ERROR
+            self._declare_hyper(hyper.name, self._entry(type_, Level.CONSTANT, "hyper", -1, hyper.name.span))
+
+    def _declare_hyper(self, name: ast.Identifier, entry: SizeEntry | Declared | Bound) -> None:
+        if declare(name, entry, self.scope, self.report):
+            self.expressions.functions.scope.entries[name.text] = entry
+
+    def _entry(
+        self, type_: Type, level: Level, role: typed.Role, position: int, span: Span
+    ) -> Declared | Bound:
+        """What a declared name stands for; of a broken type, something that stays quiet."""
+        if type_ == ERROR:
+            return Bound(self.expressions.error(span), span)
+        return Declared(type_, level, role, position, span)
+
+    def hypers(self, hypers: tuple[ast.Hyper, ...]) -> None:
+        """Domains and defaults; a default reads numbers and earlier hyperparameters."""
+        for position, hyper in enumerate(hypers):
+            entry = self.scope.find(hyper.name.text)
+            if entry is None or entry.span != hyper.name.span:
+                continue
+            if isinstance(entry, SizeEntry):
+                type_ = Type("int")
+            elif isinstance(entry, Declared):
+                type_ = entry.type
+            else:
+                continue
+            later = frozenset(h.name.text for h in hypers[position:])
+            domain = self.domain(hyper.domain, type_, hyper.name.text, Level.CONSTANT)
+            init = self._hyper_default(hyper, type_, later)
+            self._inside(hyper.default, init, domain, hyper.name.text)
+            self.variables.append(
+                typed.Variable(
+                    hyper.name.text, "hyper", type_, domain, Level.CONSTANT, False, init, "", hyper.span
+                )
+            )
+
+    def _hyper_default(self, hyper: ast.Hyper, type_: Type, later: frozenset[str]) -> Expr | None:
+        value = self.initial(hyper.default, type_, hyper.name.text, draws=False)
+        if value is None or hyper.default is None:
+            return None
+        known = self._constant(value, hyper.name.text, hyper.default.span, later, "default")
+        return value if known else None
+
+    def _constant(self, value: Expr, name: str, span: Span, later: frozenset[str], what: str) -> bool:
+        """Whether a value is known before data, from numbers and earlier hyperparameters."""
+        for other in sorted(self.expressions.lets.sources_of(value) | _sizes_in(value)):
+            entry = self.scope.find(other)
+            if other in later:
+                places = declared_at(entry, f"`{other}` is declared here")
+                self.report.add(UsedBeforeDefinition(span, other, places, name))
+                return False
+            if isinstance(entry, Declared) and entry.role != "hyper":
+                places = declared_at(entry, f"`{other}` is declared {entry.role}")
+                self.report.add(LateDefault(span, name, other, places, what))
+                return False
+        return True
+
+    # --- variables ---
+
+    def declare_variable(self, node: ast.Variable, position: int) -> None:
+        type_ = self._variable_type(node)
+        shared = node.shared or node.per == "batch" or node.role == "param"
+        level = Level.SHARED if shared else Level.EXAMPLE
+        declare(
+            node.name, self._entry(type_, level, node.role, position, node.name.span), self.scope, self.report
+        )
+
+    def _variable_type(self, node: ast.Variable) -> Type:
+        type_ = read_type(node.type, self.scope, self.report)
+        if type_.kind == "int":
+            self.report.add(IntegerVariable(node.type.span, node.name.text))
+            return ERROR
+        if type_.kind == "permutation":
+            self.report.add(NotBuilt(node.type.span, "a permutation variable"))
+            return ERROR
+        return type_
+
+    def variable(self, node: ast.Variable) -> None:
+        name = node.name.text
+        self._modifiers(node)
+        entry = self.scope.find(name)
+        if not isinstance(entry, Declared) or entry.span != node.name.span:
+            return
+        domain = self.domain(node.domain, entry.type, name, entry.level)
+        if node.role == "random" and not self._is_distribution(node):
+            init = None
+        else:
+            init = self.initial(node.init, entry.type, name, draws=node.role != "observed")
+        if init is not None and node.init is not None:
+            init = init if self._start(init, node, entry) else None
+            self._inside(node.init, init, domain, name, node.role)
+        self.variables.append(
+            typed.Variable(
+                name, node.role, entry.type, domain, entry.level, node.missing, init, node.doc, node.span
+            )
+        )
+
+    def _modifiers(self, node: ast.Variable) -> None:
+        role = f"`{node.role}`"
+        if node.missing and node.role != "observed":
+            advice = "only given values can be missing: observed y : real[n] missing"
+            self.report.add(WrongModifier(node.span, "missing", role, advice))
+        elif node.missing and node.type.name.text in ("bool", "class"):
+            self.report.add(NotBuilt(node.span, f"missing entries of {node.type.name.text} values"))
+        elif node.missing and node.shared:
+            self.report.add(NotBuilt(node.span, "missing entries of a shared value"))
+        if node.per == "batch" and node.role in ("observed", "param"):
+            advice = "a value for all examples is `shared observed` or `param`"
+            self.report.add(WrongModifier(node.span, "per batch", role, advice))
+        if node.per == "episode":
+            self.report.add(WrongModifier(node.span, "per episode", role, "it goes with `state`"))
+
+    def _is_distribution(self, node: ast.Variable) -> bool:
+        assert node.init is not None
+        if isinstance(node.init, ast.Call):
+            row = BUILTINS.get(node.init.function.text)
+            if row is not None and row.form == "distribution":
+                return True
+        found = f"`{self.report.source.extract(node.init.span)}`"
+        self.report.add(MissingStart(node.init.span, node.name.text, found))
+        return False
+
+    def initial(self, node: ast.Expr | None, type_: Type, name: str, *, draws: bool) -> Expr | None:
+        """A default, a start or a distribution; it must fill the declared type."""
+        if node is None:
+            return None
+        self.expressions.draws = type_ if draws else None
+        value = self.expressions.value(node, self.scope)
+        self.expressions.draws = None
+        if value.type.kind == "error":
+            return None
+        case = type_.kind == "class" and value.type.kind == "int"
+        wanted = Type("int", type_.shape) if case else type_
+        if not fits(value.type, wanted, stretch=True):
+            places = origins(self.scope, value)
+            advice = _initial_advice(value.type, type_)
+            self.report.add(DeclaredOtherwise(node.span, name, str(value.type), str(type_), advice, places))
+            return None
+        if not self.expressions.is_case(value, type_, self.scope):
+            return None
+        return value
+
+    def _start(self, value: Expr, node: ast.Variable, entry: Declared) -> bool:
+        """Whether a start, default or distribution reads only what is known when it is made."""
+        assert node.init is not None
+        name, span = node.name.text, node.init.span
+        if value.level > entry.level or value.coupled:
+            self.report.add(DependsOnExample(span, name, origins(self.scope, value)))
+            return False
+        if node.role == "observed":
+            what, advice = f"the default of `{name}`", "what is given has a default that is given too"
+            if not Binders(self.expressions, self.scope).given(value, what, advice, span):
+                return False
+        for read in sorted(self.expressions.lets.sources_of(value)):
+            other = self.scope.find(read)
+            if not isinstance(other, Declared) or other.role == "hyper":
+                continue
+            given = other.role == "observed" and node.role != "observed"
+            if not given and other.position >= entry.position:
+                places = declared_at(other, f"`{read}` is declared here") if read != name else ()
+                self.report.add(UsedBeforeDefinition(span, read, places, name))
+                return False
+        return True
+
+    # --- domains ---
+
+    def domain(self, node: ast.DomainExpr | None, type_: Type, name: str, reach: Level) -> Domain:
+        if node is None or type_ == ERROR:
+            return REALS
+        rule = find_domain(node.name.text)
+        spelled = self.report.source.extract(node.name.span)
+        if rule is None or spelled == "interval":
+            known = tuple(r.name for r in DOMAINS if r.name not in ("reals", "interval"))
+            self.report.add(UnknownDomain(node.name.span, node.name.text, known))
+            return REALS
+        arguments = [
+            self.expressions.value(a.value, self.scope)
+            for a in node.arguments
+            if isinstance(a.value, ast.Expr)
+        ]
+        if not rule.built or (node.arguments and rule.name == "simplex"):
+            shown = self.report.source.extract(node.span)[2:].strip()
+            self.report.add(NotBuilt(node.span, f"the domain `{shown}`"))
+            return REALS
+        if len(arguments) != rule.arguments or any(a.name is not None for a in node.arguments):
+            wanted = f"{rule.arguments or 'no'} argument{'s' * (rule.arguments != 1)}"
+            self.report.add(WrongArgumentCount(node.span, node.name.text, len(node.arguments), wanted))
+            return REALS
+        if not self._rule_fits(node, rule, type_):
+            return REALS
+        if not all(self._bound_fits(a, rule, type_, name, reach) for a in arguments):
+            return REALS
+        if rule.name == "interval" and not self._ordered(arguments, node):
+            return REALS
+        return Domain(rule.name, tuple(arguments), self._mask(node, rule, type_, name, reach))
+
+    def _rule_fits(self, node: ast.DomainExpr, rule: DomainRule, type_: Type) -> bool:
+        wanted = "" if type_.kind in rule.kinds else f"{' or '.join(rule.kinds)} values"
+        if type_.rank < rule.rank:
+            wanted = f"an array with at least {rule.rank} dimension{'s' * (rule.rank > 1)}"
+        elif rule.name in ("psd", "positive_definite") and type_.shape[-1] != type_.shape[-2]:
+            wanted = "a square matrix"
+        elif rule.name in ("SO3", "SE2") and any(s.constant != 3 for s in type_.shape[-rule.rank :]):
+            wanted = "real[3, 3]" if rule.name == "SO3" else "real[3]: x, y and the angle"
+        elif rule.name == "stiefel" and (type_.shape[-2] - type_.shape[-1]).known_positive(0) is False:
+            wanted = "a matrix with at least as many rows as columns"
+        if not wanted:
+            return True
+        self.report.add(DomainMisfit(node.span, rule.name, str(type_), wanted))
+        return False
+
+    def _bound_fits(self, value: Expr, rule: DomainRule, type_: Type, name: str, reach: Level) -> bool:
+        if value.type.kind == "error":
+            return False
+        places = origins(self.scope, value)
+        if not value.type.numeric or stretched(value.type.shape, type_.shape) != type_.shape:
+            wanted = f"bounds that fit {type_}"
+            self.report.add(DomainMisfit(value.span, rule.name, str(value.type), wanted, places))
+            return False
+        return self._known(value, name, reach, "the bounds of the domain of")
+
+    def _known(self, value: Expr, name: str, reach: Level, what: str) -> bool:
+        """Whether a part of a domain is given, and reaches no further than its variable."""
+        if reach is Level.CONSTANT:
+            return self._constant(value, name, value.span, frozenset(), "domain")
+        advice = "a bound that depends on unknowns is a constraint: subject to ..."
+        if not Binders(self.expressions, self.scope).given(value, f"{what} `{name}`", advice, value.span):
+            return False
+        if value.level > reach:
+            places = origins(self.scope, value)
+            self.report.add(DependsOnExample(value.span, name, places, "its domain"))
+            return False
+        return True
+
+    def _ordered(self, arguments: list[Expr], node: ast.DomainExpr) -> bool:
+        low, high = (constant_of(a) for a in arguments)
+        if low is not None and high is not None and low > high:
+            shown = [self.report.source.extract(a.span) for a in node.arguments]
+            self.report.add(EmptyInterval(node.name.span, *shown))
+            return False
+        return True
+
+    def _mask(
+        self, node: ast.DomainExpr, rule: DomainRule, type_: Type, name: str, reach: Level
+    ) -> Expr | None:
+        if node.where is None:
+            return None
+        where = self.expressions.value(node.where, self.scope)
+        if where.type.kind == "error":
+            return None
+        mask = Type("bool", type_.shape)
+        if not rule.masked or where.type != mask:
+            wanted = f"{mask} after `where`" if rule.masked else "`where` goes with simplex"
+            places = origins(self.scope, where)
+            self.report.add(DomainMisfit(node.where.span, node.name.text, str(where.type), wanted, places))
+            return None
+        return where if self._known(where, name, reach, "the mask of the domain of") else None
+
+    def _inside(
+        self, node: ast.Expr | None, value: Expr | None, domain: Domain, name: str, role: typed.Role = "hyper"
+    ) -> None:
+        """A constant default lies in the domain. Starts are projected, where that is possible."""
+        number = constant_of(value) if value is not None else None
+        if node is None or number is None:
+            return
+        meaning = ""
+        given = role in ("hyper", "observed")
+        if domain.name == "positive" and number <= 0:
+            meaning = "positive"
+        elif domain.name == "nonnegative" and number < 0 and given:
+            meaning = "nonnegative"
+        elif domain.name == "interval" and given:
+            low, high = (constant_of(a) for a in domain.arguments)
+            if (low is not None and number < low) or (high is not None and number > high):
+                meaning = f"in [{', '.join(typed.text(a) for a in domain.arguments)}]"
+        if meaning:
+            shown = self.report.source.extract(node.span)
+            self.report.add(OutsideDomain(node.span, name, shown, meaning))
+
+
+def _sizes_in(value: Expr) -> frozenset[str]:
+    sizes = (n.size for n in typed.walk(value) if isinstance(n, typed.SizeOf))
+    return frozenset().union(*(s.names() for s in sizes))
+
+
+def _initial_advice(found: Type, declared: Type) -> str:
+    if declared.kind == "bool" and found.kind == "int":
+        return "write true or false"
+    if declared.kind == "int" and found.kind == "real":
+        return "write a whole number, or declare it real"
+    if found.rank > declared.rank or found.kind not in ("real", "bool"):
+        return "change the value or the declared type"
+    return ""

@@ -1,0 +1,231 @@
+"""Writes the parts of the documentation that follow from tables: `python docs/generate.py`.
+
+A page keeps such a part between two comments,
+
+    <!-- generated: builtins -->
+    <!-- end -->
+
+and everything else by hand. `tests/docs` fails when a part is out of date. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ebmlang import cli
+from ebmlang.commands import COMMANDS
+from ebmlang.compiler import builtins, domains, methods
+from ebmlang.compiler.catalogue import all_diagnostics
+from ebmlang.compiler.choose import NEED_TEXT
+from ebmlang.compiler.diagnostics import listing
+
+DOCS = Path(__file__).parent
+GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"
+PART = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+GROUPS = (
+    ("operator", "Operators"),
+    ("comparison", "Comparisons and conditions"),
+    ("elementwise", "Entry by entry"),
+    ("reduction", "Reductions"),
+    ("axis", "Along an axis"),
+    ("matrix", "Vectors and matrices"),
+    ("shape", "Shapes"),
+    ("constructor", "Arrays from sizes"),
+    ("distribution", "Distributions"),
+    ("later", "Understood, not built yet"),
+)
+"""Forms of built-ins in the order of the page."""
+
+CODE_GROUPS = (
+    ("E00", "Files and the layout of a text"),
+    ("E01", "Syntax"),
+    ("E02", "Names"),
+    ("E03", "Types and domains"),
+    ("E04", "Shapes and sizes"),
+    ("E05", "Models"),
+    ("E06", "Questions"),
+    ("E09", "Not built yet"),
+    ("W", "Warnings"),
+)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of GitHub's Markdown."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+# --- the language -------------------------------------------------------------------------------
+
+
+def builtin_tables() -> str:
+    parts = []
+    for form, title in GROUPS:
+        rows = [row for row in builtins.TABLE if row.form == form]
+        shown = [(code(row.example), _meaning(row)) for row in rows]
+        parts.append(f"### {title}\n\n{table(('written', 'meaning'), shown)}")
+    return "\n".join(parts)
+
+
+def _meaning(row: builtins.Builtin) -> str:
+    options = [f"`{name} = {default:g}`" for name, default in row.options if default is not None]
+    return f"{row.doc}; option {listing(options, 'and')}" if options else row.doc
+
+
+def constants() -> str:
+    return ", ".join(code(name) for name in builtins.CONSTANTS) + "\n"
+
+
+def domain_table() -> str:
+    rows = []
+    for rule in domains.DOMAINS:
+        if rule.name == "reals":
+            continue
+        spelled = {"interval": "in [lo, hi]", "subset": "in subset(k)"}.get(rule.name, f"in {rule.name}")
+        spelled = f"{spelled} where mask" if rule.masked else spelled
+        entries = ("each entry", "last dimension", "last two dimensions")[rule.rank]
+        kept = "not built yet" if not rule.built else rule.geometry
+        rows.append((code(spelled), rule.meaning, entries, " or ".join(rule.kinds), kept))
+    return table(("domain", "meaning", "one set per", "of type", "kind of set"), rows)
+
+
+def reserved_words() -> str:
+    """The words of the grammar that cannot be names."""
+    text = GRAMMAR.read_text(encoding="utf-8")
+    section = text.split("// --- reserved words")[1].split("// ---")[0]
+    return ", ".join(code(word) for word in re.findall(r'^[A-Z]+: "(\w+)"', section, re.MULTILINE)) + "\n"
+
+
+def free_words() -> str:
+    """Words with a meaning in one place only, free as names."""
+    text = GRAMMAR.read_text(encoding="utf-8")
+    section = text.split("// --- words that are keywords only")[1].split("// ---")[0]
+    return ", ".join(code(word) for word in re.findall(r'^[A-Z]+: "(\w+)"', section, re.MULTILINE)) + "\n"
+
+
+# --- methods ------------------------------------------------------------------------------------
+
+
+def method_table() -> str:
+    rows = []
+    for row in methods.METHODS:
+        needs = "; ".join(NEED_TEXT[need] for need in row.needs) or "nothing: it takes any energy"
+        options = ", ".join(code(name) for name, _ in (*row.options, *methods.COMMON))
+        rows.append((code(row.name), needs, row.certificate, options, row.reference))
+    return table(("method", "needs", "what the answer is", "options of `using`", "reference"), rows)
+
+
+def method_names() -> str:
+    return ", ".join(code(row.name) for row in methods.METHODS) + "\n"
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def command_list() -> str:
+    return table(("command", "does"), [(f"[`{c.NAME}`](#{c.NAME})", c.HELP) for c in COMMANDS])
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by name."""
+    for action in cli.parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("the command line has no commands")
+
+
+def command_options(name: str) -> str:
+    rows = []
+    for action in subparsers()[name]._actions:
+        if "--help" in action.option_strings:
+            continue
+        metavar = action.metavar if isinstance(action.metavar, str) else ""
+        value = metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+        takes = action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
+        spelled = [f"{option} {value}" if takes else option for option in action.option_strings]
+        positional = f"{value}..." if action.nargs in ("+", "*") else value
+        rows.append((", ".join(map(code, spelled)) or code(positional), action.help or ""))
+    return table(("argument", "meaning"), rows)
+
+
+def exit_codes() -> str:
+    meanings = (
+        (cli.DONE, "done"),
+        (cli.WRONG, "the model or the data is wrong; messages are on standard error"),
+        (cli.USAGE, "the command line is wrong"),
+        (cli.NOT_CONVERGED, "`--strict` was given and some row did not converge"),
+        (cli.BUG, "a bug of ebmlang"),
+        (cli.INTERRUPTED, "interrupted; finished rows are on disk"),
+    )
+    return table(("code", "meaning"), [(str(number), text) for number, text in meanings])
+
+
+# --- diagnostics --------------------------------------------------------------------------------
+
+
+def diagnostics() -> str:
+    parts = []
+    kinds = all_diagnostics()
+    for prefix, title in CODE_GROUPS:
+        found = [kind for kind in kinds if kind.code.startswith(prefix)]
+        if found:
+            entries = [f"### {kind.code}\n\n{kind.explanation()}\n" for kind in found]
+            parts.append(f"## {title}\n\n" + "\n".join(entries))
+    return "\n".join(parts)
+
+
+# --- pages --------------------------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[], str]] = {
+    "builtins": builtin_tables,
+    "constants": constants,
+    "domains": domain_table,
+    "reserved words": reserved_words,
+    "free words": free_words,
+    "methods": method_table,
+    "method names": method_names,
+    "commands": command_list,
+    "exit codes": exit_codes,
+    "diagnostics": diagnostics,
+}
+
+
+def part(name: str) -> str:
+    """The text of one generated part. Raises KeyError for a name that is not known."""
+    if name.startswith("options "):
+        return command_options(name.removeprefix("options "))
+    return PARTS[name]()
+
+
+def renewed(text: str) -> str:
+    """A page with its generated parts brought up to date."""
+    return PART.sub(lambda found: f"{found[1]}\n{part(found[2])}\n{found[3]}", text)
+
+
+def pages() -> tuple[Path, ...]:
+    """Every page of the documentation, README included."""
+    return (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
+
+
+def main() -> int:
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        new = renewed(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8", newline="\n")
+            print(f"renewed {page.relative_to(DOCS.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The drawing of a factor graph with its plates: one node per variable, let and term."""
+
+from __future__ import annotations
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.typed import Let, Pick, Tabulate, Term, Variable
+from ebmlang.draw.frames import Frames, Place, frames_of, place
+from ebmlang.draw.picture import Edge, FactorNode, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.uses import Use, picked_text, subscripts, uses
+
+NOWHERE = place((), None)
+
+
+def lifted(graph: FactorGraph) -> Picture:
+    """The picture of a model with plates as frames; hyperparameters are not drawn."""
+    model = graph.model
+    drawn = {v.name for v in model.variables if v.role != "hyper"} | set(graph.lets)
+    readers: list[tuple[str, Place, tuple[Use, ...]]] = []
+    for let in model.lets:
+        body, where = body_of(let)
+        readers.append((let.name, where, _of(uses(body, axes=where.axes), drawn)))
+    for term in model.terms:
+        readers.append((term.name, place(term.axes, term.guard), _of(uses_of_term(term), drawn)))
+    frames = frames_of([where for _, where, _ in readers])
+    nodes: list[Node] = [
+        _variable(v, frames, [(w, u.pick) for _, w, us in readers for u in us if u.name == v.name and u.pick])
+        for v in model.variables
+        if v.role != "hyper"
+    ]
+    nodes += [_let(let, frames) for let in model.lets]
+    nodes += [_factor(term, frames) for term in model.terms]
+    homes = {n.id: n for n in nodes}
+    edges = tuple(
+        e for reader, where, found in readers for e in _edges(reader, frames.path(where), found, homes)
+    )
+    return Picture(
+        model.name, signature(model), model.doc, "lifted", (), frames.frames, tuple(nodes), edges
+    )
+
+
+def signature(model: typed.Model) -> str:
+    """The model with its hyperparameters and their defaults: `sparse_coding(n, k = 128)`."""
+    shown = [v.name if v.init is None else f"{v.name} = {typed.text(v.init)}" for v in model.hypers]
+    return f"{model.name}({', '.join(shown)})" if shown else model.name
+
+
+def dims(shape: tuple[Size, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def body_of(let: Let) -> tuple[typed.Expr, Place]:
+    """What one cell of a let is computed from, and the plates that its cells fill."""
+    if isinstance(let.value, Tabulate):
+        return let.value.body, place(let.value.over, None)
+    return let.value, NOWHERE
+
+
+def uses_of_term(term: Term) -> tuple[Use, ...]:
+    parts = (term.value,) if term.guard is None else (term.value, term.guard)
+    return uses(*parts, axes=term.axes)
+
+
+def _of(found: tuple[Use, ...], drawn: set[str]) -> tuple[Use, ...]:
+    return tuple(u for u in found if u.name in drawn)
+
+
+def _variable(v: Variable, frames: Frames, picks: list[tuple[Place, Pick]]) -> VariableNode:
+    inside = frames.around(v.type.shape, picks)
+    frame, indices = inside if inside is not None else (None, ())
+    return VariableNode(
+        v.name, picked_text(v.name, indices), dims(v.type.shape[len(indices) :]), frame,
+        v.role, str(v.type), v.domain.name, v.per_example, v.missing, v.doc,
+    )  # fmt: skip
+
+
+def _let(let: Let, frames: Frames) -> LetNode:
+    body, where = body_of(let)
+    indices = tuple(a.names[0] for a in where.axes)
+    label = picked_text(let.name, indices)
+    return LetNode(let.name, label, dims(body.type.shape), frames.of(where), let.doc, typed.text(body))
+
+
+def _factor(term: Term, frames: Frames) -> FactorNode:
+    where = place(term.axes, term.guard)
+    return FactorNode(
+        term.name, term.name, frames.of(where), term.kind, term.batch, typed.text(term.value), term.doc
+    )
+
+
+def _edges(
+    reader: str, path: tuple[str, ...], found: tuple[Use, ...], homes: dict[str, Node]
+) -> list[Edge]:
+    """One edge per name that is read. A subscript that the frame says already is left out."""
+    edges: list[Edge] = []
+    for name in dict.fromkeys(u.name for u in found):
+        own = [u for u in found if u.name == name]
+        texts = tuple(dict.fromkeys(picked_text(name, subscripts(u.pick)) for u in own if u.pick is not None))
+        whole = any(u.pick is None and not u.rows for u in own)
+        if whole and texts:
+            texts = (name, *texts)
+        home = homes[name]
+        if texts == (home.label,) and home.frame in path:
+            texts = ()
+        edges.append(Edge(name, reader, texts, not whole and not texts and any(u.rows for u in own)))
+    return edges
