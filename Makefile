@@ -8,12 +8,10 @@ STAMP  := $(VENV)/.installed
 # One thread per process: pytest-xdist already uses the cores, and torch's threads get in each other's way.
 export OMP_NUM_THREADS ?= 1
 
-DEMO_MODEL ?= models/gallery/sparse_coding.ebm
-DEMO_DATA  ?= sklearn:digits
-DEMO_OUT   ?= $(OUT)/codes.npz
+DEMO := models/gallery/sparse_coding.ebm
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench dot clean
+.PHONY: help install demo test lint bench docs dot clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,9 +33,23 @@ dot:
 	  echo "To get it: apt-get install graphviz   (Debian, Ubuntu)"; \
 	  echo "       or: brew install graphviz      (macOS)"; }
 
-demo: $(STAMP) dot  ## infer sparse codes for 1797 handwritten digits
+demo: $(STAMP) dot  ## check, explain, draw a model; codes for 1797 handwritten digits
 	@mkdir -p $(OUT)
-	$(BIN)/ebmlang infer $(DEMO_MODEL) --data $(DEMO_DATA) --set k=128 -o $(DEMO_OUT) --force
+	$(BIN)/ebmlang check $(DEMO)
+	$(BIN)/ebmlang explain $(DEMO)
+	@! command -v dot >/dev/null 2>&1 || $(BIN)/ebmlang graph $(DEMO) -o $(OUT)/graph.png --force
+	$(BIN)/ebmlang compile $(DEMO) -o $(OUT)/sparse_coding.py --force
+	$(BIN)/ebmlang infer $(DEMO) --data sklearn:digits --set k=128 -o $(OUT)/codes.npz --force
+	@$(BIN)/python docs/picture.py $(DEMO) $(OUT)/codes.npz $(OUT)/digits.png
+	@echo
+	@echo "In $(OUT)/ now:"
+	@echo "  codes.npz         the codes, energies and status of every digit"
+	@echo "  digits.png        digits, and what their codes say"
+	@echo "  sparse_coding.py  the PyTorch that found them"
+	@! test -f $(OUT)/graph.png || echo "  graph.png         the factor graph"
+
+docs: $(STAMP)  ## renew the generated parts of the documentation
+	$(BIN)/python -m docs.generate
 
 test: $(STAMP)  ## run the test suite
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

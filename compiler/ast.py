@@ -16,7 +16,7 @@ def _span() -> Span:
     return field(default=NOWHERE, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Identifier:
     """A name where it is declared or used as a plain word."""
 
@@ -27,26 +27,26 @@ class Identifier:
 # --- expressions --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Number:
     text: str
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Name:
     text: str
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Unary:
     op: str
     operand: Expr
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Binary:
     op: str
     left: Expr
@@ -55,14 +55,14 @@ class Binary:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Call:
     function: Identifier
     arguments: tuple[Argument, ...]
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Argument:
     """`value`, or `name = value`; only `over` takes a Reduction or the examples of the batch."""
 
@@ -71,7 +71,7 @@ class Argument:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reduction:
     """`i in 0..n, j in 0..m if i != j`: the indices that a reduction runs over."""
 
@@ -80,14 +80,14 @@ class Reduction:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class OverBatch:
     """`batch` after `over =`: the examples."""
 
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Text:
     """A quoted argument: the index specification of `einsum`."""
 
@@ -95,28 +95,28 @@ class Text:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Index:
     base: Expr
     subscripts: tuple[Expr | Slice, ...]
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Slice:
     start: Expr | None
     stop: Expr | None
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Attribute:
     base: Expr
     name: Identifier
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Parenthesised:
     """Parentheses are kept, so that the formatter prints what the author wrote."""
 
@@ -124,7 +124,7 @@ class Parenthesised:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Substitution:
     """`(inner with x = e, f = g)`."""
 
@@ -133,19 +133,19 @@ class Substitution:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ListExpr:
     items: tuple[Expr, ...]
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Absolute:
     inner: Expr
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Norm:
     """`||x||` (order "2") or `||x||_1`."""
 
@@ -170,14 +170,14 @@ Expr = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Binding:
     name: Identifier
     value: Expr
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Binder:
     """`i in 0..n` (rows is None) or `(i, j) in edges` (start and stop are None)."""
 
@@ -191,7 +191,7 @@ class Binder:
 # --- types --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TypeExpr:
     """`real[n, k]`, `class[K][T]`: a word and groups of dimensions."""
 
@@ -200,7 +200,7 @@ class TypeExpr:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DomainExpr:
     """`in simplex(k) where see`; an interval has the name `interval` and two arguments."""
 
@@ -216,7 +216,7 @@ Role = Literal["observed", "latent", "param", "random"]
 Per = Literal["batch", "episode"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Hyper:
     name: Identifier
     type: TypeExpr
@@ -225,7 +225,7 @@ class Hyper:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Variable:
     """`init` is the default of an observed variable, the start of an unknown, the
     distribution of a random one."""
@@ -242,7 +242,7 @@ class Variable:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Net:
     extern: bool
     name: Identifier
@@ -254,7 +254,7 @@ class Net:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Let:
     """`let h : T = value`; without a value it declares an array whose cells follow."""
 
@@ -265,7 +265,7 @@ class Let:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LetCell:
     name: Identifier
     subscripts: tuple[Expr | Slice, ...]
@@ -274,7 +274,7 @@ class LetCell:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LetTuple:
     names: tuple[Identifier, ...]
     value: Expr
@@ -282,14 +282,14 @@ class LetTuple:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Parameter:
     name: Identifier
     type: TypeExpr
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Fn:
     name: Identifier
     parameters: tuple[Parameter, ...]
@@ -299,7 +299,7 @@ class Fn:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StateDecl:
     name: Identifier
     type: TypeExpr | None
@@ -309,7 +309,7 @@ class StateDecl:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Update:
     name: Identifier
     value: Expr
@@ -317,7 +317,7 @@ class Update:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reference:
     """A model that is used: `std.attention(m = 10)`, `block[l]`."""
 
@@ -327,7 +327,7 @@ class Reference:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Part:
     name: Identifier
     subscripts: tuple[Expr | Slice, ...]
@@ -337,7 +337,7 @@ class Part:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Compose:
     """`use ... as ...` (join) or `solve ... as ...` (nest)."""
 
@@ -356,7 +356,7 @@ class Compose:
 TermKind = Literal["energy", "regularizer", "cost"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Term:
     kind: TermKind
     batch: bool
@@ -367,7 +367,7 @@ class Term:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Subject:
     name: Identifier
     subscripts: tuple[Expr | Slice, ...]
@@ -376,7 +376,7 @@ class Subject:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plate:
     binders: tuple[Binder, ...]
     guard: Expr | None
@@ -390,7 +390,7 @@ class Plate:
 Verb = Literal["infer", "marginalize", "sample", "train", "plan", "amortize"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dotted:
     parts: tuple[Identifier, ...]
     span: Span = _span()
@@ -400,7 +400,7 @@ class Dotted:
         return ".".join(part.text for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Clause:
     """`of`, `given`, `by`, `using`, `on`, `every`, `at` or `steps`, with what follows."""
 
@@ -411,7 +411,7 @@ class Clause:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Question:
     """`amortize` also has a relation (`=`, `~` or `with`) and a prediction."""
 
@@ -425,7 +425,7 @@ class Question:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Schedule:
     name: Identifier
     value: Expr
@@ -433,7 +433,7 @@ class Schedule:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stage:
     name: Identifier
     steps: Expr
@@ -442,7 +442,7 @@ class Stage:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Property:
     name: Identifier
     quantified: tuple[Quantified, ...]
@@ -451,7 +451,7 @@ class Property:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Quantified:
     name: Identifier
     type: TypeExpr
@@ -483,7 +483,7 @@ Statement = (
 # --- modules ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Import:
     """`import std.spread` (path) or `import "parts/block.ebm" as block` (file)."""
 
@@ -494,7 +494,7 @@ class Import:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Model:
     name: Identifier
     hypers: tuple[Hyper, ...]
@@ -503,7 +503,7 @@ class Model:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comment:
     """`text` includes the `#`; `own_line` tells a line of its own from one after code."""
 
@@ -512,7 +512,7 @@ class Comment:
     span: Span = _span()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Module:
     imports: tuple[Import, ...]
     models: tuple[Model, ...]

@@ -98,10 +98,10 @@ class Binders:
         names = tuple(n.text for n in binder.names)
         if binder.rows is not None:
             return self._rows(binder, binder.rows, names, scope)
-        assert binder.start is not None and binder.stop is not None
+        first, end = _ends(binder)
         report = self.checker.report
-        start = read_size(binder.start, scope, report)
-        stop = read_size(binder.stop, scope, report)
+        start = read_size(first, scope, report)
+        stop = read_size(end, scope, report)
         size = None if start is None or stop is None else self._range(start, stop, binder)
         if start is None or size is None:
             self._silence(binder, scope)
@@ -111,8 +111,8 @@ class Binders:
         return axis if fresh else None
 
     def _range(self, start: Size, stop: Size, binder: ast.Binder) -> Size | None:
-        assert binder.start is not None and binder.stop is not None
-        span = binder.start.span.to(binder.stop.span)
+        first, end = _ends(binder)
+        span = first.span.to(end.span)
         size = stop - start
         holds = self.checker.prover.room(size, stop).holds
         if holds is False or size == ZERO:
@@ -157,3 +157,10 @@ class Binders:
         type_ = Type(rows.type.kind, (), rows.type.classes)
         fresh = [declare(n, Index(axis, c, type_, n.span), scope, report) for c, n in enumerate(binder.names)]
         return axis if all(fresh) else None
+
+
+def _ends(binder: ast.Binder) -> tuple[ast.Expr, ast.Expr]:
+    """Start and end of a range."""
+    assert binder.start is not None
+    assert binder.stop is not None
+    return binder.start, binder.stop

@@ -129,7 +129,7 @@ ELEMENTWISE: tuple[Builtin, ...] = (
     _unary("softplus", "F.softplus({0})", "log(1 + exp(x))", "sigmoid(x)", "log(1 + exp(x))", "convex", "increasing"),
     _unary("gelu", "F.gelu({0})", "x times the standard normal distribution function (Hendrycks & Gimpel 2016)", "0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x^2 / 2) / sqrt(2 * pi)", "x * (1 + erf(x / sqrt(2))) / 2"),
     _unary("silu", "F.silu({0})", "x * sigmoid(x)", "sigmoid(x) * (1 + x * (1 - sigmoid(x)))", "x / (1 + exp(-x))"),
-    _unary("huber", "F.huber_loss({0}, torch.zeros_like({0}), reduction='none', delta={delta})", "x^2/2 inside delta, delta * (|x| - delta/2) outside (Huber 1964)", "clamp(x, -delta, delta)", "Piecewise((x**2/2, Abs(x) <= delta), (delta*(Abs(x) - delta/2), True))", "convex", smoothness="piecewise", options=(("delta", 1.0),)),
+    _unary("huber", "functions.huber({0}, {delta})", "x^2/2 inside delta, delta * (|x| - delta/2) outside (Huber 1964)", "clamp(x, -delta, delta)", "Piecewise((x**2/2, Abs(x) <= delta), (delta*(Abs(x) - delta/2), True))", "convex", smoothness="piecewise", options=(("delta", 1.0),)),
     _unary("wrap", "torch.remainder({0} + torch.pi, 2 * torch.pi) - torch.pi", "the angle brought to [-pi, pi)", "1", "Mod(x + pi, 2*pi) - pi", smoothness="piecewise"),
     _unary("not", "torch.logical_not({0})", "true where x is false", "", "", smoothness="steps", result="bool"),
     Builtin("atan2", "elementwise", (2, 2), "torch.atan2({0}, {1})", "angle of the point (y, x): atan2(y, x)", "atan2(x, y)", derivative=("y / (x^2 + y^2)", "-x / (x^2 + y^2)"), sympy="atan2(x, y)", points=_POSITIVE),
@@ -146,8 +146,8 @@ REDUCTIONS: tuple[Builtin, ...] = (
     Builtin("prod", "reduction", (1, 1), "{0}.flatten({first}).prod(-1)", "product", "prod(x)", result="same"),
     Builtin("max", "reduction", (1, 2), "{0}.amax({dim})", "largest entry; max(x, y) is the larger of two values", "max(x)", (), "convex", "increasing", "kink", result="same"),
     Builtin("min", "reduction", (1, 2), "{0}.amin({dim})", "smallest entry; min(x, y) is the smaller of two values", "min(x)", (), "concave", "increasing", "kink", result="same"),
-    Builtin("std", "reduction", (1, 1), "{0}.std({dim})", "standard deviation, unbiased", "std(x)"),
-    Builtin("var", "reduction", (1, 1), "{0}.var({dim})", "variance, unbiased", "var(x)", (), "convex"),
+    Builtin("std", "reduction", (1, 1), "functions.fold_std({0}, {dim})", "standard deviation, unbiased", "std(x)"),
+    Builtin("var", "reduction", (1, 1), "functions.fold_var({0}, {dim})", "variance, unbiased", "var(x)", (), "convex"),
     Builtin("logsumexp", "reduction", (1, 1), "torch.logsumexp({0}, {dim})", "log of the sum of exponentials; of the last axis unless `over` says otherwise", "logsumexp(x)", (), "convex", "increasing"),
     Builtin("entropy", "reduction", (1, 1), "torch.special.entr({0}).sum({dim})", "-sum x log x, 0 at 0", "entropy(p)", (), "concave", points=_POSITIVE),
     Builtin("argmax", "reduction", (1, 1), "{0}.flatten({first}).argmax(-1)", "position of the largest entry", "argmax(x)", smoothness="steps", result="int"),
@@ -168,21 +168,21 @@ MATRIX: tuple[Builtin, ...] = (
     Builtin("norm_squared", "matrix", (1, 1), "{0}.square().sum({dim})", "||x||^2, the sum of squares", "norm_squared(x)", (), "convex"),
     Builtin("einsum", "matrix", (2, 9), "torch.einsum({spec}, {all})", "sum of products over named indices, as in torch.einsum", 'einsum("ij,j->i", A, v)'),
     Builtin("outer", "matrix", (2, 2), "{0}.unsqueeze(-1) * {1}.unsqueeze(-2)", "outer product of two vectors", "outer(x, y)"),
-    Builtin("diag", "matrix", (1, 1), "{diag}", "diagonal matrix of a vector, or diagonal of a matrix", "diag(x)", (), "affine", result="same"),
+    Builtin("diag", "matrix", (1, 1), "torch.diag_embed({0})", "diagonal matrix of a vector, or diagonal of a matrix", "diag(x)", (), "affine", result="same"),
     Builtin("trace", "matrix", (1, 1), "{0}.diagonal(dim1=-2, dim2=-1).sum(-1)", "sum of the diagonal", "trace(A)", (), "affine", result="same"),
     Builtin("det", "matrix", (1, 1), "torch.linalg.det({0})", "determinant", "det(A)"),
     Builtin("logabsdet", "matrix", (1, 1), "torch.linalg.slogdet({0}).logabsdet", "log |det A|", "logabsdet(A)"),
-    Builtin("inverse", "matrix", (1, 1), "torch.linalg.inv({0})", "matrix inverse", "inverse(A)"),
-    Builtin("linear_solve", "matrix", (2, 2), "torch.linalg.solve({0}, {1})", "x with A @ x = b, for a vector or a matrix b", "linear_solve(A, b)"),
-    Builtin("cov", "matrix", (1, 1), "{cov}", "covariance of the columns of a matrix whose rows are observations, unbiased; cov(u, over = batch) takes the examples as rows", "cov(A)"),
+    Builtin("inverse", "matrix", (1, 1), "functions.inverse({0})", "matrix inverse", "inverse(A)"),
+    Builtin("linear_solve", "matrix", (2, 2), "functions.solve({0}, {1})", "x with A @ x = b, for a vector or a matrix b", "linear_solve(A, b)"),
+    Builtin("cov", "matrix", (1, 1), "functions.covariance({0})", "covariance of the columns of a matrix whose rows are observations, unbiased; cov(u, over = batch) takes the examples as rows", "cov(A)"),
 )  # fmt: skip
 
 SHAPE: tuple[Builtin, ...] = (
     Builtin("concat", "shape", (1, 64), "torch.cat(({all}), {last})", "arrays one after the other along `over` (default 0)", "concat(x, y)", (("over", 0.0),), "affine", "increasing", result="same"),
     Builtin("stack", "shape", (1, 64), "torch.stack(({all}), {last})", "arrays of one shape along a new first axis", "stack(x, y)", (), "affine", "increasing", result="same"),
     Builtin("reshape", "shape", (2, 9), "{0}.reshape({shape})", "the same entries in another shape: reshape(x, n, m)", "reshape(x, 2, 2)", (), "affine", "increasing", result="same"),
-    Builtin("gather", "shape", (2, 2), "{gather}", "entries x[index] along the first axis", "gather(x, index)", (), "affine", result="same"),
-    Builtin("onehot", "shape", (2, 2), "{onehot}", "a 1 at the position of the class, 0 elsewhere: onehot(c, K)", "onehot(c, 3)"),
+    Builtin("gather", "shape", (2, 2), "{0}[{1}]", "entries x[index] along the first axis", "gather(x, index)", (), "affine", result="same"),
+    Builtin("onehot", "shape", (2, 2), "functions.onehot({0}, {size}, self.dtype)", "a 1 at the position of the class, 0 elsewhere: onehot(c, K)", "onehot(c, 3)"),
 )  # fmt: skip
 
 CONSTRUCTORS: tuple[Builtin, ...] = (

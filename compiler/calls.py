@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _TWO_OPERANDS = {"max": "maximum", "min": "minimum"}
 
+_AXIS_ELSEWHERE = ("axis", "dim", "dims")
+"""What other array languages call `over`."""
+
 _KEPT_OPERANDS = {"reshape": 1, "onehot": 1}
 """Functions whose other operands are sizes: they end up in the static part."""
 
@@ -121,7 +124,8 @@ class Calls:
                 advice = "write sqrt(sum(square(x), over = 1))"
                 report.add(NotBuilt(argument.span, "`norm` along an axis", advice))
             else:
-                report.add(UnknownArgument(argument.name.span, name, row.name, known))
+                advice = "the axis is named by `over`" if "over" in known and name in _AXIS_ELSEWHERE else ""
+                report.add(UnknownArgument(argument.name.span, name, row.name, known, advice))
             return None
         if not isinstance(argument.value, ast.Expr):
             found = "a text" if isinstance(argument.value, ast.Text) else "an index"
@@ -149,7 +153,9 @@ class Calls:
         if row.name == "uniform":
             wanted = "no argument, or 2 arguments"
         example = row.example
-        if found > high and row.options:
+        if found > high and row.name in _TWO_OPERANDS:
+            example = f"{row.name}([x, y, z])"
+        elif found > high and row.options:
             example = f"{row.name}({', '.join('xyz'[:high])}, {row.options[0][0]} = ...)"
         self.checker.report.add(WrongArgumentCount(span, row.name, found, wanted, example))
         return self.checker.error(span)

@@ -195,9 +195,9 @@ class _ModelChecker:
             case ast.Term() | ast.Subject():
                 self.declare(s.name, TermEntry(None, s.name.span))
             case ast.LetCell():
-                if s.name.text not in self.arrays:
-                    self.declare(s.name, LetEntry(None, s.name.span))
-                self.arrays.add(s.name.text)
+                entry = LetEntry(None, s.name.span)
+                if s.name.text not in self.arrays and declare(s.name, entry, self.scope, self.report):
+                    self.arrays.add(s.name.text)
             case ast.Net():
                 self.declare(s.name, Unbuilt("a net", s.name.span))
             case ast.StateDecl() | ast.Schedule():
@@ -234,7 +234,9 @@ class _ModelChecker:
             if node.type is not None:
                 read_type(node.type, scope, self.report)
             return
+        self.expressions.defined_now = node.name.text
         value = self.expressions.value(node.value, scope)
+        self.expressions.defined_now = ""
         if node.type is not None:
             declared = read_type(node.type, scope, self.report)
             value = self.as_declared(value, declared, node.name, node.value.span)
@@ -273,7 +275,8 @@ class _ModelChecker:
     def let_cell(self, node: ast.LetCell, scope: Scope) -> None:
         """`let d[t] = ...` in the plate of t defines the array d; anything else is a recurrence."""
         name = node.name.text
-        entry = self.scope.find(name)
+        # A name that belongs to something else was reported when it was declared.
+        entry = self.scope.find(name) if name in self.arrays else None
         pending = self.pending_arrays.pop(name, None)
         unlike = self.not_an_array(node, scope)
         if isinstance(entry, LetEntry) and (entry.value is not None or unlike):

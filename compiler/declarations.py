@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from ebmlang.compiler import ast, typed
@@ -163,16 +164,23 @@ class Declarations:
         role = f"`{node.role}`"
         if node.missing and node.role != "observed":
             advice = "only given values can be missing: observed y : real[n] missing"
-            self.report.add(WrongModifier(node.span, "missing", role, advice))
+            self.report.add(WrongModifier(self._word(node, "missing"), "missing", role, advice))
         elif node.missing and node.type.name.text in ("bool", "class"):
-            self.report.add(NotBuilt(node.span, f"missing entries of {node.type.name.text} values"))
+            what = f"`missing` on {node.type.name.text} values"
+            self.report.add(NotBuilt(self._word(node, "missing"), what))
         elif node.missing and node.shared:
-            self.report.add(NotBuilt(node.span, "missing entries of a shared value"))
+            self.report.add(NotBuilt(self._word(node, "missing"), "`missing` on a shared value"))
         if node.per == "batch" and node.role in ("observed", "param"):
             advice = "a value for all examples is `shared observed` or `param`"
-            self.report.add(WrongModifier(node.span, "per batch", role, advice))
+            self.report.add(WrongModifier(self._word(node, "per"), "per batch", role, advice))
         if node.per == "episode":
-            self.report.add(WrongModifier(node.span, "per episode", role, "it goes with `state`"))
+            advice = "it goes with `state`"
+            self.report.add(WrongModifier(self._word(node, "per"), "per episode", role, advice))
+
+    def _word(self, node: ast.Variable, word: str) -> Span:
+        """Where a modifier stands: after the type, and before anything else of that name."""
+        found = re.compile(rf"\b{word}\b").search(self.report.source.text, node.type.span.end, node.span.end)
+        return Span(*found.span()) if found else node.span
 
     def _is_distribution(self, node: ast.Variable) -> bool:
         assert node.init is not None
@@ -281,7 +289,7 @@ class Declarations:
             wanted = f"bounds that fit {type_}"
             self.report.add(DomainMisfit(value.span, rule.name, str(value.type), wanted, places))
             return False
-        return self._known(value, name, reach, "the bounds of the domain of")
+        return self._known(value, name, reach, "a bound of the domain of")
 
     def _known(self, value: Expr, name: str, reach: Level, what: str) -> bool:
         """Whether a part of a domain is given, and reaches no further than its variable."""

@@ -65,7 +65,8 @@ class Expressions:
 
     `terms_readable` is on in questions and properties, `in_property` in the latter, `defining`
     while the body of a function is tried. `draws` is the type that a distribution has to fill,
-    where one may stand. The counts tell how much a statement has made.
+    where one may stand, and `defined_now` the name of the let that a statement defines. The
+    counts tell how much a statement has made.
     """
 
     report: Report
@@ -79,6 +80,7 @@ class Expressions:
     in_property: bool = False
     defining: bool = False
     too_deep: bool = False
+    defined_now: str = ""
     draws: Type | None = None
     axis_count: int = 0
     axis_labels: dict[str, int] = field(default_factory=dict)
@@ -234,13 +236,16 @@ class Expressions:
             case Index(axis=axis):
                 level = axis.rows.level if axis.rows is not None else Level.CONSTANT
                 return typed.Position(entry.type, (axis,), level, False, node.span, axis, entry.column)
-            case LetEntry(value=None) | TermEntry(term=None):
+            case LetEntry(value=None):
                 places = declared_at(entry, f"`{node.text}` is defined here")
-                self.report.add(UsedBeforeDefinition(node.span, node.text, places))
+                own = node.text == self.defined_now
+                self.report.add(
+                    UsedBeforeDefinition(node.span, node.text, () if own else places, self.defined_now)
+                )
             case LetEntry(value=value) if value is not None:
                 return typed.Read(value.type, (), value.level, value.coupled, node.span, node.text)
-            case TermEntry(term=term) if term is not None:
-                if self.terms_readable:
+            case TermEntry(term=term):
+                if self.terms_readable and term is not None:
                     return self.term_value(term)
                 places = declared_at(entry, f"`{node.text}` is a term")
                 self.report.add(TermInTerm(node.span, node.text, places))
@@ -324,7 +329,7 @@ class Expressions:
     def _list(self, node: ast.ListExpr, scope: Scope) -> Expr:
         items = tuple(self.check(i, scope) for i in node.items)
         if not items:
-            self.report.add(ItemsDiffer(node.span, "at least one item", "none", "this list"))
+            self.report.add(ItemsDiffer(node.span, "at least one item"))
             return self.error(node.span)
         return self.packed(items, "this list", node.span, scope)
 
@@ -382,9 +387,10 @@ class Expressions:
         replaced: dict[str, Expr] = {}
         failed = inner.type.kind == "error"
         for binding in node.bindings:
-            value = self._replacement(binding, scope)
             if binding.name.text in replaced:
                 self.report.add(RepeatedName(binding.name.span, binding.name.text, "this substitution"))
+                continue
+            value = self._replacement(binding, scope)
             failed = failed or value is None
             if value is not None:
                 replaced[binding.name.text] = value

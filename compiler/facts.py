@@ -32,18 +32,20 @@ class Dependence:
     def __init__(self, graph: FactorGraph, sought: frozenset[str]) -> None:
         self.graph = graph
         self.sought = sought
-        self._memo: dict[int, bool] = {}
+        # The node stands beside its answer: an id may be used again once its node is gone.
+        self._memo: dict[int, tuple[Expr, bool]] = {}
         self._lets: dict[str, bool] = {}
 
     def __call__(self, node: Expr) -> bool:
-        known = self._memo.get(id(node))
-        if known is None:
-            if isinstance(node, Read):
-                known = self.reads(node.name)
-            else:
-                rows = (a.rows for a in node.axes if a.rows is not None)
-                known = any(self(c) for c in node.children()) or any(self(r) for r in rows)
-            self._memo[id(node)] = known
+        found = self._memo.get(id(node))
+        if found is not None:
+            return found[1]
+        if isinstance(node, Read):
+            known = self.reads(node.name)
+        else:
+            rows = (a.rows for a in node.axes if a.rows is not None)
+            known = any(self(c) for c in node.children()) or any(self(r) for r in rows)
+        self._memo[id(node)] = (node, known)
         return known
 
     def reads(self, name: str) -> bool:

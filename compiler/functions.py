@@ -58,7 +58,7 @@ class UserFunctions:
                     )
                 )
             type_ = read_type(p.type, types, self.checker.report, generic=True)
-            arguments[p.name.text] = typed.Read(type_, (), Level.CONSTANT, False, p.span, p.name.text)
+            arguments[p.name.text] = typed.Read(type_, (), Level.CONSTANT, False, p.name.span, p.name.text)
         failed = any(a.type == ERROR for a in arguments.values())
         if not failed:
             # Labels, requirements and counts of this trial belong to no call.
@@ -189,18 +189,26 @@ class UserFunctions:
 
     def _fitting(self, parameter: ast.Parameter, value: Expr, types: Scope, fn: ast.Fn) -> Expr | None:
         """The argument when it has the declared type, else None after a report."""
-        declared = read_type(parameter.type, types, self.checker.report)
+        report = self.checker.report
+        left = {n.text for g in parameter.type.dims for d in g for n in names_in(d) if types.find(n.text) is None}
+        if left:
+            shown = report.source.extract(parameter.type.span)
+            name = ", ".join(sorted(left))
+            self._misfit(parameter, value, shown, fn, f"the arguments do not determine the size {name}")
+            return None
+        declared = read_type(parameter.type, types, report)
         if declared == ERROR:
             return None
         if not fits(value.type, declared):
-            name = f"{fn.name.text}({parameter.name.text})"
-            places = (Label(parameter.span, "declared here"), *origins(self.scope, value))
-            advice = "pass a value of the declared type"
-            self.checker.report.add(
-                DeclaredOtherwise(value.span, name, str(value.type), str(declared), advice, places)
-            )
+            self._misfit(parameter, value, str(declared), fn, "pass a value of the declared type")
             return None
         return self.checker.as_real(value) if declared.kind == "real" else value
+
+    def _misfit(self, parameter: ast.Parameter, value: Expr, declared: str, fn: ast.Fn, advice: str) -> None:
+        name = f"{fn.name.text}({parameter.name.text})"
+        places = (Label(parameter.span, "declared here"), *origins(self.scope, value))
+        found = str(value.type)
+        self.checker.report.add(DeclaredOtherwise(value.span, name, found, declared, advice, places))
 
 
 def _dimensions(parameter: ast.Parameter, value: Expr) -> list[tuple[ast.Expr, Size]]:

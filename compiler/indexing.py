@@ -90,12 +90,14 @@ def misses(form: Affine, size: Size) -> tuple[str, bool] | None:
 class Room:
     """What has to be at least 0 for a subscript that reaches `value` to be inside.
 
-    `holds` is True or False where that is known for all sizes, None where it depends on them.
+    `holds` is True or False where that is known for all sizes, None where it depends on them;
+    `below` tells that the subscript may be negative, and not too large.
     """
 
     size: Size
     value: Size
     holds: bool | None
+    below: bool = False
 
 
 Rooms = tuple[Room, ...]
@@ -120,11 +122,11 @@ class Prover:
     assumed: set[str] = field(default_factory=set)
     proven: dict[tuple[Affine, Size], Rooms] = field(default_factory=dict)
 
-    def room(self, size: Size, value: Size) -> Room:
+    def room(self, size: Size, value: Size, below: bool = False) -> Room:
         holds = size.known_positive(0, self.floors)
         if holds and self.loose:
             self.assumed.update(size.names() & self.loose)
-        return Room(size, value, holds)
+        return Room(size, value, holds, below)
 
     def inside(self, node: Expr, size: Size, facts: tuple[Affine, ...]) -> Rooms | None:
         """What is left to show for 0 <= node < size; None when nothing is known of its value."""
@@ -142,23 +144,23 @@ class Prover:
 
     def _affine_low(self, form: Affine, facts: tuple[Affine, ...]) -> Rooms:
         reached = extent(form)[0]
-        return self._best(form, reached, facts)
+        return self._best(form, reached, facts, below=True)
 
     def _affine_high(self, form: Affine, size: Size, facts: tuple[Affine, ...]) -> Rooms:
         reached = extent(form)[1]
         left = _sum(((), size - 1), form, -1)
         assert left is not None
-        return self._best(left, reached, facts)
+        return self._best(left, reached, facts, below=False)
 
-    def _best(self, form: Affine, reached: Size, facts: tuple[Affine, ...]) -> Rooms:
+    def _best(self, form: Affine, reached: Size, facts: tuple[Affine, ...], *, below: bool) -> Rooms:
         """`form >= 0`: alone, or because the form less one or two facts is at least 0."""
-        best = self.room(extent(form)[0], reached)
+        best = self.room(extent(form)[0], reached, below)
         for less in _combinations(facts):
             if best.holds:
                 break
             rest = _sum(form, less, -1)
             assert rest is not None
-            found = self.room(extent(rest)[0], reached)
+            found = self.room(extent(rest)[0], reached, below)
             if _RANK[found.holds] > _RANK[best.holds]:
                 best = found
         return (best,)
@@ -181,7 +183,7 @@ class Prover:
                 raised = _either(self._low(x, facts), self._low(low, facts))
                 return _both(raised, self._low(high, facts))
             case typed.Apply(function="mod", arguments=(_, typed.SizeOf(size=size))):
-                return (self.room(size - 1, ZERO),)
+                return (self.room(size - 1, ZERO, below=True),)
             case typed.Apply(function="floordiv", arguments=(a, typed.SizeOf(size=size))):
                 return self._low(a, facts) if size.known_positive(1, self.floors) else None
             case typed.Apply(function="abs" | "argmax" | "argmin"):

@@ -74,10 +74,10 @@ class Operators:
         if node.op == "~=":
             self.checker.report.add(ApproximateOutside(node.op_span, self.checker.in_property))
             return self.checker.error(node.span)
-        if node.op == "^" and isinstance(node.left, ast.Norm) and node.left.order == "2":
+        squared = node.op == "^" and isinstance(node.left, ast.Norm) and constant_of(right) == 2
+        if squared and isinstance(left, typed.Apply) and left.option("order") == 2.0:
             # The square of a Euclidean norm is smooth; its root, taken first, is not.
-            if isinstance(left, typed.Apply) and left.function == "norm" and constant_of(right) == 2:
-                return Calls(self.checker, self.scope).builtin("norm_squared", left.arguments, node.span)
+            return Calls(self.checker, self.scope).builtin("norm_squared", left.arguments, node.span)
         return self.operator(node.op, left, right, node.span)
 
     def operator(self, op: str, left: Expr, right: Expr, span: Span) -> Expr:

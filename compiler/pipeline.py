@@ -11,20 +11,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.model import ModelMissing
 from ebmlang.compiler.catalogue.syntax import TooDeep
 from ebmlang.compiler.check import check_module
-from ebmlang.compiler.choose import Plan, choose
-from ebmlang.compiler.codegen.module import Generated, generate
 from ebmlang.compiler.diagnostics import Located, Report
-from ebmlang.compiler.elaborate import elaborate
-from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.parse import DEEPEST_NESTING, parse
-from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source, Span
-from ebmlang.compiler.structure import Block
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.choose import Plan
+    from ebmlang.compiler.codegen.module import Generated
+    from ebmlang.compiler.graph import FactorGraph
+    from ebmlang.compiler.query import Query
 
 _DEEPEST_RECURSION = 60_000
 
@@ -85,17 +86,24 @@ def pick_model(checked: Checked, name: str | None) -> typed.Model | Located:
 
 def graph_of(model: typed.Model) -> FactorGraph:
     """The lifted factor graph of a checked model."""
+    from ebmlang.compiler.elaborate import elaborate
+
     with _room_for_passes():
         return elaborate(model)
 
 
 def plan_for(graph: FactorGraph, query: Query, method: str | None = None) -> Plan:
     """Findings and method for a question."""
+    from ebmlang.compiler.choose import choose
+    from ebmlang.compiler.structure import Block
+
     with _room_for_passes():
         return choose(Block(graph, query), method)
 
 
 def generate_for(plan: Plan) -> Generated:
     """PyTorch for a plan."""
+    from ebmlang.compiler.codegen.module import generate
+
     with _room_for_passes():
         return generate(plan)

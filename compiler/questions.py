@@ -146,24 +146,30 @@ class Questions:
         entry = self.scope.find(node.parts[0].text)
         if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role in UNKNOWN_ROLES:
             return True
-        if isinstance(entry, Unbuilt) or _is_broken(entry):
-            return False  # reported where it is declared
+        if self._quiet(entry, node):
+            return False
         known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, UNKNOWN_ROLES))
-        places = declared_at(entry, f"`{node.text}` is declared here")
         role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        places = declared_at(entry, f"`{node.text}` is declared here") if role else ()
         self.report.add(NotSought(node.span, node.text, role, known, places))
         return False
+
+    def _quiet(self, entry: Entry | None, node: ast.Dotted) -> bool:
+        """Whether a name was reported elsewhere: where it is declared, or where it is used first."""
+        if isinstance(entry, Unbuilt) or (entry is None and node.text in self.scope.unknown):
+            return True
+        return isinstance(entry, Bound) and entry.value.type.kind == "error"
 
     def _given(self, node: ast.Dotted) -> bool:
         entry = self.scope.find(node.parts[0].text)
         if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role != "hyper":
             return True
-        if isinstance(entry, Unbuilt) or _is_broken(entry):
+        if self._quiet(entry, node):
             return False
         roles = ("observed", "latent", "param", "random")
         known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, roles))
-        places = declared_at(entry, f"`{node.text}` is declared here")
         role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        places = declared_at(entry, f"`{node.text}` is declared here") if role else ()
         self.report.add(NotGiven(node.span, node.text, role, known, places))
         return False
 
@@ -327,10 +333,6 @@ class Questions:
             if whole.type.kind == "error":
                 return node.op, whole, None
         return node.op, left, right
-
-
-def _is_broken(entry: Entry | None) -> bool:
-    return isinstance(entry, Bound) and entry.value.type.kind == "error"
 
 
 def _has_role(scope: Scope, name: str, roles: tuple[str, ...]) -> bool:

@@ -160,7 +160,9 @@ def origins(scope: Scope, *parts: typed.Expr) -> tuple[Label, ...]:
     labels: dict[str, Label] = {}
     for part in parts:
         for node in typed.walk(part):
-            if not isinstance(node, typed.Read) or node.name in labels or node.type.scalar:
+            if not isinstance(node, typed.Read) or node.name in labels:
+                continue
+            if node.type.scalar and node.type.classes is None:
                 continue
             entry = scope.find(node.name)
             if entry is None and scope.outside is not None:

@@ -89,7 +89,8 @@ def axis_from_end(site: CallSite, rank: int, default: int | None, type_: Type) -
     if axis is None:
         return None
     if not -rank <= axis < rank:
-        site.report.add(NoSuchAxis(site.span, str(axis), str(type_), origins(site.scope, *site.operands)))
+        places = origins(site.scope, *site.operands)
+        site.report.add(NoSuchAxis(site.span, str(axis), str(type_), places, rank))
         return None
     return axis - rank if axis >= 0 else axis
 
@@ -147,12 +148,23 @@ def matmul(site: CallSite) -> Result:
     if not a or not b:
         advice = "a scalar is multiplied with *"
     elif len(a) == 2 and len(b) <= 2 and a[0] == b[0]:
-        advice = "did you mean the transpose of the left operand: A.T @ B"
+        advice = f"did you mean {_transposed(site.operands[0], 'A')} @ {_short(site.operands[1], 'B')}?"
     elif len(a) == len(b) == 2 and a[1] == b[1]:
-        advice = "did you mean the transpose of the right operand: A @ B.T"
+        advice = f"did you mean {_short(site.operands[0], 'A')} @ {_transposed(site.operands[1], 'B')}?"
     places = origins(site.scope, *site.operands)
     site.report.add(MatrixProduct(site.span, str(left), str(right), advice, places))
     return None
+
+
+def _short(operand: typed.Expr, instead: str) -> str:
+    """The name of an operand in a hint."""
+    return operand.name if isinstance(operand, typed.Read) else instead
+
+
+def _transposed(operand: typed.Expr, instead: str) -> str:
+    if isinstance(operand, typed.Apply) and operand.function == "transpose":
+        return _short(operand.arguments[0], instead)
+    return f"{_short(operand, instead)}.T"
 
 
 def transpose(site: CallSite) -> Result:

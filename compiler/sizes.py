@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Union
+from typing import TypeAlias
 
 LARGEST = 2**62
 """Sizes are held below this, so that they fit the integers of a tensor library."""
@@ -40,7 +40,7 @@ class Quotient:
         return left // right if self.op == "//" else left % right
 
 
-Atom = Union[str, Quotient]
+Atom: TypeAlias = "str | Quotient"
 Monomial = tuple[tuple[Atom, int], ...]
 """Atoms with their powers, in order; the empty one is the constant."""
 
@@ -112,7 +112,7 @@ class Size:
     def _divide(self, op: str, other: Size) -> Size:
         a, b = self.constant, other.constant
         if b == 0:
-            raise SizeError(f"{self} {op} 0 divides by zero")
+            raise SizeError(f"a division by zero, {self} {op} 0")
         if b is not None and a is not None:
             return Size.of(a // b if op == "//" else a % b)
         exact = self._exact(other)

@@ -111,7 +111,7 @@ def _named(node: ast.Name, scope: Scope, report: Report) -> Size | None:
     what = f"`{node.text}`" + _described(entry)
     advice = "sizes come from integer hyperparameters: model m(n: int)"
     if isinstance(entry, Index):
-        advice = "a range is the same for every index; leave cells out with a guard: for i in 0..n, j in 0..n if j < i"
+        advice = "ranges do not depend on indices; a guard leaves some out: for i in 0..n, j in 0..n if j < i"
     report.add(SizeExpected(node.span, what, advice, declared_at(entry, f"`{node.text}` is declared here")))
     return None
 

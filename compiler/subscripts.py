@@ -84,7 +84,7 @@ class Subscripts:
         form = affine(s)
         if form is not None and not form[0] and form[1].constant is not None and form[1].constant < 0:
             # A negative constant counts from the end, as in Python.
-            room = self.checker.prover.room(size + form[1], form[1])
+            room = self.checker.prover.room(size + form[1], form[1], below=True)
             s = typed.SizeOf(INT, (), Level.CONSTANT, False, s.span, size + form[1])
             rooms: tuple[Room, ...] | None = () if room.holds else (room,)
         else:
@@ -99,7 +99,7 @@ class Subscripts:
         for room in rooms:
             if room.holds is False:
                 places = origins(self.scope, base)
-                advice = self._advice(s, room)
+                advice = self._advice(s, room, shown, size)
                 self.checker.report.add(OutOfRange(span, shown, str(room.value), str(size), places, advice))
                 return None
         for room in rooms:
@@ -107,13 +107,14 @@ class Subscripts:
             self.checker.requirements.append(typed.Requirement(room.size, reason, span))
         return s
 
-    def _advice(self, s: Expr, room: Room) -> str:
+    def _advice(self, s: Expr, room: Room, shown: str, size: Size) -> str:
         index = next((a.names[0] for a in s.axes), None)
         if index is None:
             return "entries count from 0; -1 is the last one"
+        inside = f"{shown} >= 0" if room.below else f"{shown} < {size}"
         if self.scope.facts or self.scope.guard is not None:
-            return f"the guard does not exclude it: add a comparison of `{index}` with a size"
-        return f"shorten the range of `{index}`, or add a guard: for {index} in ... if {index} > 0"
+            return f"the guard does not exclude it: add `and {inside}`"
+        return f"shorten the range of `{index}`, or add a guard: for {index} in ... if {inside}"
 
     # --- slices ---
 
@@ -124,20 +125,21 @@ class Subscripts:
         if start is None or stop is None:
             return None
         length = stop - start
+        shown = checker.report.source.extract(node.span)
         if length.constant == 0:
-            checker.report.add(EmptyRange(node.span, f"{start}..{stop}"))
+            checker.report.add(EmptyRange(node.span, shown))
             return None
         for room, reach in ((start, start), (size - stop, stop), (length, stop)):
             holds = checker.prover.room(room, reach).holds
             if holds is False:
                 if room is length:
-                    checker.report.add(EmptyRange(node.span, f"{start}..{stop}"))
+                    checker.report.add(EmptyRange(node.span, shown))
                 else:
-                    places, shown = origins(self.scope, base), checker.report.source.extract(node.span)
+                    places = origins(self.scope, base)
                     checker.report.add(OutOfRange(node.span, shown, str(reach), str(size), places))
                 return None
             if holds is None:
-                reason = f"the slice {start}..{stop} does not fit into 0..{size}"
+                reason = f"the slice {shown} does not fit into 0..{size}"
                 checker.requirements.append(typed.Requirement(room, reason, node.span))
         return typed.SliceOf(start, stop)
 
@@ -146,7 +148,7 @@ class Subscripts:
             return default
         for name in names_in(node):
             if isinstance(self.scope.find(name.text), Index):
-                advice = f"write the window as a sum over an index: sum(x[{name.text} + k] * ..., over = k in 0..3)"
+                advice = f"write the window with an index: sum(x[{name.text} + k] * w[k], over = k in 0..3)"
                 what = f"a slice that moves with the index `{name.text}`"
                 self.checker.report.add(NotBuilt(node.span, what, advice))
                 return None

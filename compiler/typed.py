@@ -27,7 +27,7 @@ class Level(IntEnum):
     EXAMPLE = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Axis:
     """What a plate or a reduction runs over, as one tensor dimension.
 
@@ -57,7 +57,7 @@ class Axis:
 Axes = tuple[Axis, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Expr:
     """Common part of all nodes. Final classes below; never instantiated itself."""
 
@@ -71,19 +71,19 @@ class Expr:
         return ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Constant(Expr):
     value: float | int | bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SizeOf(Expr):
     """An integer expression over sizes, as a value."""
 
     size: Size
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Position(Expr):
     """The value of a plate index: the integer that the axis holds in a column."""
 
@@ -91,14 +91,14 @@ class Position(Expr):
     column: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Read(Expr):
     """The value of a hyperparameter, a variable or a let."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Apply(Expr):
     """A built-in function or operator; `static` holds what is known when compiling."""
 
@@ -113,7 +113,7 @@ class Apply(Expr):
         return next((value for key, value in self.static if key == name), None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SliceOf:
     """`start..stop` in a subscript, and the size of what it selects."""
 
@@ -121,7 +121,7 @@ class SliceOf:
     stop: Size
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class NewAxis:
     """`None` in a subscript."""
 
@@ -129,7 +129,7 @@ class NewAxis:
 Subscript = Expr | SliceOf | NewAxis
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pick(Expr):
     """Indexing. `subscripts` covers every dimension of the base."""
 
@@ -140,7 +140,7 @@ class Pick(Expr):
         return (self.base, *(s for s in self.subscripts if isinstance(s, Expr)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pack(Expr):
     """`[a, b, c]`: items of one shape stacked along a new first dimension."""
 
@@ -150,7 +150,7 @@ class Pack(Expr):
         return self.items
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Fold(Expr):
     """A reduction of `body` over axes; where `guard` is false an entry does not count."""
 
@@ -163,7 +163,7 @@ class Fold(Expr):
         return (self.body,) if self.guard is None else (self.body, self.guard)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Tabulate(Expr):
     """`body` for every position of the axes `over`, as an array with those axes in front."""
 
@@ -174,7 +174,7 @@ class Tabulate(Expr):
         return (self.body,)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OverExamples(Expr):
     """A reduction over the examples of the batch."""
 
@@ -247,7 +247,7 @@ def reads(root: Expr) -> frozenset[str]:
 Role = Literal["hyper", "observed", "latent", "param", "random"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Variable:
     """A declared value. `init` is its default, its start or its distribution."""
 
@@ -271,7 +271,7 @@ class Variable:
         return self.level is Level.EXAMPLE
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Let:
     """A named value. Cells that are defined in a plate form one array (a `Tabulate`)."""
 
@@ -281,7 +281,7 @@ class Let:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Term:
     """One summand of the energy; `value` is a scalar over the axes of its plates."""
 
@@ -295,7 +295,7 @@ class Term:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Method:
     """What follows `using`: a name and its options."""
 
@@ -304,7 +304,7 @@ class Method:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
     verb: ast.Verb
     label: str | None
@@ -317,7 +317,7 @@ class Question:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Property:
     """A claim about the energy for all values of the quantified variables.
 
@@ -333,7 +333,7 @@ class Property:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Requirement:
     """A size that must be at least 0 once sizes are known, for instance so that a subscript fits.
 
@@ -345,7 +345,7 @@ class Requirement:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Model:
     name: str
     source: Source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import reduce
 
 import torch
@@ -13,7 +15,7 @@ from ebmlang.errors import DataError
 
 def huber(x: Tensor, delta: float | Tensor = 1.0) -> Tensor:
     """x^2/2 inside delta, delta * (|x| - delta/2) outside; entry by entry (Huber 1964)."""
-    if isinstance(delta, Tensor):
+    if isinstance(delta, Tensor) or delta <= 0:
         inside = x.clamp(-delta, delta)
         return inside * (x - 0.5 * inside)
     return F.huber_loss(x, x.new_zeros(()).expand_as(x), reduction="none", delta=delta)
@@ -34,62 +36,47 @@ def check_index(index: Tensor, size: int, shown: str) -> Tensor:
     return index
 
 
+def limit_index(index: Tensor, size: int) -> Tensor:
+    """The index kept inside 0..size; for entries that a guard leaves out."""
+    return index.clamp(0, max(size - 1, 0))
+
+
 def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None, ...]) -> Tensor:
     """Indexing with `lead` dimensions in front that every operand shares.
 
-    `base` is [*lead, *dims] with sizes of 1 where it does not vary; an index tensor is
-    [*lead, *own]. The result is [*lead, *(own dimensions in place of the indexed one)].
+    `base` is [*lead, *dims] and an index tensor [*lead, *own], with sizes of 1 where they do not
+    vary. The result is [*lead, ...] with the own dimensions of each index in place of the one it
+    takes from: several index arrays select every combination.
     """
-    dims = iter(range(lead, base.ndim))
-    indexed: list[int] = []
-    sliced: list[int] = []
-    for s in subscripts:
-        if s is not None:
-            dim = next(dims)
-            (sliced if isinstance(s, slice) else indexed).append(dim)
-    for dim, s in zip(sliced, (s for s in subscripts if isinstance(s, slice)), strict=True):
-        base = base.narrow(dim, *_narrow(s, base.shape[dim]))
-    indices = [i if isinstance(i, Tensor) else torch.tensor(i, device=base.device) for i in subscripts if not (i is None or isinstance(i, slice))]
-    own = max((i.ndim - lead for i in indices), default=0)
-    own = max(own, 0)
-    sizes = torch.broadcast_shapes(
-        tuple(base.shape[:lead]), *(tuple(i.shape[:lead]) for i in indices if i.ndim >= lead)
-    )
-    full = [i.reshape(*i.shape, *[1] * (lead + own - i.ndim)) if i.ndim >= lead else i for i in indices]
-    positions = []
-    for axis in range(lead):
-        size = base.shape[axis]
-        at = torch.arange(size, device=base.device) if size > 1 else torch.zeros(1, dtype=torch.long, device=base.device)
-        positions.append(at.reshape([-1 if k == axis else 1 for k in range(lead + own)]))
-    arranged = base.permute(*range(lead), *indexed, *sliced)
-    result = arranged[(*positions, *(i.expand(*sizes, *i.shape[lead:]) if i.ndim >= lead else i for i in full))]
-    result = result.expand(*sizes, *result.shape[lead:])
-    return _in_place(result, lead, own, subscripts, indices)
-
-
-def _narrow(s: slice, size: int) -> tuple[int, int]:
-    start, stop, _ = s.indices(size)
-    return start, max(stop - start, 0)
-
-
-def _in_place(
-    result: Tensor, lead: int, own: int, subscripts: tuple[Tensor | slice | int | None, ...], indices: list[Tensor]
-) -> Tensor:
-    """Put the dimensions of an index array and new axes where their subscripts stand."""
-    slices = iter(range(lead + own, result.ndim))
-    order: list[int] = []
-    places: list[int] = []
-    for s in subscripts:
+    front = torch.broadcast_shapes(*(x.shape[:lead] for x in (base, *subscripts) if isinstance(x, Tensor)))
+    extra = [s.ndim - lead if isinstance(s, Tensor) else 1 if s is None or isinstance(s, slice) else 0 for s in subscripts]
+    # Every dimension of the result has its place; an index varies along the front and its own places.
+    total = lead + sum(extra)
+    arrays: list[Tensor] = [
+        _along(torch.arange(size, device=base.device), axis, total) for axis, size in enumerate(base.shape[:lead])
+    ]
+    place, dim, sizes = lead, lead, list(front)
+    for s, count in zip(subscripts, extra, strict=True):
         if s is None:
-            places.append(len(order) + len(places))
+            sizes.append(1)
         elif isinstance(s, slice):
-            order.append(next(slices))
-        elif isinstance(s, Tensor) and s.ndim > lead:
-            order.extend(range(lead, lead + own))
-    result = result.permute(*range(lead), *order)
-    for place in places:
-        result = result.unsqueeze(lead + place)
-    return result
+            index = torch.arange(*s.indices(base.shape[dim]), device=base.device)
+            arrays.append(_along(index, place, total))
+            sizes.append(len(index))
+        elif isinstance(s, Tensor):
+            shape = [1] * total
+            shape[:lead], shape[place : place + count] = s.shape[:lead], s.shape[lead:]
+            arrays.append(s.reshape(shape))
+            sizes += s.shape[lead:]
+        else:
+            arrays.append(torch.full([1] * total, s, device=base.device))
+        place += count
+        dim += s is not None
+    return base[tuple(arrays)].expand(sizes)
+
+
+def _along(index: Tensor, place: int, total: int) -> Tensor:
+    return index.reshape([-1 if i == place else 1 for i in range(total)])
 
 
 def concat(parts: tuple[Tensor, ...], axis: int, rank: int) -> Tensor:
@@ -101,7 +88,41 @@ def concat(parts: tuple[Tensor, ...], axis: int, rank: int) -> Tensor:
 def covariance(x: Tensor) -> Tensor:
     """Unbiased covariance of the columns of [..., observations, k]: [..., k, k]."""
     centred = x - x.mean(-2, keepdim=True)
-    return centred.mT @ centred / (x.shape[-2] - 1)
+    return centred.mT @ centred / (x.shape[-2] - 1 if x.shape[-2] > 1 else math.nan)
+
+
+def solve(a: Tensor, b: Tensor) -> Tensor:
+    """x with a @ x = b, [..., n, n] and [..., n, k]; not finite where a matrix is singular.
+
+    `torch.linalg.solve` would raise, and one singular row would stop all others.
+    """
+    return torch.linalg.solve_ex(a, b).result
+
+
+def inverse(a: Tensor) -> Tensor:
+    """The inverse of [..., n, n]; not finite where a matrix is singular."""
+    return torch.linalg.inv_ex(a).inverse
+
+
+def onehot(index: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """1 at the position of the index along a new last dimension, 0 elsewhere."""
+    return (index[..., None] == torch.arange(size, device=index.device)).to(dtype)
+
+
+def whole_floor_divide(a: Tensor, b: Tensor) -> Tensor:
+    """Division of integers, rounded down. Raises DataError for a divisor of 0."""
+    return torch.floor_divide(a, _divisor(b))
+
+
+def whole_remainder(a: Tensor, b: Tensor) -> Tensor:
+    """Remainder of integers with the sign of the divisor. Raises DataError for a divisor of 0."""
+    return torch.remainder(a, _divisor(b))
+
+
+def _divisor(b: Tensor) -> Tensor:
+    if bool((b == 0).any()):
+        raise DataError("a whole number is divided by 0", "check the sizes and hyperparameters of the division")
+    return b
 
 
 def masked_mean(x: Tensor, mask: Tensor, dim: int | tuple[int, ...]) -> Tensor:
@@ -117,6 +138,23 @@ def _folded(x: Tensor, dim: int | tuple[int, ...], function: str) -> Tensor:
 def fold_prod(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Product along dimensions."""
     return _folded(x, dim, "prod")
+
+
+def fold_var(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Unbiased variance along dimensions; not a number for fewer than two entries."""
+    dims = (dim,) if isinstance(dim, int) else dim
+    if math.prod(x.shape[d] for d in dims) < 2:
+        # PyTorch warns here, and a row of one entry is no reason for a warning.
+        return x.sum(dims) * math.nan
+    return x.var(dims)
+
+
+def fold_std(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Unbiased standard deviation along dimensions; not a number for fewer than two entries."""
+    dims = (dim,) if isinstance(dim, int) else dim
+    if math.prod(x.shape[d] for d in dims) < 2:
+        return x.sum(dims) * math.nan
+    return x.std(dims)
 
 
 def fold_all(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
@@ -163,12 +201,12 @@ def over_examples_min(x: Tensor, batch: int) -> Tensor:
 
 def over_examples_std(x: Tensor, batch: int) -> Tensor:
     """Unbiased standard deviation over the examples."""
-    return _examples(x, batch).std(0)
+    return fold_std(_examples(x, batch), 0)
 
 
 def over_examples_var(x: Tensor, batch: int) -> Tensor:
     """Unbiased variance over the examples."""
-    return _examples(x, batch).var(0)
+    return fold_var(_examples(x, batch), 0)
 
 
 def over_examples_logsumexp(x: Tensor, batch: int) -> Tensor:
@@ -179,3 +217,54 @@ def over_examples_logsumexp(x: Tensor, batch: int) -> Tensor:
 def over_examples_cov(x: Tensor, batch: int) -> Tensor:
     """Unbiased covariance over the examples, [B, k] -> [k, k]."""
     return covariance(_examples(x, batch))
+
+
+# --- plain numbers: what Python's math would raise becomes inf or NaN, as in tensors -----------------
+
+
+def divide(a: float, b: float) -> float:
+    """a / b."""
+    try:
+        return a / b
+    except (ZeroDivisionError, OverflowError):
+        return float(_wide(a) / _wide(b))
+
+
+def power(a: float, b: float) -> float:
+    """a ** b for real numbers."""
+    return float(torch.pow(_wide(a), _wide(b)))
+
+
+def _wide(x: float) -> Tensor:
+    return torch.tensor(float(x), dtype=torch.float64)
+
+
+def _total(fast: Callable[..., float], exact: Callable[..., Tensor]) -> Callable[..., float]:
+    """A function of plain numbers that never raises."""
+
+    def function(*numbers: float) -> float:
+        try:
+            return fast(*numbers)
+        except (ValueError, OverflowError):
+            return float(exact(*map(_wide, numbers)))
+
+    return function
+
+
+exp = _total(math.exp, torch.exp)
+log = _total(math.log, torch.log)
+log1p = _total(math.log1p, torch.log1p)
+expm1 = _total(math.expm1, torch.expm1)
+sqrt = _total(math.sqrt, torch.sqrt)
+sin = _total(math.sin, torch.sin)
+cos = _total(math.cos, torch.cos)
+tan = _total(math.tan, torch.tan)
+asin = _total(math.asin, torch.asin)
+acos = _total(math.acos, torch.acos)
+atan = _total(math.atan, torch.atan)
+sinh = _total(math.sinh, torch.sinh)
+cosh = _total(math.cosh, torch.cosh)
+tanh = _total(math.tanh, torch.tanh)
+erf = _total(math.erf, torch.erf)
+lgamma = _total(math.lgamma, torch.lgamma)
+atan2 = _total(math.atan2, torch.atan2)

@@ -154,12 +154,15 @@ class NoSuchAxis(Diagnostic):
     axis: str = ""
     type: str = ""
     places: tuple[Label, ...] = ()
+    rank: int = 1
 
     def message(self) -> str:
         return f"there is no axis {self.axis} in {self.type}"
 
     def expected(self) -> str:
-        return "an axis counted from 0, or from -1 backwards"
+        if not self.rank:
+            return "an array"
+        return f"an axis from 0 to {self.rank - 1}, or from -1 to -{self.rank} counted from the end"
 
     def related(self) -> Sequence[Label]:
         return self.places
@@ -200,6 +203,8 @@ class ItemsDiffer(Diagnostic):
     places: tuple[Label, ...] = ()
 
     def message(self) -> str:
+        if not self.other:
+            return "a list without items has no shape"
         return f"the items of {self.what} differ in shape: {self.first} and {self.other}"
 
     def expected(self) -> str:
@@ -288,6 +293,3 @@ class SizeArithmetic(Diagnostic):
 
     def message(self) -> str:
         return f"the sizes in this expression lead to {self.reason}"
-
-    def expected(self) -> str:
-        return "whole numbers below 4.6e18, and a handful of names"

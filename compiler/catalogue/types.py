@@ -144,6 +144,8 @@ class IntegerExpected(Diagnostic):
     def hint(self) -> str:
         if self.found.startswith("real"):
             return "real numbers cannot select entries; division of integers is written //"
+        if self.found.startswith("bool"):
+            return "a mask is a factor, mask * x, or a guard: sum(x[i], over = i in 0..n if mask[i])"
         return ""
 
 
@@ -282,7 +284,8 @@ class BadOption(Diagnostic):
     advice: str = ""
 
     def message(self) -> str:
-        return f"`{self.name}` cannot be {self.found}"
+        name = self.name if " " in self.name else f"`{self.name}`"
+        return f"{name} cannot be {self.found}"
 
     def expected(self) -> str:
         return self.wanted

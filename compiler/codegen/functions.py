@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import keyword
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.canonical import Canonical
 from ebmlang.compiler.codegen.expressions import Emitter
-from ebmlang.compiler.codegen.layout import Code, comment
+from ebmlang.compiler.codegen.layout import ATOM, Code, comment
+from ebmlang.compiler.codegen.lines import Line
+from ebmlang.compiler.codegen.names import field_name, local_name
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.indexing import affine
 from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read
-
-_TAKEN = frozenset({"self", "torch", "math", "F", "functions", "unknown", "held", "energies", "prepared"})
-
-
-def local_name(name: str) -> str:
-    """The Python name of a variable inside generated functions."""
-    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
 
 
 def simplified(node: Expr) -> Expr:
@@ -27,66 +21,51 @@ def simplified(node: Expr) -> Expr:
     if not (isinstance(node, Fold) and node.function == "sum" and node.guard is None):
         return node
     body = node.body
-    if isinstance(body, Apply) and body.function in ("mul", "div") and len(body.arguments) == 2:
-        a, b = body.arguments
-        if body.function == "mul" and not a.axes and a.type.scalar:
+    if not isinstance(body, Apply) or body.type.kind != "real":
+        return node
+    match body.function, body.arguments:
+        case "mul", (a, b) if not a.axes and a.type.scalar and b.axes:
             return typed.rebuilt(body, (a, simplified(_over(node, b))))
-        if not b.axes and b.type.scalar:
+        case "mul" | "div", (a, b) if not b.axes and b.type.scalar and a.axes:
             return typed.rebuilt(body, (simplified(_over(node, a)), b))
-    if isinstance(body, Apply) and body.function == "neg":
-        return typed.rebuilt(body, (simplified(_over(node, body.arguments[0])),))
+        case "neg", (a,):
+            return typed.rebuilt(body, (simplified(_over(node, a)),))
     return node
 
 
-def _over(node: Fold, body: Expr) -> Expr:
-    if not body.axes:
-        return node if body is node.body else Fold(
-            body.type, (), body.level, body.coupled, node.span, "sum", body, node.over, None
-        )
-    return Fold(
-        body.type,
-        tuple(a for a in body.axes if a not in node.over),
-        body.level,
-        body.coupled,
-        node.span,
-        "sum",
-        body,
-        node.over,
-        None,
-    )
+def _over(node: Fold, body: Expr) -> Fold:
+    axes = tuple(a for a in body.axes if a not in node.over)
+    return replace(node, type=body.type, axes=axes, level=body.level, coupled=body.coupled, body=body)
 
 
 @dataclass(slots=True)
 class Functions:
     """Writes the methods of one generated class; what they share lives here.
 
-    `prepare` holds the emitter of the values that do not depend on the sought block.
+    `prepare` holds the emitter of the values that do not depend on the sought block, `results`
+    what it computes for the other methods.
     """
 
     graph: FactorGraph
     depends: Dependence
     canonical: Canonical = field(default_factory=Canonical)
     prepare: Emitter = field(init=False)
-    held_rows: set[str] = field(default_factory=set)
-    hoisted: dict[int, str] = field(default_factory=dict)
+    hoisted: dict[int, Code] = field(default_factory=dict)
     results: dict[str, Code] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.prepare = self._emitter(self._given())
-
-    # --- names that a function can read ---
-
-    def _given(self) -> dict[str, str]:
         names = {v.name: local_name(v.name) for v in self.graph.variables}
-        return {n: local for n, local in names.items() if n not in self.depends.sought}
+        self.prepare = self._emitter({n: own for n, own in names.items() if n not in self.depends.sought})
 
     def _everything(self) -> dict[str, str]:
         return {v.name: local_name(v.name) for v in self.graph.variables}
 
     def _emitter(self, available: dict[str, str]) -> Emitter:
-        names = set(available.values()) | {local_name(let) for let in self.graph.lets} | set(_TAKEN)
-        names |= {v.name for v in self.graph.model.hypers}
-        return Emitter(self.canonical, dict(available), self.graph.lets, names=names)
+        names = {local_name(v.name) for v in self.graph.variables}
+        names |= {local_name(name) for name in self.graph.lets}
+        names |= {local_name(factor.name) for factor in self.graph.factors}
+        return Emitter(self.canonical, self.depends, available, self.graph.lets, names=names)
 
     # --- hoisting ---
 
@@ -94,32 +73,33 @@ class Functions:
         """Give a name in `prepare` to every largest part that does not depend on the block."""
         self.prepare.count(*(root for _, root in roots))
         for hint, root in roots:
-            self._hoist(self.canonical(root), hint, set())
+            self._hoist(self.canonical(root), hint)
 
-    def _hoist(self, node: Expr, hint: str, seen: set[int]) -> None:
-        if id(node) in seen:
+    def _hoist(self, node: Expr, hint: str) -> None:
+        if id(node) in self._seen:
             return
-        seen.add(id(node))
+        self._seen.add(id(node))
         if not self.depends(node):
             self._prepare(node, hint)
             return
         if isinstance(node, Read) and node.name in self.graph.lets:
-            self._hoist(self.canonical(self.graph.lets[node.name].value), node.name, seen)
-        for child in node.children():
-            if not (isinstance(node, Pick) and child is not node.base and _runs_along(child)):
-                self._hoist(child, hint, seen)
+            self._hoist(self.canonical(self.graph.lets[node.name].value), local_name(node.name))
+        with self.prepare.guarded(node.guard if isinstance(node, Fold) else None):
+            for child in node.children():
+                # An index is made where it is used: it may turn out to be a slice.
+                if not (isinstance(node, Pick) and child is not node.base and _light(child)):
+                    self._hoist(child, hint)
 
     def _prepare(self, node: Expr, hint: str) -> None:
-        if id(node) in self.hoisted or _is_leaf(node, self.graph) or node.type.kind == "error":
+        if id(node) in self.hoisted or _is_leaf(node, self.graph):
             return
         e = self.prepare
-        let = node.name if isinstance(node, Read) else ""
         code = e.emit(node, hint)
-        if code.python or (code.text in e.available.values() and not let):
+        if code.python or code.text in e.available.values():
             return
-        if code.text not in e.names:
+        if not (code.text.isidentifier() and code.text in e.names):
             code = e.assign(_hoisted_name(node, hint), code, node.type.shape)
-        self.hoisted[id(node)] = code.text
+        self.hoisted[id(node)] = code
         self.results[code.text] = code
 
     # --- methods ---
@@ -128,7 +108,7 @@ class Functions:
         """An emitter for a function of the unknowns and the held values."""
         e = self._emitter(self._everything())
         e.hoisted = self.hoisted
-        e.names |= set(self.hoisted.values()) | set(self.prepare.index_names.values())
+        e.names |= set(self.results) | self.prepare.names
         e.index_owner = self.prepare
         return e
 
@@ -138,37 +118,37 @@ class Functions:
         e.target, e.target_batch = target, target_batch
         return e
 
-    def prologue(self, e: Emitter, sought_from_unknown: bool = True) -> list[str]:
-        """Local names for everything that the lines of a function use."""
+    def prologue(self, e: Emitter, sought_from_unknown: bool = True) -> list[Line]:
+        """Local names for everything that the lines of a function may use."""
         lines = []
-        hypers = {v.name: v for v in self.graph.model.hypers}
-        sizes = sorted(e.sizes)
-        scalars = [n for n, v in hypers.items() if v.type.scalar and v.type.kind != "int" and local_name(n) in e.used]
-        lines += [f"{local_name(n)} = self.{local_name(n)}" for n in (*sizes, *scalars)]
         for v in self.graph.variables:
             name = local_name(v.name)
-            if name not in e.used or v.name in scalars:
-                continue
-            unknown = sought_from_unknown and v.name in self.depends.sought
-            code = Code(name, 9, v.per_example, (), v.type.rank, v.type.kind)
-            source = "unknown" if unknown else "held"
-            lines.append(f'{name} = {source}["{v.name}"]  # {comment(code, v.type.shape)}')
-        shared = set(self.prepare.index_names.values()) | set(self.results)
-        for name in e.used:
-            if name in shared and e is not self.prepare:
-                known = self.results.get(name)
-                remark = f"  # {comment(known, ())}" if known is not None and known.rank == 0 else ""
-                lines.append(f'{name} = held["{name}"]{remark}')
+            if v.role == "hyper" and v.type.scalar:
+                if name in e.used or v.name in e.sizes:
+                    lines.append(Line((name,), f"self.{field_name(v.name)}"))
+            elif name in e.used:
+                source = "unknown" if sought_from_unknown and v.name in self.depends.sought else "held"
+                code = Code(name, ATOM, v.per_example, (), v.type.rank, v.type.kind)
+                lines.append(Line((name,), f'{source}["{v.name}"]', comment(code, v.type.shape)))
+        if e is not self.prepare:
+            shared = set(self.prepare.index_names.values()) | set(self.results)
+            for name in e.used:
+                if name in shared:
+                    lines.append(Line((name,), f'held["{name}"]'))
         return lines
 
-    def used_indices(self, emitters: list[Emitter]) -> list[str]:
-        names = set(self.prepare.index_names.values())
-        return [n for n in dict.fromkeys(u for e in emitters for u in e.used) if n in names]
+    def prepared(self, wanted: frozenset[str]) -> tuple[list[Line], list[str]]:
+        """The lines of `prepare` and what it returns: the values that other methods read."""
+        e = self.prepare
+        names = dict.fromkeys([*self.results, *e.index_names.values()])
+        kept = [n for n in names if n in wanted]
+        entries = ", ".join(f'"{n}": {n}' for n in kept)
+        return [*self.prologue(e), *e.lines, Line((), f"{{{entries}}}")], kept
 
-    def row_values(self) -> tuple[str, ...]:
+    def row_values(self, kept: list[str]) -> tuple[str, ...]:
         """Names of held values that differ by example."""
         own = [v.name for v in self.graph.variables if v.per_example and v.role != "hyper"]
-        return (*own, *(name for name, code in self.results.items() if code.batch))
+        return (*own, *(name for name in kept if name in self.results and self.results[name].batch))
 
 
 def _is_leaf(node: Expr, graph: FactorGraph) -> bool:
@@ -178,13 +158,12 @@ def _is_leaf(node: Expr, graph: FactorGraph) -> bool:
     return isinstance(node, typed.Constant | typed.SizeOf | typed.Position)
 
 
-def _runs_along(subscript: Expr) -> bool:
-    """Whether a subscript is written as a slice, so that no index tensor is needed."""
-    form = affine(subscript)
-    return form is not None and len(form[0]) <= 1 and all(step > 0 for _, step in form[0])
+def _light(subscript: Expr) -> bool:
+    """Whether a subscript is computed from indices and sizes alone."""
+    return affine(subscript) is not None
 
 
 def _hoisted_name(node: Expr, hint: str) -> str:
     names = sorted(typed.reads(node))
-    base = "_".join(names[:2]) if 0 < len(names) <= 2 else hint
+    base = "_".join(local_name(n) for n in names[:2]) if 0 < len(names) <= 2 else hint
     return f"{base}_{'rows' if node.level is Level.EXAMPLE else 'fixed'}"

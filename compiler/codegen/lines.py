@@ -69,9 +69,8 @@ def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
         return [f"{head}{value}{tail}"]
     inside, items = value[opening + 1 : -1], _commas(value[opening + 1 : -1])
     call = opening > 0 and value[opening] == "("
-    if len(items) == 1 and not (call and not inside.endswith(",")):
-        return [f"{head}{value}{tail}"]
-    if value[opening] == "[" and opening > 0:
+    grouped = len(items) == 1 and not call
+    if len(inside) < 20 or grouped or (value[opening] == "[" and opening > 0):
         return [f"{head}{value}{tail}"]
     return [f"{head}{value[: opening + 1]}", *_each(items, room, ","), f"{value[-1]}{tail}"]
 

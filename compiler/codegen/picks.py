@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, align, layout_of
+from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, aligned, layout_of, spread
+from ebmlang.compiler.codegen.reach import always_inside, decided
 from ebmlang.compiler.indexing import affine, misses
 from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.typed import Axis, Expr, Level, NewAxis, Pick, Position, SliceOf
+from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pick, SliceOf
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
+
+_DECLARED = 10**9
+"""Declared dimensions stand behind all axes, whose orders are small."""
+
+Slot = Code | SliceOf | NewAxis
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,69 +27,46 @@ class Picks:
 
     e: Emitter
 
-    # --- plate indices ---
-
-    def position(self, node: Position) -> Code:
-        """A plate index as a tensor of integers along its axis."""
-        name = self.index_name(node.axis, node.column)
-        batch = node.level is Level.EXAMPLE
-        return Code(name, ATOM, batch, (node.axis,), 0, node.type.kind)
-
-    def index_name(self, axis: Axis, column: int) -> str:
-        """The name of the index tensor of an axis; `prepare` makes it."""
-        key = ("axis", axis.order, axis.label, column)
-        name = self.e.index_names.get(key)
-        if name is None:
-            name = self.e.request_index(key, axis, column)
-        self.e.used[name] = None
-        return name
-
-    # --- subscripts ---
-
     def pick(self, node: Pick) -> Code:
-        base = self.e._emit(node.base)
-        if base.python:
-            return base
-        plan = self._slices(node, base)
-        if plan is not None:
-            return plan
-        return self._gather(node, base)
+        """Slices alone where that is possible, index tensors otherwise."""
+        base = self.e.tensor(self.e.code(node.base))
+        return self._sliced(node, base) or self._gathered(node, base)
 
-    def _slices(self, node: Pick, base: Code) -> Code | None:
+    # --- slices ---
+
+    def _sliced(self, node: Pick, base: Code) -> Code | None:
         """Basic slicing, when every subscript is a slice, a constant, or an index that runs
-        along its dimension with step 1 (or a positive step)."""
-        taken: set[int] = {a.order for a in base.axes}
-        parts: list[str] = [":"] * (base.dims - base.rank)
-        order: list[Axis | None] = []
+        along its dimension with a positive step."""
+        taken = {a.order for a in base.axes}
+        parts = [":"] * (base.dims - base.rank)
+        order: list[int] = []
         dims = iter(node.base.type.shape)
         for s in node.subscripts:
             if isinstance(s, NewAxis):
                 parts.append("None")
-                order.append(None)
+                order.append(_DECLARED)
                 continue
             size = next(dims)
             if isinstance(s, SliceOf):
-                parts.append(self._range_text(s.start, s.stop, size, 1))
-                order.append(None)
+                parts.append(self._range(s.start, s.stop, size))
+                order.append(_DECLARED)
                 continue
             found = self._run(s, size, taken)
             if found is None:
                 return None
-            text, axis = found
-            parts.append(text)
-            if axis is not None:
-                taken.add(axis.order)
-                order.append(axis)
+            parts.append(found[0])
+            if found[1] is not None:
+                taken.add(found[1].order)
+                order.append(found[1].order)
         while parts and parts[-1] == ":":
             parts.pop()
         text = f"{base.at(ATOM)}[{', '.join(parts)}]" if parts else base.text
         return self._arranged(node, base, order, text)
 
     def _run(self, s: Expr, size: Size, taken: set[int]) -> tuple[str, Axis | None] | None:
+        """`(text, axis)` of a subscript that is a constant, or an axis from its start in steps."""
         form = affine(s)
-        if form is None or len(form[0]) > 1:
-            return None
-        if self.e.clamps and misses(form, size) is not None:
+        if form is None or len(form[0]) > 1 or (self.e.guards and misses(form, size) is not None):
             return None
         if not form[0]:
             return self.e.size(form[1]), None
@@ -91,95 +74,115 @@ class Picks:
         if step < 1 or axis.order in taken or axis.size is None:
             return None
         start = axis.start * step + offset
-        stop = start + (axis.size - 1) * step + 1
-        return self._range_text(start, stop, size, step), axis
+        # One step past the last entry: an empty axis stays empty, also with steps above 1.
+        stop = start + axis.size * step
+        return self._range(start, stop, size, step), axis
 
-    def _range_text(self, start: Size, stop: Size, size: Size, step: int) -> str:
+    def _range(self, start: Size, stop: Size, size: Size, step: int = 1) -> str:
         first = "" if start == ZERO else self.e.size(start)
         last = "" if stop == size else self.e.size(stop)
         return f"{first}:{last}" + (f":{step}" if step != 1 else "")
 
-    def _arranged(self, node: Pick, base: Code, order: list[Axis | None], text: str) -> Code:
+    def _arranged(self, node: Pick, base: Code, order: list[int], text: str) -> Code:
         """Dimensions brought to the layout: axes outermost first, then the declared shape."""
         lead = int(base.batch)
-        current: list[tuple[int, int]] = [(axis.order, i) for i, axis in enumerate(base.axes)]
-        offset = len(base.axes)
-        current += [(axis.order if axis is not None else 10**9 + i, offset + i) for i, axis in enumerate(order)]
-        wanted = sorted(range(len(current)), key=lambda i: current[i][0])
+        current = [axis.order for axis in base.axes] + order
+        wanted = sorted(range(len(current)), key=lambda i: (current[i], i))
         if wanted != list(range(len(current))):
             dims = ", ".join(map(str, [*range(lead), *(lead + i for i in wanted)]))
             text = f"{text}.permute({dims})"
         axes = typed.merge_axes((node.base, *(s for s in node.subscripts if isinstance(s, Expr))))
         strength = base.strength if text == base.text else ATOM
-        return Code(text, strength, base.batch, axes, node.type.rank, node.type.kind)
+        return Code(text, strength, base.batch, axes, node.type.rank, base.kind)
 
     # --- gathers ---
 
     def _index(self, s: Expr, size: Size) -> Code:
-        """An integer subscript as a tensor; inside a guard it is kept in range."""
-        code = self.e._emit(s)
-        form = affine(s)
-        if self.e.clamps and s.type.kind != "class" and (form is None or misses(form, size) is not None):
-            limit = self.e.size(size - 1)
-            if code.python:
-                return Code(f"min(max({code.text}, 0), {limit})", ATOM, False, (), 0, "int", True)
-            return Code(f"{code.at(ATOM)}.clamp(0, {limit})", ATOM, code.batch, code.axes, code.rank, "int")
-        if code.python or s.type.kind == "class" or (form is not None and misses(form, size) is None):
-            return code
-        checked = self.e.checked_index(s, code, size)
-        return checked
+        """An integer subscript, checked or kept inside its dimension where that is not proven."""
+        e = self.e
+        code = e.converted(e.code(s), "int")
+        if s.type.kind == "class" or always_inside(s, size):
+            return self._ready(s, size, code, "{}", "index")
+        if e.guards:
+            # Where the guard is false the entry does not count, but it must exist.
+            text = f"functions.limit_index({{}}, {e.size(size)})"
+            return self._ready(s, size, code, text, "limited")
+        if decided(s, size):
+            return self._ready(s, size, code, "{}", "index")
+        text = f"functions.check_index({{}}, {e.size(size)}, {typed.text(s)!r})".replace("{", "{{").replace("}", "}}")
+        return self._ready(s, size, code, text.replace("{{}}", "{}", 1), "checked")
 
-    def _gather(self, node: Pick, base: Code) -> Code:
-        where = layout_of(node)
-        sizes = iter(node.base.type.shape)
-        slots: list[Code | str] = []
-        arrays = 0
+    def _ready(self, s: Expr, size: Size, code: Code, text: str, how: str) -> Code:
+        """The index in place, or made once where it is more than a name."""
+        if text == "{}" and (code.python or code.strength == ATOM and code.text.isidentifier()):
+            return code
+        if code.python:
+            code = self.e.tensor(code)
+            return Code(text.format(code.text), ATOM, False, (), 0, "int")
+        key = (how, id(self.e.canonical(s)), size)
+        kept = self.e.indices.kept(key, s, code, text)
+        if kept is not None:
+            return kept
+        return Code(text.format(code.text), code.strength if text == "{}" else ATOM, code.batch, code.axes, code.rank, "int")
+
+    def _slots(self, node: Pick) -> list[Slot]:
+        slots: list[Slot] = []
+        dims = iter(node.base.type.shape)
         for s in node.subscripts:
             if isinstance(s, NewAxis):
-                slots.append("None")
+                slots.append(s)
                 continue
-            size = next(sizes)
+            size = next(dims)
             if isinstance(s, SliceOf):
-                slots.append(self._range_text(s.start, s.stop, size, 1))
+                whole = s.start == ZERO and s.stop == size
+                slots.append(SliceOf(ZERO, ZERO) if whole else s)
             else:
-                code = self._index(s, size)
-                arrays += code.rank > 0
-                slots.append(code)
-        direct = self._direct(node, base, slots)
+                slots.append(self._index(s, size))
+        return slots
+
+    def _slot_text(self, slot: SliceOf | NewAxis) -> str:
+        if isinstance(slot, NewAxis):
+            return "None"
+        if slot.start == slot.stop == ZERO:
+            return ":"
+        return f"{'' if slot.start == ZERO else self.e.size(slot.start)}:{self.e.size(slot.stop)}"
+
+    def _gathered(self, node: Pick, base: Code) -> Code:
+        where = layout_of(node)
+        slots = self._slots(node)
+        direct = self._direct(where, base, slots)
         if direct is not None:
             return direct
         lead = Layout(where.batch, where.axes, 0)
         shown = []
         for slot in slots:
-            if isinstance(slot, str):
-                shown.append("None" if slot == "None" else f"slice({', '.join(p or 'None' for p in slot.split(':'))})")
-            elif slot.python:
-                shown.append(slot.text)
+            if isinstance(slot, Code):
+                shown.append(slot.text if slot.python else spread(slot, lead).text)
             else:
-                shown.append(align(slot, Layout(lead.batch, lead.axes, slot.rank)))
-        ready = align(base, Layout(lead.batch, lead.axes, base.rank))
+                text = self._slot_text(slot)
+                shown.append(text if text == "None" else f"slice({', '.join(p or 'None' for p in text.split(':'))})")
         count = int(lead.batch) + len(lead.axes)
-        if base.dims - base.rank < count and ready == base.text:
-            ready = f"{base.at(ATOM)}[{', '.join(['None'] * (count - (base.dims - base.rank)))}]" if count else ready
         comma = "," if len(shown) == 1 else ""
-        text = f"functions.take({ready}, {count}, ({', '.join(shown)}{comma}))"
-        return Code(text, ATOM, where.batch, where.axes, where.rank, node.type.kind)
+        text = f"functions.take({spread(base, lead).text}, {count}, ({', '.join(shown)}{comma}))"
+        return Code(text, ATOM, where.batch, where.axes, where.rank, base.kind)
 
-    def _direct(self, node: Pick, base: Code, slots: list[Code | str]) -> Code | None:
+    def _direct(self, where: Layout, base: Code, slots: list[Slot]) -> Code | None:
         """`x[:, i]` or `M[c, j]`: index tensors side by side right after the examples."""
         codes = [s for s in slots if isinstance(s, Code)]
+        rest = slots[len(codes) :]
         tensors = [c for c in codes if not c.python]
-        if base.axes or any(c.batch and base.batch for c in tensors) or any(c.rank for c in tensors):
+        if base.axes or (base.batch and any(c.batch for c in tensors)):
             return None
-        adjacent = all(isinstance(s, Code) for s in slots[: len(codes)])
-        if not adjacent or "None" in slots or (base.batch and any(c.batch for c in tensors)):
+        if any(not isinstance(s, Code) for s in slots[: len(codes)]) or any(isinstance(s, NewAxis) for s in rest):
             return None
-        where = layout_of(node)
+        ranks = [c.rank for c in tensors]
+        if any(ranks) and len(codes) > 1:
+            return None
         lead = Layout(any(c.batch for c in tensors), where.axes, 0)
         shown = [":"] if base.batch else []
-        shown += [c.text if c.python else align(c, lead) for c in codes]
-        shown += [s for s in slots[len(codes) :] if isinstance(s, str)]
+        shown += [c.text if c.python or c.rank else aligned(c, lead).text for c in codes]
+        shown += [self._slot_text(s) for s in rest if isinstance(s, SliceOf)]
         while shown and shown[-1] == ":":
             shown.pop()
         text = f"{base.at(ATOM)}[{', '.join(shown)}]"
-        return Code(text, ATOM, where.batch, where.axes, where.rank, node.type.kind)
+        return Code(text, ATOM, where.batch, where.axes, where.rank, base.kind)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import typed
 from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.codegen.arrays import ARRAY_WRITERS
 from ebmlang.compiler.codegen.layout import (
     ATOM,
     COMPARE,
@@ -15,12 +16,13 @@ from ebmlang.compiler.codegen.layout import (
     SUM,
     UNARY,
     Code,
-    Layout,
-    align,
+    aligned,
     layout_of,
+    python_number,
 )
-from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.typed import Apply, Level
+from ebmlang.compiler.codegen.writing import result
+from ebmlang.compiler.facts import number
+from ebmlang.compiler.typed import Apply, SizeOf
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
@@ -31,130 +33,202 @@ _INFIX = {
     "eq": ("==", COMPARE), "ne": ("!=", COMPARE),
 }  # fmt: skip
 
-_MATH = frozenset(
+_ARITHMETIC = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "pow": lambda a, b: a**b,
+}  # fmt: skip
+
+NUMBER_FUNCTIONS = frozenset(
     "exp log log1p expm1 sqrt sin cos tan asin acos atan sinh cosh tanh erf lgamma atan2".split()
 )
-"""Functions of Python's math module, for operands that are Python numbers."""
+"""Functions of Python's math module that functions.py has for plain numbers, without exceptions."""
 
 
 def write_apply(e: Emitter, node: Apply) -> Code:
     """The code of a built-in applied to operands."""
-    writer = _BY_NAME.get(node.function) or _BY_FORM[BUILTINS[node.function].form]
-    return writer(e, node)
+    writer = _BY_NAME.get(node.function) or ARRAY_WRITERS.get(node.function)
+    return (writer or _BY_FORM[BUILTINS[node.function].form])(e, node)
 
 
-def _result(e: Emitter, node: Apply, text: str, strength: int = ATOM) -> Code:
-    where = layout_of(node)
-    return Code(text, strength, where.batch, where.axes, where.rank, node.type.kind)
+# --- arithmetic ---------------------------------------------------------------------------------
 
 
 def _infix(e: Emitter, node: Apply) -> Code:
-    where = layout_of(node)
     symbol, strength = _INFIX[node.function]
-    exact = node.type.kind == "int" or (strength == COMPARE and all(a.type.kind != "bool" for a in node.arguments))
-    left, right = (e._emit(a) if exact else e.real(a) for a in node.arguments)
+    if strength == COMPARE:
+        boolean = any(a.type.kind == "bool" for a in node.arguments)
+        codes = [e.real(a) if boolean else e.code(a) for a in node.arguments]
+    else:
+        codes = [e.of_kind(a, node.type.kind) for a in node.arguments]
+    left, right = codes
     if left.python and right.python:
-        text = f"{left.at(strength)} {symbol} {right.at(strength + 1)}"
-        return Code(text, strength, False, (), 0, node.type.kind, True)
-    texts = []
-    for side, code in enumerate((left, right)):
-        own = align(code, where)
-        needed = strength + (side if node.function in ("sub", "div") or strength == COMPARE else 0)
-        texts.append(code.at(needed) if own == code.text else own)
-    return _result(e, node, f"{texts[0]} {symbol} {texts[1]}", strength)
+        return _python_infix(node, left, right, symbol, strength)
+    where = layout_of(node)
+    left, right = aligned(left, where), aligned(right, where)
+    # Comparisons are never chained, and the right side of - and / needs its parentheses.
+    first = left.at(strength + (strength == COMPARE))
+    second = right.at(strength + (node.function not in ("add", "mul")))
+    return result(e, node, f"{first} {symbol} {second}", strength)
+
+
+def _python_infix(node: Apply, left: Code, right: Code, symbol: str, strength: int) -> Code:
+    if node.function == "div" and not _plain(node):
+        return python_number(f"functions.divide({left.text}, {right.text})", "real")
+    text = f"{left.at(strength + (strength == COMPARE))} {symbol} {right.at(strength + 1)}"
+    return python_number(text, node.type.kind, strength)
+
+
+def _plain(node: Apply) -> bool:
+    """Whether Python's own operator gives a finite number, as can be told from the constants."""
+    if node.function == "div":
+        divisor = node.arguments[1]
+        value = number(divisor)
+        whole = isinstance(divisor, SizeOf) and divisor.size.known_positive(1) is True
+        return whole or (value is not None and value != 0)
+    values = [number(a) for a in node.arguments]
+    if any(v is None for v in values):
+        return False
+    try:
+        found = _ARITHMETIC[node.function](*values)
+    except (ArithmeticError, ValueError):
+        return False
+    return isinstance(found, float) and math.isfinite(found)
 
 
 def _neg(e: Emitter, node: Apply) -> Code:
-    (operand,) = e.operands(node, node.type.kind == "real")
-    code = Code(f"-{operand.at(UNARY)}", UNARY, operand.batch, operand.axes, operand.rank, node.type.kind, operand.python)
-    return code
+    operand = e.of_kind(node.arguments[0], node.type.kind)
+    text = f"-{operand.at(UNARY)}"
+    return Code(text, UNARY, operand.batch, operand.axes, operand.rank, operand.kind, operand.python)
 
 
 def _pow(e: Emitter, node: Apply) -> Code:
-    base, exponent = e.operands(node, node.type.kind == "real")
+    base, exponent = (e.of_kind(a, node.type.kind) for a in node.arguments)
+    where = layout_of(node)
     if base.python and exponent.python:
-        return Code(f"{base.at(ATOM)} ** {exponent.at(ATOM)}", POWER, False, (), 0, node.type.kind, True)
-    where = layout_of(node)
-    if exponent.text == "2" and base.dims == where.batch + len(where.axes) + where.rank:
-        return _result(e, node, f"{base.at(ATOM)}.square()")
+        if _plain(node):
+            return python_number(f"{base.at(ATOM)} ** {exponent.at(ATOM)}", node.type.kind, POWER)
+        if node.type.kind == "int":
+            return python_number(f"{base.at(ATOM)} ** {exponent.at(ATOM)}", "int", POWER)
+        return python_number(f"functions.power({base.text}, {exponent.text})", "real")
+    if exponent.text in ("2", "2.0") and exponent.python:
+        return result(e, node, f"{base.at(ATOM)}.square()")
     if base.python:
-        return _result(e, node, f"torch.pow({base.text}, {align(exponent, where)})")
-    shown = align(exponent, where) if not exponent.python else exponent.at(ATOM)
-    return _result(e, node, f"{_atom(align(base, where))} ** {_atom(shown)}", POWER)
+        return result(e, node, f"torch.pow({base.text}, {aligned(exponent, where).text})")
+    shown = aligned(exponent, where)
+    return result(e, node, f"{aligned(base, where).at(ATOM)} ** {shown.at(ATOM)}", POWER)
 
 
-def _atom(text: str) -> str:
-    return text if text.replace("_", "").replace(".", "").isalnum() or text.endswith((")", "]")) else f"({text})"
-
-
-def _logical(e: Emitter, node: Apply) -> Code:
-    left, right = e.operands(node, False)
-    if left.python and right.python:
-        word = node.function
-        return Code(f"({left.text} {word} {right.text})", ATOM, False, (), 0, "bool", True)
+def _division(e: Emitter, node: Apply) -> Code:
+    """`//` and `%`; of whole numbers a zero divisor is a mistake in the data, and is named."""
+    kind = node.type.kind
+    left, right = (e.of_kind(a, kind) for a in node.arguments)
+    name = "floor_divide" if node.function == "floordiv" else "remainder"
     where = layout_of(node)
-    texts = [align(e.tensor(c), where) for c in (left, right)]
-    return _result(e, node, f"torch.logical_{node.function}({', '.join(texts)})")
+    texts = [aligned(e.tensor(c), where).text for c in (left, right)]
+    known = number(node.arguments[1])
+    if kind == "int" and (known is None or known == 0):
+        return result(e, node, f"functions.whole_{name}({', '.join(texts)})", kind="int")
+    return result(e, node, f"torch.{name}({', '.join(texts)})", kind=kind)
+
+
+# --- entry by entry -----------------------------------------------------------------------------
 
 
 def _elementwise(e: Emitter, node: Apply) -> Code:
     row = BUILTINS[node.function]
-    codes = e.operands(node, node.function != "not")
-    if all(c.python for c in codes):
-        if node.function in _MATH:
-            inside = ", ".join(c.text for c in codes)
-            return Code(f"math.{node.function}({inside})", ATOM, False, (), 0, "real", True)
-        codes = [e.tensor(c) for c in codes]
+    kind = node.type.kind if row.result == "same" else "real"
+    codes = [e.of_kind(a, kind) for a in node.arguments]
+    if all(c.python for c in codes) and node.function in NUMBER_FUNCTIONS:
+        module = "math" if _finite(node) else "functions"
+        return python_number(f"{module}.{node.function}({', '.join(c.text for c in codes)})", "real")
     where = layout_of(node)
-    texts = [align(e.tensor(c), where) for c in codes]
-    options = {key: value for key, value in node.static}
-    if not row.torch.startswith(("torch.", "F.")):
-        texts = [_atom(t) for t in texts]
-    return _result(e, node, row.torch.format(*texts, **options), _strength(row.torch))
+    shown = [aligned(e.tensor(c), where) for c in codes]
+    inside = row.torch.startswith(("torch.", "F.", "functions.")) and row.torch.endswith(")")
+    options = dict(node.static)
+    text = row.torch.format(*(c.text if inside else c.at(ATOM) for c in shown), **options)
+    return result(e, node, text, ATOM if inside else SUM, kind)
 
 
-def _strength(template: str) -> int:
-    """How tightly a filled template binds: a call does, a sum does not."""
-    return SUM if template.endswith((" torch.pi", "}")) else ATOM
+def _finite(node: Apply) -> bool:
+    """Whether a function of constants has a finite value in Python's math module."""
+    values = [number(a) for a in node.arguments]
+    if any(v is None for v in values):
+        return False
+    try:
+        return math.isfinite(getattr(math, node.function)(*values))
+    except (ArithmeticError, ValueError):
+        return False
+
+
+def _magnitude(e: Emitter, node: Apply) -> Code:
+    """abs and sign: of truth values they are the value itself."""
+    (argument,) = node.arguments
+    code = e.code(argument)
+    if code.kind == "bool" and node.type.kind == "bool":
+        return code
+    if code.python and node.function == "abs":
+        return python_number(f"abs({code.text})", code.kind)
+    return _elementwise(e, node)
+
+
+def _extreme(e: Emitter, node: Apply) -> Code:
+    codes = [e.of_kind(a, node.type.kind) for a in node.arguments]
+    if all(c.python for c in codes):
+        word = "max" if node.function == "maximum" else "min"
+        return python_number(f"{word}({', '.join(c.text for c in codes)})", node.type.kind)
+    return _elementwise(e, node)
+
+
+def _not(e: Emitter, node: Apply) -> Code:
+    operand = e.converted(e.code(node.arguments[0]), "bool")
+    if operand.python:
+        return python_number(f"(not {operand.text})", "bool")
+    return result(e, node, f"torch.logical_not({operand.text})", kind="bool")
+
+
+def _logical(e: Emitter, node: Apply) -> Code:
+    left, right = (e.converted(e.code(a), "bool") for a in node.arguments)
+    if left.python and right.python:
+        return python_number(f"({left.text} {node.function} {right.text})", "bool")
+    where = layout_of(node)
+    texts = [aligned(e.tensor(c), where).text for c in (left, right)]
+    return result(e, node, f"torch.logical_{node.function}({', '.join(texts)})", kind="bool")
 
 
 def _huber(e: Emitter, node: Apply) -> Code:
     where = layout_of(node)
-    operand = e.real(node.arguments[0])
-    delta = node.option("delta")
+    shown = aligned(e.tensor(e.real(node.arguments[0])), where).text
+    delta = repr(node.option("delta"))
     if len(node.arguments) == 2:
-        limit = e.real(node.arguments[1])
-        shown = limit.text if limit.python else align(limit, where)
-        return _result(e, node, f"functions.huber({align(e.tensor(operand), where)}, {shown})")
-    return _result(e, node, f"functions.huber({align(e.tensor(operand), where)}, {delta})")
+        delta = aligned(e.real(node.arguments[1]), where).text
+    return result(e, node, f"functions.huber({shown}, {delta})")
 
 
 def _where(e: Emitter, node: Apply) -> Code:
-    where = layout_of(node)
-    condition = e._emit(node.arguments[0])
-    real = node.type.kind == "real"
-    branches = [e.real(a) if real else e._emit(a) for a in node.arguments[1:]]
+    kind = node.type.kind
+    condition = e.converted(e.code(node.arguments[0]), "bool")
+    branches = [e.of_kind(a, kind) for a in node.arguments[1:]]
     if condition.python and all(b.python for b in branches):
-        text = f"({branches[0].text} if {condition.text} else {branches[1].text})"
-        return Code(text, ATOM, False, (), 0, node.type.kind, True)
-    shown = align(e.tensor(condition), where)
-    if not condition.python and all(b.python for b in branches) and real:
+        return python_number(f"({branches[0].text} if {condition.text} else {branches[1].text})", kind)
+    where = layout_of(node)
+    if all(b.python for b in branches):
         branches[0] = e.tensor(branches[0])
-    texts = [b.text if b.python else align(b, where) for b in branches]
-    return _result(e, node, f"torch.where({shown}, {texts[0]}, {texts[1]})")
+    texts = [aligned(c, where).text for c in (e.tensor(condition), *branches)]
+    return result(e, node, f"torch.where({', '.join(texts)})", kind=kind)
 
 
 def _clamp(e: Emitter, node: Apply) -> Code:
     where = layout_of(node)
-    value, low, high = e.operands(node)
-    shown = align(e.tensor(value), where)
-    if low.python and high.python and not value.python:
-        return _result(e, node, f"{_atom(shown)}.clamp({low.text}, {high.text})")
-    bounds = [align(e.tensor(c), where) for c in (low, high)]
-    return _result(e, node, f"torch.clamp({shown}, {bounds[0]}, {bounds[1]})")
+    kind = "int" if node.type.kind == "bool" else node.type.kind
+    value, low, high = (e.of_kind(a, kind) for a in node.arguments)
+    shown = aligned(e.tensor(value), where)
+    if low.python and high.python:
+        return result(e, node, f"{shown.at(ATOM)}.clamp({low.text}, {high.text})", kind=kind)
+    bounds = [aligned(e.tensor(c), where).text for c in (low, high)]
+    return result(e, node, f"torch.clamp({shown.text}, {bounds[0]}, {bounds[1]})", kind=kind)
 
 
-# --- reductions ---------------------------------------------------------------------------------
+# --- along dimensions ---------------------------------------------------------------------------
 
 
 def _dims(count: int) -> str:
@@ -163,36 +237,53 @@ def _dims(count: int) -> str:
 
 def _reduction(e: Emitter, node: Apply) -> Code:
     row = BUILTINS[node.function]
-    inner = node.arguments[0]
-    keep = node.function in ("all", "any", "argmax", "argmin")
-    operand = e._emit(inner) if keep else e.real(inner)
+    operand = _counted(e, node)
     axis, dims = node.option("axis"), node.option("dims")
     if dims == 0:
         return _scalar_reduction(e, node, operand)
     operand = e.tensor(operand)
+    kind = {"argmax": "int", "argmin": "int"}.get(node.function, operand.kind)
     if isinstance(axis, int):
         if "{first}" in row.torch:
-            return _result(e, node, f"{operand.at(ATOM)}.{node.function}({axis})")
-        return _result(e, node, row.torch.format(operand.at(ATOM), dim=axis))
+            return result(e, node, f"{operand.at(ATOM)}.{node.function}({axis})", kind=kind)
+        return result(e, node, _filled(row.torch, operand, dim=axis), kind=kind)
     assert isinstance(dims, int)
-    dim = _dims(dims)
-    return _result(e, node, row.torch.format(operand.at(ATOM), dim=dim, first=-dims))
+    return result(e, node, _filled(row.torch, operand, dim=_dims(dims), first=-dims), kind=kind)
+
+
+def _counted(e: Emitter, node: Apply) -> Code:
+    """The operand of a reduction, of the kind that PyTorch reduces exactly."""
+    (inner,) = node.arguments
+    match node.function:
+        case "all" | "any":
+            return e.of_kind(inner, "bool")
+        case "argmax" | "argmin":
+            return e.real(inner) if inner.type.kind == "bool" else e.code(inner)
+        case "sum" | "prod" | "max" | "min" if node.type.kind == "int":
+            return e.of_kind(inner, "int")
+    return e.real(inner)
+
+
+def _filled(template: str, operand: Code, **fields: object) -> str:
+    called = template.startswith(("torch.", "F.", "functions."))
+    return template.format(operand.text if called else operand.at(ATOM), **fields)
 
 
 def _scalar_reduction(e: Emitter, node: Apply, operand: Code) -> Code:
     """A reduction of one number."""
     if node.function in ("argmax", "argmin"):
-        return Code("0", ATOM, False, (), 0, "int", True)
+        return python_number("0", "int")
     if node.function == "entropy":
-        return _result(e, node, f"torch.special.entr({e.tensor(operand).text})")
+        return result(e, node, f"torch.special.entr({e.tensor(operand).text})")
     if node.function in ("std", "var"):
-        return _result(e, node, f"{e.tensor(operand).at(ATOM)} * math.nan", PRODUCT)
+        return result(e, node, f"{e.tensor(operand).at(PRODUCT)} * math.nan", PRODUCT)
     return operand
 
 
 def _along_axis(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e.real(node.arguments[0]))
-    return _result(e, node, BUILTINS[node.function].torch.format(operand.at(ATOM), last=node.option("axis")))
+    operand = e.tensor(e.of_kind(node.arguments[0], node.type.kind))
+    text = _filled(BUILTINS[node.function].torch, operand, last=node.option("axis"))
+    return result(e, node, text, kind=operand.kind)
 
 
 def _norm(e: Emitter, node: Apply) -> Code:
@@ -201,206 +292,42 @@ def _norm(e: Emitter, node: Apply) -> Code:
     assert isinstance(dims, int)
     squared = node.function == "norm_squared"
     if dims == 0:
-        return _result(e, node, f"{operand.at(ATOM)}.{'square' if squared else 'abs'}()")
+        return result(e, node, f"{operand.at(ATOM)}.{'square' if squared else 'abs'}()")
     if squared:
-        return _result(e, node, f"{operand.at(ATOM)}.square().sum({_dims(dims)})")
+        return result(e, node, f"{operand.at(ATOM)}.square().sum({_dims(dims)})")
     order = node.option("order")
     if order == 1.0:
-        return _result(e, node, f"{operand.at(ATOM)}.abs().sum({_dims(dims)})")
+        return result(e, node, f"{operand.at(ATOM)}.abs().sum({_dims(dims)})")
     shown = "math.inf" if order == float("inf") else f"{order:g}"
-    return _result(e, node, f"torch.linalg.vector_norm({operand.text}, {shown}, {_dims(dims)})")
+    return result(e, node, f"torch.linalg.vector_norm({operand.text}, {shown}, {_dims(dims)})")
 
 
-# --- matrices -----------------------------------------------------------------------------------
+Writer = Callable[["Emitter", Apply], Code]
 
-
-def _matmul(e: Emitter, node: Apply) -> Code:
-    left, right = (e.tensor(c) for c in e.operands(node))
-    a, b = left.rank, right.rank
-    if a == 1 and b == 1:
-        where = Layout(left.batch or right.batch, node.axes, 1)
-        return _result(e, node, f"({align(left, where)} * {align(right, where)}).sum(-1)")
-    bare_left, bare_right = left.dims == a, right.dims == b
-    if a == 2 and b == 1:
-        if bare_left and not bare_right:
-            return _result(e, node, f"F.linear({right.text}, {left.text})")
-        if bare_left:
-            return _result(e, node, f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT)
-        column = _lead(right, node, 1)
-        return _result(e, node, f"({_lead(left, node, 2)} @ {_atom(column)}.unsqueeze(-1)).squeeze(-1)")
-    if a == 1 and b == 2:
-        if bare_right:
-            return _result(e, node, f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}", PRODUCT)
-        row = _lead(left, node, 1)
-        return _result(e, node, f"({_atom(row)}.unsqueeze(-2) @ {_lead(right, node, 2)}).squeeze(-2)")
-    return _result(e, node, f"{_atom(_lead(left, node, a))} @ {_atom(_lead(right, node, b))}", PRODUCT)
-
-
-def _lead(code: Code, node: Apply, rank: int) -> str:
-    """An operand with its leading dimensions lined up, its own last ones untouched."""
-    where = layout_of(node)
-    return align(code, Layout(where.batch, where.axes, rank))
-
-
-def _transpose(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e._emit(node.arguments[0]))
-    return _result(e, node, f"{operand.at(ATOM)}.mT")
-
-
-def _dot(e: Emitter, node: Apply) -> Code:
-    left, right = (_lead(e.tensor(c), node, 1) for c in e.operands(node))
-    return _result(e, node, f"({_atom(left)} * {_atom(right)}).sum(-1)")
-
-
-def _outer(e: Emitter, node: Apply) -> Code:
-    left, right = (_lead(e.tensor(c), node, 1) for c in e.operands(node))
-    return _result(e, node, f"{_atom(left)}.unsqueeze(-1) * {_atom(right)}.unsqueeze(-2)", PRODUCT)
-
-
-def _einsum(e: Emitter, node: Apply) -> Code:
-    spec = node.option("spec")
-    assert isinstance(spec, str)
-    inputs, output = spec.split("->")
-    codes = [e.tensor(c) for c in e.operands(node)]
-    if all(c.dims == c.rank for c in codes):
-        return _result(e, node, f'torch.einsum("{spec}", {", ".join(c.text for c in codes)})')
-    spread = ",".join("..." + letters for letters in inputs.split(","))
-    texts = [_lead(c, node, c.rank) for c in codes]
-    return _result(e, node, f'torch.einsum("{spread}->...{output}", {", ".join(texts)})')
-
-
-def _unary_matrix(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e.real(node.arguments[0]))
-    return _result(e, node, BUILTINS[node.function].torch.format(operand.at(ATOM)))
-
-
-def _diag(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e.real(node.arguments[0]))
-    if node.option("make"):
-        return _result(e, node, f"torch.diag_embed({operand.text})")
-    return _result(e, node, f"{operand.at(ATOM)}.diagonal(dim1=-2, dim2=-1)")
-
-
-def _linear_solve(e: Emitter, node: Apply) -> Code:
-    matrix, right = (e.tensor(c) for c in e.operands(node))
-    left = _lead(matrix, node, 2)
-    if node.option("vector"):
-        column = _atom(_lead(right, node, 1))
-        return _result(e, node, f"torch.linalg.solve({left}, {column}.unsqueeze(-1)).squeeze(-1)")
-    return _result(e, node, f"torch.linalg.solve({left}, {_lead(right, node, 2)})")
-
-
-def _cov(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e.real(node.arguments[0]))
-    return _result(e, node, f"functions.covariance({operand.text})")
-
-
-# --- rearranging --------------------------------------------------------------------------------
-
-
-def _joined(e: Emitter, node: Apply) -> Code:
-    where = layout_of(node)
-    axis = node.option("axis")
-    real = node.type.kind == "real"
-    codes = [e.tensor(e.real(a) if real else e._emit(a)) for a in node.arguments]
-    rank = node.arguments[0].type.rank
-    same = all(c.batch == where.batch and c.axes == where.axes for c in codes)
-    if node.function == "stack":
-        texts = [align(c, Layout(where.batch, where.axes, rank)) for c in codes]
-        inside = f"({', '.join(texts)},)" if same else f"torch.broadcast_tensors({', '.join(texts)})"
-        return _result(e, node, f"torch.stack({inside}, {axis})")
-    if same:
-        return _result(e, node, f"torch.cat(({', '.join(c.text for c in codes)},), {axis})")
-    texts = [align(c, Layout(where.batch, where.axes, rank)) for c in codes]
-    return _result(e, node, f"functions.concat(({', '.join(texts)},), {axis}, {rank})")
-
-
-def _reshape(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e._emit(node.arguments[0]))
-    shape = node.option("shape")
-    assert isinstance(shape, tuple)
-    sizes = ", ".join(e.size(s) for s in shape if isinstance(s, Size))
-    lead = operand.dims - operand.rank
-    if lead == 0:
-        return _result(e, node, f"{operand.at(ATOM)}.reshape({sizes})")
-    return _result(e, node, f"{operand.at(ATOM)}.flatten({lead}).unflatten({lead}, ({sizes},))")
-
-
-def _gather(e: Emitter, node: Apply) -> Code:
-    from ebmlang.compiler.codegen.picks import Picks
-    from ebmlang.compiler.indexing import pick
-    from ebmlang.compiler.sizes import ZERO
-
-    array, index = node.arguments
-    rest = tuple(typed.SliceOf(ZERO, size) for size in array.type.shape[1:])
-    return Picks(e).pick(pick(array, (index, *rest), node.span))
-
-
-def _onehot(e: Emitter, node: Apply) -> Code:
-    operand = e.tensor(e._emit(node.arguments[0]))
-    size = node.option("size")
-    assert isinstance(size, Size)
-    return _result(e, node, f"F.one_hot({operand.text}.long(), {e.size(size)}).to(self.dtype)")
-
-
-def _constructor(e: Emitter, node: Apply) -> Code:
-    shape = node.option("shape")
-    assert isinstance(shape, tuple)
-    sizes = ", ".join(e.size(s) for s in (shape[:1] if node.function == "identity" else shape))
-    name = {"zeros": "zeros", "ones": "ones", "identity": "eye"}[node.function]
-    return Code(
-        f"torch.{name}({sizes}, dtype=self.dtype, device=self.device)", ATOM, False, (), len(shape), "real"
-    )
-
-
-def _distribution(e: Emitter, node: Apply) -> Code:
-    """A draw that fills the declared type; `self.draw` keys it by seed, name and row."""
-    shape = ", ".join(e.size(s) for s in node.type.shape)
-    comma = "," if node.type.rank == 1 else ""
-    codes = e.operands(node)
-    where = layout_of(node)
-    texts = [c.text if c.python else align(c, where) for c in codes]
-    arguments = "".join(f", {t}" for t in texts)
-    number = e.draws
-    e.draws += 1
-    text = f"self.draw.{node.function}({e.target!r}, {number}, ({shape}{comma}){arguments})"
-    return Code(text, ATOM, e.target_batch or node.level is Level.EXAMPLE, (), node.type.rank, node.type.kind)
-
-
-_BY_FORM: dict[str, Callable[[Emitter, Apply], Code]] = {
+_BY_FORM: dict[str, Writer] = {
     "operator": _infix,
     "comparison": _infix,
     "elementwise": _elementwise,
     "reduction": _reduction,
     "axis": _along_axis,
-    "matrix": _unary_matrix,
-    "constructor": _constructor,
-    "distribution": _distribution,
 }
 
-_BY_NAME: dict[str, Callable[[Emitter, Apply], Code]] = {
+_BY_NAME: dict[str, Writer] = {
     "neg": _neg,
     "pow": _pow,
-    "floordiv": _elementwise,
-    "mod": _elementwise,
+    "floordiv": _division,
+    "mod": _division,
     "and": _logical,
     "or": _logical,
+    "not": _not,
+    "abs": _magnitude,
+    "sign": _magnitude,
+    "maximum": _extreme,
+    "minimum": _extreme,
     "huber": _huber,
     "where": _where,
     "clamp": _clamp,
-    "matmul": _matmul,
-    "transpose": _transpose,
-    "dot": _dot,
-    "outer": _outer,
     "norm": _norm,
     "norm_squared": _norm,
-    "einsum": _einsum,
-    "diag": _diag,
-    "linear_solve": _linear_solve,
-    "cov": _cov,
-    "concat": _joined,
-    "stack": _joined,
-    "reshape": _reshape,
-    "gather": _gather,
-    "onehot": _onehot,
 }
+

@@ -59,7 +59,7 @@ def arguments(items: Sequence[ast.Argument]) -> Parts:
 
 
 def with_(bindings: Sequence[ast.Binding]) -> Parts:
-    return [" with ", *listed(bindings, SPACE)] if bindings else []
+    return [" with ", *listed(bindings, SPACE_SOFT)] if bindings else []
 
 
 def _tight(item: Any) -> Part:

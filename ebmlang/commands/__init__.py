@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, compile, explain, infer
+from ebmlang.commands import check, compile, explain, infer, test
 from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
 
 
@@ -32,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     explain,
     compile,
     infer,
+    test,
     TRAIN,
     MARGINAL,
     SAMPLE,

@@ -30,7 +30,10 @@ def dot_text(picture: Picture) -> str:
     points = positions(picture)
     if points is not None:
         return _placed(picture, names, points)
-    lines = [f"graph {quoted(picture.model)} {{", *_indented(_header(picture, _engine(picture)))]
+    engine = _engine(picture)
+    lines = [f"graph {quoted(picture.model)} {{", *_indented(_header(picture, engine))]
+    if engine == "neato":
+        return "\n".join([*lines, *_indented(_free(picture, names)), "}", ""])
     directions = downward(picture)
     lines += _indented(_inside(picture, None, names, _label_sides(picture, directions)))
     ports = {n.id: f"{names[n.id]}:mark" if isinstance(n, FactorNode) else names[n.id] for n in picture.nodes}
@@ -62,7 +65,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 _ENGINES = {
     "dot": 'layout="dot", rankdir="TB", nodesep=0.35, ranksep=0.42, compound="true"',
-    "neato": 'layout="neato", overlap="false", sep="+6", splines="true", outputorder="edgesfirst"',
+    "neato": 'layout="neato", overlap="false", sep="+8", splines="line", outputorder="edgesfirst"',
     "placed": 'layout="neato", inputscale=72, splines="line", outputorder="edgesfirst"',
 }
 """How Graphviz is asked to lay a picture out."""
@@ -110,8 +113,11 @@ def _font(text: str, size: int, color: str, bold: bool = False) -> str:
     return f'<FONT POINT-SIZE="{size}" COLOR="{color}">{body}</FONT>'
 
 
-def _label_sides(picture: Picture, directions: Mapping[Edge, tuple[str, str]]) -> dict[str, str]:
-    """The side of each frame, top or bottom, that fewer edges cross: its label stands there."""
+def _label_sides(picture: Picture, directions: Mapping[Edge, tuple[str, str]]) -> dict[str, tuple[str, bool]]:
+    """The side of each frame, top or bottom, that fewer edges cross: its label stands there.
+
+    The flag says that edges cross that side too, so that the label has to keep to the right.
+    """
     parents = {f.id: f.parent for f in picture.frames}
     homes = {n.id: n.frame for n in picture.nodes}
 
@@ -128,26 +134,38 @@ def _label_sides(picture: Picture, directions: Mapping[Edge, tuple[str, str]]) -
             crossed[frame][0] += 1
         for frame in around(upper) - around(lower):
             crossed[frame][1] += 1
-    return {frame: "t" if top < bottom else "b" for frame, (top, bottom) in crossed.items()}
+    return {f: ("t" if top < bottom else "b", min(top, bottom) > 0) for f, (top, bottom) in crossed.items()}
 
 
-def _inside(picture: Picture, frame: str | None, names: Mapping[str, str], sides: Mapping[str, str]) -> list[str]:
+def _inside(picture: Picture, frame: str | None, names: Mapping[str, str], sides: Mapping[str, tuple[str, bool]]) -> list[str]:
     """Everything that stands directly in a frame, then the frames inside it."""
     lines = [_node(n, names[n.id]) for n in picture.nodes if n.frame == frame]
     for inner in picture.frames:
         if inner.parent == frame:
-            lines += [f"subgraph cluster_{inner.id} {{", f"  graph {_frame(inner, sides[inner.id])};"]
+            lines += [f"subgraph cluster_{inner.id} {{", f"  graph {_frame(inner, *sides[inner.id])};"]
             lines += _indented(_inside(picture, inner.id, names, sides))
             lines.append("}")
     return lines
 
 
-def _frame(frame: Frame, side: str) -> str:
+def _frame(frame: Frame, side: str, crossed: bool) -> str:
+    room = "\N{NO-BREAK SPACE}" * 12 if crossed else ""
     return attributes(
-        label=f"<{_font(escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)}>", labelloc=side, labeljust="r",
+        label=f"<{_font(room + escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)}>", labelloc=side, labeljust="r",
         style="rounded,filled", color=look.PLATE_LINE, fillcolor=look.PLATE_FILL, penwidth=1.0, margin=12,
         tooltip=f"for {', '.join(frame.indices)}" + (f" if {frame.guard}" if frame.guard else ""),
     )  # fmt: skip
+
+
+def _free(picture: Picture, names: Mapping[str, str]) -> list[str]:
+    """Nodes and edges without plates, for springs to lay out."""
+    lines = []
+    for node in picture.nodes:
+        if isinstance(node, FactorNode):
+            lines.append(f"{names[node.id]} {_square(node)[:-1]}, xlabel=<{_words(node, node.label)}>];")
+        else:
+            lines.append(_node(node, names[node.id]))
+    return lines + [f"{names[e.read]} -- {names[e.reader]};" for e in picture.edges]
 
 
 # --- with places of their own --------------------------------------------------------------------
@@ -165,11 +183,21 @@ def _placed(picture: Picture, names: Mapping[str, str], points: Mapping[str, Poi
             continue
         lines.append(f"{name} {_square(node)[:-1]}, {at}];")
         words = _words(node, node.label if labelled else split(node.label)[0])
-        beside = f'pos="{x + 6:g},{y - 20:g}!"'
-        lines.append(f'{name}_name [shape="plaintext", margin=0, width=0, height=0, label=<{words}>, {beside}];')
+        around = [points[e.read] for e in picture.edges if e.reader == node.id]
+        lines.append(f"{name}_name {_beside(words, (x, y), around)};")
     for edge in picture.edges:
         lines.append(f"{names[edge.read]} -- {names[edge.reader]};")
     return "\n".join([f"graph {quoted(picture.model)} {{", *_indented(lines), "}", ""])
+
+
+def _beside(words: str, square: Point, around: list[Point]) -> str:
+    """A text below a square on a level line, and to the right of any other."""
+    x, y = square
+    if all(abs(other[1] - y) < 1 for other in around):
+        return f'[shape="plaintext", margin=0, width=0, height=0, label=<{words}>, pos="{x:g},{y - 20:g}!"]'
+    # The cell has a width of its own, so that the text starts at the same distance from each square.
+    table = f'<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" WIDTH="90" HEIGHT="14"><TR><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
+    return f'[shape="plain", label=<{table}>, pos="{x + 61:g},{y:g}!"]'
 
 
 def _square(node: FactorNode) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ebmlang.draw.picture import FactorNode, LetNode, Picture, VariableNode
 
-STEP = 108
+STEP, GRID_STEP = 108, 132
 """Points between neighbours."""
 
 Point = tuple[float, float]
@@ -27,7 +27,9 @@ class _Anchor:
     rank: int
 
     def point(self, cell: Cell) -> Point:
-        return (cell[-1] * STEP, -cell[0] * STEP if self.rank == 2 else 0.0)
+        if self.rank == 2:
+            return (cell[1] * GRID_STEP, -cell[0] * GRID_STEP)
+        return (cell[0] * STEP, 0.0)
 
 
 def positions(picture: Picture) -> dict[str, Point] | None:
@@ -107,6 +109,6 @@ class _Tracks:
         sign = 1 if given else -1
         if self.anchor.rank == 2:
             # Between the lines of the grid; a second track takes the other diagonal.
-            return (0.25 * STEP * (-1) ** track, 0.25 * STEP * sign)
+            return (0.26 * GRID_STEP * (-1) ** track, 0.26 * GRID_STEP * sign)
         # Further tracks lean to the side, so that their lines stay apart.
         return (0.32 * STEP * track, 0.62 * STEP * sign)

@@ -15,8 +15,9 @@ from torch import Tensor
 from ebmlang.api import Model
 from ebmlang.compiler import typed
 from ebmlang.errors import DataError
+from ebmlang.runtime.bind import Bound
 from ebmlang.testing.case import Case, CheckFailed
-from ebmlang.testing.evaluate import Energies, Values, bound_to, energies, evaluation_module, hypers_of
+from ebmlang.testing.evaluate import Energies, Values, bound_to, energies, evaluation_module, scalars_of
 from ebmlang.testing.strategies import property_of, stated_domain
 
 Remarks = Counter[str]
@@ -140,13 +141,13 @@ def check_properties(model: Model, values: Values, name: str | None = None) -> R
         if missing:
             remarks[f"`{p.name}` left out: no value for {', '.join(missing)}"] += 1
             continue
-        if not _applies(p, model, values):
+        if not _applies(p, bound, values):
             remarks["outside the stated domain"] += 1
             continue
         own = {q.name: _tensor(values, q) for q in p.quantified if q.name not in bound.values}
         with torch.no_grad():
             sides = bound.instance.property(p.name, {**bound.values, **own})
-        _require_claim(p, sides)
+        _require_claim(p, claim(model, p), sides)
     return remarks
 
 
@@ -155,20 +156,17 @@ def _tensor(values: Values, q: typed.Variable) -> Tensor:
     return torch.as_tensor(np.asarray(values[q.name])).to(kind)
 
 
-def _applies(p: typed.Property, model: Model, values: Values) -> bool:
-    hypers = hypers_of(model, values)
-    for q in p.quantified:
-        if q.domain.name != "reals" and q.type.kind == "real":
-            domain = stated_domain(q, hypers)
-            if not bool(domain.inside(_tensor(values, q).reshape(-1, *np.shape(values[q.name])[1:]), 1e-9).all()):
-                return False
-    return True
+def _applies(p: typed.Property, bound: Bound, values: Values) -> bool:
+    """Whether the values lie in the domains that the property states."""
+    hypers = scalars_of(bound)
+    stated = [q for q in p.quantified if q.domain.name != "reals" and q.type.kind == "real"]
+    return all(bool(stated_domain(q, hypers).inside(_tensor(values, q), ROUNDING).all()) for q in stated)
 
 
-def _require_claim(p: typed.Property, sides: tuple[Tensor, ...]) -> None:
+def _require_claim(p: typed.Property, text: str, sides: tuple[Tensor, ...]) -> None:
     if p.relation is None:
         if not bool(sides[0].bool().all()):
-            raise CheckFailed(f"the property `{p.name}` is false: {claim(p)}")
+            raise CheckFailed(f"the property `{p.name}` is false: {text}")
         return
     left, right = torch.broadcast_tensors(sides[0].double(), sides[1].double())
     scale = 1 + torch.maximum(left.abs(), right.abs())
@@ -190,10 +188,10 @@ def _require_claim(p: typed.Property, sides: tuple[Tensor, ...]) -> None:
     if not bool(holds.all()):
         at = int((~holds.reshape(-1)).nonzero()[0])
         a, b = float(left.reshape(-1)[at]), float(right.reshape(-1)[at])
-        raise CheckFailed(f"the property `{p.name}` is false: {claim(p)}, found {a:.10g} and {b:.10g}")
+        raise CheckFailed(f"the property `{p.name}` is false: {text}, found {a:.10g} and {b:.10g}")
 
 
-def claim(p: typed.Property) -> str:
-    """The property as the model words it, without terms written out."""
-    left = typed.text(p.left)
-    return left if p.right is None else f"{left} {p.relation} {typed.text(p.right)}"
+def claim(model: Model, p: typed.Property) -> str:
+    """What a property claims, as the file words it."""
+    text = model.checked.source.extract(p.span)
+    return " ".join(text[text.find("{") + 1 : text.rfind("}")].split())

@@ -48,6 +48,13 @@ def bound_to(model: Model, module: ModuleType, values: Values, seed: int = 0) ->
     return bound
 
 
+def scalars_of(bound: Bound) -> dict[str, Any]:
+    """Scalar hyperparameters by name, defaults included."""
+    fields = type(bound.instance).__dataclass_fields__  # type: ignore[attr-defined]
+    names = [s.name for s in bound.specs.values() if s.role == "hyper" and not s.shape]
+    return {name: getattr(bound.instance, name if name in fields else f"{name}_") for name in names}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Energies:
     """The energies of one set of values.

@@ -76,6 +76,16 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         elif block.language == "text" and printed:
             assert (why := differs(block.text, printed)) is None, f"{block.place}\n{why}\n\n{printed}"
         printed = None
+    for picture in (a or b for a, b in LINK.findall(page.read_text(encoding="utf-8")) if (a or b).endswith(".png")):
+        assert alike(page.parent / picture, tmp_path / Path(picture).name), f"{picture} is out of date"
+
+
+def alike(shown: Path, drawn: Path) -> bool:
+    """Whether two pictures differ by no more than versions of fonts do."""
+    from matplotlib.image import imread
+
+    a, b = imread(shown), imread(drawn)
+    return a.shape == b.shape and float(abs(a - b).mean()) < 0.02
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "sh"], ids=ids)

@@ -1,0 +1,179 @@
+"""The generated methods that evaluate energies: terms, total, split, plated factors, lets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.codegen.expressions import Emitter
+from ebmlang.compiler.codegen.functions import Functions, simplified
+from ebmlang.compiler.codegen.layout import ATOM, PRODUCT, SUM, Code, Layout, aligned, trailing
+from ebmlang.compiler.codegen.lines import Line
+from ebmlang.compiler.codegen.methods import Method
+from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.structure.block import Summand
+from ebmlang.compiler.typed import Expr, Level
+
+_ARGUMENTS = "unknown: Values, held: Values"
+_TABLE = "dict[str, Tensor]"
+
+
+@dataclass(slots=True)
+class Energies:
+    """Writes the methods that evaluate the energy of a plan."""
+
+    plan: Plan
+    functions: Functions
+    factors: tuple[Summand, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.plan.block.graph
+        self.factors = tuple(Summand(f.name, f.value, f.axes, f.mask, f) for f in graph.factors)
+
+    @property
+    def sought_text(self) -> str:
+        return ", ".join(self.plan.block.query.sought) or "anything sought"
+
+    def methods(self) -> list[Method]:
+        made = [self.terms(), self.energy(), *self.split(), self.plated(), self.lets()]
+        return [method for method in made if method is not None]
+
+    def method(self, name: str, result: str, doc: str, e: Emitter | None, value: str) -> Method:
+        lines = [] if e is None else [*self.functions.prologue(e), *e.lines]
+        arguments = "held: Values" if name == "absolute" else _ARGUMENTS
+        return Method(name, arguments, result, doc, [*lines, Line((), value)])
+
+    # --- terms and their sum ---
+
+    def terms(self) -> Method:
+        e = self.functions.method()
+        totals = [(s.name, simplified(s.total)) for s in self.factors]
+        e.count(*(value for _, value in totals))
+        entries = [f'"{name}": {self.scalar(e, name, value)}' for name, value in totals]
+        doc = "Every energy term, summed over its plates: [B], or [] when it is one number for all rows."
+        return self.method("terms", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
+
+    @staticmethod
+    def scalar(e: Emitter, name: str, value: Expr) -> str:
+        """A line for a scalar per row; the local name of its value."""
+        code = number(e, value, local_name(name))
+        return e.assign(local_name(name), code, (), exact=True).text
+
+    def energy(self) -> Method:
+        block = self.plan.block
+        joint = block.joint is not None
+        doc = f"The energy that is lowered over {self.sought_text}: [B]."
+        if joint:
+            doc = f"The energy that is lowered over {self.sought_text}, of all examples together: []."
+        if block.query.of is None:
+            parts = [
+                _summed(f'energies["{s.name}"]') if joint and per_row(s) else f'energies["{s.name}"]'
+                for s in block.summands
+            ]
+            first = Line(("energies",), "self.terms(unknown, held)")
+            return Method("energy", _ARGUMENTS, "Tensor", doc, [first, Line((), " + ".join(parts))])
+        e = self.functions.method()
+        e.count(block.query.of)
+        code = number(e, block.query.of, "objective")
+        return self.method("energy", "Tensor", doc, e, _summed(code.text) if joint and code.batch else code.text)
+
+    # --- smooth part and absolute values ---
+
+    def split(self) -> list[Method]:
+        """The smooth part and the weights of absolute values, where the plan works on them."""
+        split = self.plan.split
+        if split is None:
+            return []
+        e = self.functions.method()
+        parts = [simplified(part) for part in split.smooth]
+        e.count(*parts)
+        owners = {s.name: s for s in self.plan.block.summands}
+        texts = []
+        for i, part in enumerate(parts):
+            code = number(e, part, f"smooth_{i}" if i else "smooth")
+            texts.append(self._share(code, owners[split.smooth_of[i]]).at(SUM))
+        first = next(iter(self.plan.block.query.sought))
+        total = " + ".join(texts) or f'unknown["{first}"].flatten(1).sum(-1) * 0.0'
+        doc = "The energy without its absolute values: [B]."
+        return [self.method("smooth", "Tensor", doc, e, total), self.absolute(owners)]
+
+    def _share(self, code: Code, owner: Summand) -> Code:
+        """A part of a summand as it counts in the energy: once for every example in a joint problem."""
+        if self.plan.block.joint is None or not per_row(owner):
+            return code
+        if code.batch:
+            return Code(_summed(code.text), ATOM, False, (), code.rank, "real")
+        return Code(f"self.batch * {code.at(PRODUCT)}", PRODUCT, False, (), code.rank, "real")
+
+    def absolute(self, owners: dict[str, Summand]) -> Method:
+        split = self.plan.split
+        assert split is not None
+        e = self.functions.method()
+        shared = {v.name for v in self.plan.block.sought if not v.per_example}
+        ranks = {v.name: v.type.rank for v in self.plan.block.sought}
+        weights: dict[str, list[str]] = {}
+        for part in split.absolute:
+            code = number(e, part.weight, "weight")
+            if part.variable in shared:
+                code = self._share(code, owners[part.summand])
+            code = trailing(code, ranks[part.variable])
+            weights.setdefault(part.variable, []).append(code.at(SUM))
+        entries = [f'"{name}": {" + ".join(texts)}' for name, texts in weights.items()]
+        doc = "Weights of |x| per sought variable, entry by entry."
+        return self.method("absolute", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
+
+    # --- every position of a plate, and named values ---
+
+    def plated(self) -> Method | None:
+        plated = [s for s in self.factors if s.axes]
+        if not plated:
+            return None
+        e = self.functions.method()
+        e.count(*(s.value for s in plated))
+        entries = []
+        for s in plated:
+            code = e.assign(local_name(s.name), self._every_position(e, s), (), exact=True)
+            entries.append(f'"{s.name}": {code.text}')
+        doc = "Energies of plated terms at every position: [B, plate sizes...]."
+        return self.method("factors", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
+
+    @staticmethod
+    def _every_position(e: Emitter, s: Summand) -> Code:
+        with e.guarded(s.mask):
+            value = e.expanded(number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, 0))
+            if s.mask is None:
+                return value
+            mask = e.tensor(e.code(s.mask))
+        where = Layout(per_row(s), s.axes, 0)
+        text = f"torch.where({aligned(mask, where).text}, {aligned(value, where).text}, 0.0)"
+        return Code(text, ATOM, where.batch, s.axes, 0, "real")
+
+    def lets(self) -> Method | None:
+        lets = self.plan.block.graph.model.lets
+        if not lets:
+            return None
+        e = self.functions.method()
+        values = [
+            typed.Read(x.value.type, (), x.value.level, x.value.coupled, x.span, x.name) for x in lets
+        ]
+        e.count(*values)
+        entries = [f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values]
+        return self.method("lets", _TABLE, "The named values of the model.", e, f"{{{', '.join(entries)}}}")
+
+
+def number(e: Emitter, value: Expr, hint: str) -> Code:
+    """A value as real numbers in a tensor."""
+    code = e.converted(e.emit(value, hint), "real")
+    if code.python:
+        code = Code(code.text, code.strength, False, (), 0, "real", True)
+    return e.tensor(code)
+
+
+def per_row(s: Summand) -> bool:
+    """Whether a summand differs by example."""
+    return s.value.level is Level.EXAMPLE or (s.mask is not None and s.mask.level is Level.EXAMPLE)
+
+
+def _summed(text: str) -> str:
+    return f"functions.over_examples_sum({text}, self.batch)"

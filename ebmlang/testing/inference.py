@@ -1,0 +1,144 @@
+"""Inference: never above its start, inside the domain, and stationary or with a status that says otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ebmlang.api import Model
+from ebmlang.errors import DataError
+from ebmlang.runtime import ask
+from ebmlang.runtime.ask import Search
+from ebmlang.runtime.bind import Bound, bind
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.result import Result, Status
+from ebmlang.testing.case import Case, CheckFailed
+from ebmlang.testing.checks import Remarks
+from ebmlang.testing.evaluate import Values, hypers_of, objective, settings
+
+STEPS = 300
+"""Step limit of the searches; ending there is an honest outcome."""
+
+INSIDE = 1e-9
+"""How far outside of its domain an answer may lie by rounding."""
+
+PROBE = 1e-7
+"""Length of the moves that look for a descent."""
+
+DESCENT = 1e-4
+"""Energy per length that an answer which is called converged may still offer, relative to 1 + the gradient
+at the start. Solvers promise 1e-9; the rest is for curvature and rounding over a move of PROBE."""
+
+_MOST_DIRECTIONS = 24
+
+
+def check_inference(model: Model, values: Values) -> Remarks:
+    """The file's question from its declared start, with the given variables at the values.
+
+    Raises CheckFailed when an energy ends above its start, when an answer leaves its domain, when its energy
+    is not that of its values, when a row is called converged though a short move lowers it, or when the
+    question cannot be asked of these values.
+    """
+    asked = model.asked(None, frozenset(), None, None, frozenset())
+    if not asked.sought:
+        return Counter({"nothing is sought": 1})
+    plan, module = model.compiled(asked, None)
+    if plan.method is None:
+        return Counter({f"left out: {plan.because}": 1})
+    known = {v.name for v in model.checked.variables if v.role != "hyper"}
+    given = {n: a for n, a in values.items() if n in known and n not in asked.sought}
+    sought = frozenset(asked.sought)
+    try:
+        bound = bind(module, hypers_of(model, values), given, settings(), sought)
+        problem = ask.make_problem(bound, {})
+        found = ask.infer(bound, Search(steps=STEPS))
+    except DataError as error:
+        raise CheckFailed(f"inference refuses the values: {error.message}") from None
+    return _judge(bound, problem, found)
+
+
+def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
+    start = problem.space.start(0, _rows(problem))
+    answer = {name: found.values[name] for name in bound.module.SOUGHT}
+    begun = _seen(bound, problem, start.x)
+    with torch.no_grad():
+        before, after = objective(bound, begun), objective(bound, answer)
+    _require_no_rise(before, after)
+    x = problem.space.pack(_for_space(bound, problem, answer))
+    if not bool(problem.space.inside(x, INSIDE).all()):
+        row = int((~problem.space.inside(x, INSIDE)).nonzero()[0])
+        raise CheckFailed(f"the answer in row {row} lies outside of its domain")
+    converged = found.converged
+    for sentence, ended in zip(found.status, converged.tolist(), strict=True):
+        if ended != (sentence == Status.CONVERGED.sentence()):
+            raise CheckFailed(f"the status and `converged` disagree: {ended} and `{sentence}`")
+    _require_stationary(problem, start.x, x, converged)
+    return Counter(sentence.split(":")[0] for sentence in found.status)
+
+
+def _rows(problem: Problem) -> object:
+    import numpy as np
+
+    return np.arange(problem.space.batch, dtype=np.int64)
+
+
+def _require_no_rise(before: Tensor, after: Tensor) -> None:
+    slack = 1e-12 * (1 + before.abs())
+    risen = torch.isfinite(before) & ~(after <= before + slack)
+    if bool(risen.any()):
+        row = int(risen.reshape(-1).nonzero()[0])
+        a, b = float(before.reshape(-1)[row]), float(after.reshape(-1)[row])
+        raise CheckFailed(f"inference raised the energy in row {row} from {a!r} at the start to {b!r}")
+
+
+def _require_stationary(problem: Problem, start: Tensor, x: Tensor, converged: Tensor) -> None:
+    """No short feasible move lowers the energy of a row that is called converged.
+
+    A minimum along one line is not enough, so moves go down the gradient and along single coordinates,
+    wherever the solver looked.
+    """
+    rows = converged if converged.shape[0] == x.shape[0] else converged.all().reshape(1)
+    if not bool(rows.any()):
+        return
+    energy, gradient = problem.energy_and_gradient(x)
+    _, first = problem.energy_and_gradient(start)
+    usual = 1 + torch.nan_to_num(torch.linalg.vector_norm(first, dim=1), nan=0.0, posinf=0.0)
+    allowed = DESCENT * usual + 64 * torch.finfo(x.dtype).eps * energy.abs() / PROBE
+    directions = [-gradient / torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=1e-300)]
+    for entry in range(0, x.shape[1], max(1, x.shape[1] // (_MOST_DIRECTIONS // 2))):
+        along = torch.zeros_like(x)
+        along[:, entry] = 1.0
+        directions += [along, -along]
+    for direction in directions:
+        move = PROBE * problem.space.tangent(x, torch.nan_to_num(problem.space.sought(direction)))
+        rate = (energy - problem.energy(problem.space.retract(x, move))) / PROBE
+        bad = rows & torch.isfinite(energy) & (rate > allowed)
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise CheckFailed(
+                f"row {row} is called converged, but a move of {PROBE:g} lowers the energy at a rate of "
+                f"{float(rate[row]):.3g}"
+            )
+
+
+# --- layouts ------------------------------------------------------------------------------------
+
+
+def _seen(bound: Bound, problem: Problem, x: Tensor) -> dict[str, Tensor]:
+    """Coordinates as generated code sees values: [B, *shape], shared ones [*shape]."""
+    found = problem.space.values(x)
+    if problem.space.joint:
+        found = {name: value[0] for name, value in found.items()}
+    return {name: v if bound.specs[name].per_example else v[0] for name, v in found.items()}
+
+
+def _for_space(bound: Bound, problem: Problem, answer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse: [R, *row_shape]."""
+    rows = {name: v if bound.specs[name].per_example else v[None] for name, v in answer.items()}
+    return {name: v[None] for name, v in rows.items()} if problem.space.joint else rows
+
+
+__all__ = ["Case", "check_inference"]

@@ -1,0 +1,29 @@
+"""The table of methods against what it stands for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from ebmlang.compiler.choose import NEED_TEXT
+from ebmlang.compiler.methods import COMMON, METHODS, MethodRow
+from ebmlang.runtime.solvers import SOLVERS
+
+
+@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+def test_every_row_names_its_solver(row: MethodRow) -> None:
+    module, _, name = row.implementation.partition(":")
+    assert getattr(import_module(module), name) is SOLVERS[row.name]
+    fields = SOLVERS[row.name].__dataclass_fields__  # type: ignore[attr-defined]
+    assert {option for option, _ in row.options} <= set(fields)
+    assert not {option for option, _ in row.options} & {option for option, _ in COMMON}
+    assert set(row.needs) <= set(NEED_TEXT)
+
+
+def test_every_solver_has_a_row() -> None:
+    assert set(SOLVERS) == {row.name for row in METHODS}
+
+
+def test_the_last_row_needs_nothing() -> None:
+    assert METHODS[-1].needs == ()
