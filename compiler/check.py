@@ -343,8 +343,11 @@ class _ModelChecker:
             return
         inner, _, _ = bound
         for s in node.body:
-            if isinstance(s, ast.Let) and s.value is not None:
-                declare(s.name, LetEntry(None, s.name.span), inner, self.report)
+            if not isinstance(s, ast.Let) or s.value is None:
+                continue
+            entry = LetEntry(None, s.name.span)
+            if not declare(s.name, entry, inner, self.report) and s.name.text not in inner.entries:
+                inner.entries[s.name.text] = Bound(self.expressions.error(s.name.span), s.name.span)
         self.statements(node.body, inner)
 
     def misplaced(self, node: ast.Statement) -> None:
@@ -448,7 +451,8 @@ class _ModelChecker:
         relation = self.expressions.value(node.relation, scope)
         if relation.type.kind not in ("bool", "error"):
             self.report.add(ConditionExpected(node.relation.span, str(relation.type), "a constraint"))
-        self.report.add(NotBuilt(node.span, "a constraint (`subject to`)"))
+        else:
+            self.report.add(NotBuilt(node.span, "a constraint (`subject to`)"))
         self.silence(node.name)
 
     def unbuilt(self, node: Any, scope: Scope) -> None:

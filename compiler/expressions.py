@@ -407,12 +407,11 @@ class Expressions:
 
     def _replacement(self, binding: ast.Binding, scope: Scope) -> Expr | None:
         """What replaces a variable or a let, with its declared type; None after a mistake."""
-        value = self.check(binding.value, scope)
         name, span = binding.name.text, binding.name.span
         entry = scope.find(name)
         if isinstance(entry, Unbuilt):
-            self.report.add(NotBuilt(binding.span, f"replacing {entry.what}"))
-            return None
+            return None  # refused where it is declared
+        value = self.check(binding.value, scope)
         old = self.check(ast.Name(name, span), scope)
         if "error" in (old.type.kind, value.type.kind):
             return None

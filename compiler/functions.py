@@ -81,7 +81,9 @@ class UserFunctions:
         if not self.define(fn) or arguments is None:
             return checker.error(node.span)
         if checker.functions.spent > LARGEST_EXPANSION:
-            checker.report.add(TooManyNodes(node.span, LARGEST_EXPANSION))
+            if not checker.functions.exhausted:
+                checker.report.add(TooManyNodes(node.span, LARGEST_EXPANSION))
+            checker.functions.exhausted = True
             return checker.error(node.span)
         nodes, spent = checker.node_count, checker.functions.spent
         result = self._expand(fn, arguments)
@@ -190,7 +192,9 @@ class UserFunctions:
     def _fitting(self, parameter: ast.Parameter, value: Expr, types: Scope, fn: ast.Fn) -> Expr | None:
         """The argument when it has the declared type, else None after a report."""
         report = self.checker.report
-        left = {n.text for g in parameter.type.dims for d in g for n in names_in(d) if types.find(n.text) is None}
+        left = {
+            n.text for g in parameter.type.dims for d in g for n in names_in(d) if types.find(n.text) is None
+        }
         if left:
             shown = report.source.extract(parameter.type.span)
             name = ", ".join(sorted(left))

@@ -103,6 +103,28 @@ class FactorGraph:
             self._connect(graph, node, parts, hypers)
         return nx.freeze(graph)
 
+    def text(self) -> str:
+        """One line per node in the order of the file, with what it reads."""
+        lines = [f"graph {self.model.name}"]
+        for variable in self.variables:
+            if variable.role != "hyper":
+                where = "" if variable.domain.name == "reals" else f" in {variable.domain.name}"
+                lines.append(f"  {variable.role} {variable.name} : {variable.type}{where}")
+        for let in self.model.lets:
+            lines.append(f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}")
+        for factor in self.factors:
+            plates = "".join(f" for {axis}" for axis in factor.axes)
+            parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
+            word = f"batch {factor.kind}" if factor.batch else factor.kind
+            mask = f" if {typed.text(factor.mask)}" if factor.mask is not None else ""
+            lines.append(f"  {word} {factor.name}{plates}{mask} reads {self._reads(parts)}")
+        return "\n".join(lines)
+
+    def _reads(self, parts: tuple[Expr, ...]) -> str:
+        hypers = {v.name for v in self.model.hypers}
+        names = sorted(frozenset().union(*(typed.reads(p) for p in parts)) - hypers)
+        return ", ".join(names) or "nothing"
+
     def _connect(self, graph: Any, node: str, parts: tuple[Expr, ...], hypers: set[str]) -> None:
         names = sorted(frozenset().union(*(typed.reads(p) for p in parts)) - hypers)
         for name in names:

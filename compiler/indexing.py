@@ -261,7 +261,7 @@ def _lowered(form: Affine) -> Affine:
 def _combinations(facts: tuple[Affine, ...]) -> Iterator[Affine]:
     yield from facts
     for i, first in enumerate(facts):
-        for second in facts[i:]:
+        for second in facts[i + 1 :]:
             total = _sum(first, second, 1)
             assert total is not None
             yield total

@@ -247,6 +247,8 @@ class _Deep(Exception):
 # --- comments -----------------------------------------------------------------------------------
 
 _COMMENTS = re.compile(r'"[^"\n]*"|#[^\n]*')
+_UP_TO_STATEMENT = re.compile(r"(?:\s+|#(?!#)[^\n]*)*")
+"""From a doc comment to what it describes: plain comments may stand between."""
 
 
 def attach_comments(module: ast.Module, text: str) -> ast.Module:
@@ -279,7 +281,7 @@ def read_comments(text: str) -> tuple[tuple[ast.Comment, ...], dict[int, str]]:
         block.append(match[0][2:].strip())
         block_end = end
         docs.pop(start, None)
-        below = re.compile(r"\s*").match(text, end)
+        below = _UP_TO_STATEMENT.match(text, end)
         docs[below.end() if below else end] = "\n".join(block)
     return tuple(comments), docs
 

@@ -37,7 +37,9 @@ class Reductions:
         for argument in node.arguments:
             name = argument.name
             if name is not None and name.text != "over" and not (name.text == "draws" and self._random(over)):
-                advice = "draws are counted when reducing over a random variable" if name.text == "draws" else ""
+                advice = (
+                    "draws are counted when reducing over a random variable" if name.text == "draws" else ""
+                )
                 report.add(UnknownArgument(name.span, name.text, row.name, ("over",), advice))
                 return self.checker.error(node.span)
         match over.value:

@@ -137,7 +137,8 @@ class Functions:
     """The functions of a model.
 
     `scope` holds what every function sees, `checked` whether a definition turned out right,
-    `expanding` those being written out now, `spent` the operations gained by that so far.
+    `expanding` those being written out now, `spent` the operations gained by that so far, and
+    `exhausted` whether they passed the limit.
     """
 
     scope: Scope
@@ -145,6 +146,7 @@ class Functions:
     checked: dict[str, bool] = field(default_factory=dict)
     expanding: list[str] = field(default_factory=list)
     spent: int = 0
+    exhausted: bool = False
 
 
 MOST_LABELS = 4

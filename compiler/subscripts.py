@@ -120,6 +120,8 @@ class Subscripts:
 
     def slice(self, node: ast.Slice, size: Size, base: Expr) -> typed.SliceOf | None:
         checker = self.checker
+        if self._moves(node):
+            return None
         start = self._bound(node.start, ZERO, size)
         stop = self._bound(node.stop, size, size)
         if start is None or stop is None:
@@ -143,15 +145,22 @@ class Subscripts:
                 checker.requirements.append(typed.Requirement(room, reason, node.span))
         return typed.SliceOf(start, stop)
 
+    def _moves(self, node: ast.Slice) -> bool:
+        """Whether a slice moves with a plate index, which is refused."""
+        for bound in (node.start, node.stop):
+            for name in names_in(bound) if bound is not None else ():
+                if isinstance(self.scope.find(name.text), Index):
+                    advice = (
+                        f"write the window with an index: sum(x[{name.text} + k] * w[k], over = k in 0..3)"
+                    )
+                    what = f"a slice that moves with the index `{name.text}`"
+                    self.checker.report.add(NotBuilt(node.span, what, advice))
+                    return True
+        return False
+
     def _bound(self, node: ast.Expr | None, default: Size, size: Size) -> Size | None:
         if node is None:
             return default
-        for name in names_in(node):
-            if isinstance(self.scope.find(name.text), Index):
-                advice = f"write the window with an index: sum(x[{name.text} + k] * w[k], over = k in 0..3)"
-                what = f"a slice that moves with the index `{name.text}`"
-                self.checker.report.add(NotBuilt(node.span, what, advice))
-                return None
         found = read_size(node, self.scope, self.checker.report)
         if found is not None and found.constant is not None and found.constant < 0:
             return size + found

@@ -1,6 +1,6 @@
 """Draws digits beside what their sparse codes say: `python docs/picture.py MODEL CODES.npz OUT.png`.
 
-The last step of `make demo`. The dictionary is not in the file of codes; it is drawn again from the same seed.
+The last step of `make demo`. The file of codes holds no dictionary: it is drawn again, from the same seed.
 """
 
 from __future__ import annotations

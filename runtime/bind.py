@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.codegen.names import field_name
 from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.errors import DataError
@@ -169,9 +170,8 @@ def make(
     device: torch.device,
     draws: Draws,
 ) -> GeneratedModel:
-    """An instance of the module's class; fields that are Python keywords end in an underscore."""
-    fields = module.MODEL.__dataclass_fields__
-    named = {name if name in fields else f"{name}_": value for name, value in hypers.items()}
+    """An instance of the module's class."""
+    named = {field_name(name): value for name, value in hypers.items()}
     instance: GeneratedModel = module.MODEL(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
 
@@ -435,8 +435,8 @@ def _check_domains(bound: Bound, hypers: Mapping[str, Any], incomplete: frozense
         if spec.domain == "reals" or spec.name in incomplete or spec.kind not in ("real", "int"):
             continue
         if spec.role == "hyper" and not spec.shape:
-            field = spec.name if hasattr(bound.instance, spec.name) else f"{spec.name}_"
-            value = torch.tensor(float(getattr(bound.instance, field)), dtype=torch.float64)[None]
+            number = getattr(bound.instance, field_name(spec.name))
+            value = torch.tensor(float(number), dtype=torch.float64)[None]
         elif spec.name in bound.values and spec.role in ("hyper", "observed"):
             value = bound.values[spec.name]
             value = value if spec.per_example else value[None]

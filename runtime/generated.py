@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.codegen.names import method_name
 from ebmlang.runtime import seeded
 from ebmlang.runtime.seeded import Rows
 
@@ -105,17 +106,17 @@ class GeneratedModel:
 
     def start(self, name: str, held: Values) -> Tensor | float:
         """The default, start or draw of a variable."""
-        function: Callable[[Values], Tensor | float] = getattr(self, f"start_{name}")
+        function: Callable[[Values], Tensor | float] = getattr(self, method_name("start", name))
         return function(held)
 
     def domain(self, name: str, held: Values) -> tuple[Tensor, ...]:
         """Bounds or mask of a variable's domain."""
-        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, f"domain_{name}")
+        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, method_name("domain", name))
         return function(held)
 
     def property(self, name: str, held: Values) -> tuple[Tensor, ...]:
         """The sides of a property."""
-        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, f"property_{name}")
+        function: Callable[[Values], tuple[Tensor, ...]] = getattr(self, method_name("property", name))
         return function(held)
 
 

@@ -118,10 +118,17 @@ class Emitter:
     # --- expressions ---
 
     def emit(self, root: Expr, hint: str = "") -> Code:
-        """The code of a value; shared and long parts become lines of their own first."""
+        """The code of a whole value; shared and long parts become lines of their own first."""
         if hint:
             self._hint = hint
-        return self.code(root)
+        return self._whole(self.canonical(root))
+
+    def _whole(self, node: Expr) -> Code:
+        """A value that gets a name anyhow, however long it is."""
+        if id(node) in self._codes or id(node) in self.hoisted or self._counts.get(id(node), 0) > 1:
+            return self.code(node)
+        self._codes[id(node)] = code = self._write(node)
+        return code
 
     def code(self, root: Expr) -> Code:
         """The code of a part of the value that is being written."""
@@ -185,7 +192,7 @@ class Emitter:
         if local is None and node.name in self.lets:
             let = self.lets[node.name]
             outer, self._hint = self._hint, local_name(node.name)
-            code = self.code(let.value)
+            code = self._whole(self.canonical(let.value))
             self._hint = outer
             if code.python:
                 return code

@@ -22,6 +22,7 @@ from ebmlang.compiler.types import INT, REAL
 def find_absolute(block: Block) -> tuple[Finding, ...]:
     """`smooth plus absolute values`, with the weights as obligations where not proven >= 0."""
     smooth: list[Expr] = []
+    smooth_of: list[str] = []
     absolute: list[AbsolutePart] = []
     for summand in block.summands:
         if not block.depends(summand.value):
@@ -35,6 +36,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             if smoothness(block.graph, whole, block.depends).grade not in ("smooth", "piecewise"):
                 return ()
             smooth.append(whole)
+            smooth_of.append(summand.name)
     if not absolute:
         return ()
     names = tuple(v.name for v in block.sought)
@@ -55,6 +57,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
         obligations,
         tuple(absolute),
         tuple(smooth),
+        tuple(smooth_of),
         quadratic,
     )
     return (found,)

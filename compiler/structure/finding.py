@@ -30,8 +30,8 @@ class AbsolutePart:
 class Finding:
     """A property that is true of the energy as a function of the block, and why.
 
-    A split into a smooth part and absolute values carries its parts; `quadratic` says that the
-    smooth part is a polynomial of degree 2.
+    A split into a smooth part and absolute values carries its parts, and in `smooth_of` the summand
+    of every smooth part; `quadratic` says that the smooth part is a polynomial of degree 2.
     """
 
     property: str
@@ -40,6 +40,7 @@ class Finding:
     obligations: tuple[Obligation, ...] = ()
     absolute: tuple[AbsolutePart, ...] = ()
     smooth: tuple[Expr, ...] = ()
+    smooth_of: tuple[str, ...] = ()
     quadratic: bool = False
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, compile, explain, infer, test
+from ebmlang.commands import check, compile, explain, fmt, graph, infer, show, test
 from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
 
 
@@ -29,7 +29,10 @@ class Command(Protocol):
 
 COMMANDS: tuple[Command, ...] = (
     check,
+    fmt,
+    show,
     explain,
+    graph,
     compile,
     infer,
     test,

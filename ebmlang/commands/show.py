@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ebmlang.compiler.choose import Plan
     from ebmlang.compiler.source import Source
+    from ebmlang.compiler.typed import Model
 
 NAME = "show"
 HELP = "print what a pass makes of a model file"
@@ -37,7 +39,57 @@ def _ast(source: Source) -> str:
     return dump(module)
 
 
-PASSES = (Pass("ast", "the syntax tree", _ast),)
+def _graph(source: Source) -> str:
+    from ebmlang.compiler.pipeline import graph_of
+
+    return "\n\n".join(graph_of(model).text() for model in _models(source))
+
+
+def _structure(source: Source) -> str:
+    from ebmlang.compiler.choose import Plan
+
+    def findings(plan: Plan) -> str:
+        return "\n".join(f"  {finding}" for finding in plan.structure.findings)
+
+    return _questions(source, findings)
+
+
+def _plan(source: Source) -> str:
+    from ebmlang.compiler.choose import explain
+
+    return _questions(source, explain)
+
+
+def _questions(source: Source, text: Callable[[Plan], str]) -> str:
+    """What is known about the default question of every model."""
+    from ebmlang.compiler.pipeline import graph_of, plan_for
+    from ebmlang.compiler.query import Query
+    from ebmlang.questions import ask_roles
+
+    parts = []
+    for model in _models(source):
+        asked = ask_roles(model, None, frozenset(), None, None, frozenset())
+        query = Query(asked.sought, asked.objective, asked.using, asked.question)
+        parts.append(f"model {model.name}\n{text(plan_for(graph_of(model), query))}")
+    return "\n\n".join(parts)
+
+
+def _models(source: Source) -> tuple[Model, ...]:
+    from ebmlang.compiler.pipeline import check_source
+    from ebmlang.errors import ModelError
+
+    checked = check_source(source)
+    if checked.failed:
+        raise ModelError(checked.diagnostics)
+    return checked.models
+
+
+PASSES = (
+    Pass("ast", "the syntax tree", _ast),
+    Pass("graph", "the lifted factor graph", _graph),
+    Pass("structure", "what is proven of the energy", _structure),
+    Pass("plan", "the method and its reasons", _plan),
+)
 """In the order in which they run."""
 
 

@@ -33,7 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--examples", metavar="N", type=options.count, default=_EXAMPLES,
         help=f"values drawn for each check, {_EXAMPLES} if not given; inference gets a fifth of them",
     )  # fmt: skip
-    parser.add_argument("--seed", metavar="S", type=options.whole, default=0, help="another seed draws other values")
+    parser.add_argument(
+        "--seed", metavar="S", type=options.whole, default=0, help="another seed draws other values"
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options.add_progress(parser)
 
@@ -46,8 +48,9 @@ def run(args: Namespace) -> int:
     model = ebmlang.load(args.file, model=args.model, **hypers)
     started = time.monotonic()
     with _progress(args.progress) as told:
+        several = args.model is not None
         found = list(
-            run_checks(model, examples=args.examples, seed=args.seed, of_several=args.model is not None, progress=told)
+            run_checks(model, examples=args.examples, seed=args.seed, of_several=several, progress=told)
         )
     if args.json:
         print(json.dumps(_json(args.file, model.name, args.seed, found), indent=2))
@@ -77,7 +80,8 @@ def _print(title: str, found: list[Finding], seconds: float) -> None:
         print(f"\n{_indented(finding.counterexample.program)}", flush=True)
     console.print()
     held = sum(finding.verdict == "holds" for finding in found)
-    console.print(Text(f"{held} of {len(found)} checks hold ({seconds:.1f} s)", style="red" if failed else "green"))
+    style = "red" if failed else "green"
+    console.print(Text(f"{held} of {len(found)} checks hold ({seconds:.1f} s)", style=style))
 
 
 def _print_table(console: Console, found: list[Finding]) -> None:
@@ -142,7 +146,8 @@ def _progress(shown: bool) -> Iterator[Progress | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("examples"))
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TextColumn("examples"))
     with Bars(*columns, console=Console(file=sys.stderr), transient=True) as bars:
         task = bars.add_task("test", total=None)
 

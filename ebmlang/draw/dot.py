@@ -20,18 +20,24 @@ LONGEST_IN_CIRCLE = 7
 MOST_NAMED = 24
 """Squares that carry their indices; in a larger grid the place says them."""
 
+MOST_BESIDE = 60
+"""Squares that carry their names in a graph without layers; in a larger one tooltips say them."""
+
 LONGEST_LINE = 5
 """Letters of a name with its subscripts on one line."""
 
 
-def dot_text(picture: Picture) -> str:
-    """The drawing in the DOT language. The same picture gives the same text, to the byte."""
+def dot_text(picture: Picture, dpi: int | None = None) -> str:
+    """The drawing in the DOT language. The same picture gives the same text, to the byte.
+
+    `dpi` is for pictures made of points; Graphviz's default suits all others.
+    """
     names = {n.id: f"n{i}" for i, n in enumerate(picture.nodes)}
     points = positions(picture)
     if points is not None:
-        return _placed(picture, names, points)
+        return _placed(picture, names, points, dpi)
     engine = _engine(picture)
-    lines = [f"graph {quoted(picture.model)} {{", *_indented(_header(picture, engine))]
+    lines = [f"graph {quoted(picture.model)} {{", *_indented(_header(picture, engine, dpi))]
     if engine == "neato":
         return "\n".join([*lines, *_indented(_free(picture, names)), "}", ""])
     directions = downward(picture)
@@ -44,6 +50,7 @@ def dot_text(picture: Picture) -> str:
 
 
 def quoted(text: str) -> str:
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
@@ -77,14 +84,19 @@ def _engine(picture: Picture) -> str:
     return "dot" if directed or len(picture.edges) < len(picture.nodes) else "neato"
 
 
-def _header(picture: Picture, engine: str) -> list[str]:
+def _header(picture: Picture, engine: str, dpi: int | None) -> list[str]:
     shared = attributes(
         label=_title(picture), labelloc="t", labeljust="l", fontname=look.FONT, fontcolor=look.INK,
         pad=0.25, bgcolor="white", tooltip=picture.model,
     )  # fmt: skip
-    graph = f"[{_ENGINES[engine]}, {shared[1:]}"
-    node = attributes(fontname=look.FONT, fontsize=look.NAME_SIZE, fontcolor=look.INK, color=look.INK, penwidth=1.3)
-    edge = attributes(fontname=look.FONT, fontsize=look.DETAIL_SIZE, fontcolor=look.QUIET, color=look.LINE, penwidth=1.1)
+    points = "" if dpi is None else f"dpi={dpi}, "
+    graph = f"[{_ENGINES[engine]}, {points}{shared[1:]}"
+    node = attributes(
+        fontname=look.FONT, fontsize=look.NAME_SIZE, fontcolor=look.INK, color=look.INK, penwidth=1.3
+    )
+    edge = attributes(
+        fontname=look.FONT, fontsize=look.DETAIL_SIZE, fontcolor=look.QUIET, color=look.LINE, penwidth=1.1
+    )
     return [f"graph {graph};", f"node {node};", f"edge {edge};"]
 
 
@@ -100,7 +112,7 @@ def _title(picture: Picture) -> str:
 
 def first_sentence(doc: str, most: int = 90) -> str:
     """The first sentence of a doc comment, cut at a word when it is long."""
-    text = " ".join(doc.split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in doc).split())
     end = next((i for i, c in enumerate(text) if c in ".:" and text[i + 1 : i + 2] in (" ", "")), len(text))
     text = text[:end]
     if len(text) <= most:
@@ -137,7 +149,9 @@ def _label_sides(picture: Picture, directions: Mapping[Edge, tuple[str, str]]) -
     return {f: ("t" if top < bottom else "b", min(top, bottom) > 0) for f, (top, bottom) in crossed.items()}
 
 
-def _inside(picture: Picture, frame: str | None, names: Mapping[str, str], sides: Mapping[str, tuple[str, bool]]) -> list[str]:
+def _inside(
+    picture: Picture, frame: str | None, names: Mapping[str, str], sides: Mapping[str, tuple[str, bool]]
+) -> list[str]:
     """Everything that stands directly in a frame, then the frames inside it."""
     lines = [_node(n, names[n.id]) for n in picture.nodes if n.frame == frame]
     for inner in picture.frames:
@@ -149,7 +163,7 @@ def _inside(picture: Picture, frame: str | None, names: Mapping[str, str], sides
 
 
 def _frame(frame: Frame, side: str, crossed: bool) -> str:
-    room = "\N{NO-BREAK SPACE}" * 12 if crossed else ""
+    room = "\N{NO-BREAK SPACE}" * 18 if crossed else ""
     return attributes(
         label=f"<{_font(room + escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)}>", labelloc=side, labeljust="r",
         style="rounded,filled", color=look.PLATE_LINE, fillcolor=look.PLATE_FILL, penwidth=1.0, margin=12,
@@ -160,9 +174,11 @@ def _frame(frame: Frame, side: str, crossed: bool) -> str:
 def _free(picture: Picture, names: Mapping[str, str]) -> list[str]:
     """Nodes and edges without plates, for springs to lay out."""
     lines = []
+    crowded = sum(isinstance(n, FactorNode) for n in picture.nodes) > MOST_BESIDE
     for node in picture.nodes:
         if isinstance(node, FactorNode):
-            lines.append(f"{names[node.id]} {_square(node)[:-1]}, xlabel=<{_words(node, node.label)}>];")
+            words = "" if crowded and node.energy is None else f", xlabel=<{_words(node, node.label)}>"
+            lines.append(f"{names[node.id]} {_square(node)[:-1]}{words}];")
         else:
             lines.append(_node(node, names[node.id]))
     return lines + [f"{names[e.read]} -- {names[e.reader]};" for e in picture.edges]
@@ -171,9 +187,9 @@ def _free(picture: Picture, names: Mapping[str, str]) -> list[str]:
 # --- with places of their own --------------------------------------------------------------------
 
 
-def _placed(picture: Picture, names: Mapping[str, str], points: Mapping[str, Point]) -> str:
+def _placed(picture: Picture, names: Mapping[str, str], points: Mapping[str, Point], dpi: int | None) -> str:
     """Squares stand exactly on the lines, and their names beside them as texts of their own."""
-    lines = _header(picture, "placed")
+    lines = _header(picture, "placed", dpi)
     labelled = sum(isinstance(n, FactorNode) for n in picture.nodes) <= MOST_NAMED
     for node in picture.nodes:
         name, (x, y) = names[node.id], points[node.id]
@@ -237,7 +253,13 @@ def _variable(node: VariableNode) -> str:
 
 
 def _about_variable(node: VariableNode) -> str:
-    words = ["shared" if node.role == "observed" and not node.per_example else "", node.role, node.label, ":", node.type]
+    words = [
+        "shared" if node.role == "observed" and not node.per_example else "",
+        node.role,
+        node.label,
+        ":",
+        node.type,
+    ]
     domain = "" if node.domain == "reals" else f" in {node.domain}"
     return " ".join(w for w in words if w) + domain + (f"\n{node.doc}" if node.doc else "")
 
@@ -256,6 +278,8 @@ def _about(label: str, formula: str, doc: str) -> str:
 def _named(label: str, dims: str) -> str:
     name, bracket, inside = label.partition("[")
     rows = [f"<I>{escape(label)}</I>"]
+    if len(name) > LONGEST_LINE and not bracket:
+        rows = [_font(rows[0], look.NAME_SIZE - 2, look.INK)]
     if bracket and len(label) > LONGEST_LINE:
         rows = [f"<I>{escape(name)}</I>", _font(f"<I>[{escape(inside)}</I>", look.DETAIL_SIZE + 2, look.INK)]
     if dims:

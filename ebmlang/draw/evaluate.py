@@ -115,10 +115,15 @@ class Values:
             count *= len(rows)
         if count > MOST_POSITIONS:
             where = ", ".join(map(str, axes))
-            raise DataError(f"{count:,} positions of {where} are too many to draw", "smaller sizes with --set")
+            raise DataError(
+                f"{count:,} positions of {where} are too many to draw", "smaller sizes with --set"
+            )
         conditions = [c for c in conjuncts(guard) if c.level is not Level.EXAMPLE]
         for rows in product(*columns):
-            at = {**around, **{a: r if isinstance(r, tuple) else (r,) for a, r in zip(axes, rows, strict=True)}}
+            at = {
+                **around,
+                **{a: r if isinstance(r, tuple) else (r,) for a, r in zip(axes, rows, strict=True)},
+            }
             if all(self._holds(c, at) for c in conditions):
                 yield at
 
@@ -130,7 +135,10 @@ class Values:
         if not isinstance(axis.rows, Read) or axis.rows.name not in self.arrays:
             names = ", ".join(f"`{n}`" for n in sorted(typed.reads(axis.rows) - self.arrays.keys()))
             shown = names or typed.text(axis.rows)
-            raise DataError(f"the plate {axis} runs over {shown}, which has no value", "--data FILE, or leave out --unroll")
+            raise DataError(
+                f"the plate {axis} runs over {shown}, which has no value",
+                "--data FILE, or leave out --unroll",
+            )
         array = self.arrays[axis.rows.name]
         return [tuple(int(v) for v in (row if len(axis.names) > 1 else [row])) for row in array]
 
@@ -139,7 +147,9 @@ class Values:
             return bool(self.number(condition, at))
         except NotKnown as error:
             shown = f"`{error.name}`, which has no value" if error.name else "what is only known when it runs"
-            raise DataError(f"the guard {typed.text(condition)} reads {shown}", "--data FILE, or leave out --unroll") from None
+            raise DataError(
+                f"the guard {typed.text(condition)} reads {shown}", "--data FILE, or leave out --unroll"
+            ) from None
 
 
 def _plain(value: Any) -> Number:

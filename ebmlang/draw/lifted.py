@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ebmlang.compiler import typed
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.sizes import Size
@@ -35,15 +37,29 @@ def lifted(graph: FactorGraph) -> Picture:
     edges = tuple(
         e for reader, where, found in readers for e in _edges(reader, frames.path(where), found, homes)
     )
-    return Picture(
-        model.name, signature(model), model.doc, "lifted", (), frames.frames, tuple(nodes), edges
-    )
+    return Picture(model.name, signature(model), model.doc, "lifted", (), frames.frames, tuple(nodes), edges)
 
 
-def signature(model: typed.Model) -> str:
-    """The model with its hyperparameters and their defaults: `sparse_coding(n, k = 128)`."""
-    shown = [v.name if v.init is None else f"{v.name} = {typed.text(v.init)}" for v in model.hypers]
+def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None = None) -> str:
+    """The model with its hyperparameters, their values or their defaults: `sparse_coding(n, k = 128)`."""
+    shown = []
+    for v in model.hypers:
+        if known is not None and v.name in known:
+            value = known[v.name]
+            shown.append(
+                f"{v.name} = {value:g}" if isinstance(value, float) else f"{v.name} = {str(value).lower()}"
+            )
+        else:
+            shown.append(v.name if v.init is None else f"{v.name} = {typed.text(v.init)}")
     return f"{model.name}({', '.join(shown)})" if shown else model.name
+
+
+def formula(value: typed.Expr) -> str:
+    """The expression in the language; of one that is nested too deeply to print, three dots."""
+    try:
+        return typed.text(value)
+    except RecursionError:
+        return "..."
 
 
 def dims(shape: tuple[Size, ...]) -> str:
@@ -79,25 +95,24 @@ def _let(let: Let, frames: Frames) -> LetNode:
     body, where = body_of(let)
     indices = tuple(a.names[0] for a in where.axes)
     label = picked_text(let.name, indices)
-    return LetNode(let.name, label, dims(body.type.shape), frames.of(where), let.doc, typed.text(body))
+    return LetNode(let.name, label, dims(body.type.shape), frames.of(where), let.doc, formula(body))
 
 
 def _factor(term: Term, frames: Frames) -> FactorNode:
     where = place(term.axes, term.guard)
     return FactorNode(
-        term.name, term.name, frames.of(where), term.kind, term.batch, typed.text(term.value), term.doc
+        term.name, term.name, frames.of(where), term.kind, term.batch, formula(term.value), term.doc
     )
 
 
-def _edges(
-    reader: str, path: tuple[str, ...], found: tuple[Use, ...], homes: dict[str, Node]
-) -> list[Edge]:
+def _edges(reader: str, path: tuple[str, ...], found: tuple[Use, ...], homes: dict[str, Node]) -> list[Edge]:
     """One edge per name that is read. A subscript that the frame says already is left out."""
     edges: list[Edge] = []
     for name in dict.fromkeys(u.name for u in found):
         own = [u for u in found if u.name == name]
-        texts = tuple(dict.fromkeys(picked_text(name, subscripts(u.pick)) for u in own if u.pick is not None))
-        whole = any(u.pick is None and not u.rows for u in own)
+        picks = dict.fromkeys(subscripts(u.pick) for u in own if u.pick is not None)
+        texts = tuple(picked_text(name, parts) for parts in picks if parts)
+        whole = () in picks or any(u.pick is None and not u.rows for u in own)
         if whole and texts:
             texts = (name, *texts)
         home = homes[name]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from math import prod
+from typing import Any, NoReturn
 
 from ebmlang.compiler import typed
+from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.graph import FactorGraph
-from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pick, SliceOf, Tabulate
+from ebmlang.compiler.typed import Axis, Expr, SliceOf, Tabulate
 from ebmlang.compiler.types import Shape
 from ebmlang.draw.evaluate import At, NotKnown, Number, Values
-from ebmlang.draw.lifted import body_of, dims, signature, uses_of_term
+from ebmlang.draw.lifted import body_of, dims, formula, signature, uses_of_term
 from ebmlang.draw.picture import Edge, FactorNode, LetNode, Node, Picture, VariableNode
-from ebmlang.draw.uses import Use, picked_text, uses
+from ebmlang.draw.uses import Use, dimensions, picked_text, uses
 from ebmlang.errors import DataError
 
 MOST_NODES = 400
@@ -38,39 +40,48 @@ def unrolled(
 
 
 def _values(model: typed.Model, settings: Mapping[str, Number], arrays: Mapping[str, Any]) -> Values:
+    """Sizes as they are set, else as arrays have them, else as defaults say."""
     known = {v.name: v for v in model.hypers}
-    for name in settings:
-        if name not in known:
-            listed = ", ".join(known) or "none"
-            raise DataError(f"the model has no hyperparameter `{name}`", f"it has {listed}")
     sizes: dict[str, int] = {}
     numbers: dict[str, Number] = {}
-    for name, hyper in known.items():
-        value = settings.get(name)
-        if value is None and hyper.init is not None:
-            try:
-                value = Values(sizes, numbers, {}).number(hyper.init, {})
-            except NotKnown:
-                continue
-        if value is None:
-            continue
-        if hyper.type.kind == "int":
-            if isinstance(value, bool) or int(value) != value:
-                raise DataError(f"`{name}` is a whole number, not {value}", f"--set {name}=6")
+    for name, value in settings.items():
+        if name not in known:
+            hint = did_you_mean(name, known) or f"it has {', '.join(known) or 'none'}"
+            raise DataError(f"the model has no hyperparameter `{name}`", hint)
+        if known[name].type.kind == "int":
+            if isinstance(value, bool) or int(value) != value or value < 0:
+                raise DataError(f"the size `{name}` is a whole number, not {value}", f"--set {name}=6")
             sizes[name] = int(value)
         numbers[name] = value
     _sizes_from_arrays(model, sizes, arrays)
-    return Values(sizes, numbers, arrays)
+    for name, hyper in known.items():
+        if hyper.init is None or name in sizes or name in numbers:
+            continue
+        try:
+            value = Values(sizes, numbers, {}).number(hyper.init, {})
+        except (NotKnown, DataError):
+            continue  # a default that reads what has no value
+        numbers[name] = value
+        if hyper.type.kind == "int":
+            sizes[name] = int(value)
+    return Values(sizes, {**numbers, **sizes}, arrays)
 
 
 def _sizes_from_arrays(model: typed.Model, sizes: dict[str, int], arrays: Mapping[str, Any]) -> None:
     for name, array in arrays.items():
         variable = model.variable(name)
-        if variable is None or len(array.shape) != variable.type.rank:
-            continue
+        if variable is None:
+            raise DataError(f"the model has no variable `{name}`", "arrays by the names of the model")
+        if len(array.shape) != variable.type.rank:
+            raise DataError(
+                f"`{name}` has the shape {list(array.shape)}, not {variable.type}", "an array of that shape"
+            )
         for size, found in zip(variable.type.shape, array.shape, strict=True):
-            if size.name is not None:
-                sizes.setdefault(size.name, int(found))
+            if size.name is not None and sizes.setdefault(size.name, int(found)) != found:
+                raise DataError(
+                    f"`{name}` has the shape {list(array.shape)}, but {size} is {sizes[size.name]}",
+                    "sizes that agree",
+                )
 
 
 def _check_requirements(model: typed.Model, values: Values) -> None:
@@ -111,7 +122,7 @@ class _Unrolling:
             self.connect(term.name, term.value, term.guard, term.axes, _summand_name)
         sizes = tuple((n, self.values.sizes[n]) for n in sorted(self.values.sizes))
         return Picture(
-            model.name, signature(model), model.doc, "unrolled", sizes, (),
+            model.name, signature(model, self.values.numbers), model.doc, "unrolled", sizes, (),
             tuple(self.nodes.values()), tuple(self.edges),
         )  # fmt: skip
 
@@ -131,16 +142,16 @@ class _Unrolling:
 
     def add(self, node: Node) -> None:
         if len(self.nodes) >= MOST_NODES:
-            raise DataError(
-                f"the graph has more than {MOST_NODES} nodes, too many for a picture",
-                "smaller sizes, such as --set T=6, or leave out --unroll",
-            )
+            _refuse()
         self.nodes[node.id] = node
 
     # --- nodes ---
 
     def cells(self, name: str) -> Iterator[Cell]:
-        return product(*(range(self.values.size(s)) for s in self.shapes[name][: self.depths[name]]))
+        sizes = [self.values.size(s) for s in self.shapes[name][: self.depths[name]]]
+        if prod(sizes) > MOST_NODES:
+            _refuse()
+        return product(*(range(size) for size in sizes))
 
     def cell_name(self, name: str, cell: Cell) -> str:
         return picked_text(name, tuple(map(str, cell[: self.depths.get(name, len(cell))])))
@@ -159,12 +170,12 @@ class _Unrolling:
         body, _ = body_of(let)
         for cell in self.cells(let.name):
             label = self.cell_name(let.name, cell)
-            self.add(LetNode(label, label, dims(body.type.shape), None, let.doc, typed.text(body)))
+            self.add(LetNode(label, label, dims(body.type.shape), None, let.doc, formula(body)))
 
     def summands(self, term: typed.Term) -> None:
         for at in self.values.positions(term.axes, term.guard, {}):
             label = _summand_name(term.name, _cell(at, term.axes))
-            self.add(FactorNode(label, label, None, term.kind, term.batch, typed.text(term.value), term.doc))
+            self.add(FactorNode(label, label, None, term.kind, term.batch, formula(term.value), term.doc))
 
     # --- edges ---
 
@@ -186,7 +197,7 @@ class _Unrolling:
             yield from self.cells(use.name)
             return
         for inside in self._inside(use.folds, at):
-            parts = _dimensions(use.pick)[:depth]
+            parts = dimensions(use.pick)[:depth]
             choices = [self._candidates(s, use.name, d, inside) for d, s in enumerate(parts)]
             yield from product(*choices)
 
@@ -210,6 +221,13 @@ class _Unrolling:
         return (found,) if 0 <= found < size else ()
 
 
+def _refuse() -> NoReturn:
+    raise DataError(
+        f"the graph has more than {MOST_NODES} nodes, too many for a picture",
+        "smaller sizes, such as --set T=6, or leave out --unroll",
+    )
+
+
 def _summand_name(name: str, cell: Cell) -> str:
     return picked_text(name, tuple(map(str, cell)))
 
@@ -218,17 +236,18 @@ def _cell(at: At, axes: tuple[Axis, ...]) -> Cell:
     return tuple(value for axis in axes for value in at[axis])
 
 
-def _dimensions(pick: Pick) -> list[Expr | SliceOf]:
-    return [s for s in pick.subscripts if not isinstance(s, NewAxis)]
-
-
 def _depth(use: Use) -> int:
     """How many leading subscripts pick one entry each, by indices of plates and numbers alone."""
     assert use.pick is not None
     folded = {axis for fold in use.folds for axis in fold.over}
     count = 0
-    for s in _dimensions(use.pick):
-        if isinstance(s, SliceOf) or not s.type.scalar or typed.reads(s) - _row_names(s) or folded & set(s.axes):
+    for s in dimensions(use.pick):
+        if (
+            isinstance(s, SliceOf)
+            or not s.type.scalar
+            or typed.reads(s) - _row_names(s)
+            or folded & set(s.axes)
+        ):
             return count
         count += 1
     return count

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.sizes import ZERO
-from ebmlang.compiler.typed import Axes, Expr, NewAxis, Pick, Read, SliceOf, Subscript
+from ebmlang.compiler.typed import Axes, Expr, NewAxis, Pick, Read, SliceOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +61,26 @@ def _collect(root: Expr, found: dict[tuple[object, ...], Use]) -> None:
 
 def subscripts(pick: Pick) -> tuple[str, ...]:
     """The subscripts as a reader would write them: whole dimensions at the end are left out."""
-    return tuple(subscript_text(s, full) for s, full in _shown(pick))
-
-
-def _shown(pick: Pick) -> list[tuple[Subscript, bool]]:
     parts = list(_with_fullness(pick))
     while parts and parts[-1][1]:
         parts.pop()
-    return parts
+    return tuple(_subscript_text(s, full) for s, full in parts)
 
 
-def _with_fullness(pick: Pick) -> Iterator[tuple[Subscript, bool]]:
-    dims = iter(pick.base.type.shape)
-    for s in pick.subscripts:
-        size = None if isinstance(s, NewAxis) else next(dims)
+def dimensions(pick: Pick) -> list[Expr | SliceOf]:
+    """One subscript per dimension of what is indexed: new axes select nothing."""
+    return [s for s in pick.subscripts if not isinstance(s, NewAxis)]
+
+
+def _with_fullness(pick: Pick) -> Iterator[tuple[Expr | SliceOf, bool]]:
+    for s, size in zip(dimensions(pick), pick.base.type.shape, strict=True):
         yield s, isinstance(s, SliceOf) and s.start == ZERO and s.stop == size
 
 
-def subscript_text(s: Subscript, full: bool) -> str:
+def _subscript_text(s: Expr | SliceOf, full: bool) -> str:
     if isinstance(s, SliceOf):
         return ".." if full else f"{s.start}..{s.stop}"
-    return "None" if isinstance(s, NewAxis) else typed.text(s)
+    return typed.text(s)
 
 
 def picked_text(name: str, parts: tuple[str, ...]) -> str:

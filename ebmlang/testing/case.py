@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +40,10 @@ class Case(Mapping[str, Array]):
         hypers = "".join(f", {name}={literal(value)}" for name, value in self.hypers.items())
         return f"values({dict_literal(self.arrays)}{hypers})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How hypothesis prints it."""
+        printer.text(repr(self))
+
 
 class CheckFailed(AssertionError):
     """A check does not hold. `message` says what was found and what was expected."""
@@ -65,24 +71,28 @@ def dict_literal(arrays: Mapping[str, Array]) -> str:
     return line if len(line) <= _LINE else "{" + "".join(f"\n    {entry}," for entry in entries) + "\n}"
 
 
-def snippet(call: str, source: str, model: str | None, hypers: Mapping[str, Any], case: Case) -> str:
+def program(call: str, source: str, model: str | None, hypers: Mapping[str, Any], case: Case) -> str:
     """A Python program that fails as the check did.
 
-    `call` is what follows `testing.`, up to its first parenthesis closed; `source` is the path of the
-    model, `model` its name where the file holds several.
+    `call` is what follows `testing.`; `source` is the path of the model, `model` its name where the file
+    holds several. A model that was given as text is expected under the name `text`.
     """
     named = {**({} if model is None else {"model": model}), **hypers, **case.hypers}
-    options = "".join(f", {name}={literal(value)}" for name, value in named.items())
-    opened = f"load({source!r}{options})" if source != "<text>" else f"loads(text{options})"
-    text = "\n".join(
-        (
-            "import ebmlang",
-            "from ebmlang import testing",
-            "",
-            f"m = ebmlang.{opened}",
-            f"values = {dict_literal(case.arrays)}",
-            f"testing.{call}",
-        )
+    options = "".join(f", {_option(name, value)}" for name, value in named.items())
+    opened = f"loads(text{options})" if source == "<text>" else f"load({source!r}{options})"
+    body = (
+        "import ebmlang",
+        "from ebmlang import testing",
+        "",
+        f"m = ebmlang.{opened}",
+        f"values = {dict_literal(case.arrays)}",
+        f"testing.{call}",
     )
-    missing = [name for name in ("inf", "nan") if f" {name}" in text.replace("-", " ").replace("[", " [ ")]
-    return f"from math import {', '.join(missing)}\n{text}" if missing else text
+    text = "\n".join(body)
+    special = sorted(set(re.findall(r"(?<=[\[ =(-])(?:inf|nan)(?=[\],})])", text)))
+    return f"from math import {', '.join(special)}\n\n{text}" if special else text
+
+
+def _option(name: str, value: Any) -> str:
+    """An argument of `load`; names that Python reserves go in by their text."""
+    return f"**{{{name!r}: {literal(value)}}}" if keyword.iskeyword(name) else f"{name}={literal(value)}"

@@ -22,6 +22,9 @@ from ebmlang.testing.strategies import property_of, stated_domain
 
 Remarks = Counter[str]
 
+NOT_CHECKED = "not checked: "
+"""A remark that begins so means that the check did not look at these values."""
+
 SUM_TOLERANCE = 1e-9
 """Relative to 1 + the sum of absolute values: only the order of additions may differ."""
 
@@ -111,7 +114,9 @@ def _summed(found: Energies) -> tuple[Tensor, Tensor]:
     return total, size
 
 
-def _require_equal(what: str, left_name: str, left: Tensor, right_name: str, right: Tensor, scale: Tensor) -> None:
+def _require_equal(
+    what: str, left_name: str, left: Tensor, right_name: str, right: Tensor, scale: Tensor
+) -> None:
     slack = SUM_TOLERANCE * (1 + torch.nan_to_num(scale, posinf=0.0))
     same = (left == right) | ((left - right).abs() <= slack) | (torch.isnan(left) & torch.isnan(right))
     if not bool(same.all()):
@@ -137,9 +142,9 @@ def check_properties(model: Model, values: Values, name: str | None = None) -> R
     for p in chosen:
         missing = [q.name for q in p.quantified if q.name not in values]
         if missing and name is not None:
-            raise DataError(f"no value for `{missing[0]}`, which the property `{name}` quantifies", "pass one")
+            raise DataError(f"no value for `{missing[0]}`, which `{name}` quantifies", "pass one")
         if missing:
-            remarks[f"`{p.name}` left out: no value for {', '.join(missing)}"] += 1
+            remarks[f"{NOT_CHECKED}`{p.name}` needs a value for {', '.join(missing)}"] += 1
             continue
         if not _applies(p, bound, values):
             remarks["outside the stated domain"] += 1

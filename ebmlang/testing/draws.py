@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ebmlang.runtime.domain_base import Domain
+from ebmlang.runtime.domain_base import Domain, Kind
 from ebmlang.runtime.domains import (
     Interval,
     Nonnegative,
@@ -88,6 +88,8 @@ def inside(draw: st.DrawFn, domain: Domain, shape: tuple[int, ...]) -> Tensor:
             factor = entries(draw, ANY, shape)
             lift = draw(POSITIVES.single)
             return factor @ factor.mT / shape[-1] + lift * torch.eye(shape[-1], dtype=torch.float64)
+    if domain.kind is Kind.OPEN:
+        return domain.value(entries(draw, ANY, shape))
     # Manifolds: the nearest point of any array is inside, that of zeros included.
     return domain.nearest(entries(draw, ANY, shape))
 

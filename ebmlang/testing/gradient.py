@@ -29,7 +29,6 @@ MOST_ENTRIES = 64
 """Entries of one variable that are compared, evenly spread; the gradient of the others is not looked at."""
 
 _EPS = torch.finfo(torch.float64).eps
-_OFFSETS = (0.0, 1.0, -1.0, 0.5, -0.5)
 
 
 def check_gradient(model: Model, values: Values) -> Remarks:
@@ -39,7 +38,8 @@ def check_gradient(model: Model, values: Values) -> Remarks:
     and at an edge (the energy is not finite on one side). Rows whose energy is not finite are left out.
     """
     bound = bound_to(model, evaluation_module(model), values)
-    names = [s.name for s in bound.specs.values() if s.kind == "real" and s.role != "hyper" and s.name in bound.values]
+    real = [s.name for s in bound.specs.values() if s.kind == "real" and s.role != "hyper"]
+    names = [name for name in real if name in bound.values]
     leaves = {name: bound.values[name].detach().clone().requires_grad_(True) for name in names}
     found = energies(bound, leaves)
     coupled = bool(bound.module.JOINT) or any(term.batch for term in bound.module.TERMS)
@@ -75,16 +75,9 @@ def _compare(
     count = at[0].numel() if rows is not None else at.numel()
     for entry in _spread(count):
         index = (slice(None), entry) if rows is not None else (entry,)
-        flat = at.flatten(1) if rows is not None else at.reshape(-1)
-        step = STEP * torch.clamp(flat[index].abs(), min=1.0)
-        found: list[Tensor] = []
-        for offset in _OFFSETS:
-            moved = flat.clone()
-            moved[index] = moved[index] + offset * step
-            total = energy(moved.reshape(at.shape))
-            found.append(total if rows is not None else total.sum())
-        slope = gradient.flatten(1)[index] if rows is not None else gradient.reshape(-1)[index]
-        judged = _judge(_Samples(*found, step), slope)
+        samples = _sampled(at, index, energy, rows is not None)
+        slope = gradient.reshape(at.shape[0], -1)[index] if rows is not None else gradient.reshape(-1)[index]
+        judged = _judge(samples, slope)
         use = judged.usable if rows is None else judged.usable & rows
         wrong = use & ~judged.equal
         if bool(wrong.any()):
@@ -96,6 +89,22 @@ def _compare(
         }
         remarks += Counter({words: int(mask.sum()) for words, mask in counts.items() if bool(mask.any())})
     return remarks
+
+
+def _sampled(
+    at: Tensor, index: tuple[slice | int, ...], energy: Callable[[Tensor], Tensor], per_row: bool
+) -> _Samples:
+    """Energies around `at` along one entry, of all rows at once where each row's energy is its own."""
+    flat = at.reshape(at.shape[0], -1) if per_row else at.reshape(-1)
+    step = STEP * torch.clamp(flat[index].abs(), min=1.0)
+
+    def sample(offset: float) -> Tensor:
+        moved = flat.clone()
+        moved[index] = moved[index] + offset * step
+        total = energy(moved.reshape(at.shape))
+        return total if per_row else total.sum()
+
+    return _Samples(sample(0.0), sample(1.0), sample(-1.0), sample(0.5), sample(-0.5), step)
 
 
 def _spread(count: int) -> list[int]:

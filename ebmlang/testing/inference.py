@@ -1,10 +1,11 @@
-"""Inference: never above its start, inside the domain, and stationary or with a status that says otherwise."""
+"""Inference: never above its start, inside the domain, and stationary or with a status that says so."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,8 +16,8 @@ from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, bind
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
-from ebmlang.testing.case import Case, CheckFailed
-from ebmlang.testing.checks import Remarks
+from ebmlang.testing.case import CheckFailed
+from ebmlang.testing.checks import NOT_CHECKED, Remarks
 from ebmlang.testing.evaluate import Values, hypers_of, objective, settings
 
 STEPS = 300
@@ -38,30 +39,31 @@ _MOST_DIRECTIONS = 24
 def check_inference(model: Model, values: Values) -> Remarks:
     """The file's question from its declared start, with the given variables at the values.
 
-    Raises CheckFailed when an energy ends above its start, when an answer leaves its domain, when its energy
-    is not that of its values, when a row is called converged though a short move lowers it, or when the
-    question cannot be asked of these values.
+    NaN entries of `missing` variables are found too. Raises CheckFailed when the energy ends above its
+    start, when an answer leaves its domain, when a row is called converged though a short move lowers it, or
+    when the question cannot be asked of these values.
     """
-    asked = model.asked(None, frozenset(), None, None, frozenset())
+    blank = frozenset(n for n, a in values.items() if bool(np.isnan(np.asarray(a, dtype=np.float64)).any()))
+    asked = model.asked(None, frozenset(), None, None, blank)
     if not asked.sought:
-        return Counter({"nothing is sought": 1})
+        return Counter({f"{NOT_CHECKED}nothing is sought": 1})
     plan, module = model.compiled(asked, None)
     if plan.method is None:
-        return Counter({f"left out: {plan.because}": 1})
+        return Counter({f"{NOT_CHECKED}{plan.because}": 1})
     known = {v.name for v in model.checked.variables if v.role != "hyper"}
-    given = {n: a for n, a in values.items() if n in known and n not in asked.sought}
-    sought = frozenset(asked.sought)
+    given = {n: a for n, a in values.items() if n in known and (n not in asked.sought or n in blank)}
     try:
-        bound = bind(module, hypers_of(model, values), given, settings(), sought)
-        problem = ask.make_problem(bound, {})
-        found = ask.infer(bound, Search(steps=STEPS))
+        bound = bind(module, hypers_of(model, values), given, settings(), frozenset(asked.sought), blank)
+        observed = {name: ~torch.isnan(bound.values[name]) for name in blank}
+        problem = ask.make_problem(bound, observed)
+        found = ask.infer(bound, Search(steps=STEPS), observed)
     except DataError as error:
         raise CheckFailed(f"inference refuses the values: {error.message}") from None
     return _judge(bound, problem, found)
 
 
 def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
-    start = problem.space.start(0, _rows(problem))
+    start = problem.space.start(0, np.arange(problem.space.batch, dtype=np.int64))
     answer = {name: found.values[name] for name in bound.module.SOUGHT}
     begun = _seen(bound, problem, start.x)
     with torch.no_grad():
@@ -77,12 +79,6 @@ def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
             raise CheckFailed(f"the status and `converged` disagree: {ended} and `{sentence}`")
     _require_stationary(problem, start.x, x, converged)
     return Counter(sentence.split(":")[0] for sentence in found.status)
-
-
-def _rows(problem: Problem) -> object:
-    import numpy as np
-
-    return np.arange(problem.space.batch, dtype=np.int64)
 
 
 def _require_no_rise(before: Tensor, after: Tensor) -> None:
@@ -139,6 +135,3 @@ def _for_space(bound: Bound, problem: Problem, answer: Mapping[str, Tensor]) -> 
     """The inverse: [R, *row_shape]."""
     rows = {name: v if bound.specs[name].per_example else v[None] for name, v in answer.items()}
     return {name: v[None] for name, v in rows.items()} if problem.space.joint else rows
-
-
-__all__ = ["Case", "check_inference"]

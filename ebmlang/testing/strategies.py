@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ebmlang.api import Model
 from ebmlang.compiler import typed
+from ebmlang.compiler.domains import find_domain
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import as_tensor
@@ -36,15 +37,20 @@ _CPU = torch.device("cpu")
 
 
 def values(
-    model: Model, *, rows: tuple[int, int] = (1, MOST_ROWS), for_property: str | None = None
+    model: Model,
+    *,
+    rows: tuple[int, int] = (1, MOST_ROWS),
+    blanks: bool = False,
+    for_property: str | None = None,
 ) -> st.SearchStrategy[Case]:
     """A strategy for everything that an energy of the model is computed from.
 
     Sizes that `load` did not set are small, even where they have a default: an energy must hold for every
     size. A hyperparameter that was not set is drawn from its declared domain, takes its default, or any
     number when it declares neither. Variables lie in their domains, random ones are drawn from their
-    distributions. `rows` bounds the number of examples. With `for_property` the variables that this
-    property quantifies lie in the domains stated there, and names of its own are drawn too.
+    distributions. `rows` bounds the number of examples. With `blanks` some entries of `missing` variables
+    are NaN, as `infer` takes them (energies do not). With `for_property` the variables that this property
+    quantifies lie in the domains stated there, and names of its own are drawn too.
 
     Raises DataError when no sizes fit, or when a variable is of a kind that cannot be drawn.
     """
@@ -52,7 +58,7 @@ def values(
 
     @st.composite
     def drawn(draw: st.DrawFn) -> Case:
-        return _case(draw, plan, rows)
+        return _case(draw, plan, rows, blanks)
 
     return drawn()
 
@@ -166,7 +172,7 @@ def _spec_fits(module: ModuleType, spec: VariableSpec, sizes: Mapping[str, int])
 # --- one case -----------------------------------------------------------------------------------
 
 
-def _case(draw: st.DrawFn, plan: _Plan, rows: tuple[int, int]) -> Case:
+def _case(draw: st.DrawFn, plan: _Plan, rows: tuple[int, int], blanks: bool) -> Case:
     sizes = draw(st.sampled_from(plan.assignments))
     batch = draw(st.integers(*rows))
     set_by_caller = plan.model.hypers
@@ -183,7 +189,10 @@ def _case(draw: st.DrawFn, plan: _Plan, rows: tuple[int, int]) -> Case:
             tensors[spec.name] = as_tensor(spec, value, torch.float64, _CPU).expand(shape)
         hypers[spec.name] = value
     known = _variables(draw, plan, hypers, tensors, batch)
-    chosen = {n: v for n, v in hypers.items() if n in sizes or n not in set_by_caller.keys() | integers.keys()}
+    for spec in (s for s in plan.variables if blanks and s.missing and _entrywise(s)):
+        known[spec.name][~draws.truths(draw, known[spec.name].shape)] = np.nan
+    settled = set_by_caller.keys() | integers.keys()
+    chosen = {n: v for n, v in hypers.items() if n in sizes or n not in settled}
     return Case(known, chosen)
 
 
@@ -243,12 +252,19 @@ def _value(
             assert spec.classes is not None
             return draws.whole(draw, 0, spec.classes.evaluate(sizes) - 1, shape)
         case "int":
-            value = draws.whole(draw, -3, 8, shape)
-            nearest = domain.nearest(torch.from_numpy(value).double()).round().clamp(min=1 if spec.domain == "positive" else None)
+            least = 1 if spec.domain == "positive" else None
+            drawn = torch.from_numpy(draws.whole(draw, -3, 8, shape)).double()
+            nearest = domain.nearest(drawn).round().clamp(min=least)
             assume(bool(domain.inside(nearest, 0.0).all()))
             return nearest.long().numpy()
     found = draws.inside(draw, domain, shape)
     return found.numpy().copy()
+
+
+def _entrywise(spec: VariableSpec) -> bool:
+    """Whether the domain binds every entry by itself, so that some may be left out."""
+    rule = find_domain(spec.domain)
+    return rule is not None and rule.rank == 0
 
 
 def _check(domain: Domain, shape: tuple[int, ...]) -> None:
@@ -321,7 +337,8 @@ def _ordered(model: Model, specs: tuple[VariableSpec, ...]) -> tuple[VariableSpe
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         if name in trail:
-            raise DataError(f"the domains of {', '.join(trail)} depend on each other", "give the values yourself")
+            words = f"the domains of {', '.join(trail)} depend on each other"
+            raise DataError(words, "give the values yourself")
         for other in sorted(needs[name]):
             visit(other, (*trail, name))
         order.setdefault(name, by_name[name])

@@ -17,7 +17,7 @@ from ebmlang.compiler.source import Source
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
-PROGRESS = re.compile(r"^\w+: [\d,]+ of [\d,]+ rows.*$")
+PROGRESS = re.compile(r"^[\w ]+: [\d,]+ of [\d,]+ (rows|examples).*$")
 
 LANGUAGES = ("ebm", "python", "console", "sh", "text")
 """What a block can be. `text` is not run, so it is only for what is neither program nor command."""
@@ -92,7 +92,7 @@ def differs(shown: str, found: str, tolerance: float = 0.05) -> str | None:
     """Why a transcript does not fit, or None.
 
     Lines are compared word by word: space and line ends do not count, numbers with a decimal point may
-    differ by `tolerance`, relative. A line `...` stands for any words.
+    differ by `tolerance`, relative. A word `...` stands for any words.
     """
     want, have = shown.split(), found.split()
     at = 0
@@ -105,11 +105,14 @@ def differs(shown: str, found: str, tolerance: float = 0.05) -> str | None:
     for i, part in enumerate(parts):
         last = len(have) - len(part)
         places = [at] if i == 0 else ([last] if i == len(parts) - 1 else range(at, last + 1))
-        place = next((p for p in places if p >= at and _alike(part, have[p : p + len(part)], tolerance)), None)
+        fits = (p for p in places if p >= at and _alike(part, have[p : p + len(part)], tolerance))
+        place = next(fits, None)
         if place is None:
             return f"not found from word {at} on: {' '.join(part)}"
         at = place + len(part)
-    return None if at == len(have) or not parts[-1] and len(parts) > 1 else f"more than is shown: {have[at:]}"
+    if at == len(have) or (len(parts) > 1 and not parts[-1]):
+        return None
+    return f"more than is shown: {' '.join(have[at:])}"
 
 
 def _alike(want: list[str], have: list[str], tolerance: float) -> bool:

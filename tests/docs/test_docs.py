@@ -12,7 +12,17 @@ import pytest
 from docs import generate
 from ebmlang import cli
 from ebmlang.commands import COMMANDS
-from tests.docs.blocks import LANGUAGES, ROOT, Block, blocks, checked, differs, run_command, run_python, transcript
+from tests.docs.blocks import (
+    LANGUAGES,
+    ROOT,
+    Block,
+    blocks,
+    checked,
+    differs,
+    run_command,
+    run_python,
+    transcript,
+)
 
 PAGES = generate.pages()
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -76,7 +86,8 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         elif block.language == "text" and printed:
             assert (why := differs(block.text, printed)) is None, f"{block.place}\n{why}\n\n{printed}"
         printed = None
-    for picture in (a or b for a, b in LINK.findall(page.read_text(encoding="utf-8")) if (a or b).endswith(".png")):
+    links = [a or b for a, b in LINK.findall(page.read_text(encoding="utf-8"))]
+    for picture in (link for link in links if link.endswith(".png")):
         assert alike(page.parent / picture, tmp_path / Path(picture).name), f"{picture} is out of date"
 
 
@@ -118,10 +129,12 @@ def test_every_command_is_documented() -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     """An option in the text of a page is an option of some command."""
-    known = {o for sub in generate.subparsers().values() for action in sub._actions for o in action.option_strings}
+    actions = [action for sub in generate.subparsers().values() for action in sub._actions]
+    known = {option for action in actions for option in action.option_strings}
     others = {"--version", "--update-golden"}
     for page in PAGES:
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))))
+        text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
         assert named <= known | others, (page.name, named - known - others)
 
 

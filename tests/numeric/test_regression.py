@@ -50,8 +50,8 @@ def test_a_badly_conditioned_search_says_that_it_did_not_end() -> None:
     found = model.infer(X=x, y=y, dtype="float64", steps=300)
     assert not bool(found.converged.any())
     assert found.status == ("step limit reached before the tolerance",)
-    optimum = model.energy(X=x, y=y, w=expected.coef_[None], b=[expected.intercept_])
-    start = model.energy(X=x, y=y, w=np.zeros((1, 30)), b=[y.mean()])
+    optimum = model.energy(X=x, y=y, w=expected.coef_[None], b=[expected.intercept_], dtype="float64")
+    start = model.energy(X=x, y=y, w=np.zeros((1, 30)), b=[y.mean()], dtype="float64")
     assert float(optimum) <= float(found.energy) < float(start)
 
 

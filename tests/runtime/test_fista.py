@@ -175,3 +175,17 @@ def test_a_huge_weight_gives_zero_at_once() -> None:
     outcome = solve(question, Fista(quadratic=True))
     assert (outcome.x == 0).all()
     assert outcome.status == (Status.CONVERGED,) * 3
+
+
+@pytest.mark.parametrize("quadratic", [True, False])
+def test_momentum_that_overshoots_is_dropped(quadratic: bool) -> None:
+    # Strongly convex: with restarts convergence is linear, without them it is slow and oscillates.
+    curvature = torch.logspace(-3, 0, 20, dtype=F64)
+
+    def term(u: Values, h: Values) -> Tensor:
+        return 0.5 * (curvature * (u["x"] - 1) ** 2).sum(1)
+
+    question = split_problem(term, torch.tensor(1e-5), torch.zeros(1, 20, dtype=F64))
+    outcome = solve(question, Fista(quadratic=quadratic, growth=1.0))
+    assert outcome.converged.all()
+    assert outcome.iterations.item() < 1500

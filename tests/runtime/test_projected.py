@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from ebmlang.runtime.domains import (
     SE2,
     SO3,
+    Domain,
     Interval,
     Nonnegative,
     PositiveSemidefinite,
@@ -269,3 +272,18 @@ def test_a_hard_quadratic_does_not_exhaust_the_steps() -> None:
     question = ill_posed(100, 4, F64)
     outcome = solve(question, ProjectedLbfgs(), Limits(steps=600))
     assert outcome.converged.all()
+
+
+@pytest.mark.parametrize("domain", [Reals(), Nonnegative(), Sphere()])
+def test_steps_that_are_too_long_are_shortened(domain: Domain) -> None:
+    # From an absurd step size the next point must still lie below the start.
+    start = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=F64)
+    question = problem(lambda u, h: u["x"] ** 4 @ torch.tensor([1.0, 30.0], dtype=F64), start, domain)
+    method = ProjectedGradient()
+    state = method.init(question, start)
+    length = torch.tensor([1e3, 1e12], dtype=F64)
+    state = replace(state, memory=replace(state.memory, length=length))
+    moved, after = method.step(question, start, state)
+    assert (after.energy < state.energy).all()
+    assert question.space.inside(moved).all()
+    assert torch.allclose(question.energy(moved), after.energy)

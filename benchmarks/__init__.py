@@ -1,0 +1,1 @@
+"""Measurements of ebmlang. `python -m benchmarks` prints them; nothing here runs in the tests."""

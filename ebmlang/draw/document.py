@@ -1,0 +1,70 @@
+"""A picture as JSON, for other programs.
+
+Format `ebmlang.graph`, version 1. Names are never dropped and never change their meaning within a
+version; new ones may come.
+
+    format, version, model, signature, doc
+    view        "lifted" (plates as frames) or "unrolled" (one node per entry)
+    sizes       {name: integer}: what an unrolled view was made with; empty otherwise
+    plates      [{id, label, indices, guard, parent}]: parent is the id of the frame around, or null
+    nodes       [{id, kind, label, plate, doc, ...}]; kind is
+                "variable": role, type, dims, domain, per_example, missing
+                "let":      dims, formula
+                "factor":   term, batch, formula, energy (a number, or null before inference)
+    edges       [{reader, read, subscripts, rows}]: a factor or a let reads a variable or a let;
+                rows is true for the list that the plate of the reader runs over
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from ebmlang.draw.picture import Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
+
+FORMAT, VERSION = "ebmlang.graph", 1
+
+
+def json_text(picture: Picture) -> str:
+    return json.dumps(document(picture), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def document(picture: Picture) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": picture.model,
+        "signature": picture.signature,
+        "doc": picture.doc,
+        "view": picture.view,
+        "sizes": dict(picture.sizes),
+        "plates": [_plate(f) for f in picture.frames],
+        "nodes": [_node(n) for n in picture.nodes],
+        "edges": [_edge(e) for e in picture.edges],
+    }
+
+
+def _plate(f: Frame) -> dict[str, Any]:
+    return {"id": f.id, "label": f.label, "indices": list(f.indices), "guard": f.guard, "parent": f.parent}
+
+
+def _node(n: Node) -> dict[str, Any]:
+    shared = {"id": n.id, "label": n.label, "plate": n.frame, "doc": n.doc}
+    match n:
+        case VariableNode():
+            return {
+                **shared, "kind": "variable", "role": n.role, "type": n.type, "dims": n.dims,
+                "domain": n.domain, "per_example": n.per_example, "missing": n.missing,
+            }  # fmt: skip
+        case LetNode():
+            return {**shared, "kind": "let", "dims": n.dims, "formula": n.formula}
+        case FactorNode():
+            energy = n.energy if n.energy is not None and math.isfinite(n.energy) else None
+            return {
+                **shared, "kind": "factor", "term": n.term, "batch": n.batch, "formula": n.formula, "energy": energy,
+            }  # fmt: skip
+
+
+def _edge(e: Edge) -> dict[str, Any]:
+    return {"reader": e.reader, "read": e.read, "subscripts": list(e.subscripts), "rows": e.rows}
