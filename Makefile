@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 dot:
 	@command -v dot >/dev/null 2>&1 || { \
-	  echo "Graphviz's 'dot' was not found, so no pictures are drawn. Everything else works without it."; \
+	  echo "Graphviz's 'dot' was not found, so the factor graph is not drawn. Everything else works."; \
 	  echo "To get it: apt-get install graphviz   (Debian, Ubuntu)"; \
 	  echo "       or: brew install graphviz      (macOS)"; }
 
@@ -39,14 +39,17 @@ demo: $(STAMP) dot  ## check, explain, draw a model; codes for 1797 handwritten 
 	$(BIN)/ebmlang explain $(DEMO)
 	@! command -v dot >/dev/null 2>&1 || $(BIN)/ebmlang graph $(DEMO) -o $(OUT)/graph.png --force
 	$(BIN)/ebmlang compile $(DEMO) -o $(OUT)/sparse_coding.py --force
-	$(BIN)/ebmlang infer $(DEMO) --data sklearn:digits --set k=128 -o $(OUT)/codes.npz --force
-	@$(BIN)/python docs/picture.py $(DEMO) $(OUT)/codes.npz $(OUT)/digits.png
+	@$(BIN)/python docs/demo.py dictionary $(OUT)/dictionary.safetensors
+	$(BIN)/ebmlang infer $(DEMO) --data sklearn:digits --params $(OUT)/dictionary.safetensors \
+	  --set lam=2 -o $(OUT)/codes.npz --force
+	@$(BIN)/python docs/demo.py picture $(OUT)/dictionary.safetensors $(OUT)/codes.npz $(OUT)/digits.png
 	@echo
 	@echo "In $(OUT)/ now:"
-	@echo "  codes.npz         the codes, energies and status of every digit"
-	@echo "  digits.png        digits, and what their codes say"
-	@echo "  sparse_coding.py  the PyTorch that found them"
-	@! test -f $(OUT)/graph.png || echo "  graph.png         the factor graph"
+	@echo "  codes.npz               the codes, energies and status of every digit"
+	@echo "  digits.png              digits, and what their codes say"
+	@echo "  dictionary.safetensors  the dictionary: 128 of the digits"
+	@echo "  sparse_coding.py        the PyTorch that found the codes"
+	@! test -f $(OUT)/graph.png || echo "  graph.png               the factor graph"
 
 docs: $(STAMP)  ## renew the generated parts of the documentation
 	$(BIN)/python -m docs.generate

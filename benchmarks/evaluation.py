@@ -40,13 +40,12 @@ def rows() -> list[Row]:
 
 
 def _measured(case: Case) -> Row:
-    x = case.problem.space.join([u if u.ndim else u[None] for u in case.unknowns]).contiguous()
+    space = case.problem.space
+    x = _flat(case, case.unknowns)
     hand_energy, hand_gradients = by_hand(case)
     energy, gradient = case.problem.energy_and_gradient(x)
-    expected = case.problem.space.join([g.reshape(u.shape) for g, u in zip(hand_gradients, case.unknowns, strict=True)])
-    expected = case.problem.space.sought(expected)
     torch.testing.assert_close(energy.sum(), hand_energy.sum(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(gradient, expected.reshape(gradient.shape), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(gradient, space.sought(_flat(case, hand_gradients)), rtol=1e-3, atol=1e-3)
     pair = in_turns(lambda: case.problem.energy_and_gradient(x), lambda: by_hand(case))
     return Row(
         f"energy and gradient, {case.name} ({case.size})",
@@ -56,6 +55,13 @@ def _measured(case: Case) -> Row:
         f"<= {BAR}",
         pair.ratio <= BAR,
     )
+
+
+def _flat(case: Case, values: tuple[Tensor, ...]) -> Tensor:
+    """Values of the unknowns as the vectors that solvers see, [R, N]."""
+    space = case.problem.space
+    pairs = zip(values, space.row_shapes, strict=True)
+    return space.join([value.reshape(space.rows, *shape) for value, shape in pairs])
 
 
 def by_hand(case: Case) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -124,14 +130,16 @@ def _regressions() -> list[Case]:
     standard = (features - features.mean(0)) / features.std(0)
     sign = torch.where(classes == 1, -1.0, 1.0)
 
+    m, lam = 442, 1.0
+
     def ridge(w: Tensor, b: Tensor) -> Tensor:
-        return 0.5 * (y - w @ X.T - b[:, None]).square().sum(-1) + 0.5 * w.square().sum(-1)
+        return 0.5 * (y - w @ X.T - b[:, None]).square().sum(-1) + lam / 2 * w.square().sum(-1)
 
     def lasso(w: Tensor, b: Tensor) -> Tensor:
-        return (y - w @ X.T - b[:, None]).square().sum(-1) / (2 * 442) + w.abs().sum(-1)
+        return (y - w @ X.T - b[:, None]).square().sum(-1) / (2 * m) + lam * w.abs().sum(-1)
 
     def logistic(w: Tensor, b: Tensor) -> Tensor:
-        return F.softplus(sign * (standard @ w[0] + b[0])).sum() + 0.5 * w[0].square().sum()
+        return F.softplus(sign * (standard @ w + b)).sum() + lam / 2 * w.square().sum()
 
     def nnls(w: Tensor) -> Tensor:
         return 0.5 * (y - w @ X.T).square().sum(-1)
@@ -146,7 +154,7 @@ def _regressions() -> list[Case]:
             "569 x 30",
             problem_of("logistic", {"X": features, "y": classes}),
             logistic,
-            (torch.randn(1, 30), torch.randn(1)),
+            (torch.randn(30), torch.randn(())),
         ),
         Case("non-negative least squares", "442 x 10", problem_of("nnls", data), nnls, (w.abs(),)),
     ]

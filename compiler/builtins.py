@@ -85,7 +85,7 @@ OPERATORS: tuple[Builtin, ...] = (
     Builtin("sub", "operator", (2, 2), "{0} - {1}", "difference", "x - y", (), "affine", derivative=("1", "-1"), sympy="x - y", result="same"),
     Builtin("mul", "operator", (2, 2), "{0} * {1}", "product of entries", "x * y", derivative=("y", "x"), sympy="x * y", result="same"),
     Builtin("div", "operator", (2, 2), "{0} / {1}", "real division", "x / y", derivative=("1 / y", "-x / y^2"), sympy="x / y", points=_POSITIVE),
-    Builtin("floordiv", "operator", (2, 2), "torch.floor_divide({0}, {1})", "division rounded down", "x // y", (), smoothness="steps", derivative=("0", "0"), sympy="floor(x / y)", points=_POSITIVE, result="same"),
+    Builtin("floordiv", "operator", (2, 2), "torch.div({0}, {1}, rounding_mode='floor')", "division rounded down", "x // y", (), smoothness="steps", derivative=("0", "0"), sympy="floor(x / y)", points=_POSITIVE, result="same"),
     Builtin("mod", "operator", (2, 2), "torch.remainder({0}, {1})", "remainder with the sign of the divisor", "x % y", (), smoothness="piecewise", derivative=("1", "-(x // y)"), sympy="x - y * floor(x / y)", points=_POSITIVE, result="same"),
     Builtin("pow", "operator", (2, 2), "{0} ** {1}", "power", "x ^ y", derivative=("y * x^(y - 1)", "x^y * log(x)"), sympy="x**y", points=_POSITIVE, result="same"),
     Builtin("neg", "operator", (1, 1), "-{0}", "negation", "-x", (), "affine", "decreasing", derivative=("-1",), sympy="-x", result="same"),
@@ -136,7 +136,7 @@ ELEMENTWISE: tuple[Builtin, ...] = (
     Builtin("xlogy", "elementwise", (2, 2), "torch.xlogy({0}, {1})", "x * log(y), and 0 where x is 0", "xlogy(x, y)", derivative=("log(y)", "x / y"), sympy="x * log(y)", points=_POSITIVE),
     Builtin("maximum", "elementwise", (2, 2), "torch.maximum({0}, {1})", "the larger of two values; also max(x, y)", "maximum(x, y)", (), "convex", "increasing", "kink", ("where(x > y, 1, 0)", "where(x > y, 0, 1)"), "Max(x, y)", result="same"),
     Builtin("minimum", "elementwise", (2, 2), "torch.minimum({0}, {1})", "the smaller of two values; also min(x, y)", "minimum(x, y)", (), "concave", "increasing", "kink", ("where(x < y, 1, 0)", "where(x < y, 0, 1)"), "Min(x, y)", result="same"),
-    Builtin("clamp", "elementwise", (3, 3), "torch.clamp({0}, {1}, {2})", "x limited to [lo, hi]", "clamp(x, 0, 1)", smoothness="piecewise", derivative=("where(x > y and x < z, 1, 0)", "where(x < y, 1, 0)", "where(x > z, 1, 0)"), sympy="Min(Max(x, y), z)", result="same"),
+    Builtin("clamp", "elementwise", (3, 3), "functions.clamp({0}, {1}, {2})", "x limited to [lo, hi]", "clamp(x, 0, 1)", smoothness="piecewise", derivative=("where(x > y and x < z, 1, 0)", "where(x < y, 1, 0)", "where(x > z, 1, 0)"), sympy="Min(Max(x, y), z)", result="same"),
     Builtin("where", "elementwise", (3, 3), "torch.where({0}, {1}, {2})", "b where the condition holds, else c", "where(x > 0, x, -x)", smoothness="kink", result="same"),
 )  # fmt: skip
 

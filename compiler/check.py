@@ -346,6 +346,7 @@ class _ModelChecker:
             if not isinstance(s, ast.Let) or s.value is None:
                 continue
             entry = LetEntry(None, s.name.span)
+            self.expressions.local_lets[s.name.text] = s.name.span
             if not declare(s.name, entry, inner, self.report) and s.name.text not in inner.entries:
                 inner.entries[s.name.text] = Bound(self.expressions.error(s.name.span), s.name.span)
         self.statements(node.body, inner)
@@ -407,7 +408,11 @@ class _ModelChecker:
             places = self.per_example(parts)
             self.report.add(BatchTermPerExample(node.value.span, node.name.text, places))
         elif not node.batch and coupled:
-            self.report.add(CoupledTerm(node.value.span, node.name.text))
+            names = sorted(n for p in parts for n in typed.reads(p))
+            entries = [(n, self.scope.find(n)) for n in names]
+            coupled_lets = [(n, e) for n, e in entries if isinstance(e, LetEntry) and e.value and e.value.coupled]
+            places = tuple(Label(e.span, f"`{n}` looks at all examples") for n, e in coupled_lets[:2])
+            self.report.add(CoupledTerm(node.value.span, node.name.text, places))
 
     def per_example(self, parts: tuple[Expr, ...]) -> tuple[Label, ...]:
         """Where the values that differ by example are declared: at most two."""

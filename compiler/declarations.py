@@ -23,7 +23,7 @@ from ebmlang.compiler.catalogue.types import (
     WrongArgumentCount,
 )
 from ebmlang.compiler.constants import constant_of
-from ebmlang.compiler.diagnostics import Report
+from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.domains import DOMAINS, REALS, Domain, DomainRule, find_domain
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.scope import Bound, Declared, Scope, SizeEntry, declared_at, origins
@@ -229,10 +229,22 @@ class Declarations:
                 continue
             given = other.role == "observed" and node.role != "observed"
             if not given and other.position >= entry.position:
-                places = declared_at(other, f"`{read}` is declared here") if read != name else ()
+                places = self._through(value, read)
+                if read != name:
+                    places = (*declared_at(other, f"`{read}` is declared here"), *places)
                 self.report.add(UsedBeforeDefinition(span, read, places, name))
                 return False
         return True
+
+    def _through(self, value: Expr, name: str) -> tuple[Label, ...]:
+        """The let through which a value reads a name that it does not read itself."""
+        direct = typed.reads(value)
+        if name in direct:
+            return ()
+        for let in sorted(direct):
+            if name in self.expressions.lets.sources_of_let(let):
+                return declared_at(self.scope.find(let), f"`{let}` is computed from `{name}`")
+        return ()
 
     # --- domains ---
 
@@ -287,7 +299,8 @@ class Declarations:
         places = origins(self.scope, value)
         if not value.type.numeric or stretched(value.type.shape, type_.shape) != type_.shape:
             wanted = f"bounds that fit {type_}"
-            self.report.add(DomainMisfit(value.span, rule.name, str(value.type), wanted, places))
+            found = str(value.type)
+            self.report.add(DomainMisfit(value.span, rule.name, found, wanted, places, "a bound of"))
             return False
         return self._known(value, name, reach, "a bound of the domain of")
 
@@ -322,9 +335,9 @@ class Declarations:
             return None
         mask = Type("bool", type_.shape)
         if not rule.masked or where.type != mask:
-            wanted = f"{mask} after `where`" if rule.masked else "`where` goes with simplex"
-            places = origins(self.scope, where)
-            self.report.add(DomainMisfit(node.where.span, node.name.text, str(where.type), wanted, places))
+            wanted = f"{mask} after `where`" if rule.masked else "no `where`: it goes with simplex"
+            places, found = origins(self.scope, where), str(where.type)
+            self.report.add(DomainMisfit(node.where.span, rule.name, found, wanted, places, "the mask of"))
             return None
         return where if self._known(where, name, reach, "the mask of the domain of") else None
 

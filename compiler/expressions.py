@@ -75,6 +75,7 @@ class Expressions:
     requirements: list[typed.Requirement] = field(default_factory=list)
     terms: list[typed.Term] = field(default_factory=list)
     lets: Lets = field(default_factory=Lets)
+    local_lets: dict[str, Span] = field(default_factory=dict)
     measure: Measure = field(default_factory=Measure)
     terms_readable: bool = False
     in_property: bool = False
@@ -222,7 +223,9 @@ class Expressions:
             self.report.add(NotAValue(node.span, node.text, "a built-in function"))
         else:
             known = (*scope.names(), *CONSTANTS, *(("total",) if self.terms_readable else ()))
-            self.report.add(UnknownName(node.span, node.text, known))
+            local = self.local_lets.get(node.text)
+            places = () if local is None else (Label(local, f"`{node.text}` is defined in a plate"),)
+            self.report.add(UnknownName(node.span, node.text, known, "", places))
 
     def _entry(self, node: ast.Name, entry: Entry, scope: Scope) -> Expr:
         match entry:

@@ -43,10 +43,15 @@ class Dependence:
         if isinstance(node, Read):
             known = self.reads(node.name)
         else:
-            rows = (a.rows for a in node.axes if a.rows is not None)
-            known = any(self(c) for c in node.children()) or any(self(r) for r in rows)
+            axes = (*node.axes, *node.over) if isinstance(node, Fold | typed.Tabulate) else node.axes
+            known = any(self(c) for c in node.children()) or any(self.moves(a) for a in axes)
         self._memo[id(node)] = (node, known)
         return known
+
+    def moves(self, axis: typed.Axis) -> bool:
+        """Whether the rows or the selection that an axis runs over depend on the sought block."""
+        parts = (axis.rows, axis.guard)
+        return any(p is not None and self(p) for p in parts) or any(self.moves(p) for p in axis.parents)
 
     def reads(self, name: str) -> bool:
         """Whether a variable is sought, or a let computed from a sought one."""

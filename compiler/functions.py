@@ -26,6 +26,9 @@ from ebmlang.compiler.types import ERROR, fits
 if TYPE_CHECKING:
     from ebmlang.compiler.expressions import Expressions
 
+CALL_COST = 10
+"""A call counts as some operations: a chain of functions that add nothing takes time too."""
+
 LARGEST_EXPANSION = 500_000
 """Operations that one model may gain by writing out its functions."""
 
@@ -87,9 +90,8 @@ class UserFunctions:
             return checker.error(node.span)
         nodes, spent = checker.node_count, checker.functions.spent
         result = self._expand(fn, arguments)
-        # A call counts too: a chain of functions that add nothing still takes time.
         inside = checker.functions.spent - spent
-        checker.functions.spent = spent + max(inside, checker.node_count - nodes) + 1
+        checker.functions.spent = spent + max(inside, checker.node_count - nodes) + CALL_COST
         checker.expansions += 1
         return result
 

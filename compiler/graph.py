@@ -30,6 +30,13 @@ class Factor:
     term: typed.Term
 
     @property
+    def parts(self) -> tuple[Expr, ...]:
+        """Everything that it reads: the term as declared, its guard, the lists its plates run over."""
+        rows = tuple(a.rows for a in self.term.axes if a.rows is not None)
+        guard = () if self.term.guard is None else (self.term.guard,)
+        return (self.term.value, *guard, *rows)
+
+    @property
     def plated(self) -> bool:
         return bool(self.axes)
 
@@ -77,9 +84,8 @@ class FactorGraph:
 
     def scope_of(self, factor: Factor) -> frozenset[str]:
         """Variables (no hyperparameters) that a factor touches."""
-        parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
         hypers = {v.name for v in self.model.hypers}
-        return frozenset().union(*(self.inputs(p) for p in parts)) - hypers
+        return frozenset().union(*(self.inputs(p) for p in factor.parts)) - hypers
 
     @cached_property
     def networkx(self) -> networkx.Graph[str]:
@@ -99,8 +105,7 @@ class FactorGraph:
         for factor in self.factors:
             node = factor_node(factor.name)
             graph.add_node(node, **_factor_attributes(factor))
-            parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
-            self._connect(graph, node, parts, hypers)
+            self._connect(graph, node, factor.parts, hypers)
         return nx.freeze(graph)
 
     def text(self) -> str:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "@": "matmul", "^": "pow",
-    "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne", "and": "and", "or": "or",
+    "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "~=": "eq", "!=": "ne",
+    "and": "and", "or": "or",
 }  # fmt: skip
 
 HIGHEST_POWER = 16
@@ -139,7 +140,9 @@ class Operators:
             return is_case(left, right.type, self.scope) and is_case(right, left.type, self.scope)
         if "permutation" in kinds or "class" in kinds:
             names = f"{left.type} and {right.type}"
-            report.add(WrongKind(right.span, names, "values of one kind", f"`{op}`"))
+            places = origins(self.scope, left, right)
+            advice = "cases are whole numbers that count from 0" if "class" in kinds else ""
+            report.add(WrongKind(span, names, "values of one kind", f"`{op}`", advice, places))
             return False
         return True
 

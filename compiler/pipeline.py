@@ -45,7 +45,7 @@ class Checked:
 
 
 @contextmanager
-def _room_for_passes() -> Iterator[None]:
+def room_for_passes() -> Iterator[None]:
     """Trees are walked by recursion, and a long sum is a deep tree; passes make no cycles."""
     limit, enabled = sys.getrecursionlimit(), gc.isenabled()
     sys.setrecursionlimit(max(limit, _DEEPEST_RECURSION))
@@ -63,7 +63,7 @@ def check_source(source: Source) -> Checked:
     report = Report(source)
     module: ast.Module | None = None
     models: tuple[typed.Model, ...] = ()
-    with _room_for_passes():
+    with room_for_passes():
         try:
             module = parse(report)
             if module is not None:
@@ -88,7 +88,7 @@ def graph_of(model: typed.Model) -> FactorGraph:
     """The lifted factor graph of a checked model."""
     from ebmlang.compiler.elaborate import elaborate
 
-    with _room_for_passes():
+    with room_for_passes():
         return elaborate(model)
 
 
@@ -97,7 +97,7 @@ def plan_for(graph: FactorGraph, query: Query, method: str | None = None) -> Pla
     from ebmlang.compiler.choose import choose
     from ebmlang.compiler.structure import Block
 
-    with _room_for_passes():
+    with room_for_passes():
         return choose(Block(graph, query), method)
 
 
@@ -105,5 +105,5 @@ def generate_for(plan: Plan) -> Generated:
     """PyTorch for a plan."""
     from ebmlang.compiler.codegen.module import generate
 
-    with _room_for_passes():
+    with room_for_passes():
         return generate(plan)

@@ -307,7 +307,9 @@ class Questions:
                 places = declared_at(entry, f"`{name.text}` is declared {entry.type}")
                 advice = "a quantified name that is a variable stands for it"
                 found, wanted = str(type_), str(entry.type)
-                self.report.add(DeclaredOtherwise(node.type.span, name.text, found, wanted, advice, places))
+                self.report.add(
+                    DeclaredOtherwise(node.type.span, name.text, found, wanted, advice, places, "here it is")
+                )
                 return None
         elif entry is not None:
             self.report.add(DeclaredTwice(name.span, name.text, declared_at(entry)))
@@ -328,8 +330,7 @@ class Questions:
         right = self.expressions.value(node.right, scope)
         if "error" not in (left.type.kind, right.type.kind):
             # Checked as a comparison, then kept as two sides: a failure shows both.
-            op = "==" if node.op == "~=" else node.op
-            whole = Operators(self.expressions, scope).operator(op, left, right, node.span)
+            whole = Operators(self.expressions, scope).operator(node.op, left, right, node.span)
             if whole.type.kind == "error":
                 return node.op, whole, None
         return node.op, left, right

@@ -114,7 +114,7 @@ class Subscripts:
         inside = f"{shown} >= 0" if room.below else f"{shown} < {size}"
         if self.scope.facts or self.scope.guard is not None:
             return f"the guard does not exclude it: add `and {inside}`"
-        return f"shorten the range of `{index}`, or add a guard: for {index} in ... if {inside}"
+        return f"shorten the range of `{index}`, or add a guard: if {inside}"
 
     # --- slices ---
 
@@ -138,7 +138,9 @@ class Subscripts:
                     checker.report.add(EmptyRange(node.span, shown))
                 else:
                     places = origins(self.scope, base)
-                    checker.report.add(OutOfRange(node.span, shown, str(reach), str(size), places))
+                    checker.report.add(
+                        OutOfRange(node.span, shown, str(reach), str(size), places, "", "slice")
+                    )
                 return None
             if holds is None:
                 reason = f"the slice {shown} does not fit into 0..{size}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lark import Token
@@ -15,6 +16,8 @@ from ebmlang.compiler.catalogue.syntax import (
     MalformedNumber,
     MissingSeparator,
     NestedBars,
+    NothingFollows,
+    RepeatedPart,
     ReservedName,
     StatementOutsideModel,
     TooDeep,
@@ -26,226 +29,100 @@ from ebmlang.compiler.catalogue.syntax import (
 )
 from ebmlang.compiler.diagnostics import Diagnostic
 from ebmlang.compiler.source import Span
+from ebmlang.compiler.syntax_words import CLAUSES, HEADS, Place, advice, expected_words, spell
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Words that stand in for the broken head of a block, and the offset inside the block.
+
+    With `outside` the statement above is left as well, up to the models of the file.
+    """
+
+    words: tuple[tuple[str, str], ...]
+    """Terminals with their spelling."""
+    resume: int
+    outside: bool = False
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A diagnostic and the offset of the statement where parsing goes on (None: nowhere)."""
+    """A diagnostic and the offset of the statement where parsing goes on (None: nowhere).
+
+    A bridge is the better way to go on: behind it, the statements of the block are read too.
+    """
 
     diagnostic: Diagnostic
     resume: int | None
+    bridge: Bridge | None = None
 
-
-HEADS = (
-    "import model shared observed latent param random extern net let fn state update part use solve batch energy "
-    "regularizer cost subject for infer marginalize sample train plan amortize schedule stage property"
-).split()
 
 _CLOSER = {"(": ")", "[": "]", "{": "}"}
 _OPERATORS = frozenset({"PLUS", "MINUS", "MULTIPLY", "CARET", "COMPARE", "EQUAL", "ARROW", "COMMA"})
-_OPERANDS = frozenset({"NAME", "NUMBER", "LPAR", "LSQB", "BAR", "DBAR", "PLUS", "MINUS"})
-_STATEMENT_HEAD = re.compile(r"[ \t]*(?:" + "|".join(HEADS) + r")\b")
-_SPELLED = {
-    "SEP": "the end of the line",
-    "$END": "the end of the file",
-    "NAME": "a name",
-    "NUMBER": "a number",
-    "STRING": "a file name in double quotes",
-    "COMPARE": "a comparison",
-    "MULTIPLY": "`*`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "LSQB": "`[`",
-    "RSQB": "`]`",
-    "LBRACE": "`{`",
-    "RBRACE": "`}`",
-    "COLON": "`:`",
-    "COMMA": "`,`",
-    "EQUAL": "`=`",
-    "ARROW": "`->`",
-    "TILDE": "`~`",
-    "DOT": "`.`",
-    "DOTDOT": "`..`",
-    "CARET": "`^`",
-    "PLUS": "`+`",
-    "MINUS": "`-`",
-    "BAR": "`|`",
-    "DBAR": "`||`",
-    "NORM_ORDER": "`||_1`",
-}
+_OPERATOR_WORDS = frozenset(
+    {
+        "+",
+        "-",
+        "*",
+        "/",
+        "//",
+        "%",
+        "@",
+        "^",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "==",
+        "!=",
+        "~=",
+        "=",
+        "->",
+        ",",
+        "and",
+        "or",
+    }
+)
+_OPERATOR_RUN = re.compile(r"[-+*/^=<>~%@!|]+\Z")
+_HEAD = re.compile(r"[ \t]*(?:" + "|".join(HEADS) + r")\b")
+_NEXT_WORD = re.compile(r"(?:\s|;|#[^\n]*)*")
+_NEXT_MODEL = re.compile(r"^[ \t]*(?:model|import)\b", re.MULTILINE)
 
 
 def explain_token(
-    text: str, token: Token, accepts: frozenset[str], opened: list[Token], statement_start: int
+    text: str, token: Token, accepts: frozenset[str], opened: Sequence[Token], statement_start: int
 ) -> Mistake:
     """The mistake at a token that the parser cannot take."""
     start = token.start_pos if token.start_pos is not None else len(text)
-    end = token.end_pos if token.end_pos is not None else start
-    span = Span(start, max(end, start))
-    if token.type == "SEP":
-        span = Span(start, start + 1)
-    resume = next_statement(text, span.end if token.type != "SEP" else start, bool(opened))
-    starts_line = not text[text.rfind("\n", 0, start) + 1 : start].strip()
-    opener = opened[-1] if opened else None
-    for rule in (_bracket, _statement_border, _operator, _operand):
-        found = rule(text, token, span, accepts, opener, starts_line)
+    end = start + 1 if token.type == "SEP" else token.end_pos or start
+    if statement_start > start:  # the token itself ends a statement or opens a block
+        statement_start = max(text.rfind(c, 0, start) for c in "\n;{") + 1
+    before = tuple(bracket for bracket in opened if (bracket.start_pos or 0) < start)
+    place = Place(text, token, Span(start, end), accepts, before, statement_start)
+    found: Diagnostic | None = None
+    for rule in _RULES:
+        found = rule(place)
         if found is not None:
             break
-    else:
-        found = UnexpectedWord(span, _spell(token), expected_words(accepts), _advice(token, accepts))
-    if token.type == "$END":
-        return Mistake(found, None)
-    begins_statement = token.type != "NAME" and str(token) in HEADS
-    if begins_statement and (starts_line or isinstance(found, MissingSeparator)):
-        if not isinstance(found, ReservedName | StatementOutsideModel):
-            resume = start
-    return Mistake(found, resume)
+    if found is None:
+        found = UnexpectedWord(place.span, spell(token), expected_words(accepts), advice(place))
+    return Mistake(found, _resume(place, found), _bridge(place, found))
 
 
-def _bracket(
-    text: str, token: Token, span: Span, accepts: frozenset[str], opener: Token | None, starts_line: bool
-) -> Diagnostic | None:
-    if token.type in ("RPAR", "RSQB", "RBRACE"):
-        if opener is None:
-            return Unopened(span, str(token))
-        if _CLOSER[str(opener)] != str(token):
-            if token.type == "RBRACE" or starts_line:
-                return Unclosed(_span(opener), str(opener), _CLOSER[str(opener)], span, f"`{token}`")
-            return Unopened(span, str(token), str(opener), _span(opener))
-    if opener is None:
-        return None
-    if token.type == "$END":
-        return Unclosed(_span(opener), str(opener), _CLOSER[str(opener)], Span(len(text), len(text)))
-    if str(token) in HEADS and starts_line and str(opener) != "{" and token.type != "NAME":
-        return Unclosed(_span(opener), str(opener), _CLOSER[str(opener)], span, f"the statement `{token}`")
-    return None
-
-
-def _statement_border(
-    text: str, token: Token, span: Span, accepts: frozenset[str], opener: Token | None, starts_line: bool
-) -> Diagnostic | None:
-    word = str(token)
-    at_statement = "MODEL" in accepts or "OBSERVED" in accepts
-    if at_statement:
-        if token.type in _OPERATORS or token.type in ("TILDE", "DOT", "DOTDOT"):
-            return LineStartsWithOperator(span, word)
-        if token.type == "NAME" or word in ("forall", "where", "of", "given", "by", "using", "every", "steps"):
-            known = ("model", "import") if "MODEL" in accepts and opener is None else HEADS
-            if opener is None and _looks_like(word) and word not in ("model", "import"):
-                known = tuple(HEADS)
-            return UnknownStatement(span, word, tuple(known))
-        if "MODEL" in accepts and word in HEADS:
-            return StatementOutsideModel(span, word)
-        return None
-    if word in HEADS and token.type != "NAME":
-        if "NAME" in accepts and not starts_line:
-            return ReservedName(span, word)
-        if "SEP" in accepts and not starts_line:
-            return MissingSeparator(span, word)
-    if token.type in ("IN", "IF", "WITH", "AS") and "NAME" in accepts:
-        return ReservedName(span, word)
-    return None
-
-
-def _looks_like(word: str) -> bool:
-    return word in HEADS
-
-
-_FOREIGN = (
-    ("**", "a power is written ^, as in x^2"),
-    ("&&", "write `and` between two conditions"),
-    ("+=", "a value is defined once: let y = x + 1"),
-    ("-=", "a value is defined once: let y = x - 1"),
-    ("*=", "a value is defined once: let y = 2 * x"),
-    (":=", "a value is defined with `=`"),
-    ("=>", "write -> in a signature, >= in a comparison"),
-    ("=<", "write <="),
-    ("<>", "write !="),
-    ("<-", "a value is defined with `=`, a distribution with `~`"),
-    ("===", "write =="),
-    ("++", "write + 1"),
-    ("...", "an open slice is written [..]"),
-)
-
-
-def _operator(
-    text: str, token: Token, span: Span, accepts: frozenset[str], opener: Token | None, starts_line: bool
-) -> Diagnostic | None:
-    start = span.start
-    for spelling, instead in _FOREIGN:
-        for at in range(max(0, start - len(spelling) + 1), start + 1):
-            if text.startswith(spelling, at) and at + len(spelling) > start:
-                return ForeignOperator(Span(at, at + len(spelling)), spelling, instead)
-    if token.type == "COMPARE" and "AND" in accepts:
-        return ChainedComparison(span, str(token))
-    if token.type in ("BAR", "DBAR", "NORM_ORDER") and text.count("|", text.rfind("\n", 0, start) + 1, start):
-        return NestedBars(span)
-    if token.type == "COLON" and opener is not None and str(opener) == "[":
-        return ForeignOperator(span, ":", "a slice is written x[1..T]")
-    return None
-
-
-def _operand(
-    text: str, token: Token, span: Span, accepts: frozenset[str], opener: Token | None, starts_line: bool
-) -> Diagnostic | None:
-    """Two values side by side, or a malformed number."""
-    if token.type not in ("NAME", "NUMBER", "LPAR") or accepts & {"NAME", "NUMBER"}:
-        return None
-    if not accepts & {"PLUS", "MULTIPLY"}:
-        return None
-    before = re.search(r"[\w.]+$", text[max(0, span.start - 80) : span.start].rstrip(" \t"))
-    left = before[0] if before else ")"
-    glued = text[span.start - 1 : span.start].strip() != ""
-    after = re.compile(r"[\w.]+|\(").match(text, span.start)
-    right = after[0] if after else str(token)
-    hexadecimal = left == "0" and right[0] in "xXbBoO"
-    if left[0].isdigit() and glued and (token.type == "NUMBER" or hexadecimal or right in ("e", "E")):
-        return MalformedNumber(Span(span.start - len(left), span.start + len(right)), left + right)
-    return ImplicitProduct(span, left, right if right != "(" else "(...)")
-
-
-def _advice(token: Token, accepts: frozenset[str]) -> str:
-    if "LBRACE" in accepts:
-        return "a block begins with `{` on the same line"
-    if token.type == "SEP" and accepts & _OPERANDS:
-        return "complete the expression on this line, or end the line with an operator to go on"
-    if "COLON" in accepts and "EQUAL" not in accepts:
-        return "a declaration is written NAME : TYPE, as in `latent z : real[k]`"
-    if token.type == "EQUAL" and "COMPARE" in accepts:
-        return "equality is tested with =="
-    if "EQUAL" in accepts and "COLON" not in accepts and not accepts & {"PLUS", "LPAR"}:
-        return "write `= VALUE`"
-    return ""
-
-
-def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
-    """The terminals as a person would list them: groups first, at most seven entries."""
-    rest = set(accepts)
-    words: list[str] = []
-    if "OBSERVED" in rest:
-        words.append("a declaration, a term or a question")
-        rest -= {w.upper() for w in HEADS}
-    elif "MODEL" in rest:
-        words.append("`model` or `import`")
-        rest -= {w.upper() for w in HEADS}
-    if {"NAME", "NUMBER", "LPAR"} <= rest:
-        words.append("an expression")
-        rest -= _OPERANDS
-    if {"PLUS", "MULTIPLY"} <= rest:
-        words.append("an operator")
-        rest -= {"PLUS", "MINUS", "MULTIPLY", "CARET", "COMPARE", "AND", "OR", "DOT", "LPAR", "LSQB"}
-    for terminal in sorted(rest, key=lambda t: (t not in ("NAME", "EQUAL", "COLON"), t == "SEP", t)):
-        words.append(_SPELLED.get(terminal, f"`{terminal.lower()}`"))
-    return tuple(words[:7])
-
-
-def explain_character(text: str, at: int, opened: list[Token]) -> Mistake:
+def explain_character(text: str, at: int, opened: Sequence[Token]) -> Mistake:
     """The mistake at a character that begins no token."""
-    resume = next_statement(text, at + 1, bool(opened))
+    resume = next_statement(text, at + 1, opened)
     for spelling, instead in _FOREIGN:
         if text.startswith(spelling, at):
             return Mistake(ForeignOperator(Span(at, at + len(spelling)), spelling, instead), resume)
+    if text[at] == '"':
+        return Mistake(Unclosed(Span(at, at + 1), '"', '"', None, "the end of the line"), resume)
     return Mistake(UnknownCharacter(Span(at, at + 1), text[at]), resume)
+
+
+def explain_repeated(text: str, word: str, span: Span, opened: Sequence[Token]) -> Mistake:
+    """The mistake at a modifier that stands twice."""
+    return Mistake(RepeatedPart(span, word), next_statement(text, span.end, opened))
 
 
 def explain_depth(token: Token, limit: int) -> Mistake:
@@ -253,20 +130,112 @@ def explain_depth(token: Token, limit: int) -> Mistake:
     return Mistake(TooDeep(_span(token), limit), None)
 
 
-def next_statement(text: str, at: int, inside_model: bool) -> int:
+# --- where parsing goes on ----------------------------------------------------------------------
+
+
+def _resume(place: Place, found: Diagnostic) -> int | None:
+    kind, start, end = place.token.type, place.span.start, place.span.end
+    if kind == "$END":
+        return None
+    if isinstance(found, StatementOutsideModel):
+        following = _NEXT_MODEL.search(place.text, end)
+        return following.start() if following else len(place.text)
+    if kind == "RBRACE" and _block(place.text, place.opened):
+        return start  # the brace ends the block, whatever is wrong in front of it
+    if kind == "MODEL" and isinstance(found, Unclosed) and found.opener == "{":
+        # The parser is still in the model above; its statements and those below become one model.
+        brace = place.text.find("{", end)
+        return brace + 1 if brace >= 0 else len(place.text)
+    head_below = place.begins_statement and (place.starts_line or isinstance(found, MissingSeparator))
+    if head_below and not isinstance(found, ReservedName):
+        return start
+    if kind == "SEP" and place.brackets:
+        return next_statement(place.text, end, place.opened, sum(str(t) != "{" for t in place.opened))
+    if kind == "SEP":
+        return _after_line_end(place)
+    if kind == "LBRACE":
+        return _after_brace(place)
+    return next_statement(place.text, start if kind == "RBRACE" else end, place.opened)
+
+
+def _after_line_end(place: Place) -> int:
+    """A line that is cut short goes on in the next one, if that begins no statement."""
+    text, start = place.text, place.span.start
+    below = _NEXT_WORD.match(text, start)
+    if below is None or ";" in below[0] or below.end() == len(text):
+        return start
+    if text[below.end()] == "{" and "LBRACE" in place.accepts:
+        return next_statement(text, below.end(), place.opened)
+    if text[below.end()] in "{}" or _HEAD.match(text, below.end()):
+        return start
+    return next_statement(text, below.end(), place.opened)
+
+
+def _after_brace(place: Place) -> int:
+    """Behind a block that stands at the wrong place, or behind its brace, if that is one too many."""
+    following = next_statement(place.text, place.span.start, place.opened)
+    rest = _NEXT_WORD.match(place.text, following)
+    extra = place.opened and (
+        rest is None or rest.end() == len(place.text) or _NEXT_MODEL.match(place.text, rest.end())
+    )
+    return place.span.end if extra else following
+
+
+_STAND_IN = {
+    "model": (("MODEL", "model"), ("NAME", "_"), ("LBRACE", "{")),
+    "for": (("FOR", "for"), ("NAME", "_"), ("IN", "in"), ("NAME", "_"), ("LBRACE", "{")),
+    "stage": (
+        ("STAGE", "stage"),
+        ("NAME", "_"),
+        ("FOR", "for"),
+        ("NUMBER", "1"),
+        ("STEPS", "steps"),
+        ("LBRACE", "{"),
+    ),
+}
+
+
+def _bridge(place: Place, found: Diagnostic) -> Bridge | None:
+    if place.token.type == "MODEL" and isinstance(found, Unclosed) and found.opener == "{":
+        return Bridge((), place.span.start, outside=True)
+    if place.head not in _STAND_IN or place.token.type == "$END":
+        return None
+    for match in _STOP.finditer(place.text, place.span.start):
+        if match[0] == "{":
+            return Bridge(_STAND_IN[place.head], match.end())
+        if match[0] in "};" or (match[0] == "\n" and _HEAD.match(place.text, match.end())):
+            return None
+    return None
+
+
+def _block(text: str, opened: Sequence[Token]) -> bool:
+    """Whether the innermost open brace is that of a block."""
+    brace = next((token for token in reversed(opened) if token == "{"), None)
+    return brace is not None and not _is_property(text, brace)
+
+
+_PROPERTY = re.compile(r"\bproperty\b[^{};]*\Z")
+_LONGEST_PROPERTY_HEAD = 4_000
+
+
+def _is_property(text: str, brace: Token) -> bool:
+    at = brace.start_pos or 0
+    return _PROPERTY.search(text, max(0, at - _LONGEST_PROPERTY_HEAD), at) is not None
+
+
+_STOP = re.compile(r'"[^"\n]*"|#[^\n]*|[()\[\]{}\n;]')
+
+
+def next_statement(text: str, at: int, opened: Sequence[Token], brackets: int = 0) -> int:
     """Offset of the next line that can be read on its own, or of the brace that ends the block.
 
     Lines that begin with a statement head count even inside brackets: a head is reserved, so an
     unclosed bracket above is the likelier mistake.
     """
-    size = len(text)
-    brackets = braces = 0
-    while at < size:
-        c = text[at]
-        if c == "#":
-            newline = text.find("\n", at)
-            at = size if newline < 0 else newline
-            continue
+    in_model = _block(text, opened)
+    braces = 0 if in_model or "{" not in opened else 1
+    for match in _STOP.finditer(text, at):
+        c = match[0]
         if c in "([":
             brackets += 1
         elif c in ")]":
@@ -274,19 +243,280 @@ def next_statement(text: str, at: int, inside_model: bool) -> int:
         elif c == "{":
             braces += 1
         elif c == "}":
-            if braces == 0 and inside_model:
-                return at
+            if braces == 0 and in_model:
+                return match.start()
             braces = max(0, braces - 1)
-        elif braces == 0 and c in "\n;" and (brackets == 0 or _STATEMENT_HEAD.match(text, at + 1)):
-            return at
-        at += 1
-    return size
+        elif c in "\n;" and braces == 0 and (brackets == 0 or _HEAD.match(text, match.end())):
+            return match.start()
+    return len(text)
 
 
-def _spell(token: Token) -> str:
-    if token.type in ("SEP", "$END"):
-        return "`;`" if ";" in token else _SPELLED[token.type]
-    return f"`{token}`"
+# --- brackets -----------------------------------------------------------------------------------
+
+
+def _wrong_closer(place: Place) -> Diagnostic | None:
+    if place.token.type not in ("RPAR", "RSQB", "RBRACE"):
+        return None
+    opener, word = place.opener, place.word
+    if not opener or (opener == "{" and word != "}"):
+        return Unopened(place.span, word)
+    if _CLOSER[opener] == word:
+        return None
+    if word == "}" or place.starts_line:
+        return _unclosed(place, f"`{word}`")
+    return Unopened(place.span, word, opener, _span(place.opened[-1]))
+
+
+def _left_open(place: Place) -> Diagnostic | None:
+    """A bracket that should have been closed before the token."""
+    opener, kind = place.opener, place.token.type
+    if not opener:
+        return None
+    if kind == "$END":
+        return _unclosed_at_end(place)
+    if kind in ("MODEL", "IMPORT") and place.starts_line and opener == "{":
+        return _unclosed(place, f"the statement `{place.word}`")
+    if opener == "{":
+        return None
+    if place.begins_statement and place.starts_line:
+        return _unclosed(place, f"the statement `{place.word}`")
+    if kind == "LBRACE" or (kind == "EQUAL" and opener == "[" and "RSQB" in place.accepts):
+        return _unclosed(place, f"`{place.word}`")
+    return None
+
+
+def _semicolon(place: Place) -> Diagnostic | None:
+    """`;` between brackets."""
+    if place.token.type != "SEP" or not place.brackets:
+        return None
+    line = place.text[place.span.end : place.text.find("\n", place.span.end) % (len(place.text) + 1)]
+    if _CLOSER[place.opener] not in line:
+        return _unclosed(place, "`;`")
+    return UnexpectedWord(
+        place.span, "`;`", (f"`{_CLOSER[place.opener]}`",), "values are separated by commas"
+    )
+
+
+def _unclosed(place: Place, found: str) -> Diagnostic:
+    return Unclosed(_span(place.opened[-1]), place.opener, _CLOSER[place.opener], place.span, found)
+
+
+def _unclosed_at_end(place: Place) -> Diagnostic:
+    text, opener = place.text, place.opened[-1]
+    if opener == "{":
+        shifted = _closed_by_another(text)
+        if shifted is not None:
+            brace, closer = shifted
+            line = text.count("\n", 0, closer.start) + 1
+            note = "this `}` is indented like the end of another block"
+            return Unclosed(brace, "{", "}", closer, f"the `}}` of line {line}", note)
+    last = Span(len(text.rstrip()), len(text.rstrip()) + 1)
+    return Unclosed(_span(opener), str(opener), _CLOSER[str(opener)], last, "the end of the file")
+
+
+def _closed_by_another(text: str) -> tuple[Span, Span] | None:
+    """A brace whose closing brace is indented less than its own line, and the closing brace."""
+    braces: list[int] = []
+    for match in _STOP.finditer(text):
+        if match[0] == "{":
+            braces.append(match.start())
+        elif match[0] == "}" and braces:
+            brace = braces.pop()
+            indent = _indentation(text, match.start())
+            if text[: match.start()].endswith(indent) and len(indent) < len(_indentation(text, brace)):
+                return Span(brace, brace + 1), Span(*match.span())
+    return None
+
+
+def _indentation(text: str, at: int) -> str:
+    line_start = text.rfind("\n", 0, at) + 1
+    line = text[line_start : at + 1]
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _bars(place: Place) -> Diagnostic | None:
+    """Bars that are not closed, closed by others, or nested."""
+    kind, ends = place.token.type, place.accepts & {"BAR", "DBAR"}
+    bars = re.findall(r"\|\|(?:_\w+)?|\|", place.statement)
+    if kind in ("BAR", "DBAR", "NORM_ORDER"):
+        if not place.ends_expression:
+            return None
+        if not bars:
+            return ForeignOperator(
+                place.span, place.word, "write `or` between two conditions; a norm is ||x||"
+            )
+        if len(bars) == 1 and ends and bars[0] != place.word:
+            if re.match(r"[ \t]*[\w(]", place.text[place.span.end : place.span.end + 80]):
+                return ImplicitProduct(place.span, "|...|", "|...|")
+            wanted = (f"`{bars[0]}`",)
+            return UnexpectedWord(
+                place.span, f"`{place.word}`", wanted, "a bar is closed by a bar of its kind"
+            )
+        return NestedBars(place.span)
+    closing = kind in ("SEP", "$END", "RPAR", "RSQB", "RBRACE", "COMMA", "LBRACE") or place.begins_statement
+    if closing and ends and place.ends_expression and bars:
+        at = place.text.rfind("|", place.statement_start, place.span.start)
+        opener = "||" if place.text[at - 1] == "|" else "|"
+        return Unclosed(Span(at + 1 - len(opener), at + 1), opener, opener, None, spell(place.token))
+    return None
+
+
+# --- ends of statements -------------------------------------------------------------------------
+
+
+def _nothing_follows(place: Place) -> Diagnostic | None:
+    """An operator, a comma or `=` with nothing behind it."""
+    closes = place.token.type in ("SEP", "$END", "RPAR", "RSQB", "RBRACE", "COMMA")
+    if not closes and not (place.begins_statement and place.starts_line):
+        return None
+    word = place.before
+    if not place.accepts & {"NAME", "STRING"} or not (word in _OPERATOR_WORDS or _OPERATOR_RUN.match(word)):
+        return None
+    at = place.text.rfind(word, place.statement_start, place.span.start)
+    span = Span(at, at + len(word))
+    if word in ("++", "--"):
+        return ForeignOperator(span, word, "a value is defined once: let y = x + 1")
+    return NothingFollows(span, word)
+
+
+def _between_statements(place: Place) -> Diagnostic | None:
+    """A word where a statement should begin."""
+    top, word = "MODEL" in place.accepts, place.word
+    if not top and "LATENT" not in place.accepts:
+        return None
+    if place.text.startswith(("//", "/*", "--"), place.span.start):
+        at = place.span.start
+        return ForeignOperator(Span(at, at + 2), place.text[at : at + 2], "a comment begins with #")
+    if place.token.type in _OPERATORS or place.token.type in ("TILDE", "DOT", "DOTDOT"):
+        return LineStartsWithOperator(place.span, word)
+    if place.token.type == "NAME" or word in CLAUSES or word in ("forall", "where", "missing"):
+        known = ("model", "import") if top and place.starts_line else HEADS
+        return UnknownStatement(place.span, word, known)
+    if top and word in HEADS:
+        return StatementOutsideModel(place.span, word)
+    return None
+
+
+def _reserved(place: Place) -> Diagnostic | None:
+    """A reserved word as a name, or a statement in the middle of a line."""
+    kind, word = place.token.type, place.word
+    if kind == "NAME" or not place.accepts & {"NAME", "SEP"}:
+        return None
+    if (kind == "IF" and "NUMBER" in place.accepts) or (kind == "FOR" and "FORALL" in place.accepts):
+        return None  # words of another language, rather than names
+    if word in HEADS and not place.starts_line:
+        return (
+            ReservedName(place.span, word) if "NAME" in place.accepts else MissingSeparator(place.span, word)
+        )
+    if kind in ("IN", "IF", "WITH", "AS") and "NAME" in place.accepts:
+        return ReservedName(place.span, word)
+    return None
+
+
+# --- operators and operands ---------------------------------------------------------------------
+
+_FOREIGN = (
+    ("**", "a power is written ^, as in x^2"),
+    ("&&", "write `and` between two conditions"),
+    ("===", "write =="),
+    ("+=", "a value is defined once: let y = x + 1"),
+    ("-=", "a value is defined once: let y = x - 1"),
+    ("*=", "a value is defined once: let y = 2 * x"),
+    ("/=", "a value is defined once: let y = x / 2"),
+    (":=", "a value is defined with `=`"),
+    ("=>", "write -> in a signature, >= in a comparison"),
+    ("=<", "write <="),
+    ("<>", "write !="),
+    ("<-", "a value is defined with `=`, a distribution with `~`"),
+    ("++", "write + 1"),
+    ("...", "an open slice is written [..]"),
+    (".*", "operators act on each element: write *"),
+    ("./", "operators act on each element: write /"),
+    (".^", "operators act on each element: write ^"),
+    ("/*", "a comment begins with #"),
+)
+
+
+def _foreign(place: Place) -> Diagnostic | None:
+    start, kind = place.span.start, place.token.type
+    for spelling, instead in _FOREIGN:
+        for at in range(max(0, start - len(spelling) + 1), start + 1):
+            if place.text.startswith(spelling, at):
+                return ForeignOperator(Span(at, at + len(spelling)), spelling, instead)
+    if kind == "EQUAL" and place.text.startswith("==", start - 1):
+        return ForeignOperator(Span(start - 1, start + 1), "==", "a value is defined with one `=`")
+    if kind == "COLON" and place.opener == "[":
+        return ForeignOperator(place.span, ":", "a slice is written x[1..T]")
+    return None
+
+
+def _comparison(place: Place) -> Diagnostic | None:
+    if place.token.type == "COMPARE" and "OR" in place.accepts:
+        return ChainedComparison(place.span, place.word)
+    return None
+
+
+def _operand(place: Place) -> Diagnostic | None:
+    """Two values side by side, or a malformed number."""
+    span, text = place.span, place.text
+    number = re.search(r"\d[\w.]*$", text[max(0, span.start - 80) : span.start])
+    if place.token.type == "NUMBER" and number and place.accepts == {"NAME"}:
+        return MalformedNumber(Span(span.start - len(number[0]), span.end), number[0] + place.word)
+    if place.token.type not in ("NAME", "NUMBER", "LPAR", "LSQB") or not place.ends_expression:
+        return None
+    after = re.compile(r"[\w.]+|[(\[]").match(text, span.start)
+    right = after[0] if after else place.word
+    if (
+        number
+        and place.token.type != "LPAR"
+        and (place.token.type == "NUMBER" or _NOT_A_PRODUCT.match(number[0] + right))
+    ):
+        return MalformedNumber(Span(span.start - len(number[0]), span.start + len(right)), number[0] + right)
+    return ImplicitProduct(span, _side(place.before), _side(right), _instead(place, right))
+
+
+_NOT_A_PRODUCT = re.compile(r"0[xXbBoO]|[\d.]+[eE]$")
+
+
+def _side(word: str) -> str:
+    return {"(": "(...)", ")": "(...)", "[": "[...]", "]": "[...]", "|": "|...|", "||": "||...||"}.get(
+        word, word
+    )
+
+
+def _instead(place: Place, right: str) -> str:
+    """What to write when it is not a product that was meant."""
+    left = place.before
+    if left in ("not", "lambda"):
+        return "write not(x)" if left == "not" else "a function is declared: fn f(x: real) -> real = 2 * x"
+    if left in ("and", "or"):
+        return f"delete one of the two: `{left}` stands between two conditions"
+    if right in ("if", "then", "else"):
+        return "a choice is written where(condition, a, b)"
+    if re.search(r"//|--", place.statement):
+        return "a comment begins with #"
+    if place.opener == "[" and re.search(r"[\[,]\s*\S+$", place.statement):
+        return f"{_side(left)}, {_side(right)}"
+    if right.startswith("."):
+        return f"an element is written {left}[0]"
+    if left.isidentifier() and place.token.type == "NAME":
+        return f"{left} * {right} for a product, {left}({right}) for a call"
+    return ""
+
+
+_RULES: tuple[Callable[[Place], Diagnostic | None], ...] = (
+    _wrong_closer,
+    _semicolon,
+    _nothing_follows,
+    _bars,
+    _left_open,
+    _between_statements,
+    _reserved,
+    _foreign,
+    _comparison,
+    _operand,
+)
+"""Tried in order; the first that knows the mistake names it."""
 
 
 def _span(token: Token) -> Span:

@@ -12,17 +12,22 @@ from lark import Token
 
 from ebmlang.compiler.source import Span
 
-HEADS: Final = tuple(
-    "import model shared observed latent param random extern net let fn state update part use solve batch energy "
-    "regularizer cost subject for infer marginalize sample train plan amortize schedule stage property".split()
+HEADS: Final = (
+    *("import", "model"),
+    *("shared", "observed", "latent", "param", "random", "extern", "net"),
+    *("let", "fn", "state", "update", "part", "use", "solve"),
+    *("batch", "energy", "regularizer", "cost", "subject", "for"),
+    *("infer", "marginalize", "sample", "train", "plan", "amortize"),
+    *("schedule", "stage", "property"),
 )
 """Words that begin a statement."""
 
-CLAUSES: Final = frozenset("of given by using on every at steps".split())
+CLAUSES: Final = frozenset({"of", "given", "by", "using", "on", "every", "at", "steps"})
 _ROLES = frozenset({"observed", "latent", "param", "random", "shared"})
 _TERMS = frozenset({"energy", "regularizer", "cost", "batch"})
 _QUESTIONS = frozenset({"infer", "marginalize", "sample", "train", "plan", "amortize"})
 OPERANDS: Final = frozenset({"NAME", "NUMBER", "LPAR", "LSQB", "BAR", "DBAR", "PLUS", "MINUS"})
+_OPERATOR_TERMINALS = frozenset({"PLUS", "MULTIPLY", "CARET", "COMPARE", "AND", "OR"})
 _COMMENT = re.compile(r"#[^\n]*")
 _LAST_WORD = re.compile(r'(?:[\w.]+|"[^"\n]*"|[-+*/^=<>~%@!|]+|[^\w\s])$')
 
@@ -43,6 +48,11 @@ class Place:
     def opener(self) -> str:
         """The innermost open bracket, or an empty string."""
         return str(self.opened[-1]) if self.opened else ""
+
+    @property
+    def brackets(self) -> bool:
+        """Whether a round or square bracket is open."""
+        return self.opener in ("(", "[")
 
     @property
     def word(self) -> str:
@@ -77,7 +87,7 @@ class Place:
     @property
     def ends_expression(self) -> bool:
         """Whether a complete expression stands in front of the token."""
-        return not self.accepts & {"NAME", "NUMBER"} and bool(self.accepts & {"PLUS", "MULTIPLY", "OR"})
+        return not self.accepts & {"NAME", "NUMBER"} and bool(self.accepts & _OPERATOR_TERMINALS)
 
 
 _SPELLED = {
@@ -108,9 +118,6 @@ _SPELLED = {
     "DBAR": "`||`",
     "NORM_ORDER": "`||_1`",
 }
-_OPERATOR_GROUP = frozenset(
-    {"PLUS", "MINUS", "MULTIPLY", "CARET", "COMPARE", "AND", "OR", "DOT", "LPAR", "LSQB"}
-)
 _FIRST = ("NAME", "COLON", "EQUAL")
 _MOST_EXPECTED = 6
 
@@ -125,7 +132,7 @@ def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
     """The terminals as a person would list them: groups first, few entries."""
     rest = set(accepts)
     words: list[str] = []
-    if "OBSERVED" in rest:
+    if "LATENT" in rest:
         words.append("a declaration, a term or a question")
         rest -= {w.upper() for w in HEADS}
     elif "MODEL" in rest:
@@ -135,17 +142,17 @@ def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
         words.append("an expression")
         rest -= OPERANDS | {"STRING"}
     # Before it fails, the parser reduces: what binds tightest is no longer in the list.
-    if "OR" in rest:
+    if rest & _OPERATOR_TERMINALS:
         words.append("an operator")
-        rest -= _OPERATOR_GROUP
+        rest -= _OPERATOR_TERMINALS | {"PLUS", "MINUS", "DOT", "LPAR", "LSQB"}
     if rest & {"SEP", "$END"} and rest & {"RBRACE", "SEP"}:
         rest = (rest - {"RBRACE", "$END"}) | {"SEP"}  # a line may end wherever a block may
     clauses = {w.upper() for w in CLAUSES}
     if len(rest & clauses) > 3:
         words.append("a clause such as `using`")
         rest -= clauses
-    for terminal in sorted(rest, key=lambda t: (t not in _FIRST, t == "SEP", t)):
-        words.append(_SPELLED.get(terminal, f"`{terminal.lower()}`"))
+    ordered = sorted(rest, key=lambda t: (t not in _FIRST, t == "SEP", t))
+    words += [_SPELLED.get(terminal, f"`{terminal.lower()}`") for terminal in ordered]
     return tuple(words[:_MOST_EXPECTED])
 
 
@@ -175,11 +182,19 @@ _in_declaration = _head(*_ROLES)
 _no_value_yet = _wants("NAME")
 
 _ADVICE: tuple[tuple[_Condition, str], ...] = (
+    # other languages
+    (_at("FOR"), "a sum over an index is written sum(x[i], over = i in 0..n)"),
+    (_at("IF"), "a choice is written where(condition, a, b)"),
+    (_at("STRING"), 'a text is only the name of a file, or the first argument of einsum("ij,j->i", A, x)'),
     # blocks
     (_all(_head("fn"), _at("LBRACE")), "a function is one expression: fn f(x: real) -> real = 2 * x"),
     (_all(_wants("LBRACE"), _head("model"), _at("EQUAL")), "a model is written model NAME(...) { ... }"),
+    (_all(_head("model"), _at("LSQB")), "hyperparameters stand in parentheses: model m(n: int) { ... }"),
     (_wants("LBRACE"), "a block begins with `{` on the same line"),
-    (_all(_head("model"), _at("LPAR", "LBRACE"), _no_value_yet), "a model has a name: model NAME(...) { ... }"),
+    (
+        _all(_head("model"), _at("LPAR", "LBRACE"), _no_value_yet),
+        "a model has a name: model NAME(...) { ... }",
+    ),
     (_all(_head("model"), _wants("COLON")), "a hyperparameter has a type, as in (n: int, lam: real = 0.1)"),
     # plates
     (_all(_head("for"), _at("COLON"), _wants("DOTDOT")), "a range is written 0..T"),
@@ -190,6 +205,7 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
     (_all(_head("use", "solve"), _wants("AS")), "a part has a name: use MODEL as NAME with x = y"),
     # declarations
     (_all(_in_declaration, _at("COMMA"), _wants("COLON")), "each variable has a declaration of its own"),
+    (_all(_in_declaration, _at("COMMA"), _wants("MISSING")), "a variable has one domain"),
     (_all(_in_declaration, _at("LPAR"), _wants("LSQB")), "a shape stands in square brackets: real[n, k]"),
     (_all(_in_declaration, _at("RSQB"), _no_value_yet), "a scalar has no brackets: real"),
     (_all(_in_declaration, _at("LSQB"), _no_value_yet), "a type is a word and a shape: real[n]"),
@@ -199,29 +215,52 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
         "only `random` has a distribution; elsewhere write an energy, or `= START`",
     ),
     (_all(_head("random"), _wants("TILDE")), "a distribution follows: random eps : real[n] ~ normal()"),
-    (_all(_in_declaration, _wants("COLON")), "a declaration is written NAME : TYPE, as in `latent z : real[k]`"),
+    (
+        _all(_in_declaration, _wants("COLON")),
+        "a declaration is written NAME : TYPE, as in `latent z : real[k]`",
+    ),
     (_all(_in_declaration, _no_value_yet, _at("COLON")), "the name comes first: latent z : real[k]"),
     (_all(_head("fn"), _wants("ARROW")), "a result follows an arrow: fn f(x: real) -> real = 2 * x"),
     (_all(_head("fn"), _wants("COLON")), "a parameter has a type: fn f(x: real[n]) -> real = sum(x)"),
     (_all(_head("let"), _at("LPAR")), "a function is declared with fn: fn f(x: real) -> real = 2 * x"),
     (_all(_head("let"), _at("COMMA")), "several values are named in parentheses: let (a, b) = f(x)"),
-    (_all(_head("net", "extern"), _wants("ARROW")), "a net is written net f : real[n] -> real[d] = mlp([64])"),
+    (
+        _all(_head("net", "extern"), _wants("ARROW")),
+        "a net is written net f : real[n] -> real[d] = mlp([64])",
+    ),
     # terms and constraints
     (_all(_in_term, _at("EQUAL", "COLON"), _no_value_yet), "a term has a name: energy fit = ||y - z||^2"),
     (_all(_in_term, _at("COLON"), _wants("EQUAL")), "a term has no type, it is one number: energy fit = ..."),
     (_all(_in_term, _wants("EQUAL")), "a term is written energy NAME = EXPRESSION"),
     (_head("subject"), "a constraint is written subject to NAME : g(x) <= 0"),
-    (_all(_head("property"), _wants("COLON")), "a property is written property NAME : forall x : real { x^2 >= 0 }"),
+    (
+        _all(_head("property"), _wants("COLON")),
+        "a property is written property NAME : forall x : real { x^2 >= 0 }",
+    ),
     (_head("stage"), "a stage is written stage NAME for 500 steps { ... }"),
     # expressions
-    (_at("FOR"), "a sum over an index is written sum(x[i], over = i in 0..n)"),
-    (_at("IF"), "a choice is written where(condition, a, b)"),
-    (_at("STRING"), 'a text is only the name of a file, or the first argument of einsum("ij,j->i", A, x)'),
+    (
+        lambda place: place.token.type == "COMMA" and place.ends_expression and not place.brackets,
+        "a statement has one expression; several values stand in brackets: [a, b]",
+    ),
+    (
+        lambda place: place.token.type == "COMMA" and place.ends_expression and place.opener == "(",
+        "a list is written [a, b]",
+    ),
+    (
+        lambda place: place.token.type == "NUMBER" and place.accepts == {"NAME"},
+        "an element is written x[0]",
+    ),
     (_all(_at("EQUAL"), _wants("OR")), "equality is tested with =="),
-    (_all(_at("SEP"), _wants("NAME", "NUMBER")), "complete the expression, or end the line with an operator to go on"),
+    (
+        _all(_at("SEP"), _wants("NAME", "NUMBER")),
+        "complete the expression, or end the line with an operator to go on",
+    ),
     (_all(_head(*_QUESTIONS), _at("EQUAL")), "a prediction is written amortize z = f(y)"),
     (
-        lambda place: "EQUAL" in place.accepts and "COLON" not in place.accepts and not place.accepts & {"PLUS", "LPAR"},
+        lambda place: (
+            "EQUAL" in place.accepts and "COLON" not in place.accepts and not place.accepts & {"PLUS", "LPAR"}
+        ),
         "write `= VALUE`",
     ),
 )

@@ -107,7 +107,16 @@ class Model(nn.Module):
     @property
     def graph(self) -> networkx.Graph[str]:
         """The lifted factor graph, frozen."""
-        return self._graph.networkx
+        with pipeline.room_for_passes():
+            return self._graph.networkx
+
+    def draw(
+        self, path: str | Path, *, energies: Mapping[str, float] | None = None, force: bool = False
+    ) -> None:
+        """Draw the factor graph to a .svg, .png, .pdf, .dot or .json file; see `ebmlang.draw.draw`."""
+        from ebmlang.draw import draw
+
+        draw(self._graph, path, energies=energies, force=force)
 
     @property
     def name(self) -> str:

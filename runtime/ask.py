@@ -49,7 +49,7 @@ class _Unshared:
     def _seen(self, unknown: Values) -> Values:
         if not self.shared:
             return unknown
-        return {n: v[0] if n in self.shared else v for n, v in unknown.items()}
+        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
         return self.instance.energy(self._seen(unknown), held)

@@ -15,10 +15,21 @@ from ebmlang.errors import DataError
 
 def huber(x: Tensor, delta: float | Tensor = 1.0) -> Tensor:
     """x^2/2 inside delta, delta * (|x| - delta/2) outside; entry by entry (Huber 1964)."""
-    if isinstance(delta, Tensor) or delta <= 0:
+    if isinstance(delta, Tensor):
+        inside = clamp(x, -delta, delta)
+        return inside * (x - 0.5 * inside)
+    if delta <= 0:
         inside = x.clamp(-delta, delta)
         return inside * (x - 0.5 * inside)
     return F.huber_loss(x, x.new_zeros(()).expand_as(x), reduction="none", delta=delta)
+
+
+def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """x limited to [low, high], entry by entry.
+
+    Brought to one shape first: the backward pass of `torch.clamp` fails where bounds are larger than x.
+    """
+    return torch.clamp(*torch.broadcast_tensors(x, low, high))
 
 
 def check_index(index: Tensor, size: int, shown: str) -> Tensor:
@@ -96,7 +107,8 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
 
     `torch.linalg.solve` would raise, and one singular row would stop all others.
     """
-    return torch.linalg.solve_ex(a, b).result
+    # With fewer dimensions than a, b would be taken for a batch of vectors.
+    return torch.linalg.solve_ex(a, b.reshape([1] * (a.ndim - b.ndim) + list(b.shape))).result
 
 
 def inverse(a: Tensor) -> Tensor:

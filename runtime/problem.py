@@ -163,31 +163,48 @@ class Problem:
         return self.split
 
     def _unknown(self, x: Tensor) -> dict[str, Tensor]:
-        values = self.space.values(x)
+        return self._shown(self.space.split(x))
+
+    def _shown(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        values = self.space.values_of(parts)
         if not self.space.joint:
             return values
-        return {name: value[0] for name, value in values.items()}
+        # A view where one row is left: the backward pass of a subscript would fill a tensor.
+        return {name: value.squeeze(0) if value.shape[0] == 1 else value[0] for name, value in values.items()}
 
     def _total(self, function: Callable[[Values, Values], Tensor], x: Tensor) -> Tensor:
         """Energies [R]."""
+        return self._total_of(function, self.space.split(x), x.shape[0])
+
+    def _total_of(
+        self, function: Callable[[Values, Values], Tensor], parts: list[Tensor], rows: int
+    ) -> Tensor:
+        """Energies [R] at coordinates that are split into unknowns, [R, *row_shape] each."""
         if not self.space.joint:
-            return _per_row(function(self._unknown(x), self.held), x.shape[0])
+            return _per_row(function(self._shown(parts), self.held), rows)
+        if rows == 1:
+            energy = function(self._shown(parts), self.held)
+            return (energy.sum() if energy.numel() > 1 else energy).reshape(1)
         # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
-        each = [function(self._unknown(row[None]), self.held).sum() for row in x]
-        return torch.stack(each) if each else x.new_zeros(0)
+        each = [
+            function(self._shown([part[r : r + 1] for part in parts]), self.held).sum() for r in range(rows)
+        ]
+        return torch.stack(each) if each else torch.zeros(0, dtype=self.space.dtype, device=self.space.device)
 
     def _differentiate(
         self, function: Callable[[Values, Values], Tensor], x: Tensor
     ) -> tuple[Tensor, Tensor]:
         # Rows are independent, so the gradient of the sum holds the gradient of each row. (One backward pass;
-        # vmap of grad is several times slower.)
-        leaf = x.detach().requires_grad_(True)
+        # vmap of grad is several times slower.) Each unknown is a leaf of its own, because a split inside the
+        # graph would cost a copy on the way back.
+        leaves = [part.detach().requires_grad_(True) for part in self.space.split(x)]
         with torch.enable_grad():
-            energy = self._total(function, leaf)
+            energy = self._total_of(function, leaves, x.shape[0])
             if not energy.requires_grad:
                 return energy, torch.zeros_like(x)
-            (gradient,) = torch.autograd.grad(energy, leaf, torch.ones_like(energy))
-        return energy.detach(), self.space.sought(gradient)
+            found = torch.autograd.grad(energy, leaves, torch.ones_like(energy), allow_unused=True)
+        gradients = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        return energy.detach(), self.space.sought(self.space.join(gradients))
 
 
 def _per_row(energy: Tensor, rows: int) -> Tensor:

@@ -60,7 +60,8 @@ class Space:
     """All unknowns of one question. Make it with `space_of`.
 
     `rows` is R, `batch` is B (equal to R unless joint). `mask` and `held` are [R or 1, N] or None: the sought
-    entries and the coordinates of the others.
+    entries and the coordinates of the others. `sizes` says how many of the N numbers belong to each unknown,
+    `row_shapes` in which shape.
     """
 
     unknowns: tuple[Unknown, ...]
@@ -71,11 +72,8 @@ class Space:
     device: torch.device
     mask: Tensor | None
     held: Tensor | None
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many of the N numbers belong to each unknown."""
-        return [math.prod(self.row_shape(unknown)) for unknown in self.unknowns]
+    sizes: list[int]
+    row_shapes: list[tuple[int, ...]]
 
     @property
     def size(self) -> int:
@@ -92,9 +90,7 @@ class Space:
 
     def row_shape(self, unknown: Unknown) -> tuple[int, ...]:
         """Shape of an unknown within one row of x."""
-        if not self.joint:
-            return unknown.shape
-        return (1 if unknown.per_batch else self.batch, *unknown.shape)
+        return _row_shape(unknown, self.batch, self.joint)
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Coordinates of each unknown, [R, *row_shape]; views of x."""
@@ -102,9 +98,9 @@ class Space:
         if not self.unknowns:
             return []
         # One unknown needs no split, whose backward pass would copy.
-        parts = [x] if len(self.unknowns) == 1 else list(x.split(self.sizes, dim=1))
-        shapes = [self.row_shape(unknown) for unknown in self.unknowns]
-        return [part.reshape(rows, *shape) for part, shape in zip(parts, shapes, strict=True)]
+        parts = [x] if len(self.unknowns) == 1 else x.split_with_sizes(self.sizes, 1)
+        pairs = zip(parts, self.row_shapes, strict=True)
+        return [part if len(shape) == 1 else part.reshape(rows, *shape) for part, shape in pairs]
 
     def join(self, parts: list[Tensor]) -> Tensor:
         """Inverse of `split`."""
@@ -115,8 +111,12 @@ class Space:
 
     def values(self, x: Tensor) -> dict[str, Tensor]:
         """What the user sees, name -> [R, *row_shape]; differentiable in x."""
+        return self.values_of(self.split(x))
+
+    def values_of(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        """The same for coordinates that are split already."""
         result = {}
-        for unknown, part in zip(self.unknowns, self.split(x), strict=True):
+        for unknown, part in zip(self.unknowns, parts, strict=True):
             value = part
             if unknown.domain.kind is Kind.OPEN:
                 value = unknown.domain.value(part)
@@ -285,6 +285,12 @@ def _per_point(free: Tensor, tied: int) -> Tensor:
     return free.flatten(free.ndim - tied)[..., 0] if tied else free
 
 
+def _row_shape(unknown: Unknown, batch: int, joint: bool) -> tuple[int, ...]:
+    if not joint:
+        return unknown.shape
+    return (1 if unknown.per_batch else batch, *unknown.shape)
+
+
 def _leading(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Expand to [R or 1, *shape]."""
     rows = tensor.shape[0] if tensor.ndim == len(shape) + 1 else 1
@@ -319,7 +325,9 @@ def space_of(
     target = device or torch.device("cpu")
     moved = tuple(_prepare(unknown, dtype, target, joint) for unknown in unknowns)
     rows = 1 if joint else batch
-    space = Space(moved, rows, batch, joint, dtype, target, None, None)
+    shapes = [_row_shape(unknown, batch, joint) for unknown in moved]
+    sizes = [math.prod(shape) for shape in shapes]
+    space = Space(moved, rows, batch, joint, dtype, target, None, None, sizes, shapes)
     if all(unknown.free is None and _support(unknown.domain) is None for unknown in moved):
         return space
     masks, helds = [], []

@@ -20,19 +20,25 @@ class UnknownName(Diagnostic):
     name: str = ""
     known: tuple[str, ...] = ()
     note: str = ""
+    places: tuple[Label, ...] = ()
 
     def message(self) -> str:
-        return f"nothing is called `{self.name}`"
+        return f"nothing is called `{self.name}`" + (" here" if self.places else "")
 
     def expected(self) -> str:
         return "a declared name"
 
     def hint(self) -> str:
+        if self.places:
+            return "a `let` in a plate is known in that plate: move it out, or use it there"
         return (
             did_you_mean(self.name, self.known)
             or self.note
             or f"declare it: observed {self.name} : real, latent {self.name} : real or let {self.name} = ..."
         )
+
+    def related(self) -> Sequence[Label]:
+        return self.places
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,9 @@ class UnknownFunction(Diagnostic):
         return (
             f"entries are read with brackets: {self.name}[i]; a product is written {self.name} * (...)"
             if self.value
-            else did_you_mean(self.name, self.known) or f"define it: fn {self.name}(x: real) -> real = ..."
+            else _FOREIGN_FUNCTIONS.get(self.name, "")
+            or did_you_mean(self.name, self.known)
+            or f"define it: fn {self.name}(x: real) -> real = ..."
         )
 
     def related(self) -> Sequence[Label]:
@@ -288,6 +296,22 @@ class UnusedHyper(Diagnostic):
     def hint(self) -> str:
         return "remove it, or use it"
 
+
+_FOREIGN_FUNCTIONS = {
+    "pow": "a power is written x^2",
+    "power": "a power is written x^2",
+    "matmul": "a matrix product is written A @ x",
+    "transpose": "the transpose is written A.T",
+    "ln": "the natural logarithm is log(x)",
+    "len": "sizes have names: model m(n: int) { observed y : real[n] }",
+    "size": "sizes have names: model m(n: int) { observed y : real[n] }",
+    "shape": "sizes have names: model m(n: int) { observed y : real[n] }",
+    "eye": "the identity matrix is identity(n)",
+    "inv": "the inverse is inverse(A)",
+    "solve": "a linear system is solved by linear_solve(A, b)",
+    "average": "the mean is mean(x)",
+    "if": "a choice is written where(condition, a, b)",
+}
 
 _FOREIGN_TYPES = {
     "float": "real numbers are `real`",

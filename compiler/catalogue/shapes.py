@@ -127,17 +127,18 @@ class OutOfRange(Diagnostic):
     size: str = ""
     places: tuple[Label, ...] = ()
     advice: str = ""
+    what: str = "subscript"
 
     def message(self) -> str:
         if self.subscript == self.reach:
-            return f"the subscript {self.subscript} is outside of 0..{self.size}"
-        return f"the subscript {self.subscript} reaches {self.reach}, outside of 0..{self.size}"
+            return f"the {self.what} {self.subscript} is outside of 0..{self.size}"
+        return f"the {self.what} {self.subscript} reaches {self.reach}, outside of 0..{self.size}"
 
     def label(self) -> str:
         return "" if self.subscript == self.reach else f"reaches {self.reach}"
 
     def expected(self) -> str:
-        return f"0 <= index < {self.size}"
+        return f"0 <= index < {self.size}" if self.what == "subscript" else f"a part of 0..{self.size}"
 
     def hint(self) -> str:
         return self.advice
@@ -162,7 +163,9 @@ class NoSuchAxis(Diagnostic):
     def expected(self) -> str:
         if not self.rank:
             return "an array"
-        return f"an axis from 0 to {self.rank - 1}, or from -1 to -{self.rank} counted from the end"
+        if self.rank == 1:
+            return "axis 0, which is also -1"
+        return f"an axis from 0 to {self.rank - 1}, or from -{self.rank} to -1"
 
     def related(self) -> Sequence[Label]:
         return self.places
@@ -224,7 +227,8 @@ class EinsumSpec(Diagnostic):
     places: tuple[Label, ...] = ()
 
     def message(self) -> str:
-        return f'einsum "{self.spec}": {self.reason}'
+        shown = f'einsum "{self.spec}"' if self.spec else "einsum"
+        return f"{shown}: {self.reason}"
 
     def hint(self) -> str:
         return 'einsum("ij,j->i", A, x) multiplies a matrix with a vector'

@@ -111,7 +111,7 @@ class UnknownCharacter(Diagnostic):
 _CHARACTER_ADVICE = {
     "$": "write mathematics as plain expressions: 1/2 * ||y - D @ z||^2",
     "\\": "a statement goes on inside brackets or after an operator; no backslash is needed",
-    "'": "the transpose is written x.T; there are no strings",
+    "'": "the transpose is written x.T; a text stands in double quotes",
     "!": "`not` is written not(x); `not equal` is !=",
     "&": "write `and` between two conditions",
     "?": "a choice is written where(condition, a, b)",
@@ -127,6 +127,7 @@ _CHARACTER_ADVICE = {
     "∑": "a sum is written sum(e) or sum(e, over = i in 0..n)",
     "∞": "infinity is written inf",
     '"': 'a string can only name a file: import "part.ebm" as part',
+    "\ufeff": "this is a byte order mark, which belongs only to the beginning of a file",
     "`": "names are written without quotes",
 }
 
@@ -191,12 +192,27 @@ class UnknownStatement(Diagnostic):
         return "a declaration, a term or a question"
 
     def hint(self) -> str:
+        if self.word in _CLAUSES:
+            return (
+                f"`{self.word}` belongs to a question and stands on its line: infer z {_CLAUSES[self.word]}"
+            )
         if self.word in _FOREIGN_WORDS:
             return _FOREIGN_WORDS[self.word]
         return did_you_mean(self.word, self.known) or (
             "a named value is written `let x = ...`, an energy term `energy x = ...`"
         )
 
+
+_CLAUSES = {
+    "of": "of fit",
+    "given": "given y",
+    "by": "by energy",
+    "using": "using lbfgs",
+    "on": "on pairs",
+    "every": "every 5",
+    "at": "at beta = 2",
+    "steps": "steps = 5",
+}
 
 _FOREIGN_WORDS = {
     "def": "a function is written fn f(x: real[n]) -> real = ...",
@@ -231,6 +247,7 @@ class Unclosed(Diagnostic):
     closer: str = ""
     end: Span | None = None
     found: str = "the end of the file"
+    note: str = ""
 
     def message(self) -> str:
         return f"`{self.opener}` is never closed"
@@ -245,7 +262,7 @@ class Unclosed(Diagnostic):
         return f"add the missing `{self.closer}`"
 
     def related(self) -> Sequence[Label]:
-        return (Label(self.end, f"still open at {self.found}"),) if self.end else ()
+        return (Label(self.end, self.note or f"still open at {self.found}"),) if self.end else ()
 
 
 @dataclass(frozen=True)
@@ -341,6 +358,7 @@ class ImplicitProduct(Diagnostic):
     code: ClassVar[str] = "E0112"
     left: str = ""
     right: str = ""
+    instead: str = ""
 
     def message(self) -> str:
         return f"there is no operator between `{self.left}` and `{self.right}`"
@@ -349,7 +367,7 @@ class ImplicitProduct(Diagnostic):
         return "an operator between two values"
 
     def hint(self) -> str:
-        return f"{self.left} * {self.right}"
+        return self.instead or f"{self.left} * {self.right}"
 
 
 @dataclass(frozen=True)
@@ -423,3 +441,24 @@ class MissingSeparator(Diagnostic):
 
     def hint(self) -> str:
         return f"put a newline or `;` before `{self.word}`"
+
+
+@dataclass(frozen=True)
+class NothingFollows(Diagnostic):
+    """An operator, a comma or `=` has nothing behind it.
+
+    A line that ends with one of them goes on in the next line, so the mistake may show only where
+    the next statement begins.
+    """
+
+    code: ClassVar[str] = "E0118"
+    operator: str = ""
+
+    def message(self) -> str:
+        return f"nothing follows `{self.operator}`"
+
+    def expected(self) -> str:
+        return f"something after `{self.operator}`"
+
+    def hint(self) -> str:
+        return f"complete it, or delete `{self.operator}`"

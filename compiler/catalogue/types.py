@@ -77,6 +77,8 @@ class TermNotScalar(Diagnostic):
         return "a scalar"
 
     def hint(self) -> str:
+        if self.found.startswith("class"):
+            return "read a number from a table: w[c], with w : real[K]"
         return "sum it: sum(...), mean(...) or ||...||^2"
 
     def related(self) -> Sequence[Label]:
@@ -93,9 +95,10 @@ class DeclaredOtherwise(Diagnostic):
     declared: str = ""
     advice: str = ""
     places: tuple[Label, ...] = ()
+    now: str = "its value is"
 
     def message(self) -> str:
-        return f"`{self.name}` is declared {self.declared}, but its value is {self.found}"
+        return f"`{self.name}` is declared {self.declared}, but {self.now} {self.found}"
 
     def label(self) -> str:
         return self.found
@@ -240,8 +243,11 @@ class DomainMisfit(Diagnostic):
     found: str = ""
     wanted: str = ""
     places: tuple[Label, ...] = ()
+    part: str = ""
 
     def message(self) -> str:
+        if self.part:
+            return f"{self.part} the domain `{self.domain}` is {self.found}"
         return f"the domain `{self.domain}` does not fit {self.found}"
 
     def label(self) -> str:

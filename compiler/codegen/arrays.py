@@ -46,7 +46,7 @@ def _matmul(e: Emitter, node: Apply) -> Code:
 
 
 def _times(left: Code, right: Code) -> str:
-    return f"{left.at(PRODUCT)} * {right.at(PRODUCT)}"
+    return f"{left.at(PRODUCT)} * {right.at(PRODUCT + 1)}"
 
 
 def _dot(e: Emitter, node: Apply) -> Code:

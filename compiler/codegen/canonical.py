@@ -49,7 +49,7 @@ class Canonical:
             case SizeOf():
                 return ("size", node.size)
             case Position():
-                return ("position", node.axis.order, node.axis.label, node.column)
+                return ("position", node.axis.order, tuple(p.order for p in node.axis.parents), node.column)
             case Read():
                 return ("read", node.name)
             case Apply():

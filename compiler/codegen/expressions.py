@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.canonical import Canonical
@@ -312,5 +312,5 @@ def _python_converted(code: Code, kind: str) -> Code:
         return python_number(number if kind == "int" else f"{number}.0", kind)
     if kind == "real":
         plain = code.kind == "int" and not (code.text.isdecimal() and int(code.text) >= _LARGEST_INTEGER)
-        return code if plain else python_number(f"float({code.text})", kind)
+        return replace(code, kind="real") if plain else python_number(f"float({code.text})", kind)
     return python_number(f"{'bool' if kind == 'bool' else 'int'}({code.text})", kind)

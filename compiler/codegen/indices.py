@@ -45,10 +45,10 @@ class Indices:
             return self.e.size(axis.size)
         return f"{self.name(axis, 0)}.shape[0]"
 
-    def kept(self, key: Key, node: Expr, code: Code, text: str) -> Code | None:
+    def kept(self, key: Key, node: Expr, size: Size, code: Code, text: str) -> Code | None:
         """An index computed from what is known, made once; None where it moves with the unknowns.
 
-        `text` has `{}` where the index stands.
+        `text` has `{}` where the index stands, and may name `size`.
         """
         if self.e.depends(node):
             return None
@@ -56,6 +56,7 @@ class Indices:
         name = owner.index_names.get(key)
         if name is None:
             inner = owner.code(node)
+            owner.size(size)
             name = owner.fresh("_".join([*(axis.label for axis in node.axes), "subscript"]))
             owner.line((name,), text.format(inner.text), comment(code, node.type.shape))
             owner.index_names[key] = name
@@ -71,14 +72,9 @@ class Indices:
 
     def _owner(self, axis: Axis | None) -> Emitter:
         owner = self.e.index_owner
-        if owner is None or (axis is not None and self._moves(axis)):
+        if owner is None or (axis is not None and self.e.depends.moves(axis)):
             return self.e
         return owner
-
-    def _moves(self, axis: Axis) -> bool:
-        """Whether an axis itself depends on the unknowns."""
-        parts = [p for p in (axis.rows, axis.guard) if p is not None]
-        return any(self.e.depends(p) for p in parts) or any(self._moves(p) for p in axis.parents)
 
     def _make(self, owner: Emitter, key: Key, axis: Axis, column: int, real: bool) -> str:
         if real:

@@ -68,7 +68,7 @@ def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
     if opening is None:
         return [f"{head}{value}{tail}"]
     inside, items = value[opening + 1 : -1], _commas(value[opening + 1 : -1])
-    call = opening > 0 and value[opening] == "("
+    call = opening > 0 and value[opening] == "(" and (value[opening - 1].isalnum() or value[opening - 1] in "_)]")
     grouped = len(items) == 1 and not call
     if len(inside) < 20 or grouped or (value[opening] == "[" and opening > 0):
         return [f"{head}{value}{tail}"]

@@ -120,7 +120,7 @@ class Picks:
             code = self.e.tensor(code)
             return Code(text.format(code.text), ATOM, False, (), 0, "int")
         key = (how, id(self.e.canonical(s)), size)
-        kept = self.e.indices.kept(key, s, code, text)
+        kept = self.e.indices.kept(key, s, size, code, text)
         if kept is not None:
             return kept
         return Code(text.format(code.text), code.strength if text == "{}" else ATOM, code.batch, code.axes, code.rank, "int")

@@ -65,9 +65,9 @@ def _infix(e: Emitter, node: Apply) -> Code:
         return _python_infix(node, left, right, symbol, strength)
     where = layout_of(node)
     left, right = aligned(left, where), aligned(right, where)
-    # Comparisons are never chained, and the right side of - and / needs its parentheses.
+    # Comparisons are never chained; on the right of a * another * or @ binds no tighter.
     first = left.at(strength + (strength == COMPARE))
-    second = right.at(strength + (node.function not in ("add", "mul")))
+    second = right.at(strength + (node.function != "add"))
     return result(e, node, f"{first} {symbol} {second}", strength)
 
 
@@ -122,13 +122,13 @@ def _division(e: Emitter, node: Apply) -> Code:
     """`//` and `%`; of whole numbers a zero divisor is a mistake in the data, and is named."""
     kind = node.type.kind
     left, right = (e.of_kind(a, kind) for a in node.arguments)
-    name = "floor_divide" if node.function == "floordiv" else "remainder"
     where = layout_of(node)
-    texts = [aligned(e.tensor(c), where).text for c in (left, right)]
+    inside = ", ".join(aligned(e.tensor(c), where).text for c in (left, right))
     known = number(node.arguments[1])
     if kind == "int" and (known is None or known == 0):
-        return result(e, node, f"functions.whole_{name}({', '.join(texts)})", kind="int")
-    return result(e, node, f"torch.{name}({', '.join(texts)})", kind=kind)
+        name = "whole_floor_divide" if node.function == "floordiv" else "whole_remainder"
+        return result(e, node, f"functions.{name}({inside})", kind="int")
+    return result(e, node, BUILTINS[node.function].torch.replace("{0}, {1}", inside), kind=kind)
 
 
 # --- entry by entry -----------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def _clamp(e: Emitter, node: Apply) -> Code:
     if low.python and high.python:
         return result(e, node, f"{shown.at(ATOM)}.clamp({low.text}, {high.text})", kind=kind)
     bounds = [aligned(e.tensor(c), where).text for c in (low, high)]
-    return result(e, node, f"torch.clamp({shown.text}, {bounds[0]}, {bounds[1]})", kind=kind)
+    return result(e, node, f"functions.clamp({shown.text}, {bounds[0]}, {bounds[1]})", kind=kind)
 
 
 # --- along dimensions ---------------------------------------------------------------------------

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
 NAME = "graph"
 HELP = "draw the factor graph of a model"
-EXAMPLE = (
-    "ebmlang graph models/gallery/sparse_coding.ebm -o sparse_coding.svg\n"
-    "  ebmlang graph models/gallery/smoothing_chain.ebm --unroll --set T=6 -o chain.png"
-)
+EXAMPLE = "ebmlang graph models/gallery/smoothing_chain.ebm --unroll --set T=6 -o chain.svg"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

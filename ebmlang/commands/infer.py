@@ -96,9 +96,9 @@ def run(args: Namespace) -> int:
 
     if args.output:
         data.require_writable(args.output, args.force)
-    from ebmlang.commands.engine import connect
+    from ebmlang.commands import engine as engines
 
-    engine = connect(question)
+    engine = engines.connect(question)
     dataset = read_dataset(args.data, engine.wanted)
     matching = data.match(dataset, engine.wanted, mapping)
     _print_notes(dataset, data.unused(dataset, matching))

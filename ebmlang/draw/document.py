@@ -62,7 +62,8 @@ def _node(n: Node) -> dict[str, Any]:
         case FactorNode():
             energy = n.energy if n.energy is not None and math.isfinite(n.energy) else None
             return {
-                **shared, "kind": "factor", "term": n.term, "batch": n.batch, "formula": n.formula, "energy": energy,
+                **shared, "kind": "factor", "term": n.term, "batch": n.batch,
+                "formula": n.formula, "energy": energy,
             }  # fmt: skip
 
 

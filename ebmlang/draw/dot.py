@@ -7,8 +7,8 @@ from html import escape
 
 from ebmlang.draw import look
 from ebmlang.draw.order import downward
-from ebmlang.draw.positions import Point, positions, split
 from ebmlang.draw.picture import Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.positions import Point, positions, split
 
 MOST_PARALLEL = 2
 """More subscripts than this share one edge, with their texts below each other."""
@@ -22,6 +22,9 @@ MOST_NAMED = 24
 
 MOST_BESIDE = 60
 """Squares that carry their names in a graph without layers; in a larger one tooltips say them."""
+
+LONGEST_TOOLTIP = 300
+"""Letters of a formula."""
 
 LONGEST_LINE = 5
 """Letters of a name with its subscripts on one line."""
@@ -100,14 +103,17 @@ def _header(picture: Picture, engine: str, dpi: int | None) -> list[str]:
     return [f"graph {graph};", f"node {node};", f"edge {edge};"]
 
 
+_BARE = 'BORDER="0" CELLBORDER="0" CELLSPACING="0"'
+"""A table of Graphviz that shows nothing of itself."""
+
+
 def _title(picture: Picture) -> str:
     signature = _font(escape(picture.signature), look.TITLE_SIZE, look.INK, bold=True)
     sentence = first_sentence(picture.doc)
     rows = [signature, *([_font(escape(sentence), look.DETAIL_SIZE + 1, look.QUIET)] if sentence else [])]
     body = "".join(f'<TR><TD ALIGN="LEFT">{row}</TD></TR>' for row in rows)
     # An empty row keeps the title off the drawing.
-    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{body}<TR><TD HEIGHT="8"></TD></TR></TABLE>'
-    return f"<{table}>"
+    return f'<<TABLE {_BARE} CELLPADDING="1">{body}<TR><TD HEIGHT="8"></TD></TR></TABLE>>'
 
 
 def first_sentence(doc: str, most: int = 90) -> str:
@@ -164,8 +170,9 @@ def _inside(
 
 def _frame(frame: Frame, side: str, crossed: bool) -> str:
     room = "\N{NO-BREAK SPACE}" * 18 if crossed else ""
+    label = _font(room + escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)
     return attributes(
-        label=f"<{_font(room + escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)}>", labelloc=side, labeljust="r",
+        label=f"<{label}>", labelloc=side, labeljust="r",
         style="rounded,filled", color=look.PLATE_LINE, fillcolor=look.PLATE_FILL, penwidth=1.0, margin=12,
         tooltip=f"for {', '.join(frame.indices)}" + (f" if {frame.guard}" if frame.guard else ""),
     )  # fmt: skip
@@ -212,7 +219,8 @@ def _beside(words: str, square: Point, around: list[Point]) -> str:
     if all(abs(other[1] - y) < 1 for other in around):
         return f'[shape="plaintext", margin=0, width=0, height=0, label=<{words}>, pos="{x:g},{y - 20:g}!"]'
     # The cell has a width of its own, so that the text starts at the same distance from each square.
-    table = f'<TABLE BORDER="0" CELLSPACING="0" CELLPADDING="0" FIXEDSIZE="TRUE" WIDTH="90" HEIGHT="14"><TR><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
+    size = 'FIXEDSIZE="TRUE" WIDTH="90" HEIGHT="14"'
+    table = f'<TABLE {_BARE} CELLPADDING="0" {size}><TR><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
     return f'[shape="plain", label=<{table}>, pos="{x + 61:g},{y:g}!"]'
 
 
@@ -266,13 +274,15 @@ def _about_variable(node: VariableNode) -> str:
 
 def _let(node: LetNode) -> str:
     return attributes(
-        shape="box", style="rounded,filled", fillcolor="#eef6ee", color="#3f6f4f", margin="0.12,0.06", height=0.42,
+        shape="box", style="rounded,filled", fillcolor=look.LET_FILL, color=look.LET_LINE,
+        margin="0.12,0.06", height=0.42,
         label=_named(node.label, node.dims), tooltip=_about(node.label, node.formula, node.doc),
     )  # fmt: skip
 
 
 def _about(label: str, formula: str, doc: str) -> str:
-    return f"{label} = {formula}" + (f"\n{doc}" if doc else "")
+    shown = formula if len(formula) <= LONGEST_TOOLTIP else formula[:LONGEST_TOOLTIP] + " ..."
+    return f"{label} = {shown}" + (f"\n{doc}" if doc else "")
 
 
 def _named(label: str, dims: str) -> str:
@@ -292,7 +302,7 @@ def _factor(node: FactorNode) -> str:
     mark = _mark(own, node.batch)
     words = _words(node, node.label)
     table = (
-        '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
+        f'<TABLE {_BARE} CELLPADDING="0">'
         f'<TR>{mark}<TD WIDTH="5"></TD><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
     )
     return attributes(shape="plain", label=f"<{table}>", tooltip=_about(node.label, node.formula, node.doc))
@@ -308,10 +318,11 @@ def _words(node: FactorNode, label: str) -> str:
 def _mark(own: look.TermLook, batch: bool) -> str:
     """The square of a term; one for the whole batch has a ring around it."""
     fill, border, side = ("#ffffff", 6, own.side) if own.hollow else (look.RED, 1, own.side)
-    square = f'FIXEDSIZE="TRUE" WIDTH="{side}" HEIGHT="{side}" BGCOLOR="{fill}" BORDER="{border}" COLOR="{look.RED}"'
+    size = f'FIXEDSIZE="TRUE" WIDTH="{side}" HEIGHT="{side}"'
+    square = f'{size} BGCOLOR="{fill}" BORDER="{border}" COLOR="{look.RED}"'
     if not batch:
         return f'<TD PORT="mark" {square}></TD>'
-    inner = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0"><TR><TD {square}></TD></TR></TABLE>'
+    inner = f'<TABLE {_BARE} CELLPADDING="0"><TR><TD {square}></TD></TR></TABLE>'
     return f'<TD PORT="mark" BORDER="1" COLOR="{look.RED}" CELLPADDING="3">{inner}</TD>'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from ebmlang.compiler import typed
@@ -109,38 +110,37 @@ class Values:
         A condition that differs by example counts as true. Raises DataError when there are too
         many, or when they depend on data that is not given.
         """
-        columns = [self._rows(axis) for axis in axes]
-        count = 1
-        for rows in columns:
-            count *= len(rows)
+        count = prod(self._count(axis) for axis in axes)
         if count > MOST_POSITIONS:
             where = ", ".join(map(str, axes))
             raise DataError(
                 f"{count:,} positions of {where} are too many to draw", "smaller sizes with --set"
             )
         conditions = [c for c in conjuncts(guard) if c.level is not Level.EXAMPLE]
-        for rows in product(*columns):
-            at = {
-                **around,
-                **{a: r if isinstance(r, tuple) else (r,) for a, r in zip(axes, rows, strict=True)},
-            }
+        for rows in product(*(self._rows(axis) for axis in axes)):
+            at = {**around, **dict(zip(axes, rows, strict=True))}
             if all(self._holds(c, at) for c in conditions):
                 yield at
 
-    def _rows(self, axis: Axis) -> range | list[tuple[int, ...]]:
+    def _count(self, axis: Axis) -> int:
+        """How many positions an axis has. Raises DataError for a list that is not given."""
         if axis.rows is None:
             assert axis.size is not None
-            start, size = self.size(axis.start), self.size(axis.size)
-            return range(start, start + size)
-        if not isinstance(axis.rows, Read) or axis.rows.name not in self.arrays:
-            names = ", ".join(f"`{n}`" for n in sorted(typed.reads(axis.rows) - self.arrays.keys()))
-            shown = names or typed.text(axis.rows)
-            raise DataError(
-                f"the plate {axis} runs over {shown}, which has no value",
-                "--data FILE, or leave out --unroll",
-            )
-        array = self.arrays[axis.rows.name]
-        return [tuple(int(v) for v in (row if len(axis.names) > 1 else [row])) for row in array]
+            return max(self.size(axis.size), 0)
+        if isinstance(axis.rows, Read) and axis.rows.name in self.arrays:
+            return len(self.arrays[axis.rows.name])
+        names = ", ".join(f"`{n}`" for n in sorted(typed.reads(axis.rows) - self.arrays.keys()))
+        shown = names or typed.text(axis.rows)
+        raise DataError(
+            f"the plate {axis} runs over {shown}, which has no value", "--data FILE, or leave out --unroll"
+        )
+
+    def _rows(self, axis: Axis) -> list[tuple[int, ...]]:
+        if isinstance(axis.rows, Read):
+            found = self.arrays[axis.rows.name]
+            return [tuple(int(v) for v in (row if len(axis.names) > 1 else [row])) for row in found]
+        start = self.size(axis.start)
+        return [(start + i,) for i in range(self._count(axis))]
 
     def _holds(self, condition: Expr, at: At) -> bool:
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.pipeline import room_for_passes
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Let, Pick, Tabulate, Term, Variable
 from ebmlang.draw.frames import Frames, Place, frames_of, place
@@ -19,12 +20,8 @@ def lifted(graph: FactorGraph) -> Picture:
     """The picture of a model with plates as frames; hyperparameters are not drawn."""
     model = graph.model
     drawn = {v.name for v in model.variables if v.role != "hyper"} | set(graph.lets)
-    readers: list[tuple[str, Place, tuple[Use, ...]]] = []
-    for let in model.lets:
-        body, where = body_of(let)
-        readers.append((let.name, where, _of(uses(body, axes=where.axes), drawn)))
-    for term in model.terms:
-        readers.append((term.name, place(term.axes, term.guard), _of(uses_of_term(term), drawn)))
+    readers = [*map(_reading_let, model.lets), *map(_reading_term, model.terms)]
+    readers = [(name, where, tuple(u for u in found if u.name in drawn)) for name, where, found in readers]
     frames = frames_of([where for _, where, _ in readers])
     nodes: list[Node] = [
         _variable(v, frames, [(w, u.pick) for _, w, us in readers for u in us if u.name == v.name and u.pick])
@@ -55,11 +52,9 @@ def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None
 
 
 def formula(value: typed.Expr) -> str:
-    """The expression in the language; of one that is nested too deeply to print, three dots."""
-    try:
+    """The expression in the language, however deep it is."""
+    with room_for_passes():
         return typed.text(value)
-    except RecursionError:
-        return "..."
 
 
 def dims(shape: tuple[Size, ...]) -> str:
@@ -78,8 +73,13 @@ def uses_of_term(term: Term) -> tuple[Use, ...]:
     return uses(*parts, axes=term.axes)
 
 
-def _of(found: tuple[Use, ...], drawn: set[str]) -> tuple[Use, ...]:
-    return tuple(u for u in found if u.name in drawn)
+def _reading_let(let: Let) -> tuple[str, Place, tuple[Use, ...]]:
+    body, where = body_of(let)
+    return let.name, where, uses(body, axes=where.axes)
+
+
+def _reading_term(term: Term) -> tuple[str, Place, tuple[Use, ...]]:
+    return term.name, place(term.axes, term.guard), uses_of_term(term)
 
 
 def _variable(v: Variable, frames: Frames, picks: list[tuple[Place, Pick]]) -> VariableNode:

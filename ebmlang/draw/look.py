@@ -14,6 +14,7 @@ INK = "#1f2933"
 QUIET = "#6b7785"
 LINE = "#52606d"
 RED = "#c8281e"
+LET_LINE, LET_FILL = "#3f6f4f", "#eef6ee"
 PLATE_LINE = "#9aa5b1"
 PLATE_FILL = "#f7f9fb"
 NAME_SIZE, DETAIL_SIZE, TITLE_SIZE = 14, 10, 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -135,9 +135,9 @@ class _Unrolling:
             self.shapes[let.name] = let.value.type.shape
         for name in self.shapes:
             deepest = max((_depth(u) for u in found if u.name == name and u.pick is not None), default=0)
-            let = self.graph.lets.get(name)
-            if let is not None:
-                deepest = len(let.value.over) if isinstance(let.value, Tabulate) else 0
+            own = self.graph.lets.get(name)
+            if own is not None:
+                deepest = len(own.value.over) if isinstance(own.value, Tabulate) else 0
             self.depths[name] = deepest
 
     def add(self, node: Node) -> None:
@@ -179,7 +179,9 @@ class _Unrolling:
 
     # --- edges ---
 
-    def connect(self, name: str, value: Expr, guard: Expr | None, axes: typed.Axes, named: Any) -> None:
+    def connect(
+        self, name: str, value: Expr, guard: Expr | None, axes: typed.Axes, named: Callable[[str, Cell], str]
+    ) -> None:
         masked = [c for c in (guard,) if c is not None]
         found = [u for u in uses(value, *masked) if not u.rows and u.name in self.shapes]
         for at in self.values.positions(axes, guard, {}):

@@ -49,7 +49,7 @@ def check_finite(model: Model, values: Values) -> Remarks:
             where = f" in row {row}" if rows.numel() > 1 else ""
             raise CheckFailed(f"{words} is {float(rows[row])}{where}")
     if bool(torch.isinf(found.total).any()):
-        remarks["+inf"] += 1
+        remarks["examples of energy +inf"] += 1
     return remarks
 
 
@@ -147,7 +147,7 @@ def check_properties(model: Model, values: Values, name: str | None = None) -> R
             remarks[f"{NOT_CHECKED}`{p.name}` needs a value for {', '.join(missing)}"] += 1
             continue
         if not _applies(p, bound, values):
-            remarks["outside the stated domain"] += 1
+            remarks["examples outside the stated domain"] += 1
             continue
         own = {q.name: _tensor(values, q) for q in p.quantified if q.name not in bound.values}
         with torch.no_grad():

@@ -25,6 +25,8 @@ from ebmlang.testing.case import Array
 MOST_SINGLE = 96
 """Entries that are drawn one by one; a larger array comes from one drawn seed, which shrinks worse."""
 
+_CONSTANT_ONCE_IN = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
@@ -58,11 +60,23 @@ FRACTIONS = Numbers(
 )
 
 
+@st.composite
+def _single(draw: st.DrawFn, numbers: Numbers, count: int) -> list[float]:
+    """Numbers one by one; now and then all the same.
+
+    A constant array takes as many choices whatever its size, so that the shrinker can change sizes without
+    moving the numbers of the arrays behind it.
+    """
+    if draw(st.integers(0, _CONSTANT_ONCE_IN - 1)) == 0:
+        return [draw(numbers.single)] * count
+    return [draw(numbers.single) for _ in range(count)]
+
+
 def entries(draw: st.DrawFn, numbers: Numbers, shape: tuple[int, ...]) -> Tensor:
     """float64 [*shape] of drawn numbers."""
     count = math.prod(shape)
     if count <= MOST_SINGLE:
-        return torch.tensor([draw(numbers.single) for _ in range(count)], dtype=torch.float64).reshape(shape)
+        return torch.tensor(draw(_single(numbers, count)), dtype=torch.float64).reshape(shape)
     seed = draw(st.integers(0, 2**16))
     many = np.random.default_rng(seed).uniform(numbers.low, numbers.high, shape)
     return torch.from_numpy(np.round(many * 64) / 64).clamp(numbers.low, numbers.high)

@@ -25,7 +25,7 @@ comes on top."""
 UNCERTAIN = 1e-5
 """A difference that is less certain than this, relative in the same way, is not compared with."""
 
-MOST_ENTRIES = 64
+MOST_ENTRIES = 32
 """Entries of one variable that are compared, evenly spread; the gradient of the others is not looked at."""
 
 _EPS = torch.finfo(torch.float64).eps
@@ -46,7 +46,7 @@ def check_gradient(model: Model, values: Values) -> Remarks:
     finite = torch.isfinite(found.total.detach())
     remarks: Remarks = Counter()
     if not bool(finite.all()) and (coupled or not bool(finite.any())):
-        remarks["no finite energy"] += 1
+        remarks["examples without a finite energy"] += 1
         return remarks
     # Rows are independent: one backward pass through their sum gives the slopes of all of them.
     kept = found.total.masked_fill(~finite, 0.0).sum()
@@ -73,9 +73,10 @@ def _compare(
     entries act on the sum of all energies."""
     remarks: Remarks = Counter()
     count = at[0].numel() if rows is not None else at.numel()
+    here = energy(at) if rows is not None else energy(at).sum()
     for entry in _spread(count):
         index = (slice(None), entry) if rows is not None else (entry,)
-        samples = _sampled(at, index, energy, rows is not None)
+        samples = _sampled(at, index, energy, here, rows is not None)
         slope = gradient.reshape(at.shape[0], -1)[index] if rows is not None else gradient.reshape(-1)[index]
         judged = _judge(samples, slope)
         use = judged.usable if rows is None else judged.usable & rows
@@ -92,9 +93,13 @@ def _compare(
 
 
 def _sampled(
-    at: Tensor, index: tuple[slice | int, ...], energy: Callable[[Tensor], Tensor], per_row: bool
+    at: Tensor,
+    index: tuple[slice | int, ...],
+    energy: Callable[[Tensor], Tensor],
+    here: Tensor,
+    per_row: bool,
 ) -> _Samples:
-    """Energies around `at` along one entry, of all rows at once where each row's energy is its own."""
+    """Energies around `at` along one entry; of all rows at once where each energy is its own."""
     flat = at.reshape(at.shape[0], -1) if per_row else at.reshape(-1)
     step = STEP * torch.clamp(flat[index].abs(), min=1.0)
 
@@ -104,7 +109,7 @@ def _sampled(
         total = energy(moved.reshape(at.shape))
         return total if per_row else total.sum()
 
-    return _Samples(sample(0.0), sample(1.0), sample(-1.0), sample(0.5), sample(-0.5), step)
+    return _Samples(here, sample(1.0), sample(-1.0), sample(0.5), sample(-0.5), step)
 
 
 def _spread(count: int) -> list[int]:

@@ -20,7 +20,7 @@ from ebmlang.testing.case import CheckFailed
 from ebmlang.testing.checks import NOT_CHECKED, Remarks
 from ebmlang.testing.evaluate import Values, hypers_of, objective, settings
 
-STEPS = 300
+STEPS = 200
 """Step limit of the searches; ending there is an honest outcome."""
 
 INSIDE = 1e-9

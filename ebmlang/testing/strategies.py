@@ -173,7 +173,7 @@ def _spec_fits(module: ModuleType, spec: VariableSpec, sizes: Mapping[str, int])
 
 
 def _case(draw: st.DrawFn, plan: _Plan, rows: tuple[int, int], blanks: bool) -> Case:
-    sizes = draw(st.sampled_from(plan.assignments))
+    sizes = _sizes(draw, plan.assignments)
     batch = draw(st.integers(*rows))
     set_by_caller = plan.model.hypers
     integers = _with_defaults(plan.module, {**_set_sizes(plan.model, plan.module), **sizes})
@@ -194,6 +194,16 @@ def _case(draw: st.DrawFn, plan: _Plan, rows: tuple[int, int], blanks: bool) -> 
     settled = set_by_caller.keys() | integers.keys()
     chosen = {n: v for n, v in hypers.items() if n in sizes or n not in settled}
     return Case(known, chosen)
+
+
+def _sizes(draw: st.DrawFn, assignments: tuple[Mapping[str, int], ...]) -> dict[str, int]:
+    """One of the assignments, drawn size by size, so that the shrinker lowers each for itself."""
+    chosen: dict[str, int] = {}
+    left = assignments
+    for name in assignments[0]:
+        chosen[name] = draw(st.sampled_from(sorted({sizes[name] for sizes in left})))
+        left = tuple(sizes for sizes in left if sizes[name] == chosen[name])
+    return chosen
 
 
 def _hyper(

@@ -1,0 +1,98 @@
+"""Which nodes, frames and subscripts the lifted drawing has."""
+
+import pytest
+
+from ebmlang.draw import Picture, lifted
+from ebmlang.draw.order import downward
+from ebmlang.draw.picture import FactorNode, VariableNode
+from tests.draw.programs import PROGRAMS, graph_of
+
+
+def picture(name: str) -> Picture:
+    return lifted(graph_of(PROGRAMS[name]))
+
+
+def home(shown: Picture, node: str) -> str:
+    """The label of the frame that a node stands in."""
+    frame = next(n.frame for n in shown.nodes if n.id == node)
+    return next((f.label for f in shown.frames if f.id == frame), "")
+
+
+def subscripts(shown: Picture, reader: str, read: str) -> tuple[str, ...]:
+    return next(e.subscripts for e in shown.edges if (e.reader, e.read) == (reader, read))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_variable_let_and_term_is_drawn_once(name: str) -> None:
+    graph = graph_of(PROGRAMS[name])
+    declared = [v.name for v in graph.variables if v.role != "hyper"]
+    declared += [*graph.lets, *(t.name for t in graph.model.terms)]
+    assert sorted(n.id for n in lifted(graph).nodes) == sorted(declared)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_edges_are_those_of_the_factor_graph(name: str) -> None:
+    graph = graph_of(PROGRAMS[name])
+    drawn = {frozenset((e.read, e.reader)) for e in lifted(graph).edges}
+    assert drawn == {frozenset(edge) for edge in graph.networkx.edges}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_order_has_no_cycle(name: str) -> None:
+    import networkx as nx
+
+    shown = picture(name)
+    order = nx.DiGraph(downward(shown).values())
+    assert nx.is_directed_acyclic_graph(order)
+    assert order.number_of_edges() == len({(e.read, e.reader) for e in shown.edges})
+
+
+def test_chain_looks_as_in_a_textbook() -> None:
+    shown = picture("chain")
+    labels = {n.id: n.label for n in shown.nodes}
+    assert labels == {"y": "y[t]", "x": "x[t]", "data": "data", "smooth": "smooth"}
+    assert [home(shown, n) for n in ("y", "x", "data", "smooth")] == ["t in 0..T"] * 3 + ["t in 0..T - 1"]
+    # the shorter range stands inside the longer one
+    assert shown.frames[1].parent == shown.frames[0].id
+    assert subscripts(shown, "data", "x") == ()
+    assert subscripts(shown, "smooth", "x") == ("x[t + 1]", "x[t]")
+
+
+def test_edge_list() -> None:
+    shown = picture("edges")
+    assert home(shown, "tie") == "(i, j) in edges"
+    assert home(shown, "x") == ""
+    assert home(shown, "y") == home(shown, "known") == "i in 0..n if known[i]"
+    assert subscripts(shown, "tie", "x") == ("x[i]", "x[j]")
+    assert [e.rows for e in shown.edges if e.reader == "tie"] == [False, True]
+
+
+def test_a_guard_keeps_out_what_is_read_in_another_way() -> None:
+    shown = picture("guarded")
+    assert home(shown, "step") == "if t > 0"
+    assert home(shown, "x") == home(shown, "window") == "t in 0..T"
+    assert subscripts(shown, "step", "x") == ("x[t]", "x[t - 1]")
+    assert subscripts(shown, "window", "x") == ("x[t]", "x[s]")
+
+
+def test_plates_with_several_indices() -> None:
+    shown = picture("factorise")
+    assert home(shown, "fit") == home(shown, "R") == "j in 0..m if seen[i, j]"
+    assert home(shown, "U") == "i in 0..n"
+    assert home(shown, "V") == "j in 0..m"
+    assert subscripts(shown, "fit", "V") == ("V[j]",)
+    assert subscripts(shown, "fit", "U") == ()
+
+
+def test_marks() -> None:
+    shown = picture("walker")
+    by_id = {n.id: n for n in shown.nodes}
+    ground, spread = by_id["ground"], by_id["spread"]
+    assert isinstance(ground, VariableNode)
+    assert ground.missing
+    assert isinstance(spread, FactorNode)
+    assert spread.batch
+    assert subscripts(shown, "goal", "path") == ("path[T - 1]",)
+    assert subscripts(shown, "tip", "s") == ("s[T - 1, 0..2]",)
+    assert home(shown, "contact") == "k in 0..K"
+    assert shown.signature == "walker(T = 40, d = 6, m = 3, K = 4, dt = 0.05)"
