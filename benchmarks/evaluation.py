@@ -111,7 +111,11 @@ def _codes() -> list[Case]:
 
     return [
         Case(
-            "sparse coding", "1797 digits, 128 codes", problem_of("sparse_coding", {"y": y, "D": D}), sparse, (torch.randn(1797, 128),)
+            "sparse coding",
+            "1797 digits, 128 codes",
+            problem_of("sparse_coding", {"y": y, "D": D}),
+            sparse,
+            (torch.randn(1797, 128),),
         ),
         Case(
             "PCA codes",
@@ -205,4 +209,6 @@ def _hopfield() -> Case:
         return -torch.logsumexp(-beta / 2 * (memory - x[:, None]).square().sum(-1), -1) / beta
 
     problem = problem_of("hopfield", {"memory": memory, "x": cue}, find="x")
-    return Case("Hopfield network", "100 digits, 100 stored", problem, recall, (torch.where(seen, memory, 4.0),))
+    return Case(
+        "Hopfield network", "100 digits, 100 stored", problem, recall, (torch.where(seen, memory, 4.0),)
+    )

@@ -11,7 +11,7 @@ from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName
 from ebmlang.compiler.catalogue.shapes import EmptyRange, WrongRank
 from ebmlang.compiler.catalogue.types import ConditionExpected, ReadsUnknown
 from ebmlang.compiler.diagnostics import Report
-from ebmlang.compiler.scope import Declared, Entry, Index, Scope, declared_at, origins
+from ebmlang.compiler.scope import Declared, Entry, Index, Scope, broken, declared_at, origins
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.sizing import fits_memory, read_size
 from ebmlang.compiler.source import Span
@@ -26,12 +26,17 @@ KEPT_NAMES = {"total": "the sum of all terms"}
 
 
 def declare(name: ast.Identifier, entry: Entry, scope: Scope, report: Report) -> bool:
-    """Make a name visible in a scope; a name that is already visible there is a mistake."""
+    """Make a name visible in a scope; a name that is already visible there is a mistake, reported once."""
     first = scope.find(name.text)
     if name.text in KEPT_NAMES:
         report.add(KeptName(name.span, name.text, KEPT_NAMES[name.text]))
     elif first is not None:
-        report.add(DeclaredTwice(name.span, name.text, declared_at(first)))
+        if f"{name.text} twice" not in scope.unknown:
+            report.add(DeclaredTwice(name.span, name.text, declared_at(first)))
+        scope.unknown.add(f"{name.text} twice")
+        if name.text in scope.entries:
+            # Which of the two is meant is anybody's guess.
+            scope.entries[name.text] = broken(first.span)
     else:
         scope.entries[name.text] = entry
         return True

@@ -165,7 +165,7 @@ ALONG_AXIS: tuple[Builtin, ...] = (
 MATRIX: tuple[Builtin, ...] = (
     Builtin("dot", "matrix", (2, 2), "({0} * {1}).sum(-1)", "inner product of two vectors", "dot(x, y)"),
     Builtin("norm", "matrix", (1, 1), "torch.linalg.vector_norm({0}, {order}, {dim})", "||x||: Euclidean, Frobenius for matrices; order = 1 sums absolute values", "norm(x)", (("order", 2.0),), "convex", smoothness="kink"),
-    Builtin("norm_squared", "matrix", (1, 1), "{0}.square().sum({dim})", "||x||^2, the sum of squares", "norm_squared(x)", (), "convex"),
+    Builtin("norm_squared", "matrix", (1, 1), "{0}.square().sum({dim})", "||x||^2, the sum of squares", "||x||^2", (), "convex"),
     Builtin("einsum", "matrix", (2, 9), "torch.einsum({spec}, {all})", "sum of products over named indices, as in torch.einsum", 'einsum("ij,j->i", A, v)'),
     Builtin("outer", "matrix", (2, 2), "{0}.unsqueeze(-1) * {1}.unsqueeze(-2)", "outer product of two vectors", "outer(x, y)"),
     Builtin("diag", "matrix", (1, 1), "torch.diag_embed({0})", "diagonal matrix of a vector, or diagonal of a matrix", "diag(x)", (), "affine", result="same"),

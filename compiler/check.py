@@ -28,7 +28,7 @@ from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.floors import floors_of
+from ebmlang.compiler.floors import Floors, floors_of
 from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.questions import Questions
@@ -42,10 +42,11 @@ from ebmlang.compiler.scope import (
     Scope,
     TermEntry,
     Unbuilt,
+    broken,
     declared_at,
     origins,
 )
-from ebmlang.compiler.sizes import ZERO
+from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.typed import Expr, Level
@@ -131,10 +132,18 @@ class _ModelChecker:
             tuple(self.expressions.terms),
             tuple(self.questions.found),
             tuple(self.questions.properties),
-            (*floors.requirements(self.expressions.prover.assumed), *self.expressions.requirements),
+            self.requirements(floors),
             model.doc,
             model.span,
         )
+
+    def requirements(self, floors: Floors) -> tuple[typed.Requirement, ...]:
+        """What is left to hold when sizes are known, each size once."""
+        assumed = floors.requirements(self.expressions.prover.assumed)
+        found: dict[Size, typed.Requirement] = {}
+        for requirement in (*assumed, *self.expressions.requirements):
+            found.setdefault(requirement.size, requirement)
+        return tuple(found.values())
 
     def statements(self, body: tuple[ast.Statement, ...], scope: Scope) -> None:
         for statement in body:
@@ -348,7 +357,7 @@ class _ModelChecker:
             entry = LetEntry(None, s.name.span)
             self.expressions.local_lets[s.name.text] = s.name.span
             if not declare(s.name, entry, inner, self.report) and s.name.text not in inner.entries:
-                inner.entries[s.name.text] = Bound(self.expressions.error(s.name.span), s.name.span)
+                inner.entries[s.name.text] = broken(s.name.span)
         self.statements(node.body, inner)
 
     def misplaced(self, node: ast.Statement) -> None:
@@ -372,7 +381,7 @@ class _ModelChecker:
     def silence(self, name: ast.Identifier) -> None:
         entry = self.scope.entries.get(name.text)
         if isinstance(entry, TermEntry | LetEntry):
-            self.scope.entries[name.text] = Bound(self.expressions.error(name.span), entry.span)
+            self.scope.entries[name.text] = broken(entry.span)
 
     # --- terms ---
 
@@ -410,7 +419,9 @@ class _ModelChecker:
         elif not node.batch and coupled:
             names = sorted(n for p in parts for n in typed.reads(p))
             entries = [(n, self.scope.find(n)) for n in names]
-            coupled_lets = [(n, e) for n, e in entries if isinstance(e, LetEntry) and e.value and e.value.coupled]
+            coupled_lets = [
+                (n, e) for n, e in entries if isinstance(e, LetEntry) and e.value and e.value.coupled
+            ]
             places = tuple(Label(e.span, f"`{n}` looks at all examples") for n, e in coupled_lets[:2])
             self.report.add(CoupledTerm(node.value.span, node.name.text, places))
 

@@ -26,7 +26,7 @@ from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.domains import DOMAINS, REALS, Domain, DomainRule, find_domain
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.scope import Bound, Declared, Scope, SizeEntry, declared_at, origins
+from ebmlang.compiler.scope import Bound, Declared, Scope, SizeEntry, broken, declared_at, origins
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
@@ -63,7 +63,16 @@ class Declarations:
             if type_.kind in ("class", "permutation"):
                 self.report.add(HyperKind(hyper.type.span, str(type_)))
                 type_ = ERROR
+            self._at_least_one(type_, hyper.name.text, hyper.type.span)
             self._declare_hyper(hyper.name, self._entry(type_, Level.CONSTANT, "hyper", -1, hyper.name.span))
+
+    def _at_least_one(self, type_: Type, name: str, span: Span) -> None:
+        """Dimensions that are expressions have to come out positive."""
+        sizes = type_.shape if type_.classes is None else (type_.classes, *type_.shape)
+        for size in sizes:
+            if size.name is None and self.expressions.prover.room(size - 1, size).holds is None:
+                reason = f"the size {size} of `{name}` has to be at least 1"
+                self.expressions.requirements.append(typed.Requirement(size - 1, reason, span))
 
     def _declare_hyper(self, name: ast.Identifier, entry: SizeEntry | Declared | Bound) -> None:
         if declare(name, entry, self.scope, self.report):
@@ -74,7 +83,7 @@ class Declarations:
     ) -> Declared | Bound:
         """What a declared name stands for; of a broken type, something that stays quiet."""
         if type_ == ERROR:
-            return Bound(self.expressions.error(span), span)
+            return broken(span)
         return Declared(type_, level, role, position, span)
 
     def hypers(self, hypers: tuple[ast.Hyper, ...]) -> None:
@@ -126,6 +135,7 @@ class Declarations:
         type_ = self._variable_type(node)
         shared = node.shared or node.per == "batch" or node.role == "param"
         level = Level.SHARED if shared else Level.EXAMPLE
+        self._at_least_one(type_, node.name.text, node.type.span)
         declare(
             node.name, self._entry(type_, level, node.role, position, node.name.span), self.scope, self.report
         )

@@ -10,7 +10,7 @@ from ebmlang.compiler.diagnostics import Label
 from ebmlang.compiler.indexing import Affine
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import NOWHERE, Span
-from ebmlang.compiler.types import Type
+from ebmlang.compiler.types import ERROR, Type
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +150,11 @@ class Functions:
 
 
 MOST_LABELS = 4
+
+
+def broken(span: Span) -> Bound:
+    """What a name stands for after a mistake in its declaration: it stays quiet wherever it is used."""
+    return Bound(typed.Constant(ERROR, (), typed.Level.CONSTANT, False, span, 0.0), span)
 
 
 def declared_at(entry: Entry | None, text: str = "first declared here") -> tuple[Label, ...]:

@@ -225,6 +225,9 @@ class Size:
     def __str__(self) -> str:
         if not self.terms:
             return "0"
+        alone = self.terms[0][0]
+        if len(self.terms) == 1 and alone and alone[0][1] == 1 and self.terms[0][1] == 1 and len(alone) == 1:
+            return str(alone[0][0])
         text = ""
         for monomial, coefficient in self.terms:
             sign = "-" if coefficient < 0 else "+"

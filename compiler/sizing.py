@@ -108,8 +108,13 @@ def _named(node: ast.Name, scope: Scope, report: Report) -> Size | None:
         return None
     if isinstance(entry, Unbuilt) or (isinstance(entry, Bound) and entry.value.type == ERROR):
         return None
+    if f"{node.text} as a size" in scope.unknown:
+        return None
+    scope.unknown.add(f"{node.text} as a size")
     what = f"`{node.text}`" + _described(entry)
     advice = "sizes come from integer hyperparameters: model m(n: int)"
+    if isinstance(entry, Declared) and entry.role == "hyper" and entry.type.scalar:
+        advice = f"declare it {node.text}: int"
     if isinstance(entry, Index):
         advice = "ranges do not depend on indices; a guard leaves some out: for i in 0..n, j in 0..n if j < i"
     report.add(SizeExpected(node.span, what, advice, declared_at(entry, f"`{node.text}` is declared here")))

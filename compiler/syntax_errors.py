@@ -29,20 +29,8 @@ from ebmlang.compiler.catalogue.syntax import (
 )
 from ebmlang.compiler.diagnostics import Diagnostic
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.syntax_words import CLAUSES, HEADS, Place, advice, expected_words, spell
-
-
-@dataclass(frozen=True, slots=True)
-class Bridge:
-    """Words that stand in for the broken head of a block, and the offset inside the block.
-
-    With `outside` the statement above is left as well, up to the models of the file.
-    """
-
-    words: tuple[tuple[str, str], ...]
-    """Terminals with their spelling."""
-    resume: int
-    outside: bool = False
+from ebmlang.compiler.syntax_recovery import STOP, Bridge, bridge_over, next_statement, resume_after
+from ebmlang.compiler.syntax_words import CLAUSES, HEADS, Place, advice, clip, expected_words, spell
 
 
 @dataclass(frozen=True)
@@ -84,9 +72,6 @@ _OPERATOR_WORDS = frozenset(
     }
 )
 _OPERATOR_RUN = re.compile(r"[-+*/^=<>~%@!|]+\Z")
-_HEAD = re.compile(r"[ \t]*(?:" + "|".join(HEADS) + r")\b")
-_NEXT_WORD = re.compile(r"(?:\s|;|#[^\n]*)*")
-_NEXT_MODEL = re.compile(r"^[ \t]*(?:model|import)\b", re.MULTILINE)
 
 
 def explain_token(
@@ -106,7 +91,7 @@ def explain_token(
             break
     if found is None:
         found = UnexpectedWord(place.span, spell(token), expected_words(accepts), advice(place))
-    return Mistake(found, _resume(place, found), _bridge(place, found))
+    return Mistake(found, resume_after(place, found), bridge_over(place, found))
 
 
 def explain_character(text: str, at: int, opened: Sequence[Token]) -> Mistake:
@@ -128,127 +113,6 @@ def explain_repeated(text: str, word: str, span: Span, opened: Sequence[Token]) 
 def explain_depth(token: Token, limit: int) -> Mistake:
     # What follows is not worth reading: with this many open brackets nothing lines up.
     return Mistake(TooDeep(_span(token), limit), None)
-
-
-# --- where parsing goes on ----------------------------------------------------------------------
-
-
-def _resume(place: Place, found: Diagnostic) -> int | None:
-    kind, start, end = place.token.type, place.span.start, place.span.end
-    if kind == "$END":
-        return None
-    if isinstance(found, StatementOutsideModel):
-        following = _NEXT_MODEL.search(place.text, end)
-        return following.start() if following else len(place.text)
-    if kind == "RBRACE" and _block(place.text, place.opened):
-        return start  # the brace ends the block, whatever is wrong in front of it
-    if kind == "MODEL" and isinstance(found, Unclosed) and found.opener == "{":
-        # The parser is still in the model above; its statements and those below become one model.
-        brace = place.text.find("{", end)
-        return brace + 1 if brace >= 0 else len(place.text)
-    head_below = place.begins_statement and (place.starts_line or isinstance(found, MissingSeparator))
-    if head_below and not isinstance(found, ReservedName):
-        return start
-    if kind == "SEP" and place.brackets:
-        return next_statement(place.text, end, place.opened, sum(str(t) != "{" for t in place.opened))
-    if kind == "SEP":
-        return _after_line_end(place)
-    if kind == "LBRACE":
-        return _after_brace(place)
-    return next_statement(place.text, start if kind == "RBRACE" else end, place.opened)
-
-
-def _after_line_end(place: Place) -> int:
-    """A line that is cut short goes on in the next one, if that begins no statement."""
-    text, start = place.text, place.span.start
-    below = _NEXT_WORD.match(text, start)
-    if below is None or ";" in below[0] or below.end() == len(text):
-        return start
-    if text[below.end()] == "{" and "LBRACE" in place.accepts:
-        return next_statement(text, below.end(), place.opened)
-    if text[below.end()] in "{}" or _HEAD.match(text, below.end()):
-        return start
-    return next_statement(text, below.end(), place.opened)
-
-
-def _after_brace(place: Place) -> int:
-    """Behind a block that stands at the wrong place, or behind its brace, if that is one too many."""
-    following = next_statement(place.text, place.span.start, place.opened)
-    rest = _NEXT_WORD.match(place.text, following)
-    extra = place.opened and (
-        rest is None or rest.end() == len(place.text) or _NEXT_MODEL.match(place.text, rest.end())
-    )
-    return place.span.end if extra else following
-
-
-_STAND_IN = {
-    "model": (("MODEL", "model"), ("NAME", "_"), ("LBRACE", "{")),
-    "for": (("FOR", "for"), ("NAME", "_"), ("IN", "in"), ("NAME", "_"), ("LBRACE", "{")),
-    "stage": (
-        ("STAGE", "stage"),
-        ("NAME", "_"),
-        ("FOR", "for"),
-        ("NUMBER", "1"),
-        ("STEPS", "steps"),
-        ("LBRACE", "{"),
-    ),
-}
-
-
-def _bridge(place: Place, found: Diagnostic) -> Bridge | None:
-    if place.token.type == "MODEL" and isinstance(found, Unclosed) and found.opener == "{":
-        return Bridge((), place.span.start, outside=True)
-    if place.head not in _STAND_IN or place.token.type == "$END":
-        return None
-    for match in _STOP.finditer(place.text, place.span.start):
-        if match[0] == "{":
-            return Bridge(_STAND_IN[place.head], match.end())
-        if match[0] in "};" or (match[0] == "\n" and _HEAD.match(place.text, match.end())):
-            return None
-    return None
-
-
-def _block(text: str, opened: Sequence[Token]) -> bool:
-    """Whether the innermost open brace is that of a block."""
-    brace = next((token for token in reversed(opened) if token == "{"), None)
-    return brace is not None and not _is_property(text, brace)
-
-
-_PROPERTY = re.compile(r"\bproperty\b[^{};]*\Z")
-_LONGEST_PROPERTY_HEAD = 4_000
-
-
-def _is_property(text: str, brace: Token) -> bool:
-    at = brace.start_pos or 0
-    return _PROPERTY.search(text, max(0, at - _LONGEST_PROPERTY_HEAD), at) is not None
-
-
-_STOP = re.compile(r'"[^"\n]*"|#[^\n]*|[()\[\]{}\n;]')
-
-
-def next_statement(text: str, at: int, opened: Sequence[Token], brackets: int = 0) -> int:
-    """Offset of the next line that can be read on its own, or of the brace that ends the block.
-
-    Lines that begin with a statement head count even inside brackets: a head is reserved, so an
-    unclosed bracket above is the likelier mistake.
-    """
-    in_model = _block(text, opened)
-    braces = 0 if in_model or "{" not in opened else 1
-    for match in _STOP.finditer(text, at):
-        c = match[0]
-        if c in "([":
-            brackets += 1
-        elif c in ")]":
-            brackets = max(0, brackets - 1)
-        elif c == "{":
-            braces += 1
-        elif c == "}":
-            if braces == 0 and in_model:
-                return match.start()
-            braces = max(0, braces - 1)
-        elif c in "\n;" and braces == 0 and (brackets == 0 or _HEAD.match(text, match.end())):
-            return match.start()
-    return len(text)
 
 
 # --- brackets -----------------------------------------------------------------------------------
@@ -317,21 +181,26 @@ def _unclosed_at_end(place: Place) -> Diagnostic:
 def _closed_by_another(text: str) -> tuple[Span, Span] | None:
     """A brace whose closing brace is indented less than its own line, and the closing brace."""
     braces: list[int] = []
-    for match in _STOP.finditer(text):
+    for match in STOP.finditer(text):
         if match[0] == "{":
             braces.append(match.start())
         elif match[0] == "}" and braces:
             brace = braces.pop()
             indent = _indentation(text, match.start())
-            if text[: match.start()].endswith(indent) and len(indent) < len(_indentation(text, brace)):
+            begins_line = text[match.start() - len(indent) - 1 : match.start()] in ("\n" + indent, indent)
+            if begins_line and len(indent) < len(_indentation(text, brace)):
                 return Span(brace, brace + 1), Span(*match.span())
     return None
 
 
 def _indentation(text: str, at: int) -> str:
+    """The white space that the line of an offset begins with."""
     line_start = text.rfind("\n", 0, at) + 1
-    line = text[line_start : at + 1]
-    return line[: len(line) - len(line.lstrip())]
+    match = _BLANK.match(text, line_start)
+    return match[0] if match else ""
+
+
+_BLANK = re.compile(r"[ \t]*")
 
 
 def _bars(place: Place) -> Diagnostic | None:
@@ -465,7 +334,7 @@ def _operand(place: Place) -> Diagnostic | None:
     if place.token.type not in ("NAME", "NUMBER", "LPAR", "LSQB") or not place.ends_expression:
         return None
     after = re.compile(r"[\w.]+|[(\[]").match(text, span.start)
-    right = after[0] if after else place.word
+    right = clip(after[0]) if after else place.word
     if (
         number
         and place.token.type != "LPAR"

@@ -29,7 +29,7 @@ _QUESTIONS = frozenset({"infer", "marginalize", "sample", "train", "plan", "amor
 OPERANDS: Final = frozenset({"NAME", "NUMBER", "LPAR", "LSQB", "BAR", "DBAR", "PLUS", "MINUS"})
 _OPERATOR_TERMINALS = frozenset({"PLUS", "MULTIPLY", "CARET", "COMPARE", "AND", "OR"})
 _COMMENT = re.compile(r"#[^\n]*")
-_LAST_WORD = re.compile(r'(?:[\w.]+|"[^"\n]*"|[-+*/^=<>~%@!|]+|[^\w\s])$')
+_LAST_WORD = re.compile(r'(?:[\w.]+|"[^"\n]*"|[-+*/^=<>~%@!|]{1,9}|[^\w\s])$')
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def word(self) -> str:
-        return str(self.token)
+        return clip(self.token)
 
     @cached_property
     def statement(self) -> str:
@@ -73,7 +73,7 @@ class Place:
     def before(self) -> str:
         """The word or operator in front of the token."""
         match = _LAST_WORD.search(self.statement)
-        return match[0] if match else ""
+        return clip(match[0]) if match else ""
 
     @cached_property
     def starts_line(self) -> bool:
@@ -125,7 +125,15 @@ _MOST_EXPECTED = 6
 def spell(token: Token) -> str:
     if token.type in ("SEP", "$END"):
         return "`;`" if token.lstrip().startswith(";") else _SPELLED[token.type]
-    return f"`{token}`"
+    return f"`{clip(token)}`"
+
+
+def clip(word: str) -> str:
+    """A word short enough for a message."""
+    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
+
+
+_LONGEST_WORD = 40
 
 
 def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
@@ -133,7 +141,7 @@ def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
     rest = set(accepts)
     words: list[str] = []
     if "LATENT" in rest:
-        words.append("a declaration, a term or a question")
+        words += ["a declaration", "a term", "a question"]
         rest -= {w.upper() for w in HEADS}
     elif "MODEL" in rest:
         words.append("`model` or `import`")

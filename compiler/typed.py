@@ -14,7 +14,7 @@ from typing import Literal
 
 from ebmlang.compiler import ast
 from ebmlang.compiler.domains import Domain
-from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.types import Type
 
@@ -374,52 +374,135 @@ _INFIX = {
     "gt": (">", 3), "ge": (">=", 3), "eq": ("==", 3), "ne": ("!=", 3), "and": ("and", 2), "or": ("or", 1),
 }  # fmt: skip
 
+_OWN_AXIS = {"softmax": -1, "cumsum": -1, "sort": -1, "logsumexp": -1}
+"""The axis that a function takes when `over` does not say otherwise."""
+
 
 def text(node: Expr, strength: int = 0) -> str:
-    """The expression in the language's own notation, for findings, reports and golden tests."""
+    """The expression in the language's own notation, for findings, reports and golden tests.
+
+    `strength` is how tightly the place binds: 4 a sum, 5 a product, 6 a sign, 7 a power, 9 a
+    subscript. What binds less gets parentheses. Only a Tabulate has no notation of its own.
+    """
     match node:
-        case Constant():
-            return f"{node.value:g}" if isinstance(node.value, float) else str(node.value).lower()
-        case SizeOf():
-            plain = node.size.name or node.size.constant is not None
-            return str(node.size) if plain or strength < 4 else f"({node.size})"
+        case Constant() | SizeOf():
+            return _number_text(node, strength)
         case Position():
             return node.axis.names[node.column]
         case Read():
             return node.name
         case Pick():
-            inside = ", ".join(_subscript_text(s) for s in node.subscripts)
-            return f"{text(node.base, 9)}[{inside}]"
+            return f"{text(node.base, 9)}[{_subscripts_text(node)}]"
         case Pack():
             return f"[{', '.join(text(i) for i in node.items)}]"
         case Fold():
-            guard = f" if {text(node.guard)}" if node.guard is not None else ""
-            return f"{node.function}({text(node.body)}, over = {', '.join(map(str, node.over))}{guard})"
+            return f"{node.function}({text(node.body)}, over = {_over_text(node)})"
         case Tabulate():
             return f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
         case OverExamples():
             return f"{node.function}({text(node.body)}, over = batch)"
-        case Apply(function=name, arguments=args) if name in _INFIX and len(args) == 2:
-            symbol, own = _INFIX[name]
-            right = own if name == "pow" else own + 1
-            body = f"{text(args[0], own + (name == 'pow'))} {symbol} {text(args[1], right)}"
-            if name == "pow":
-                body = body.replace(" ^ ", "^")
-            return f"({body})" if own < strength else body
-        case Apply(function="neg", arguments=(operand,)):
-            body = f"-{text(operand, 6)}"
-            return f"({body})" if strength > 5 else body
-        case Apply(function="transpose", arguments=(operand,)):
-            return f"{text(operand, 9)}.T"
-        case Apply(function="abs", arguments=(operand,)):
-            return f"|{text(operand)}|"
         case Apply():
-            options = [f"{key} = {value}" for key, value in node.static]
-            return f"{node.function}({', '.join([*(text(a) for a in node.arguments), *options])})"
+            if node.function in _INFIX and len(node.arguments) == 2:
+                return _infix_text(node, strength)
+            return _call_text(node, strength)
     raise AssertionError(type(node).__name__)
 
 
-def _subscript_text(s: Subscript) -> str:
-    if isinstance(s, SliceOf):
-        return f"{s.start}..{s.stop}"
-    return "None" if isinstance(s, NewAxis) else text(s)
+def _number_text(node: Constant | SizeOf, strength: int) -> str:
+    if isinstance(node, SizeOf):
+        plain = node.size.name is not None or node.size.constant is not None
+        body, own = str(node.size), 6 if plain else 6 - min(len(node.size.terms), 2)
+    elif isinstance(node.value, bool):
+        body, own = str(node.value).lower(), 9
+    else:
+        body, own = repr(node.value).removesuffix(".0"), 6
+    return f"({body})" if strength > own and not body.replace(".", "").isalnum() else body
+
+
+def _infix_text(node: Apply, strength: int) -> str:
+    _, own = _INFIX[node.function]
+    if node.function == "pow":
+        body = f"{text(node.arguments[0], 8)}^{text(node.arguments[1], 7)}"
+        return f"({body})" if own < strength else body
+    # Long sums lean to the left: a loop, so that their length is no depth of recursion.
+    parts: list[str] = []
+    left: Expr = node
+    while (
+        isinstance(left, Apply) and _INFIX.get(left.function, ("", 0))[1] == own and (own != 3 or not parts)
+    ):
+        parts.append(f" {_INFIX[left.function][0]} {text(left.arguments[1], own + 1)}")
+        left = left.arguments[0]
+    body = text(left, own + (own == 3)) + "".join(reversed(parts))
+    return f"({body})" if own < strength else body
+
+
+def _call_text(node: Apply, strength: int) -> str:
+    first = text(node.arguments[0]) if node.arguments else ""
+    match node.function:
+        case "neg":
+            body = f"-{text(node.arguments[0], 6)}"
+            return f"({body})" if strength > 5 else body
+        case "transpose":
+            return f"{text(node.arguments[0], 9)}.T"
+        case "abs" if "|" not in first:
+            return f"|{first}|"
+        case "norm_squared":
+            body = f"||{first}||^2" if "|" not in first else f"norm({first})^2"
+            return f"({body})" if strength > 7 else body
+        case "norm" if "|" not in first and node.option("order") in (1.0, 2.0):
+            return f"||{first}||" + "_1" * (node.option("order") == 1.0)
+    shown = [text(a) for a in node.arguments]
+    if node.function == "huber" and len(shown) == 2:
+        shown[1] = f"delta = {shown[1]}"
+    if node.function == "einsum":
+        shown.insert(0, f'"{node.option("spec")}"')
+    return f"{node.function}({', '.join([*shown, *_options_text(node)])})"
+
+
+def _options_text(node: Apply) -> Iterator[str]:
+    """What of the static part a program says; the rest follows from shapes."""
+    for key, value in node.static:
+        match key, value:
+            case "axis", int():
+                first = -node.arguments[0].type.rank if node.function == "concat" else None
+                if value != _OWN_AXIS.get(node.function, first) and node.function != "stack":
+                    yield f"over = {value}"
+            case "order", float() if value != 2.0:
+                yield f"order = {value!r}".removesuffix(".0")
+            case "delta", float() if value != 1.0:
+                yield f"delta = {value!r}".removesuffix(".0")
+            case "shape", tuple():
+                sizes = value[:1] if node.function == "identity" else value
+                yield from map(str, sizes)
+            case "size", Size():
+                yield str(value)
+
+
+def _over_text(node: Fold) -> str:
+    guard = f" if {text(node.guard)}" if node.guard is not None else ""
+    if len(node.over) > 1:
+        return f"({', '.join(map(str, node.over))}{guard})"
+    axis = node.over[0]
+    cases = (n for n in walk(node.body) if isinstance(n, Position) and n.axis is axis)
+    if axis.rows is None and any(n.type.kind == "class" for n in cases):
+        return axis.names[0]  # the values of a class variable
+    return f"{axis}{guard}"
+
+
+def _subscripts_text(node: Pick) -> str:
+    """The subscripts, without whole dimensions at the end."""
+    dims = iter(node.base.type.shape)
+    shown: list[str] = []
+    for s in node.subscripts:
+        if isinstance(s, NewAxis):
+            shown.append("None")
+            continue
+        size = next(dims)
+        if isinstance(s, SliceOf):
+            start, stop = "" if s.start == ZERO else str(s.start), "" if s.stop == size else str(s.stop)
+            shown.append(f"{start}..{stop}")
+        else:
+            shown.append(text(s))
+    while len(shown) > 1 and shown[-1] == "..":
+        shown.pop()
+    return ", ".join(shown)

@@ -48,7 +48,6 @@ CODE_GROUPS = (
     ("E03", "Types and domains"),
     ("E04", "Shapes and sizes"),
     ("E05", "Models"),
-    ("E06", "Questions"),
     ("E09", "Not built yet"),
     ("W", "Warnings"),
 )

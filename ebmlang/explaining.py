@@ -11,6 +11,7 @@ from pathlib import Path
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import explain
 from ebmlang.compiler.query import Query
+from ebmlang.compiler.typed import Question
 from ebmlang.errors import ModelError
 from ebmlang.files import read_source
 from ebmlang.questions import ask_roles
@@ -42,21 +43,14 @@ def explain_file(
     if not everything:
         return _question(model, given, find, of, objective, using)
     parts = [f"model {model.name}"]
-    infers = [q for q in model.questions if q.verb == "infer"]
-    if not infers:
-        parts.append(
-            "infer (all latents: the file has no `infer` line)\n"
-            + _indented(_question(model, given, None, None, None, using))
-        )
+    if not any(q.verb == "infer" for q in model.questions):
+        head = "infer (the file has no `infer` line: all latents)"
+        parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using))}")
     for question in model.questions:
-        if question.verb != "infer":
+        if question.verb == "infer":
+            parts.append(f"{question.text}\n{_indented(_question(model, given, None, None, question, using))}")
+        else:
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
-            continue
-        asked = ask_roles(model, None, frozenset(), None, question, frozenset())
-        plan = pipeline.plan_for(
-            pipeline.graph_of(model), Query(asked.sought, asked.objective, asked.using, question)
-        )
-        parts.append(f"{question.text}\n{_indented(explain(plan))}")
     return "\n\n".join(parts)
 
 
@@ -65,12 +59,20 @@ def _question(
     given: Sequence[str],
     find: Sequence[str] | None,
     of: str | None,
-    objective: str | None,
+    objective: str | Question | None,
     using: str | None,
 ) -> str:
     asked = ask_roles(model, find, frozenset(given), of, objective, frozenset())
+    note = ""
+    if not asked.sought:
+        # Nothing is unknown by role, so the question is about entries that the data lacks.
+        holes = frozenset(v.name for v in model.variables if v.missing)
+        if not holes:
+            return "seek nothing: every variable is given"
+        asked = ask_roles(model, find, frozenset(given), of, objective, holes)
+        note = f"missing entries of {', '.join(sorted(holes))}; with none missing nothing is sought\n"
     query = Query(asked.sought, asked.objective, asked.using, asked.question)
-    return explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
+    return note + explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
 
 
 def _indented(text: str) -> str:

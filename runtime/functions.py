@@ -155,7 +155,7 @@ def fold_prod(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 def fold_var(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Unbiased variance along dimensions; not a number for fewer than two entries."""
     dims = (dim,) if isinstance(dim, int) else dim
-    if math.prod(x.shape[d] for d in dims) < 2:
+    if x.numel() == 0 or math.prod(x.shape[d] for d in dims) < 2:
         # PyTorch warns here, and a row of one entry is no reason for a warning.
         return x.sum(dims) * math.nan
     return x.var(dims)
@@ -164,7 +164,7 @@ def fold_var(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 def fold_std(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Unbiased standard deviation along dimensions; not a number for fewer than two entries."""
     dims = (dim,) if isinstance(dim, int) else dim
-    if math.prod(x.shape[d] for d in dims) < 2:
+    if x.numel() == 0 or math.prod(x.shape[d] for d in dims) < 2:
         return x.sum(dims) * math.nan
     return x.std(dims)
 

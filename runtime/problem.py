@@ -163,48 +163,56 @@ class Problem:
         return self.split
 
     def _unknown(self, x: Tensor) -> dict[str, Tensor]:
-        return self._shown(self.space.split(x))
-
-    def _shown(self, parts: list[Tensor]) -> dict[str, Tensor]:
-        values = self.space.values_of(parts)
+        values = self.space.values(x)
         if not self.space.joint:
             return values
-        # A view where one row is left: the backward pass of a subscript would fill a tensor.
-        return {name: value.squeeze(0) if value.shape[0] == 1 else value[0] for name, value in values.items()}
+        return {name: value[0] for name, value in values.items()}
 
     def _total(self, function: Callable[[Values, Values], Tensor], x: Tensor) -> Tensor:
         """Energies [R]."""
-        return self._total_of(function, self.space.split(x), x.shape[0])
-
-    def _total_of(
-        self, function: Callable[[Values, Values], Tensor], parts: list[Tensor], rows: int
-    ) -> Tensor:
-        """Energies [R] at coordinates that are split into unknowns, [R, *row_shape] each."""
         if not self.space.joint:
-            return _per_row(function(self._shown(parts), self.held), rows)
-        if rows == 1:
-            energy = function(self._shown(parts), self.held)
-            return (energy.sum() if energy.numel() > 1 else energy).reshape(1)
+            return _per_row(function(self._unknown(x), self.held), x.shape[0])
         # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
-        each = [
-            function(self._shown([part[r : r + 1] for part in parts]), self.held).sum() for r in range(rows)
-        ]
-        return torch.stack(each) if each else torch.zeros(0, dtype=self.space.dtype, device=self.space.device)
+        each = [function(self._unknown(row[None]), self.held).sum() for row in x]
+        return torch.stack(each) if each else x.new_zeros(0)
 
     def _differentiate(
         self, function: Callable[[Values, Values], Tensor], x: Tensor
     ) -> tuple[Tensor, Tensor]:
+        if not self.space.joint:
+            energy, gradient = self._backward(function, self.space.split(x), x.shape[0])
+            return energy, self.space.sought(gradient)
+        each = [
+            self._backward(function, [part.squeeze(0) for part in self.space.split(row)], 1)
+            for row in ([x] if x.shape[0] == 1 else x.split(1))
+        ]
+        if len(each) == 1:
+            return each[0][0], self.space.sought(each[0][1])
+        if not each:
+            return x.new_zeros(0), torch.zeros_like(x)
+        energies, gradients = zip(*each, strict=True)
+        return torch.cat(energies), self.space.sought(torch.cat(gradients))
+
+    def _backward(
+        self, function: Callable[[Values, Values], Tensor], parts: list[Tensor], rows: int
+    ) -> tuple[Tensor, Tensor]:
+        """Energies [rows] and their gradients [rows, N] at coordinates that are split into unknowns."""
         # Rows are independent, so the gradient of the sum holds the gradient of each row. (One backward pass;
         # vmap of grad is several times slower.) Each unknown is a leaf of its own, because a split inside the
         # graph would cost a copy on the way back.
-        leaves = [part.detach().requires_grad_(True) for part in self.space.split(x)]
+        leaves = [part.detach().requires_grad_(True) for part in parts]
         with torch.enable_grad():
-            energy = self._total_of(function, leaves, x.shape[0])
-            if not energy.requires_grad:
-                return energy, torch.zeros_like(x)
-            found = torch.autograd.grad(energy, leaves, torch.ones_like(energy), allow_unused=True)
-        gradients = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
-        return energy.detach(), self.space.sought(self.space.join(gradients))
+            energy = function(self.space.values_of(leaves), self.held)
+            total = energy.sum() if energy.ndim else energy
+        slopes: list[Tensor] = []
+        if total.requires_grad:
+            found = torch.autograd.grad(total, leaves, allow_unused=True)
+            slopes = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
+        energy = total.detach()[None] if self.space.joint else _per_row(energy.detach(), rows)
+        slopes = slopes or [torch.zeros_like(leaf) for leaf in leaves]
+        if self.space.joint:
+            slopes = [slope[None] for slope in slopes]
+        return energy, self.space.join(slopes)
 
 
 def _per_row(energy: Tensor, rows: int) -> Tensor:

@@ -104,10 +104,9 @@ class Space:
 
     def join(self, parts: list[Tensor]) -> Tensor:
         """Inverse of `split`."""
-        if len(parts) == 1:
-            return parts[0].reshape(parts[0].shape[0], self.size)
-        sizes = zip(parts, self.sizes, strict=True)
-        return torch.cat([part.reshape(part.shape[0], size) for part, size in sizes], dim=1)
+        pairs = zip(parts, self.sizes, strict=True)
+        flat = [part if part.ndim == 2 else part.reshape(part.shape[0], size) for part, size in pairs]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def values(self, x: Tensor) -> dict[str, Tensor]:
         """What the user sees, name -> [R, *row_shape]; differentiable in x."""

@@ -461,4 +461,6 @@ class NothingFollows(Diagnostic):
         return f"something after `{self.operator}`"
 
     def hint(self) -> str:
+        if self.operator == "=":
+            return "write the value on this line or the next"
         return f"complete it, or delete `{self.operator}`"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 
 from ebmlang.commands import options
@@ -32,19 +35,22 @@ def run(args: Namespace) -> int:
     from ebmlang.explaining import explain_file
 
     asked = bool(args.given or args.find or args.of or args.objective or args.using)
-    print(
-        explain_file(
-            args.what,
-            args.model,
-            args.given,
-            args.find,
-            args.of,
-            args.objective,
-            args.using,
-            everything=not asked,
-        )
+    text = explain_file(
+        args.what, args.model, args.given, args.find, args.of, args.objective, args.using, not asked
     )
+    print(_wrapped(text) if sys.stdout.isatty() else text)
     return 0
+
+
+def _wrapped(text: str) -> str:
+    """Long lines folded to the terminal, below where their text begins."""
+    width = max(40, shutil.get_terminal_size().columns)
+    lines = []
+    for line in text.split("\n"):
+        lead = re.match(r"\s*(?:found|method|because|answer|provided|not)?\s*", line)
+        below = " " * (lead.end() if lead is not None else 0)
+        lines += textwrap.wrap(line, width, subsequent_indent=below, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
 
 
 def _code(code: str) -> int:

@@ -207,17 +207,20 @@ def _placed(picture: Picture, names: Mapping[str, str], points: Mapping[str, Poi
         lines.append(f"{name} {_square(node)[:-1]}, {at}];")
         words = _words(node, node.label if labelled else split(node.label)[0])
         around = [points[e.read] for e in picture.edges if e.reader == node.id]
-        lines.append(f"{name}_name {_beside(words, (x, y), around)};")
+        below = 20 if node.energy is None else 26
+        lines.append(f"{name}_name {_beside(words, (x, y), around, below)};")
     for edge in picture.edges:
         lines.append(f"{names[edge.read]} -- {names[edge.reader]};")
     return "\n".join([f"graph {quoted(picture.model)} {{", *_indented(lines), "}", ""])
 
 
-def _beside(words: str, square: Point, around: list[Point]) -> str:
+def _beside(words: str, square: Point, around: list[Point], below: int) -> str:
     """A text below a square on a level line, and to the right of any other."""
     x, y = square
     if all(abs(other[1] - y) < 1 for other in around):
-        return f'[shape="plaintext", margin=0, width=0, height=0, label=<{words}>, pos="{x:g},{y - 20:g}!"]'
+        return (
+            f'[shape="plaintext", margin=0, width=0, height=0, label=<{words}>, pos="{x:g},{y - below:g}!"]'
+        )
     # The cell has a width of its own, so that the text starts at the same distance from each square.
     size = 'FIXEDSIZE="TRUE" WIDTH="90" HEIGHT="14"'
     table = f'<TABLE {_BARE} CELLPADDING="0" {size}><TR><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
@@ -226,7 +229,7 @@ def _beside(words: str, square: Point, around: list[Point]) -> str:
 
 def _square(node: FactorNode) -> str:
     own = look.term_look(node.term)
-    side = own.side / 72
+    side = (own.side - 5 if own.hollow else own.side) / 72  # half of a line stands outside
     return attributes(
         shape="square", fixedsize="true", width=round(side, 3), height=round(side, 3), label="",
         style="filled", fillcolor="#ffffff" if own.hollow else look.RED, color=look.RED,

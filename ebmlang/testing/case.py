@@ -17,7 +17,7 @@ _LINE = 96
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Case(Mapping[str, Array]):
+class Case(Mapping[str, Any]):
     """Arrays by variable name, and the hyperparameters that were drawn because nothing set them.
 
     Variables that differ by example are [rows, *shape], the others [*shape]. It is a mapping, so
@@ -27,7 +27,7 @@ class Case(Mapping[str, Array]):
     arrays: Mapping[str, Array]
     hypers: Mapping[str, Any] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> Any:
         return self.arrays[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -14,9 +14,10 @@ from ebmlang.api import Model
 from ebmlang.errors import DataError
 from ebmlang.runtime import ask
 from ebmlang.runtime.bind import Bound, Settings, bind
-from ebmlang.testing.case import Array, Case
+from ebmlang.testing.case import Case
 
-Values = Mapping[str, Array]
+Values = Mapping[str, Any]
+"""A `Case`, or arrays or plain lists by variable name."""
 
 
 def settings(first_row: int = 0, seed: int = 0) -> Settings:

@@ -146,7 +146,8 @@ def _judge(s: _Samples, slope: Tensor) -> _Judged:
     difference = (4 * narrow - wide) / 3
     size = torch.stack([e.abs() for e in (s.here, s.right, s.left)]).amax(0)
     noise = 64 * _EPS * size / h
-    scale = 1 + torch.maximum(difference.abs(), torch.nan_to_num(slope.abs(), posinf=0.0))
+    # The scale must not come from the slope that is judged: a huge wrong one would excuse everything.
+    scale = 1 + torch.nan_to_num(difference.abs(), posinf=0.0)
     everything = torch.stack([s.here, s.right, s.left, s.half_right, s.half_left])
     edge = ~torch.isfinite(everything).all(0)
     # Both slopes approach each other in proportion to the step where the energy is smooth, and not at a kink.

@@ -47,9 +47,9 @@ def test_half_of_the_pixels_bring_the_digit_back(half: str, bar: float) -> None:
     blank, average = np.where(seen, stored, 0.0), np.where(seen, stored, stored.mean(axis=0))
     score, floor = recovered(x, stored), max(recovered(blank, stored), recovered(average, stored))
     print(
-        f"{half} half of {STORED} digits: {score:.2f} recovered to the pixel, {nearest(x, stored):.2f} nearest "
-        f"to the right one; filled with 0 or the mean: {floor:.2f} recovered, {nearest(blank, stored):.2f} and "
-        f"{nearest(average, stored):.2f} nearest to the right one"
+        f"{half} half of {STORED} digits: {score:.2f} recovered to the pixel, {nearest(x, stored):.2f} "
+        f"nearest to the right one\nfloor, filled with 0 or the mean: {floor:.2f} recovered, "
+        f"{nearest(blank, stored):.2f} and {nearest(average, stored):.2f} nearest to the right one"
     )
     assert score >= bar
     assert floor <= 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,8 +181,17 @@ def gradient(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str
         central = (at(h) - at(-h)) / (2 * h)
     if not np.isfinite([forward, backward]).all() or abs(forward - backward) > 1e-3 * (1 + abs(central)):
         return
+    if math.isnan(slope) and _may_be_empty(asked.model):
+        return
     size = abs(at(0.0)) * 1e-8 + 1e-4 * (1 + abs(central))
     assert abs(slope - central) <= size, f"gradient {slope}, differences {central}"
+
+
+def _may_be_empty(model: typed.Model) -> bool:
+    """Whether a guard may leave a maximum or a mean without entries: it is then infinite or NaN."""
+    roots = [*(t.value for t in model.terms), *(x.value for x in model.lets)]
+    folds = [n for root in roots for n in typed.walk(root) if isinstance(n, typed.Fold)]
+    return any(n.guard is not None and n.function not in ("sum", "prod") for n in folds)
 
 
 def split(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...]) -> None:

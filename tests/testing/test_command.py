@@ -16,7 +16,9 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def faulty(tmp_path: Path) -> Path:
     path = tmp_path / "faulty.ebm"
-    path.write_text("model faulty(n: int) { latent z : real[n]; energy root = sum(sqrt(z)) }", encoding="utf-8")
+    path.write_text(
+        "model faulty(n: int) { latent z : real[n]; energy root = sum(sqrt(z)) }", encoding="utf-8"
+    )
     return path
 
 

@@ -1,0 +1,76 @@
+"""`python -m benchmarks [PART...] [--write]`: measure on one core and print one table.
+
+Parts: front_end, chain, evaluation, digits. `--write` also puts the table into benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import datetime
+import platform
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.measure import Row, pin
+
+PARTS = ("front_end", "chain", "evaluation", "digits")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+HEAD = ("what", "ours", "other side", "ratio", "bar", "met")
+
+
+def main() -> int:
+    """Returns 0 when every bar is met, 1 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="measure on one core, print one table"
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without one")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/RESULTS.md")
+    args = parser.parse_args()
+    unknown = [part for part in args.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]}; parts are {', '.join(PARTS)}")
+    pin()
+    rows: list[Row] = []
+    for part in args.parts or PARTS:
+        print(f"measuring {part} ...", flush=True)
+        rows += import_module(f"benchmarks.{part}").rows()
+    text = table(rows)
+    print(text)
+    if args.write:
+        RESULTS.write_text(f"{preface()}\n{text}", encoding="utf-8", newline="\n")
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table with aligned columns."""
+    verdicts = {True: "yes", False: "NO", None: ""}
+    cells = [HEAD, *((r.what, r.ours, r.theirs, r.ratio, r.bar, verdicts[r.met]) for r in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
+    lines = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
+    ]
+    lines.insert(1, "-|-".join("-" * width for width in widths))
+    return "".join(f"| {line} |\n" for line in lines).replace("| -", "|-").replace("- |", "-|")
+
+
+def preface() -> str:
+    """Date, machine and versions in words."""
+    import torch
+
+    cores = os.cpu_count() or 0
+    return (
+        "# Results\n\n"
+        f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} with `python -m benchmarks --write`: "
+        f"{platform.machine()}, {cores} cores of which one was used by one thread, no GPU, "
+        f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}. "
+        "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over rounds.\n"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,69 @@
+"""What the reference lists as not built is refused with E0901, and the README names it too."""
+
+from __future__ import annotations
+
+import pytest
+
+from ebmlang.compiler.pipeline import check_source
+from ebmlang.compiler.source import Source
+from tests.docs.blocks import ROOT
+
+MODEL = """model m(n: int, k: int) {{
+  observed y : real[n]
+  latent   x : real[n]
+  energy fit = ||y - x||^2
+  {}
+}}
+"""
+
+STATEMENTS = {
+    "net": "net f : real[n] -> real[k] = mlp([64])",
+    "extern net": "extern net f : real[n] -> real[k]",
+    "use": "use other as o with u = x",
+    "solve": "solve other as o with u = x",
+    "part": "part p = other(d = 4)",
+    "subject to": "subject to limit : sum(x) <= 1",
+    "recurrence": "let s : real[n]; let s[0] = 1; for t in 0..n-1 { let s[t+1] = s[t] }",
+    "state": "state s = 0.0",
+    "update": "state s = 0.0; update s = s + 1",
+    "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",
+    "stage": "stage warmup for 500 steps { train }",
+    "permutation": "latent p : permutation[n]",
+    "simplex(k)": "latent w : real[n] in simplex(2)",
+    "subset(k)": "latent w : bool[n] in subset(2)",
+    "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
+    "missing class": "observed c : class[3] missing",
+    "missing shared": "shared observed c : real[n] missing",
+    "let tuple": "let (a, b) = f(x)",
+    "property over permutations": "property p : forall q : permutation[n] { fit >= 0 }",
+    "stop": "energy e = sum(stop(x))",
+    "grad": "energy e = sum(grad(fit, x))",
+    "jacobian": "energy e = sum(jacobian(x, y))",
+    "straight_through": "energy e = sum(straight_through(x, y))",
+    "logp": "energy e = logp(x)",
+    "ema": "energy e = sum(ema(x, 0.99))",
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+def test_refused_by_name(statement: str) -> None:
+    found = check_source(Source("<text>", MODEL.format(statement.replace("; ", "\n  "))))
+    codes = {x.diagnostic.code for x in found.diagnostics if x.diagnostic.severity == "error"}
+    assert codes == {"E0901"}, [x.header() for x in found.diagnostics]
+
+
+def test_an_import_is_refused() -> None:
+    found = check_source(Source("<text>", "import std.spread\n" + MODEL.format("")))
+    assert "E0901" in {x.diagnostic.code for x in found.diagnostics}
+
+
+@pytest.mark.parametrize("verb", ["train", "amortize", "sample", "marginalize", "plan"])
+def test_other_questions_are_checked_and_kept(verb: str) -> None:
+    line = {"train": "param W : real[n]\n  train W", "amortize": "amortize x = y by regression"}.get(
+        verb, f"{verb} x"
+    )
+    found = check_source(Source("<text>", MODEL.format(line)))
+    assert not found.failed, [x.header() for x in found.diagnostics]
+    assert verb in {q.verb for q in found.models[0].questions}
+    for page in ("README.md", "docs/language.md"):
+        assert f"`{verb}`" in (ROOT / page).read_text(encoding="utf-8")
