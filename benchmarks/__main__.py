@@ -51,11 +51,9 @@ def table(rows: list[Row]) -> str:
     verdicts = {True: "yes", False: "NO", None: ""}
     cells = [HEAD, *((r.what, r.ours, r.theirs, r.ratio, r.bar, verdicts[r.met]) for r in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(HEAD))]
-    lines = [
-        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells
-    ]
-    lines.insert(1, "-|-".join("-" * width for width in widths))
-    return "".join(f"| {line} |\n" for line in lines).replace("| -", "|-").replace("- |", "-|")
+    lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in cells]
+    lines.insert(1, ["-" * width for width in widths])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def preface() -> str:
@@ -68,7 +66,8 @@ def preface() -> str:
         f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} with `python -m benchmarks --write`: "
         f"{platform.machine()}, {cores} cores of which one was used by one thread, no GPU, "
         f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}. "
-        "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over rounds.\n"
+        "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over "
+        "rounds.\n"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from sklearn import datasets
 from torch import Tensor
 

@@ -8,6 +8,9 @@ declared shape); `{dim}` is the tuple of reduced dimensions, `{last}` one dimens
 the right; other fields are options by name.
 """
 
+# One row a line, however long it is: the table is read downwards.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -71,6 +71,7 @@ _OPERATOR_WORDS = frozenset(
         "or",
     }
 )
+_JOINED_LINE = re.compile(r"\\[ \t\r]*\n")
 _OPERATOR_RUN = re.compile(r"[-+*/^=<>~%@!|]+\Z")
 
 
@@ -90,13 +91,15 @@ def explain_token(
         if found is not None:
             break
     if found is None:
-        found = UnexpectedWord(place.span, spell(token), expected_words(accepts), advice(place))
+        found = UnexpectedWord(place.span, spell(token), expected_words(place), advice(place))
     return Mistake(found, resume_after(place, found), bridge_over(place, found))
 
 
 def explain_character(text: str, at: int, opened: Sequence[Token]) -> Mistake:
     """The mistake at a character that begins no token."""
-    resume = next_statement(text, at + 1, opened)
+    # A backslash at the end of a line shows that the next line belongs to the statement.
+    joined = _JOINED_LINE.match(text, at)
+    resume = next_statement(text, joined.end() if joined else at + 1, opened)
     for spelling, instead in _FOREIGN:
         if text.startswith(spelling, at):
             return Mistake(ForeignOperator(Span(at, at + len(spelling)), spelling, instead), resume)

@@ -118,6 +118,7 @@ _SPELLED = {
     "DBAR": "`||`",
     "NORM_ORDER": "`||_1`",
 }
+_TYPED = _ROLES | {"model", "let", "fn", "net", "extern", "state"}
 _FIRST = ("NAME", "COLON", "EQUAL")
 _MOST_EXPECTED = 6
 
@@ -136,10 +137,12 @@ def clip(word: str) -> str:
 _LONGEST_WORD = 40
 
 
-def expected_words(accepts: frozenset[str]) -> tuple[str, ...]:
+def expected_words(place: Place) -> tuple[str, ...]:
     """The terminals as a person would list them: groups first, few entries."""
-    rest = set(accepts)
+    rest = set(place.accepts)
     words: list[str] = []
+    if rest == {"NAME"} and place.before == ":" and place.head in _TYPED:
+        return ("a type",)
     if "LATENT" in rest:
         words += ["a declaration", "a term", "a question"]
         rest -= {w.upper() for w in HEADS}
@@ -194,6 +197,9 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
     (_at("FOR"), "a sum over an index is written sum(x[i], over = i in 0..n)"),
     (_at("IF"), "a choice is written where(condition, a, b)"),
     (_at("STRING"), 'a text is only the name of a file, or the first argument of einsum("ij,j->i", A, x)'),
+    # plates
+    (_all(_head("for"), _at("COLON"), _wants("DOTDOT")), "a range is written 0..T"),
+    (_all(_head("for"), _wants("IN")), "a plate is written for t in 0..T { ... }"),
     # blocks
     (_all(_head("fn"), _at("LBRACE")), "a function is one expression: fn f(x: real) -> real = 2 * x"),
     (_all(_wants("LBRACE"), _head("model"), _at("EQUAL")), "a model is written model NAME(...) { ... }"),
@@ -204,9 +210,6 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
         "a model has a name: model NAME(...) { ... }",
     ),
     (_all(_head("model"), _wants("COLON")), "a hyperparameter has a type, as in (n: int, lam: real = 0.1)"),
-    # plates
-    (_all(_head("for"), _at("COLON"), _wants("DOTDOT")), "a range is written 0..T"),
-    (_all(_head("for"), _wants("IN")), "a plate is written for t in 0..T { ... }"),
     # imports and composition
     (_all(_head("import"), _wants("AS")), 'a file is given a name: import "part.ebm" as part'),
     (_head("import"), 'import std.attention, or import "part.ebm" as part'),
@@ -236,6 +239,10 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
         _all(_head("net", "extern"), _wants("ARROW")),
         "a net is written net f : real[n] -> real[d] = mlp([64])",
     ),
+    (
+        _all(_head("net", "extern"), _wants("COLON")),
+        "a net is written net f : real[n] -> real[d] = mlp([64])",
+    ),
     # terms and constraints
     (_all(_in_term, _at("EQUAL", "COLON"), _no_value_yet), "a term has a name: energy fit = ||y - z||^2"),
     (_all(_in_term, _at("COLON"), _wants("EQUAL")), "a term has no type, it is one number: energy fit = ..."),
@@ -246,6 +253,7 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
         "a property is written property NAME : forall x : real { x^2 >= 0 }",
     ),
     (_head("stage"), "a stage is written stage NAME for 500 steps { ... }"),
+    (_all(_at("LBRACE"), _wants("LATENT")), "a block belongs to a plate: for i in 0..n { ... }"),
     # expressions
     (
         lambda place: place.token.type == "COMMA" and place.ends_expression and not place.brackets,
@@ -254,6 +262,10 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
     (
         lambda place: place.token.type == "COMMA" and place.ends_expression and place.opener == "(",
         "a list is written [a, b]",
+    ),
+    (
+        lambda place: place.token.type in ("MULTIPLY", "CARET", "COMPARE") and "NUMBER" in place.accepts,
+        "an operator stands between two values",
     ),
     (
         lambda place: place.token.type == "NUMBER" and place.accepts == {"NAME"},

@@ -13,15 +13,20 @@ from torch import Tensor
 from ebmlang.errors import DataError
 
 
-def huber(x: Tensor, delta: float | Tensor = 1.0) -> Tensor:
-    """x^2/2 inside delta, delta * (|x| - delta/2) outside; entry by entry (Huber 1964)."""
-    if isinstance(delta, Tensor):
-        inside = clamp(x, -delta, delta)
+def huber(x: Tensor, delta: float | Tensor = 1.0, centre: Tensor | None = None) -> Tensor:
+    """x^2/2 inside delta, delta * (|x| - delta/2) outside; entry by entry (Huber 1964).
+
+    With `centre`, of x - centre.
+    """
+    if isinstance(delta, Tensor) or delta <= 0:
+        x = x if centre is None else x - centre
+        inside = clamp(x, -delta, delta) if isinstance(delta, Tensor) else x.clamp(-delta, delta)
         return inside * (x - 0.5 * inside)
-    if delta <= 0:
-        inside = x.clamp(-delta, delta)
-        return inside * (x - 0.5 * inside)
-    return F.huber_loss(x, x.new_zeros(()).expand_as(x), reduction="none", delta=delta)
+    if centre is None:
+        centre = torch.zeros_like(x)
+    elif x.shape != centre.shape:
+        x, centre = torch.broadcast_tensors(x, centre)
+    return F.huber_loss(x, centre, reduction="none", delta=delta)
 
 
 def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -60,11 +65,15 @@ def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None,
     takes from: several index arrays select every combination.
     """
     front = torch.broadcast_shapes(*(x.shape[:lead] for x in (base, *subscripts) if isinstance(x, Tensor)))
-    extra = [s.ndim - lead if isinstance(s, Tensor) else 1 if s is None or isinstance(s, slice) else 0 for s in subscripts]
+    extra = [
+        s.ndim - lead if isinstance(s, Tensor) else 1 if s is None or isinstance(s, slice) else 0
+        for s in subscripts
+    ]
     # Every dimension of the result has its place; an index varies along the front and its own places.
     total = lead + sum(extra)
     arrays: list[Tensor] = [
-        _along(torch.arange(size, device=base.device), axis, total) for axis, size in enumerate(base.shape[:lead])
+        _along(torch.arange(size, device=base.device), axis, total)
+        for axis, size in enumerate(base.shape[:lead])
     ]
     place, dim, sizes = lead, lead, list(front)
     for s, count in zip(subscripts, extra, strict=True):
@@ -108,12 +117,14 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
     `torch.linalg.solve` would raise, and one singular row would stop all others.
     """
     # With fewer dimensions than a, b would be taken for a batch of vectors.
-    return torch.linalg.solve_ex(a, b.reshape([1] * (a.ndim - b.ndim) + list(b.shape))).result
+    found: Tensor = torch.linalg.solve_ex(a, b.reshape([1] * (a.ndim - b.ndim) + list(b.shape))).result
+    return found
 
 
 def inverse(a: Tensor) -> Tensor:
     """The inverse of [..., n, n]; not finite where a matrix is singular."""
-    return torch.linalg.inv_ex(a).inverse
+    found: Tensor = torch.linalg.inv_ex(a).inverse
+    return found
 
 
 def onehot(index: Tensor, size: int, dtype: torch.dtype) -> Tensor:
@@ -133,7 +144,9 @@ def whole_remainder(a: Tensor, b: Tensor) -> Tensor:
 
 def _divisor(b: Tensor) -> Tensor:
     if bool((b == 0).any()):
-        raise DataError("a whole number is divided by 0", "check the sizes and hyperparameters of the division")
+        raise DataError(
+            "a whole number is divided by 0", "check the sizes and hyperparameters of the division"
+        )
     return b
 
 

@@ -1,8 +1,8 @@
 """The slow evaluator: what a checked model means, entry by entry, in plain Python.
 
 It shares nothing with the code generator. Plates and reductions are loops over their indices,
-guards are `if`, examples are taken one after the other, arrays are object arrays of Python
-numbers made by `_build`. It is the oracle for everything that is generated.
+guards are `if`, examples are taken one after the other, and arithmetic is that of Python numbers.
+It is the oracle for everything that is generated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.typed import Axis, Expr, Level, Model
+from ebmlang.compiler.typed import Axis, Expr, Model
 
 Array = Any
 """A numpy array of float64, int64 or bool; scalars have no dimensions."""
@@ -45,11 +45,12 @@ class Reference:
         found = next(x for x in self.model.lets if x.name == name)
         return self.value(found.value, row, {})
 
-    def factor(self, term: typed.Term, row: int) -> list[float]:
+    def factor(self, term: typed.Term, row: int) -> list[float | None]:
         """The value at every position of the plates, in order; None where the guard is false."""
+        places = self._places(term.axes, row, {})
         return [
-            (float(self.value(term.value, row, at)) if self._holds(term.guard, row, at) else None)  # type: ignore[misc]
-            for at in self._places(term.axes, row, {})
+            float(self.value(term.value, row, at)) if self._holds(term.guard, row, at) else None
+            for at in places
         ]
 
     def term(self, term: typed.Term, row: int) -> float:
@@ -187,8 +188,8 @@ class Reference:
                 branches = [_real(b) for b in branches]
             return _each(lambda c, a, b: a if c else b, *_stretched([first, *branches]))
         second = self.value(node.arguments[1], row, at)
-        both: Callable[[Any, Any], bool] = lambda a, b: bool(a and b) if node.function == "and" else bool(a or b)  # noqa: E731
-        return _each(both, *_stretched([first, second]))
+        decide = all if node.function == "and" else any
+        return _each(lambda a, b: decide((a, b)), *_stretched([first, second]))
 
     def _shaped(self, name: str, values: list[Array], options: dict[str, Any]) -> Array:
         if name == "onehot":
@@ -199,13 +200,10 @@ class Reference:
         shape = [s.evaluate(self.sizes) for s in options["shape"]]
         if name == "reshape":
             return np.asarray(list(values[0].flatten())).reshape(shape)
-        cells = [float(name == "ones" or (name == "identity" and i == j)) for i, j in np.ndindex(*_two(shape))]
+        cells = [
+            float(name == "ones" or (name == "identity" and i == j)) for i, j in np.ndindex(*_two(shape))
+        ]
         return np.asarray(cells).reshape(shape)
-
-
-def evaluate(model: Model, sizes: Mapping[str, int], shared: Mapping[str, Array], rows: Sequence[Mapping[str, Array]]) -> Reference:
-    """The evaluator of a model at given values."""
-    return Reference(model, sizes, shared, rows)
 
 
 # --- numbers ------------------------------------------------------------------------------------
@@ -435,9 +433,8 @@ def _matmul(values: list[Array], options: dict[str, Any]) -> Array:
 
 def _transpose(values: list[Array], options: dict[str, Any]) -> Array:
     (a,) = values
-    return np.asarray([a[(*p[:-2], p[-1], p[-2])] for p in np.ndindex(*a.shape[:-2], a.shape[-1], a.shape[-2])]).reshape(
-        *a.shape[:-2], a.shape[-1], a.shape[-2]
-    )
+    shape = (*a.shape[:-2], a.shape[-1], a.shape[-2])
+    return np.asarray([a[(*p[:-2], p[-1], p[-2])] for p in np.ndindex(shape)]).reshape(shape)
 
 
 def _norm(values: list[Array], options: dict[str, Any]) -> Array:
@@ -453,7 +450,9 @@ def _norm(values: list[Array], options: dict[str, Any]) -> Array:
 def _einsum(values: list[Array], options: dict[str, Any]) -> Array:
     inputs, output = options["spec"].split("->")
     names = inputs.split(",")
-    sizes = {c: n for letters, v in zip(names, values, strict=True) for c, n in zip(letters, v.shape, strict=True)}
+    sizes = {
+        c: n for letters, v in zip(names, values, strict=True) for c, n in zip(letters, v.shape, strict=True)
+    }
     out = np.zeros([sizes[c] for c in output])
     for place in itertools.product(*(range(n) for n in sizes.values())):
         at = dict(zip(sizes, place, strict=True))
@@ -504,10 +503,15 @@ def _covariance(x: Array) -> Array:
     if rows < 2:
         return np.full((columns, columns), math.nan)
     means = [_mean([float(x[r, c]) for r in range(rows)]) for c in range(columns)]
-    return np.asarray([
-        [sum((x[r, i] - means[i]) * (x[r, j] - means[j]) for r in range(rows)) / (rows - 1) for j in range(columns)]
-        for i in range(columns)
-    ])  # fmt: skip
+    return np.asarray(
+        [
+            [
+                sum((x[r, i] - means[i]) * (x[r, j] - means[j]) for r in range(rows)) / (rows - 1)
+                for j in range(columns)
+            ]
+            for i in range(columns)
+        ]
+    )
 
 
 def _along(one: Callable[[list[Any]], list[Any]]) -> Callable[[list[Array], dict[str, Any]], Array]:
@@ -569,7 +573,9 @@ ARRAYS: dict[str, Callable[[list[Array], dict[str, Any]], Array]] = {
     "sort": _along(sorted),
     "concat": _concat,
     "stack": lambda v, o: _joined(v, ""),
-    "gather": lambda v, o: np.asarray([v[0][int(i)] for i in v[1].flatten()]).reshape(*v[1].shape, *v[0].shape[1:]),
+    "gather": lambda v, o: np.asarray([v[0][int(i)] for i in v[1].flatten()]).reshape(
+        *v[1].shape, *v[0].shape[1:]
+    ),
 }
 
 

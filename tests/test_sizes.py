@@ -139,7 +139,7 @@ def test_known_positive(size: Size, least: int, floors: dict[str, int], claim: b
         lambda n: (n**16) ** 5,
         lambda n: Size.of(10**12) ** 16,
         lambda n: Size.of(LARGEST),
-        lambda n: (n * LARGEST),
+        lambda n: n * LARGEST,
         lambda n: (n + Size.of("a") + Size.of("b") + Size.of("c") + ONE) ** 8,
     ],
 )

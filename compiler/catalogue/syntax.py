@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -105,7 +106,14 @@ class UnknownCharacter(Diagnostic):
         return f"the character {self.character!r} (U+{ord(self.character):04X}) is not part of the language"
 
     def hint(self) -> str:
-        return _CHARACTER_ADVICE.get(self.character, "delete it, or put it into a comment (# ...)")
+        kind = unicodedata.category(self.character)
+        if self.character in _CHARACTER_ADVICE:
+            return _CHARACTER_ADVICE[self.character]
+        if kind in ("Zs", "Zl", "Zp", "Cf"):
+            return "it cannot be seen: replace it with an ordinary space"
+        if kind in ("Cc", "Cs"):
+            return "it is no text: the file may be damaged, or of another kind"
+        return "delete it, or put it into a comment (# ...)"
 
 
 _CHARACTER_ADVICE = {

@@ -24,7 +24,9 @@ def _matmul(e: Emitter, node: Apply) -> Code:
     left, right = (e.tensor(e.of_kind(a, node.type.kind)) for a in node.arguments)
     a, b = left.rank, right.rank
     if a == 1 and b == 1:
-        return result(e, node, f"({_times(lead(left, node, 1), lead(right, node, 1))}).sum(-1)", kind=left.kind)
+        return result(
+            e, node, f"({_times(lead(left, node, 1), lead(right, node, 1))}).sum(-1)", kind=left.kind
+        )
     bare_left, bare_right = left.dims == a, right.dims == b
     plain = f"{left.at(PRODUCT)} @ {right.at(PRODUCT + 1)}"
     if a == 2 and b == 1:
@@ -191,7 +193,7 @@ def _probabilities(code: Code, rank: int) -> Code:
     return code.renamed(f"{code.at(ATOM)}[:, {', '.join(['None'] * rank)}]")
 
 
-ARRAY_WRITERS: dict[str, Callable[["Emitter", Apply], Code]] = {
+ARRAY_WRITERS: dict[str, Callable[[Emitter, Apply], Code]] = {
     "matmul": _matmul,
     "transpose": _transpose,
     "dot": _dot,

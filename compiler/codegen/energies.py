@@ -17,6 +17,7 @@ from ebmlang.compiler.typed import Expr, Level
 
 _ARGUMENTS = "unknown: Values, held: Values"
 _TABLE = "dict[str, Tensor]"
+_MOST_SUMMANDS = 50
 
 
 @dataclass(slots=True)
@@ -72,11 +73,13 @@ class Energies:
                 for s in block.summands
             ]
             first = Line(("energies",), "self.terms(unknown, held)")
-            return Method("energy", _ARGUMENTS, "Tensor", doc, [first, Line((), " + ".join(parts))])
+            return Method("energy", _ARGUMENTS, "Tensor", doc, [first, *_sum_lines(parts)])
         e = self.functions.method()
         e.count(block.query.of)
         code = number(e, block.query.of, "objective")
-        return self.method("energy", "Tensor", doc, e, _summed(code.text) if joint and code.batch else code.text)
+        return self.method(
+            "energy", "Tensor", doc, e, _summed(code.text) if joint and code.batch else code.text
+        )
 
     # --- smooth part and absolute values ---
 
@@ -94,9 +97,10 @@ class Energies:
             code = number(e, part, f"smooth_{i}" if i else "smooth")
             texts.append(self._share(code, owners[split.smooth_of[i]]).at(SUM))
         first = next(iter(self.plan.block.query.sought))
-        total = " + ".join(texts) or f'unknown["{first}"].flatten(1).sum(-1) * 0.0'
+        *most, last = _sum_lines(texts or [f'unknown["{first}"].flatten(1).sum(-1) * 0.0'])
+        e.lines += most
         doc = "The energy without its absolute values: [B]."
-        return [self.method("smooth", "Tensor", doc, e, total), self.absolute(owners)]
+        return [self.method("smooth", "Tensor", doc, e, last.value), self.absolute(owners)]
 
     def _share(self, code: Code, owner: Summand) -> Code:
         """A part of a summand as it counts in the energy: once for every example in a joint problem."""
@@ -141,7 +145,9 @@ class Energies:
     @staticmethod
     def _every_position(e: Emitter, s: Summand) -> Code:
         with e.guarded(s.mask):
-            value = e.expanded(number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, 0))
+            value = e.expanded(
+                number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, 0)
+            )
             if s.mask is None:
                 return value
             mask = e.tensor(e.code(s.mask))
@@ -154,12 +160,21 @@ class Energies:
         if not lets:
             return None
         e = self.functions.method()
-        values = [
-            typed.Read(x.value.type, (), x.value.level, x.value.coupled, x.span, x.name) for x in lets
-        ]
+        values = [typed.Read(x.value.type, (), x.value.level, x.value.coupled, x.span, x.name) for x in lets]
         e.count(*values)
-        entries = [f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values]
+        entries = [
+            f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values
+        ]
         return self.method("lets", _TABLE, "The named values of the model.", e, f"{{{', '.join(entries)}}}")
+
+
+def _sum_lines(parts: list[str]) -> list[Line]:
+    """A sum of any length: Python cannot read one of thousands in a single line."""
+    lines = []
+    while len(parts) > _MOST_SUMMANDS:
+        lines.append(Line(("total",), " + ".join(parts[:_MOST_SUMMANDS])))
+        parts = ["total", *parts[_MOST_SUMMANDS:]]
+    return [*lines, Line((), " + ".join(parts))]
 
 
 def number(e: Emitter, value: Expr, hint: str) -> Code:

@@ -59,6 +59,7 @@ class Emitter:
     sizes: set[str] = field(default_factory=set)
     guards: int = 0
     index_names: dict[tuple[object, ...], str] = field(default_factory=dict)
+    kept_codes: dict[str, Code] = field(default_factory=dict)
     index_owner: Emitter | None = None
     target: str = ""
     target_batch: bool = False
@@ -129,6 +130,11 @@ class Emitter:
             return self.code(node)
         self._codes[id(node)] = code = self._write(node)
         return code
+
+    def written_here(self, node: Expr) -> bool:
+        """Whether a part has no name and no other use, so that its parent may write it in its own way."""
+        known = id(node) in self._codes or id(node) in self.hoisted
+        return not known and self._counts.get(id(node), 0) <= 1
 
     def code(self, root: Expr) -> Code:
         """The code of a part of the value that is being written."""
@@ -211,7 +217,12 @@ class Emitter:
         """An operand of arithmetic: truth values and integers count as real numbers."""
         if isinstance(node, typed.Position):
             return self.indices.position(node, real=True)
-        return self.converted(self.code(node), "real")
+        code = self.code(node)
+        real = self.converted(code, "real")
+        if real is not code and not code.python and id(self.canonical(node)) in self.hoisted:
+            key = ("real", id(self.canonical(node)))
+            return self.indices.kept(key, node, "real", real, "{}.to(self.dtype)") or real
+        return real
 
     def of_kind(self, node: Expr, kind: Kind) -> Code:
         """An operand of a function whose result is of this kind."""

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
 
 _NEUTRAL = {
-    "prod": "1", "max": "-math.inf", "min": "math.inf", "logsumexp": "-math.inf", "all": "True", "any": "False",
-}  # fmt: skip
+    "prod": "1",
+    "max": "-math.inf",
+    "min": "math.inf",
+    "logsumexp": "-math.inf",
+    "all": "True",
+    "any": "False",
+}
 """What stands for an entry that does not count; 0 elsewhere."""
 
 _HELPERS = frozenset({"prod", "all", "any", "std", "var"})

@@ -132,9 +132,7 @@ class Functions:
                 lines.append(Line((name,), f'{source}["{v.name}"]', comment(code, v.type.shape)))
         if e is not self.prepare:
             shared = set(self.prepare.index_names.values()) | set(self.results)
-            for name in e.used:
-                if name in shared:
-                    lines.append(Line((name,), f'held["{name}"]'))
+            lines += [Line((name,), f'held["{name}"]') for name in e.used if name in shared]
         return lines
 
     def prepared(self, wanted: frozenset[str]) -> tuple[list[Line], list[str]]:
@@ -148,7 +146,8 @@ class Functions:
     def row_values(self, kept: list[str]) -> tuple[str, ...]:
         """Names of held values that differ by example."""
         own = [v.name for v in self.graph.variables if v.per_example and v.role != "hyper"]
-        return (*own, *(name for name in kept if name in self.results and self.results[name].batch))
+        codes = {**self.results, **self.prepare.kept_codes}
+        return (*own, *(name for name in kept if name in codes and codes[name].batch))
 
 
 def _is_leaf(node: Expr, graph: FactorGraph) -> bool:

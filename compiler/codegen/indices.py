@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, comment
-from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import Axis, Expr, Level, Position
 
 if TYPE_CHECKING:
@@ -45,10 +44,12 @@ class Indices:
             return self.e.size(axis.size)
         return f"{self.name(axis, 0)}.shape[0]"
 
-    def kept(self, key: Key, node: Expr, size: Size, code: Code, text: str) -> Code | None:
-        """An index computed from what is known, made once; None where it moves with the unknowns.
+    def kept(self, key: Key, node: Expr, stem: str, code: Code, text: str, size: Size = ZERO) -> Code | None:
+        """A value computed from indices and what is known, made once; None where it moves with the
+        unknowns.
 
-        `text` has `{}` where the index stands, and may name `size`.
+        `code` tells how the result lies; `text` has `{}` where the value of the node stands, and
+        may name `size`.
         """
         if self.e.depends(node):
             return None
@@ -57,9 +58,14 @@ class Indices:
         if name is None:
             inner = owner.code(node)
             owner.size(size)
-            name = owner.fresh("_".join([*(axis.label for axis in node.axes), "subscript"]))
-            owner.line((name,), text.format(inner.text), comment(code, node.type.shape))
+            name = owner.fresh("_".join([*(axis.label for axis in node.axes), stem]))
+            owner.line(
+                (name,),
+                text.format(inner.at(ATOM) if "{}." in text else inner.text),
+                comment(code, node.type.shape),
+            )
             owner.index_names[key] = name
+            owner.kept_codes[name] = code
         self._know(key, name)
         self.e.used[name] = None
         return code.renamed(name)
@@ -98,7 +104,7 @@ def _identity(axis: Axis) -> Key:
 def _positions(owner: Emitter, axis: Axis, column: int) -> str:
     if axis.rows is None:
         assert axis.size is not None
-        start = f"{owner.size(axis.start)}, " if axis.start != Size.of(0) else ""
+        start = f"{owner.size(axis.start)}, " if axis.start != ZERO else ""
         return f"torch.arange({start}{owner.size(axis.start + axis.size)}, device=self.device)"
     rows = owner.code(axis.rows)
     return f"{rows.at(ATOM)}[:, {column}]" if axis.rows.type.rank == 2 else rows.text

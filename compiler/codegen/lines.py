@@ -64,15 +64,21 @@ def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
     if cuts:
         pieces = [value[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(value)], strict=True)]
         return [f"{head}(", *_each(pieces, room, ""), f"){tail}"]
-    opening = _last_opening(value)
-    if opening is None:
+    group = _longest_group(value)
+    if group is None:
         return [f"{head}{value}{tail}"]
-    inside, items = value[opening + 1 : -1], _commas(value[opening + 1 : -1])
-    call = opening > 0 and value[opening] == "(" and (value[opening - 1].isalnum() or value[opening - 1] in "_)]")
-    grouped = len(items) == 1 and not call
-    if len(inside) < 20 or grouped or (value[opening] == "[" and opening > 0):
-        return [f"{head}{value}{tail}"]
-    return [f"{head}{value[: opening + 1]}", *_each(items, room, ","), f"{value[-1]}{tail}"]
+    opening, closing = group
+    inside = value[opening + 1 : closing]
+    called = value[opening] != "(" or (
+        opening > 0 and (value[opening - 1].isalnum() or value[opening - 1] in "_)]")
+    )
+    items = _commas(inside)
+    # A comma after a single value in parentheses would make a tuple of it.
+    listed = called or len(items) > 1
+    cuts = _operators(inside)
+    pieces = [inside[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(inside)], strict=True)]
+    inner = _each(items, room, ",") if listed else _each(pieces, room, "")
+    return [f"{head}{value[: opening + 1]}", *inner, f"{value[closing:]}{tail}"]
 
 
 def _each(pieces: list[str], room: int, tail: str) -> list[str]:
@@ -108,7 +114,11 @@ def _operators(text: str) -> list[int]:
     """Where operators of the loosest binding stand outside of brackets; empty without any."""
     scanned = [(at, c) for at, c, depth in _scan(text) if depth == 0]
     for loose in ("+-", "*/@"):
-        cuts = [at for at, c in scanned if c in loose and 0 < at and text[at - 1] == " " and text[at + 1 : at + 2] == " "]
+        cuts = [
+            at
+            for at, c in scanned
+            if c in loose and at > 0 and text[at - 1] == " " and text[at + 1 : at + 2] == " "
+        ]
         if cuts:
             return cuts
     return []
@@ -120,9 +130,15 @@ def _commas(text: str) -> list[str]:
     return [p for p in pieces if p]
 
 
-def _last_opening(text: str) -> int | None:
-    """The bracket that the last character closes, when the text ends with it."""
-    scanned = _scan(text)
-    if not scanned or scanned[-1][0] != len(text) - 1 or text[-1] not in ")]}":
-        return None
-    return max((at for at, c, depth in scanned if c in "([{" and depth == 0), default=None)
+def _longest_group(text: str) -> tuple[int, int] | None:
+    """The brackets with the most between them that are no subscript; None when there is little."""
+    best: tuple[int, int] | None = None
+    opening = 0
+    for at, c, depth in _scan(text):
+        if depth == 0 and c in "([{":
+            opening = at
+        elif depth == 0 and c in ")]}":
+            subscript = c == "]" and opening > 0
+            if not subscript and at - opening > 20 and (best is None or at - opening > best[1] - best[0]):
+                best = opening, at
+    return best

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ebmlang.compiler.codegen.lines import INDENT, Line, layout, pruned
+
+_QUOTE = re.compile(r'"(?="|$)|(?<=")"')
+"""Quotes beside another one or at an end, which could close a string early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +30,8 @@ class Method:
 def quoted(doc: str, indent: str) -> str:
     """A doc string that holds any text as text."""
     shown = "".join(c for c in doc if c == "\n" or c.isprintable())
-    # A surrogate cannot be written to a file, and no quote may end the string early.
-    shown = shown.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    lines = [line.rstrip() for line in shown.strip().split("\n")]
-    if lines[-1].endswith('"'):
-        lines[-1] = f'{lines[-1][:-1]}\\"'
+    lines = [line.rstrip() for line in shown.replace("\\", "\\\\").strip().split("\n")]
+    lines = [_QUOTE.sub('\\\\"', line) for line in lines]
     if len(lines) == 1:
         return f'"""{lines[0]}"""'
     rest = "".join(f"\n{indent}{line}".rstrip() if not line else f"\n{indent}{line}" for line in lines[1:])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.choose import Plan
-from ebmlang.compiler.codegen.energies import Energies
+from ebmlang.compiler.codegen.energies import Energies, number
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
 from ebmlang.compiler.codegen.layout import Code, trailing
@@ -117,7 +117,11 @@ class _Writer:
             e = self.functions.standalone(v.name, v.per_example)
             e.count(*parts)
             codes = [self._bound(e, value, v) for value in parts]
-            what = f"Bounds of {v.name}." if v.domain.where is None else f"Entries of {v.name} that may differ from 0."
+            what = (
+                f"Bounds of {v.name}."
+                if v.domain.where is None
+                else f"Entries of {v.name} that may differ from 0."
+            )
             value = f"({', '.join(c.text for c in codes)},)"
             methods.append(self.known("domain", v.name, "tuple[Tensor, ...]", what, e, value))
         return methods
@@ -144,7 +148,8 @@ class _Writer:
         e.names |= set(own.values())
         sides = [p.left] + ([p.right] if p.right is not None else [])
         e.count(*sides)
-        value = f"({', '.join(e.tensor(e.emit(side, 'side')).text for side in sides)},)"
+        codes = [e.code(side) if side.type.kind == "bool" else number(e, side, "side") for side in sides]
+        value = f"({', '.join(e.tensor(code).text for code in codes)},)"
         e.lines[:0] = [Line((local,), f'held["{name}"]') for name, local in own.items()]
         doc = f"Both sides of the property {p.name}."
         return self.known("property", p.name, "tuple[Tensor, ...]", doc, e, value)

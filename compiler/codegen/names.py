@@ -11,8 +11,8 @@ import keyword
 import unicodedata
 
 _TAKEN = frozenset(
-    "self torch math F functions unknown held energies abs bool dict float frozenset int max min slice tuple "
-    "Draws GeneratedModel Requirement Size Tensor TermSpec Values VariableSpec dataclass MODEL".split()
+    "self torch math F functions unknown held energies total abs bool dict float frozenset int max min slice "
+    "tuple Draws GeneratedModel Requirement Size Tensor TermSpec Values VariableSpec dataclass MODEL".split()
 )
 """What generated functions call or hold under these names."""
 
@@ -26,10 +26,13 @@ _METHODS = ("start_", "domain_", "property_")
 
 def local_name(name: str) -> str:
     """The Python name of a variable, let or term inside generated functions."""
-    if not name.isidentifier() or unicodedata.normalize("NFKC", name) != name or name.startswith("__"):
+    unusual = not name.isidentifier() or unicodedata.normalize("NFKC", name) != name
+    if unusual or name.startswith("__") or not name.strip("_"):
         # Python reads normal forms and renames a leading double underscore inside a class.
         return f"name_{name.encode().hex()}_"
-    plain = not (keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN or name.endswith("_"))
+    plain = not (
+        keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN or name.endswith("_")
+    )
     return name if plain else f"{name}_"
 
 
@@ -47,5 +50,6 @@ def method_name(kind: str, name: str) -> str:
 def class_name(name: str) -> str:
     """`sparse_coding` as `SparseCoding`."""
     camel = "".join(part[:1].upper() + part[1:] for part in name.split("_") if part)
-    plain = local_name(camel) == camel if camel else False
+    # Constants of the module are in capitals, and none is shorter than five letters.
+    plain = bool(camel) and local_name(camel) == camel and not (camel.isupper() and len(camel) > 4)
     return camel if plain else f"Model{local_name(name)}"

@@ -109,21 +109,30 @@ class Picks:
             return self._ready(s, size, code, text, "limited")
         if decided(s, size):
             return self._ready(s, size, code, "{}", "index")
-        text = f"functions.check_index({{}}, {e.size(size)}, {typed.text(s)!r})".replace("{", "{{").replace("}", "}}")
+        text = f"functions.check_index({{}}, {e.size(size)}, {typed.text(s)!r})".replace("{", "{{").replace(
+            "}", "}}"
+        )
         return self._ready(s, size, code, text.replace("{{}}", "{}", 1), "checked")
 
     def _ready(self, s: Expr, size: Size, code: Code, text: str, how: str) -> Code:
         """The index in place, or made once where it is more than a name."""
-        if text == "{}" and (code.python or code.strength == ATOM and code.text.isidentifier()):
+        if text == "{}" and (code.python or (code.strength == ATOM and code.text.isidentifier())):
             return code
         if code.python:
             code = self.e.tensor(code)
             return Code(text.format(code.text), ATOM, False, (), 0, "int")
         key = (how, id(self.e.canonical(s)), size)
-        kept = self.e.indices.kept(key, s, size, code, text)
+        kept = self.e.indices.kept(key, s, "subscript", code, text, size)
         if kept is not None:
             return kept
-        return Code(text.format(code.text), code.strength if text == "{}" else ATOM, code.batch, code.axes, code.rank, "int")
+        return Code(
+            text.format(code.text),
+            code.strength if text == "{}" else ATOM,
+            code.batch,
+            code.axes,
+            code.rank,
+            "int",
+        )
 
     def _slots(self, node: Pick) -> list[Slot]:
         slots: list[Slot] = []
@@ -160,7 +169,9 @@ class Picks:
                 shown.append(slot.text if slot.python else spread(slot, lead).text)
             else:
                 text = self._slot_text(slot)
-                shown.append(text if text == "None" else f"slice({', '.join(p or 'None' for p in text.split(':'))})")
+                shown.append(
+                    text if text == "None" else f"slice({', '.join(p or 'None' for p in text.split(':'))})"
+                )
         count = int(lead.batch) + len(lead.axes)
         comma = "," if len(shown) == 1 else ""
         text = f"functions.take({spread(base, lead).text}, {count}, ({', '.join(shown)}{comma}))"
@@ -173,7 +184,9 @@ class Picks:
         tensors = [c for c in codes if not c.python]
         if base.axes or (base.batch and any(c.batch for c in tensors)):
             return None
-        if any(not isinstance(s, Code) for s in slots[: len(codes)]) or any(isinstance(s, NewAxis) for s in rest):
+        if any(not isinstance(s, Code) for s in slots[: len(codes)]) or any(
+            isinstance(s, NewAxis) for s in rest
+        ):
             return None
         ranks = [c.rank for c in tensors]
         if any(ranks) and len(codes) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.indexing import Prover
+from ebmlang.compiler.indexing import Affine, Prover
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Axis, Expr, Position
 
@@ -25,7 +25,7 @@ def _rooms_left(index: Expr, size: Size, with_guard: bool) -> int | None:
     """How many inequalities are left to show; None when nothing is known of the value."""
     selection = next((a for node in typed.walk(index) for a in node.axes if a.parents), None)
     prover = Prover({})
-    facts = ()
+    facts: tuple[Affine, ...] = ()
     if selection is not None:
         index = _of_parents(index, selection)
         if with_guard and selection.guard is not None:

@@ -57,7 +57,9 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
     lines.append("")
     lines.append("TERMS = (")
     for factor in plan.block.graph.factors:
-        per_row = factor.value.level is Level.EXAMPLE or (factor.mask is not None and factor.mask.level is Level.EXAMPLE)
+        per_row = factor.value.level is Level.EXAMPLE or (
+            factor.mask is not None and factor.mask.level is Level.EXAMPLE
+        )
         arguments = [repr(factor.name), repr(factor.kind), f"per_example={per_row}"]
         if factor.batch:
             arguments.append("batch=True")

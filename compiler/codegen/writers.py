@@ -28,18 +28,48 @@ if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
 
 _INFIX = {
-    "add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("/", PRODUCT),
-    "lt": ("<", COMPARE), "le": ("<=", COMPARE), "gt": (">", COMPARE), "ge": (">=", COMPARE),
-    "eq": ("==", COMPARE), "ne": ("!=", COMPARE),
-}  # fmt: skip
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+    "lt": ("<", COMPARE),
+    "le": ("<=", COMPARE),
+    "gt": (">", COMPARE),
+    "ge": (">=", COMPARE),
+    "eq": ("==", COMPARE),
+    "ne": ("!=", COMPARE),
+}
 
 _ARITHMETIC = {
-    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "pow": lambda a, b: a**b,
-}  # fmt: skip
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "pow": lambda a, b: a**b,
+}
 
 NUMBER_FUNCTIONS = frozenset(
-    "exp log log1p expm1 sqrt sin cos tan asin acos atan sinh cosh tanh erf lgamma atan2".split()
+    [
+        "exp",
+        "log",
+        "log1p",
+        "expm1",
+        "sqrt",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "erf",
+        "lgamma",
+        "atan2",
+    ]
 )
 """Functions of Python's math module that functions.py has for plain numbers, without exceptions."""
 
@@ -197,10 +227,17 @@ def _logical(e: Emitter, node: Apply) -> Code:
 
 def _huber(e: Emitter, node: Apply) -> Code:
     where = layout_of(node)
-    shown = aligned(e.tensor(e.real(node.arguments[0])), where).text
     delta = repr(node.option("delta"))
     if len(node.arguments) == 2:
         delta = aligned(e.real(node.arguments[1]), where).text
+    argument = node.arguments[0]
+    if isinstance(argument, Apply) and argument.function == "sub" and e.written_here(argument):
+        # PyTorch's huber_loss takes the difference itself, which halves the memory traffic.
+        left, right = (e.real(side) for side in argument.arguments)
+        if not (left.python or right.python):
+            sides = f"{aligned(left, where).text}, {delta}, {aligned(right, where).text}"
+            return result(e, node, f"functions.huber({sides})")
+    shown = aligned(e.tensor(e.real(argument)), where).text
     return result(e, node, f"functions.huber({shown}, {delta})")
 
 
@@ -330,4 +367,3 @@ _BY_NAME: dict[str, Writer] = {
     "norm": _norm,
     "norm_squared": _norm,
 }
-

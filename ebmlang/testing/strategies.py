@@ -50,7 +50,8 @@ def values(
     number when it declares neither. Variables lie in their domains, random ones are drawn from their
     distributions. `rows` bounds the number of examples. With `blanks` some entries of `missing` variables
     are NaN, as `infer` takes them (energies do not). With `for_property` the variables that this property
-    quantifies lie in the domains stated there, and names of its own are drawn too.
+    quantifies lie in the domains stated there (the declared ones where it states none), and names of its own
+    are drawn too.
 
     Raises DataError when no sizes fit, or when a variable is of a kind that cannot be drawn.
     """

@@ -1,12 +1,17 @@
 """Random well-typed models: every node kind of the language, in text form, with values for them."""
 
+# Texts of models are longer than lines of code.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 SIZES = {"n": 3, "m": 2, "k": 4}
 CLASSES = 3
@@ -59,20 +64,68 @@ UNKNOWN = ("x", "s", "Z", "A", "r", "q", "P", "p")
 PER_EXAMPLE = ("y", "u", "B", "b", "c", "cs", "Q", "x", "s", "Z", "A", "r")
 
 _UNARY = (
-    "tanh({})", "sin({})", "cos({})", "sigmoid({})", "softplus({})", "huber({})", "huber({}, delta = 0.6)", "relu({})",
-    "sqrt(1 + ({})^2)", "|{}|", "exp(-({})^2)", "log(2 + ({})^2)", "log1p(|{}|)", "gelu({})", "silu({})", "erf({})",
-    "atan({})", "square({})", "({})^2", "({})^3", "-({})", "wrap(4 * ({}))", "sign({} + 0.317)", "floor({} + 0.317)", "expm1(0.3 * ({}))",
-    "huber({}, delta = lam)", "2 ^ ({})", "cosh(0.5 * ({}))",
-)  # fmt: skip
+    "tanh({})",
+    "sin({})",
+    "cos({})",
+    "sigmoid({})",
+    "softplus({})",
+    "huber({})",
+    "huber({}, delta = 0.6)",
+    "relu({})",
+    "sqrt(1 + ({})^2)",
+    "|{}|",
+    "exp(-({})^2)",
+    "log(2 + ({})^2)",
+    "log1p(|{}|)",
+    "gelu({})",
+    "silu({})",
+    "erf({})",
+    "atan({})",
+    "square({})",
+    "({})^2",
+    "({})^3",
+    "-({})",
+    "wrap(4 * ({}))",
+    "sign({} + 0.317)",
+    "floor({} + 0.317)",
+    "expm1(0.3 * ({}))",
+    "huber({}, delta = lam)",
+    "2 ^ ({})",
+    "cosh(0.5 * ({}))",
+)
 _BINARY = (
-    "{} + {}", "{} - {}", "{} * {}", "({}) * ({})", "({}) / (1.5 + ({})^2)", "maximum({}, {})", "minimum({}, {})",
-    "({}) - ({})", "atan2({}, 2 + ({})^2)", "xlogy(({})^2, 1 + ({})^2)", "clamp({}, -0.5, 1 + ({})^2)",
-    "(1 + ({})^2) ^ (0.3 * ({}))", "({} + 0.317) % (2 + ({})^2)", "({} + 0.317) // (2 + ({})^2)",
-)  # fmt: skip
+    "{} + {}",
+    "{} - {}",
+    "{} * {}",
+    "({}) * ({})",
+    "({}) / (1.5 + ({})^2)",
+    "maximum({}, {})",
+    "minimum({}, {})",
+    "({}) - ({})",
+    "atan2({}, 2 + ({})^2)",
+    "xlogy(({})^2, 1 + ({})^2)",
+    "clamp({}, -0.5, 1 + ({})^2)",
+    "(1 + ({})^2) ^ (0.3 * ({}))",
+    "({} + 0.317) % (2 + ({})^2)",
+    "({} + 0.317) // (2 + ({})^2)",
+)
 _WHOLE = (
-    "sum({})", "mean({})", "max({})", "min({})", "prod({})", "std({})", "var({})", "||{}||^2", "||{}||_1", "||{}||",
-    "||{}||_inf", "||{}||_3", "entropy(sigmoid({}))", "argmax({})", "argmin({})",
-)  # fmt: skip
+    "sum({})",
+    "mean({})",
+    "max({})",
+    "min({})",
+    "prod({})",
+    "std({})",
+    "var({})",
+    "||{}||^2",
+    "||{}||_1",
+    "||{}||",
+    "||{}||_inf",
+    "||{}||_3",
+    "entropy(sigmoid({}))",
+    "argmax({})",
+    "argmin({})",
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +147,7 @@ class Models:
     fresh: int = 0
     lets: dict[Shape, list[str]] = field(default_factory=dict)
 
-    def of(self, options: tuple[Any, ...]) -> Any:
+    def of(self, options: tuple[T, ...]) -> T:
         return options[self.pick(len(options))]
 
     def chance(self, share: int) -> bool:
@@ -129,7 +182,9 @@ class Models:
         picked = self.pick(4)
         if shape == () and picked < 3:
             if picked == 0:
-                return self.of(("0.5", "2", "1 / 2", "-1.5", "lam", "pi", "n", "1 / n", "n - m", "flag", "sqrt(2)"))
+                return self.of(
+                    ("0.5", "2", "1 / 2", "-1.5", "lam", "pi", "n", "1 / n", "n - m", "flag", "sqrt(2)")
+                )
             if picked == 1 and scope:
                 return f"({self.integer(scope)})"
             return self.entry(scope)
@@ -179,7 +234,12 @@ class Models:
                     if len(other) == 2 and other[0] == size:
                         options.append(f"{base}[.., {self.subscript(other[1], scope)}]")
             if size == "n":
-                options += ["concat(x[1..n], y[0..1])", "concat(v[0..1], x[0..n-1])", "gather(x, edges[0..n, 0])", "r[cs]", "v[edges[0..3, 1]]" if False else "p"]
+                options += [
+                    "concat(x[1..n], y[0..1])",
+                    "concat(v[0..1], x[0..n-1])",
+                    "gather(x, edges[0..n, 0])",
+                    "r[cs]",
+                ]
             if size == "m":
                 options += ["x[at]", "y[at]", "U[1][.., 0]", "Z[.., 1]"]
             return self.of(tuple(options)) if options else None
@@ -188,7 +248,18 @@ class Models:
         if shape == ("n", "m"):
             return self.of(("B.T", "Z.T", "reshape(Z, n, m)", "U[0].T", "A[.., at]"))
         if shape == ("n", "n"):
-            return self.of(("Q.T", "outer(x, y)", "diag(p)", "identity(n)", "outer(v, x)", "cov(B)", "cov(Z)", "A[edges[0..n, 1]]"))
+            return self.of(
+                (
+                    "Q.T",
+                    "outer(x, y)",
+                    "diag(p)",
+                    "identity(n)",
+                    "outer(v, x)",
+                    "cov(B)",
+                    "cov(Z)",
+                    "A[edges[0..n, 1]]",
+                )
+            )
         return None
 
     def binary(self, shape: Shape, deep: int, scope: tuple[Index, ...]) -> str:
@@ -210,7 +281,9 @@ class Models:
         return f"where({condition}, {self.real(shape, deep - 1, scope)}, {self.real(shape, deep - 1, scope)})"
 
     def replacement(self, deep: int, scope: tuple[Index, ...]) -> str:
-        name, shape = self.of((("x", ("n",)), ("y", ("n",)), ("s", ()), ("Z", ("m", "n")), ("v", ("n",)), ("p", ("n",))))
+        name, shape = self.of(
+            (("x", ("n",)), ("y", ("n",)), ("s", ()), ("Z", ("m", "n")), ("v", ("n",)), ("p", ("n",)))
+        )
         return f"{name} = {self.real(shape, deep - 1, scope)}"
 
     def structured(self, shape: Shape, deep: int, scope: tuple[Index, ...]) -> str | None:
@@ -219,49 +292,70 @@ class Models:
         if shape == ():
             return self.scalar(d, scope)
         if shape == ("n",):
-            mat = lambda: self.real(("n", "n"), d, scope)  # noqa: E731
-            vec = lambda: self.real(("n",), d, scope)  # noqa: E731
-            return self.of((
-                lambda: f"(({mat()}) @ ({vec()}))", lambda: f"(({vec()}) @ ({mat()}))", lambda: f"softmax({vec()})",
-                lambda: f"cumsum({vec()})", lambda: f"sort({vec()})", lambda: f"diag({mat()})",
-                lambda: f"(({self.real(('m',), d, scope)}) @ ({self.real(('m', 'n'), d, scope)}))",
-                lambda: f"(({self.real(('n', 'm'), d, scope)}) @ ({self.real(('m',), d, scope)}))",
-                lambda: f"linear_solve(4 * identity(n) + 0.3 * tanh({mat()}), {vec()})",
-                lambda: f"sum({self.real(('m', 'n'), d, scope)}, over = 0)",
-                lambda: f"{self.of(('max', 'logsumexp', 'mean', 'prod', 'std'))}({self.real(('n', 'm'), d, scope)}, over = -1)",
-                lambda: f"soft({vec()}, 0.2)", lambda: f"({mat()})[{self.subscript('n', scope)}]",
-                lambda: f"({mat()})[.., {self.subscript('n', scope)}]",
-                lambda: f"sum(({vec()}) * v[{(i := self.name('i'))}], over = {i} in 0..n)",
-                lambda: f'einsum("ij,j->i", {mat()}, {vec()})',
-            ))()  # fmt: skip
+            mat, vec = self.real(("n", "n"), d, scope), self.real(("n",), d, scope)
+            i = self.name("i")
+            return self.of(
+                (
+                    f"(({mat}) @ ({vec}))",
+                    f"(({vec}) @ ({mat}))",
+                    f"softmax({vec})",
+                    f"cumsum({vec})",
+                    f"sort({vec})",
+                    f"diag({mat})",
+                    f"(({self.real(('m',), d, scope)}) @ ({self.real(('m', 'n'), d, scope)}))",
+                    f"(({self.real(('n', 'm'), d, scope)}) @ ({self.real(('m',), d, scope)}))",
+                    f"linear_solve(4 * identity(n) + 0.3 * tanh({mat}), {vec})",
+                    f"sum({self.real(('m', 'n'), d, scope)}, over = 0)",
+                    f"{self.of(('max', 'logsumexp', 'mean', 'prod', 'std'))}({self.real(('n', 'm'), d, scope)}, over = -1)",
+                    f"soft({vec}, 0.2)",
+                    f"({mat})[{self.subscript('n', scope)}]",
+                    f"({mat})[.., {self.subscript('n', scope)}]",
+                    f"sum(({vec}) * v[{i}], over = {i} in 0..n)",
+                    f'einsum("ij,j->i", {mat}, {vec})',
+                )
+            )
         if shape == ("n", "n"):
-            return self.of((
-                f"(({self.real(('n', 'm'), d, scope)}) @ ({self.real(('m', 'n'), d, scope)}))",
-                f"outer({self.real(('n',), d, scope)}, {self.real(('n',), d, scope)})",
-                f"(({self.real(('n', 'n'), d, scope)}).T)", f"diag({self.real(('n',), d, scope)})",
-                f"inverse(4 * identity(n) + 0.3 * tanh({self.real(('n', 'n'), d, scope)}))",
-                f"linear_solve(4 * identity(n) + 0.3 * tanh({self.real(('n', 'n'), d, scope)}), {self.real(('n', 'n'), d, scope)})",
-                f"softmax({self.real(('n', 'n'), d, scope)}, over = 0)", f"cov({self.real(('m', 'n'), d, scope)})",
-            ))  # fmt: skip
+            return self.of(
+                (
+                    f"(({self.real(('n', 'm'), d, scope)}) @ ({self.real(('m', 'n'), d, scope)}))",
+                    f"outer({self.real(('n',), d, scope)}, {self.real(('n',), d, scope)})",
+                    f"(({self.real(('n', 'n'), d, scope)}).T)",
+                    f"diag({self.real(('n',), d, scope)})",
+                    f"inverse(4 * identity(n) + 0.3 * tanh({self.real(('n', 'n'), d, scope)}))",
+                    f"linear_solve(4 * identity(n) + 0.3 * tanh({self.real(('n', 'n'), d, scope)}), {self.real(('n', 'n'), d, scope)})",
+                    f"softmax({self.real(('n', 'n'), d, scope)}, over = 0)",
+                    f"cov({self.real(('m', 'n'), d, scope)})",
+                )
+            )
         if shape == ("m", "n"):
-            return self.of((
-                f"(({self.real(('m', 'n'), d, scope)}) @ ({self.real(('n', 'n'), d, scope)}))",
-                f"reshape({self.real(('n', 'm'), d, scope)}, m, n)", f"(({self.real(('n', 'm'), d, scope)}).T)",
-                f"cumsum({self.real(('m', 'n'), d, scope)}, over = 0)", f"sort({self.real(('m', 'n'), d, scope)})",
-                f"concat({self.real(('m', 'n'), d, scope)}[0..1], {self.real(('m', 'n'), d, scope)}[1..m])",
-                f"({self.real(('2', 'm', 'n'), d, scope)})[1]",
-            ))  # fmt: skip
+            return self.of(
+                (
+                    f"(({self.real(('m', 'n'), d, scope)}) @ ({self.real(('n', 'n'), d, scope)}))",
+                    f"reshape({self.real(('n', 'm'), d, scope)}, m, n)",
+                    f"(({self.real(('n', 'm'), d, scope)}).T)",
+                    f"cumsum({self.real(('m', 'n'), d, scope)}, over = 0)",
+                    f"sort({self.real(('m', 'n'), d, scope)})",
+                    f"concat({self.real(('m', 'n'), d, scope)}[0..1], {self.real(('m', 'n'), d, scope)}[1..m])",
+                    f"({self.real(('2', 'm', 'n'), d, scope)})[1]",
+                )
+            )
         if shape == ("2", "m", "n"):
-            return self.of((
-                f"[{self.real(('m', 'n'), d, scope)}, {self.real(('m', 'n'), d, scope)}]",
-                f"stack({self.real(('m', 'n'), d, scope)}, {self.real(('m', 'n'), d, scope)})",
-            ))  # fmt: skip
+            return self.of(
+                (
+                    f"[{self.real(('m', 'n'), d, scope)}, {self.real(('m', 'n'), d, scope)}]",
+                    f"stack({self.real(('m', 'n'), d, scope)}, {self.real(('m', 'n'), d, scope)})",
+                )
+            )
         if shape == ("3",):
-            return self.of((
-                f"[{self.real((), d, scope)}, {self.real((), d, scope)}, {self.real((), d, scope)}]", "onehot(c, 3)",
-                f"softmax({self.real(('3',), d, scope)})", f"concat({self.real(('3',), d, scope)}[1..3], r[0..1])",
-                "onehot(sc, 3)",
-            ))  # fmt: skip
+            return self.of(
+                (
+                    f"[{self.real((), d, scope)}, {self.real((), d, scope)}, {self.real((), d, scope)}]",
+                    "onehot(c, 3)",
+                    f"softmax({self.real(('3',), d, scope)})",
+                    f"concat({self.real(('3',), d, scope)}[1..3], r[0..1])",
+                    "onehot(sc, 3)",
+                )
+            )
         return None
 
     def scalar(self, d: int, scope: tuple[Index, ...]) -> str:
@@ -271,10 +365,24 @@ class Models:
             return self.of(_WHOLE).replace("{}", self.real(shape, d, scope))
         if picked == 3:
             left, right = self.real(("n",), d, scope), self.real(("n",), d, scope)
-            return self.of((f"dot({left}, {right})", f"(({left}) @ ({right}))", f"form({left}, {self.real(('n', 'n'), d, scope)})"))
+            return self.of(
+                (
+                    f"dot({left}, {right})",
+                    f"(({left}) @ ({right}))",
+                    f"form({left}, {self.real(('n', 'n'), d, scope)})",
+                )
+            )
         if picked == 4:
             inner = f"4 * identity(n) + 0.3 * tanh({self.real(('n', 'n'), d, scope)})"
-            return self.of((f"trace({inner})", f"det({inner})", f"logabsdet({inner})", f'einsum("ij,ij->", {inner}, X)', f"det({self.real(('n', 'n'), d, scope)})"))
+            return self.of(
+                (
+                    f"trace({inner})",
+                    f"det({inner})",
+                    f"logabsdet({inner})",
+                    f'einsum("ij,ij->", {inner}, X)',
+                    f"det({self.real(('n', 'n'), d, scope)})",
+                )
+            )
         if picked == 5:
             return f"({self.real(('n',), d, scope)})[{self.subscript('n', scope)}]"
         if picked == 6:
@@ -289,7 +397,8 @@ class Models:
         i, j = self.name("i"), self.name("j")
         picked = self.pick(6)
         if picked == 0:
-            binders, own = f"({i}, {j}) in edges", (Index(i, "n", 0, False), Index(j, "n", 0, False))
+            binders = f"({i}, {j}) in edges"
+            own: tuple[Index, ...] = (Index(i, "n", 0, False), Index(j, "n", 0, False))
         elif picked == 1:
             binders, own = f"{i} in 0..n, {j} in 0..m", (Index(i, "n"), Index(j, "m"))
         elif picked == 2:
@@ -313,7 +422,19 @@ class Models:
         if not numbers:
             return self.of(("n", "m", "3", "argmax(x)"))
         i = self.of(numbers)
-        return self.of((i, f"{i} + 1", f"{i} // 2", f"{i} % 2", f"{i} * {i}", f"|{i} - 1|", f"max({i}, 1)", f"{i}^2", f"-{i}"))
+        return self.of(
+            (
+                i,
+                f"{i} + 1",
+                f"{i} // 2",
+                f"{i} % 2",
+                f"{i} * {i}",
+                f"|{i} - 1|",
+                f"max({i}, 1)",
+                f"{i}^2",
+                f"-{i}",
+            )
+        )
 
     def condition(self, shape: Shape, deep: int, scope: tuple[Index, ...]) -> str:
         picked = self.pick(6)
@@ -323,7 +444,20 @@ class Models:
         if deep > 0 and picked == 1:
             return f"not({self.condition(shape, deep - 1, scope)})"
         if picked == 2 and shape == ():
-            return self.of(("flag", "c == sc", "c != 1", "sc == 2", "b[0]", "any(b)", "all(sb)", "(u > 0) == b[1]", "lam > 0.5", "(lam > 0.5) == flag"))
+            return self.of(
+                (
+                    "flag",
+                    "c == sc",
+                    "c != 1",
+                    "sc == 2",
+                    "b[0]",
+                    "any(b)",
+                    "all(sb)",
+                    "(u > 0) == b[1]",
+                    "lam > 0.5",
+                    "(lam > 0.5) == flag",
+                )
+            )
         if picked == 2 and shape == ("n",):
             return self.of(("b", "sb", "cs == c", "cs != 2", "b == sb", "cs == sc"))
         op = self.of(("<", "<=", ">", ">="))
@@ -332,11 +466,17 @@ class Models:
     def guard(self, index: Index, scope: tuple[Index, ...], moving: bool) -> str:
         """A condition on an index: known early, or different by example where that is allowed."""
         i = index.text
-        still = (f"sb[{i}]", f"v[{i}] > 0", "flag", f"X[{i}, 0] < X[0, {i}]") if index.size == "n" else ("flag",)
+        still = (
+            (f"sb[{i}]", f"v[{i}] > 0", "flag", f"X[{i}, 0] < X[0, {i}]") if index.size == "n" else ("flag",)
+        )
         if index.arithmetic:
             still = (*still, f"{i} > 0", f"{i} % 2 == 0", f"{i} != 1")
         if moving and self.chance(2):
-            return self.of((f"b[{i}]", f"y[{i}] > 0", f"cs[{i}] == c", f"b[{i}] and {self.of(still)}") if index.size == "n" else ("u > 0",))
+            return self.of(
+                (f"b[{i}]", f"y[{i}] > 0", f"cs[{i}] == c", f"b[{i}] and {self.of(still)}")
+                if index.size == "n"
+                else ("u > 0",)
+            )
         return self.of(still)
 
     # --- models ---
@@ -401,18 +541,36 @@ def values(rng: np.random.Generator, rows: int) -> tuple[dict[str, Any], list[di
     """Values for every variable: shared ones, and one mapping per example."""
     n, m = SIZES["n"], SIZES["m"]
     shared: dict[str, Any] = {
-        "X": rng.normal(size=(n, n)), "W": rng.normal(size=(m, n)), "v": rng.normal(size=n), "sb": rng.random(n) < 0.6,
-        "sc": rng.integers(CLASSES), "edges": rng.integers(0, n, size=(EDGES, 2)), "U": rng.normal(size=(2, m, n)),
-        "q": rng.normal(size=n), "P": rng.normal(size=(n, m)), "p": rng.normal(size=n), "lam": 0.7, "flag": True,
-        "h": rng.normal(size=n), "at": rng.integers(0, n, size=m),
-    }  # fmt: skip
+        "X": rng.normal(size=(n, n)),
+        "W": rng.normal(size=(m, n)),
+        "v": rng.normal(size=n),
+        "sb": rng.random(n) < 0.6,
+        "sc": rng.integers(CLASSES),
+        "edges": rng.integers(0, n, size=(EDGES, 2)),
+        "U": rng.normal(size=(2, m, n)),
+        "q": rng.normal(size=n),
+        "P": rng.normal(size=(n, m)),
+        "p": rng.normal(size=n),
+        "lam": 0.7,
+        "flag": True,
+        "h": rng.normal(size=n),
+        "at": rng.integers(0, n, size=m),
+    }
     examples = [
         {
-            "y": rng.normal(size=n), "u": rng.normal(), "B": rng.normal(size=(m, n)), "b": rng.random(n) < 0.5,
-            "c": rng.integers(CLASSES), "cs": rng.integers(0, CLASSES, size=n), "Q": rng.normal(size=(n, n)),
-            "x": rng.normal(size=n), "s": rng.normal(), "Z": rng.normal(size=(m, n)), "A": rng.normal(size=(n, n)),
+            "y": rng.normal(size=n),
+            "u": rng.normal(),
+            "B": rng.normal(size=(m, n)),
+            "b": rng.random(n) < 0.5,
+            "c": rng.integers(CLASSES),
+            "cs": rng.integers(0, CLASSES, size=n),
+            "Q": rng.normal(size=(n, n)),
+            "x": rng.normal(size=n),
+            "s": rng.normal(),
+            "Z": rng.normal(size=(m, n)),
+            "A": rng.normal(size=(n, n)),
             "r": rng.normal(size=3),
         }
         for _ in range(rows)
-    ]  # fmt: skip
+    ]
     return shared, examples

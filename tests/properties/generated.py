@@ -17,7 +17,6 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.errors import DataError
 from ebmlang.runtime.ask import held_values
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
@@ -27,14 +26,14 @@ from tests.reference import Reference
 ROWS = 3
 
 
-class Rejected(Exception):  # noqa: N818
+class Rejected(Exception):
     """The checker refused the text."""
 
 
 def checked(text: str) -> typed.Model:
     found = pipeline.check_source(Source("<random>", text))
     if found.failed:
-        raise Rejected(found.diagnostics[0].render() if hasattr(found.diagnostics[0], "render") else str(found.diagnostics[0].diagnostic))
+        raise Rejected(str(found.diagnostics[0].diagnostic))
     return found.models[-1]
 
 
@@ -58,7 +57,9 @@ class Asked:
     def module(self) -> ModuleType:
         return load_text(self.text, self.model.name)
 
-    def bound(self, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...] = ()) -> Bound:
+    def bound(
+        self, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...] = ()
+    ) -> Bound:
         """Values bound with a row for each example; those in `repeated` are passed once for all."""
         hypers = {v.name for v in self.model.hypers}
         numbers = {**SIZES, **{k: v for k, v in shared.items() if k in hypers}}
@@ -102,7 +103,9 @@ def _reference(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[s
     return Reference(asked.model, SIZES, shared, rows)
 
 
-def compare(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...] = ()) -> None:
+def compare(
+    asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...] = ()
+) -> None:
     """Terms, factors, lets and energy are those of the reference."""
     bound = asked.bound(shared, rows, repeated)
     reference = _reference(asked, shared, rows)
@@ -158,7 +161,9 @@ def loop(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, An
             close(together.detach(), value.detach().reshape(()), f"row {row} of {name}")
 
 
-def gradient(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> None:
+def gradient(
+    asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rng: np.random.Generator
+) -> None:
     """The gradient of the energy is that of central differences, away from kinks."""
     if not asked.sought:
         return
@@ -172,6 +177,7 @@ def gradient(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str
     way = {n: torch.from_numpy(rng.normal(size=tuple(v.shape))) for n, v in leaves.items()}
     slope = sum(float((way[n] * v.grad).sum()) for n, v in leaves.items() if v.grad is not None)
     with torch.no_grad():
+
         def at(step: float) -> float:
             moved = {n: v + step * way[n] for n, v in leaves.items()}
             return float(bound.instance.energy(moved, held).detach().sum())
@@ -194,7 +200,9 @@ def _may_be_empty(model: typed.Model) -> bool:
     return any(n.guard is not None and n.function not in ("sum", "prod") for n in folds)
 
 
-def split(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...]) -> None:
+def split(
+    asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], repeated: tuple[str, ...]
+) -> None:
     """Smooth part plus weighted absolute values is the energy, up to what the unknowns do not move."""
     if not asked.module.SPLIT:
         return
@@ -209,8 +217,13 @@ def split(asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, A
             value = unknown[name]
             entries = weight * value.abs()
             row = name in PER_EXAMPLE and not asked.module.JOINT
-            total = total + (entries.expand(bound.batch, *value.shape[1:]).flatten(1).sum(1) if row else
-                             entries.expand(bound.batch, *value.shape[1:]).sum() if name in PER_EXAMPLE else entries.expand(value.shape).sum())
+            total = total + (
+                entries.expand(bound.batch, *value.shape[1:]).flatten(1).sum(1)
+                if row
+                else entries.expand(bound.batch, *value.shape[1:]).sum()
+                if name in PER_EXAMPLE
+                else entries.expand(value.shape).sum()
+            )
         return total
 
     difference = parts(here) - parts(there)

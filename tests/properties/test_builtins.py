@@ -32,8 +32,11 @@ ARRAYS = (
 )
 WITHOUT_EXAMPLE = ("later",)
 
-ENTRYWISE = tuple(r for r in TABLE if r.form in ("operator", "comparison", "elementwise") and r.name != "where")
-ARRAYWISE = tuple(r for r in TABLE if r.form in ("reduction", "axis", "matrix", "shape", "constructor"))
+ENTRYWISE = tuple(
+    r for r in TABLE if r.form in ("operator", "comparison", "elementwise") and r.name != "where"
+)
+ARRAY_FORMS = ("reduction", "axis", "matrix", "shape", "constructor")
+ARRAYWISE = tuple(r for r in TABLE if r.form in ARRAY_FORMS)
 DRAWS = tuple(r for r in TABLE if r.form == "distribution")
 
 
@@ -52,7 +55,7 @@ def compiled(expression: str, declarations: str, body: str = "") -> tuple[typed.
 def evaluated(module: Any, values: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
     """The let `value` for every row, and the tensors that went in."""
     real = {n: np.asarray(v).dtype.kind == "f" for n, v in values.items()}
-    given: dict[str, Any] = {n: torch.tensor(v, requires_grad=real[n]) for n, v in values.items()}
+    given: dict[str, Tensor] = {n: torch.tensor(v, requires_grad=real[n]) for n, v in values.items()}
     bound = bind(module, {}, given, Settings(torch.float64, torch.device("cpu")), frozenset())
     return bound.instance.lets({}, held_values(bound))["value"], given
 
@@ -69,9 +72,12 @@ def arrays(row: Builtin, rng: np.random.Generator, count: int) -> dict[str, Any]
     low, high = row.points
     return {
         **{n: rng.uniform(low, high, size=(count, 4)) for n in ("x", "y", "p")},
-        "A": rng.normal(size=(count, 3, 3)) + 2 * np.eye(3), "v": rng.normal(size=(count, 3)),
-        "b": rng.normal(size=(count, 3)), "c": rng.integers(0, 3, size=count), "index": np.array([2, 0]),
-    }  # fmt: skip
+        "A": rng.normal(size=(count, 3, 3)) + 2 * np.eye(3),
+        "v": rng.normal(size=(count, 3)),
+        "b": rng.normal(size=(count, 3)),
+        "c": rng.integers(0, 3, size=count),
+        "index": np.array([2, 0]),
+    }
 
 
 def expression(row: Builtin) -> str:
@@ -109,7 +115,9 @@ def test_entrywise_is_the_reference_and_sympy(row: Builtin) -> None:
         assert row.result == "bool" or row.name == "round", f"{row.name} has no sympy definition"
         return
     symbols = sympy.symbols("x y z")
-    definition = sympy.sympify(row.sympy, locals={"delta": sympy.Integer(1), "x": symbols[0], "y": symbols[1], "z": symbols[2]})
+    definition = sympy.sympify(
+        row.sympy, locals={"delta": sympy.Integer(1), "x": symbols[0], "y": symbols[1], "z": symbols[2]}
+    )
     for i in range(POINTS):
         at = {s: sympy.Float(float(values[n][i]), 30) for s, n in zip(symbols, NAMES, strict=True)}
         close(found[i], float(definition.subs(at)), f"{row.name} against sympy", 1e-9)
@@ -182,7 +190,9 @@ def test_rows_without_a_derivative_are_few() -> None:
 # --- curvature and trend ---
 
 
-def along(row: Builtin, steps: tuple[float, ...], rng: np.random.Generator, upwards: bool) -> list[np.ndarray[Any, Any]]:
+def along(
+    row: Builtin, steps: tuple[float, ...], rng: np.random.Generator, upwards: bool
+) -> list[np.ndarray[Any, Any]]:
     """Values at points on short lines; upwards: every operand rises."""
     text = row.example if row in ARRAYWISE else expression(row)
     _, module = compiled(text, declared(row), "sum(x)" if row in ARRAYWISE else "")
@@ -215,7 +225,9 @@ def test_trend_holds(row: Builtin) -> None:
     assert (rise >= -1e-12).all()
 
 
-@pytest.mark.parametrize("row", [r for r in ENTRYWISE if r.smoothness == "smooth" and r.result != "bool"], ids=ids)
+@pytest.mark.parametrize(
+    "row", [r for r in ENTRYWISE if r.smoothness == "smooth" and r.result != "bool"], ids=ids
+)
 def test_smooth_rows_have_continuous_slopes(row: Builtin) -> None:
     rng = np.random.default_rng(7)
     _, module = compiled(expression(row), SCALARS)
@@ -224,6 +236,7 @@ def test_smooth_rows_have_continuous_slopes(row: Builtin) -> None:
     for step in (0.0, 1e-5):
         found, given = evaluated(module, {**values, "x": values["x"] + step})
         found.sum().backward()
+        assert given["x"].grad is not None
         slopes.append(given["x"].grad.numpy())
     bound = 1e-5 * 1e4
     assert (np.abs(slopes[1] - slopes[0]) < bound).all()

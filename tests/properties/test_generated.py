@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from ebmlang.errors import DataError
 from ebmlang.runtime.ask import held_values
 from tests.properties.energies import DECLARATIONS, HEAD, REALS, UNKNOWN, Models, values
-from tests.properties.generated import Asked, Rejected, check_text, checked, close, compare, gradient, loop, split
+from tests.properties.generated import (
+    Asked,
+    Rejected,
+    check_text,
+    checked,
+    close,
+    compare,
+    gradient,
+    loop,
+    split,
+)
 
 EVERYTHING = tuple(dict.fromkeys(n for names in REALS.values() for n in names if n not in ("lam", "h")))
 
@@ -53,7 +63,9 @@ VECTORS = {"per example": "x", "given": "y", "shared": "v", "in a plate": "Q[t]"
 MATRICES = {"per example": "A", "given": "Q", "shared": "X"}
 
 
-@pytest.mark.parametrize(("left", "right"), list(itertools.product([*VECTORS.values(), *MATRICES.values()], repeat=2)))
+@pytest.mark.parametrize(
+    ("left", "right"), list(itertools.product([*VECTORS.values(), *MATRICES.values()], repeat=2))
+)
 def test_products_of_all_ranks(left: str, right: str) -> None:
     product = f"({left}) @ ({right})"
     plate = f"for t in 0..n {{ energy e[t] = sum(sin({product})) + sum({left} * 2) }}"
@@ -97,7 +109,9 @@ def test_systems_with_few_and_many_rows(matrix: str, right: str) -> None:
         "energy e = ||y - p||^2 + lam * ||p||_1 + 2 * ||p||^2",
         "energy e = ||y - p||^2 + u^2 * ||p||_1 + y[0] * s",
         "energy e = sum(sort(x)) + sum(cumsum(A, over = 0)) + sum(std(A, over = 0))",
-        "energy e = sum([x, y, v] @ [s, u, 1]) if_not".replace(" if_not", "").replace("[x, y, v]", "[x, y, v].T"),
+        "energy e = sum([x, y, v] @ [s, u, 1]) if_not".replace(" if_not", "").replace(
+            "[x, y, v]", "[x, y, v].T"
+        ),
         "energy e = sum(stack(x, v)) + sum(concat(x, v) * concat(v, y)) + sum(concat(A, X))",
         "energy e = where(c == 1, s, u) * where(flag, s, 2) + clamp(s, -lam, u)",
         "energy e = 1 / (lam - lam) * 0 + s",
@@ -105,7 +119,9 @@ def test_systems_with_few_and_many_rows(matrix: str, right: str) -> None:
         "energy e = s * (2 ^ -1) + 3 ^ 2 * s + (-2) ^ 3 * u",
     ],
 )
-@pytest.mark.parametrize("sought", [("x", "s", "A"), ("x", "p", "r"), (), EVERYTHING], ids=["some", "joint", "none", "all"])
+@pytest.mark.parametrize(
+    "sought", [("x", "s", "A"), ("x", "p", "r"), (), EVERYTHING], ids=["some", "joint", "none", "all"]
+)
 def test_chosen_models(line: str, sought: tuple[str, ...]) -> None:
     examine(model(line), sought, ("y", "Q", "u", "c"))
 
@@ -113,20 +129,24 @@ def test_chosen_models(line: str, sought: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_one_dtype_everywhere(dtype: torch.dtype) -> None:
     text = model(
-        "let a = sum(b) + n / 2", "let d = [1, 2] * lam",
+        "let a = sum(b) + n / 2",
+        "let d = [1, 2] * lam",
         "for t in 0..n if sb[t] { energy e[t] = t * x[t] + where(b[t], 1, 2) + (y[t] > 0) + a }",
-        "for t in 0..n if b[t] { energy f[t] = t }", "energy g = n // 2", "energy z = y[0] > 0",
+        "for t in 0..n if b[t] { energy f[t] = t }",
+        "energy g = n // 2",
+        "energy z = y[0] > 0",
         "energy w = onehot(c, 3) @ r + sum(identity(n)) + max(t % 2 * x[t], over = t in 0..n if b[t])",
-    )  # fmt: skip
+    )
     shared, rows = values(np.random.default_rng(0), 3)
     asked = Asked(checked(text), ("x",), dtype)
     bound = asked.bound(shared, rows)
     held = held_values(bound)
     unknown = asked.unknown(bound)
     results = {
-        **bound.instance.terms(unknown, held), **bound.instance.factors(unknown, held),
+        **bound.instance.terms(unknown, held),
+        **bound.instance.factors(unknown, held),
         "energy": bound.instance.energy(unknown, held),
-    }  # fmt: skip
+    }
     assert {name: value.dtype for name, value in results.items()} == dict.fromkeys(results, dtype)
     for name in ("a", "d"):
         assert bound.instance.lets(unknown, held)[name].dtype == dtype
@@ -186,3 +206,16 @@ def test_reference_sees_a_wrong_value() -> None:
     wrong: Any = np.array([1.0, 2.0 + 1e-5])
     with pytest.raises(AssertionError, match="reference"):
         close(wrong, np.array([1.0, 2.0]), "a value")
+
+
+def test_rows_of_prepared_values_are_known() -> None:
+    """What differs by example is listed, also index tensors: solvers take rows out of it."""
+    lines = (
+        "energy e = x[argmax(y)] * sum(A[argmax(y)])",
+        "for t in 0..n { energy f[t] = A[t, (argmax(y) + t) % n] * (cs[t] == 1) }",
+    )
+    asked = Asked(checked(model(*lines)), ("x", "A"))
+    shared, rows = values(np.random.default_rng(0), 5)
+    bound = asked.bound(shared, rows)
+    for name, value in bound.instance.prepare(bound.values).items():
+        assert (name in asked.module.ROW_VALUES) == (value.ndim > 0 and value.shape[0] == 5)

@@ -10,11 +10,41 @@ _ROOTS = {"torch", "F", "functions", "math", "self", "unknown", "held", "energie
 _BUILTIN_CALLS = {"abs", "bool", "float", "frozenset", "int", "max", "min", "slice", "SystemExit", "run_file"}
 _TABLE_CALLS = {"Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
 _ALLOWED = (
-    ast.Module, ast.Expr, ast.Constant, ast.ImportFrom, ast.Import, ast.alias, ast.Assign, ast.AnnAssign, ast.ClassDef,
-    ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.Subscript,
-    ast.Slice, ast.Tuple, ast.List, ast.Dict, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.If,
-    ast.Raise, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
-)  # fmt: skip
+    ast.Module,
+    ast.Expr,
+    ast.Constant,
+    ast.ImportFrom,
+    ast.Import,
+    ast.alias,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.ClassDef,
+    ast.FunctionDef,
+    ast.arguments,
+    ast.arg,
+    ast.Return,
+    ast.Name,
+    ast.Attribute,
+    ast.Call,
+    ast.keyword,
+    ast.Subscript,
+    ast.Slice,
+    ast.Tuple,
+    ast.List,
+    ast.Dict,
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.BoolOp,
+    ast.Compare,
+    ast.IfExp,
+    ast.If,
+    ast.Raise,
+    ast.operator,
+    ast.unaryop,
+    ast.boolop,
+    ast.cmpop,
+    ast.expr_context,
+)
 
 
 def check_text(text: str) -> ast.Module:
@@ -42,4 +72,6 @@ def _check_call(node: ast.Call) -> None:
     if isinstance(root, ast.Name) and root.id in ("torch", "F", "functions", "math"):
         return
     # A method of a tensor: on a local value, or on the result of another call.
-    assert isinstance(root, ast.Name | ast.Call | ast.BinOp | ast.UnaryOp | ast.Subscript | ast.Compare), ast.dump(root)
+    assert isinstance(root, ast.Name | ast.Call | ast.BinOp | ast.UnaryOp | ast.Subscript | ast.Compare), (
+        ast.dump(root)
+    )
