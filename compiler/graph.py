@@ -115,8 +115,9 @@ class FactorGraph:
             if variable.role != "hyper":
                 where = "" if variable.domain.name == "reals" else f" in {variable.domain.name}"
                 lines.append(f"  {variable.role} {variable.name} : {variable.type}{where}")
-        for let in self.model.lets:
-            lines.append(f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}")
+        lines += [
+            f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}" for let in self.model.lets
+        ]
         for factor in self.factors:
             plates = "".join(f" for {axis}" for axis in factor.axes)
             parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)

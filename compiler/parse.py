@@ -186,9 +186,8 @@ class _Run:
                     self.statement_start = token.end_pos or 0
                 else:
                     inside += 1
-            elif kind in _CLOSERS:
-                if not opened or opened[-1].type != _CLOSERS[kind]:
-                    raise UnexpectedToken(token, set(), state=self.state)
+            elif kind in _CLOSERS and (not opened or opened[-1].type != _CLOSERS[kind]):
+                raise UnexpectedToken(token, set(), state=self.state)
             feed(token)
             if kind in _CLOSERS:
                 inside -= opened.pop().type != "LBRACE"

@@ -131,7 +131,7 @@ def spell(token: Token) -> str:
 
 def clip(word: str) -> str:
     """A word short enough for a message."""
-    return word if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
+    return str(word) if len(word) <= _LONGEST_WORD else f"{word[:_LONGEST_WORD]}..."
 
 
 _LONGEST_WORD = 40

@@ -48,7 +48,9 @@ def explain_file(
         parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using))}")
     for question in model.questions:
         if question.verb == "infer":
-            parts.append(f"{question.text}\n{_indented(_question(model, given, None, None, question, using))}")
+            parts.append(
+                f"{question.text}\n{_indented(_question(model, given, None, None, question, using))}"
+            )
         else:
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
     return "\n\n".join(parts)

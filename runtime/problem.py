@@ -182,14 +182,15 @@ class Problem:
         if not self.space.joint:
             energy, gradient = self._backward(function, self.space.split(x), x.shape[0])
             return energy, self.space.sought(gradient)
+        if x.shape[0] == 0:
+            return x.new_zeros(0), torch.zeros_like(x)
+        # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
         each = [
             self._backward(function, [part.squeeze(0) for part in self.space.split(row)], 1)
             for row in ([x] if x.shape[0] == 1 else x.split(1))
         ]
         if len(each) == 1:
             return each[0][0], self.space.sought(each[0][1])
-        if not each:
-            return x.new_zeros(0), torch.zeros_like(x)
         energies, gradients = zip(*each, strict=True)
         return torch.cat(energies), self.space.sought(torch.cat(gradients))
 

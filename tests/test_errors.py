@@ -94,7 +94,9 @@ def test_json(path: Path) -> None:
         assert f":{start['line']}:{start['column']}: {shown['severity']}[{shown['code']}]" in found.header()
         if start["line"] == end["line"]:
             line = found.source.line(start["line"])
-            assert line[start["column"] - 1 : end["column"] - 1] == found.source.extract(found.diagnostic.span)
+            assert line[start["column"] - 1 : end["column"] - 1] == found.source.extract(
+                found.diagnostic.span
+            )
         assert [r["message"] for r in shown["related"]] == [r.text for r in found.diagnostic.related()]
 
 

@@ -119,14 +119,19 @@ def _along(draw: st.DrawFn, a: Value) -> Value:
             return Value(f"{name}({a.text}, over = {axis})", np.asarray(np.sum(a.array, axis=axis)))
 
 
+PICKED: dict[str, int | slice | None] = {
+    "0": 0, "-1": -1, "..": slice(None), "0..1": slice(0, 1), "None": None,
+}  # fmt: skip
+
+
 def _picked(draw: st.DrawFn, a: Value) -> Value:
     """One subscript for some of the dimensions, and new axes between them."""
     shown: list[str] = []
     index: list[int | slice | None] = []
     for _ in range(draw(st.integers(1, a.array.ndim))):
-        which = draw(st.sampled_from(["0", "-1", "..", "0..1", "None"]))
+        which = draw(st.sampled_from(sorted(PICKED)))
         shown.append(which)
-        index.append({"0": 0, "-1": -1, "..": slice(None), "0..1": slice(0, 1), "None": None}[which])
+        index.append(PICKED[which])
     return Value(f"{_postfix(a.text)}[{', '.join(shown)}]", np.asarray(a.array[tuple(index)]))
 
 

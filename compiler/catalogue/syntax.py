@@ -202,7 +202,7 @@ class UnknownStatement(Diagnostic):
     def hint(self) -> str:
         if self.word in _CLAUSES:
             return (
-                f"`{self.word}` belongs to a question and stands on its line: infer z {_CLAUSES[self.word]}"
+                f"`{self.word}` belongs to a question and stands on its line: {_CLAUSES[self.word]}"
             )
         if self.word in _FOREIGN_WORDS:
             return _FOREIGN_WORDS[self.word]
@@ -212,14 +212,14 @@ class UnknownStatement(Diagnostic):
 
 
 _CLAUSES = {
-    "of": "of fit",
-    "given": "given y",
-    "by": "by energy",
-    "using": "using lbfgs",
-    "on": "on pairs",
-    "every": "every 5",
-    "at": "at beta = 2",
-    "steps": "steps = 5",
+    "of": "infer z of fit",
+    "given": "infer z given y",
+    "by": "train D by nce(y, noise = u)",
+    "using": "infer z using lbfgs",
+    "on": "train D on pairs",
+    "every": "train D every 5",
+    "at": "marginalize c at beta = 2",
+    "steps": "train D steps = 5",
 }
 
 _FOREIGN_WORDS = {

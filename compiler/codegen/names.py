@@ -11,13 +11,57 @@ import keyword
 import unicodedata
 
 _TAKEN = frozenset(
-    "self torch math F functions unknown held energies total abs bool dict float frozenset int max min slice "
-    "tuple Draws GeneratedModel Requirement Size Tensor TermSpec Values VariableSpec dataclass MODEL".split()
+    [
+        "self",
+        "torch",
+        "math",
+        "F",
+        "functions",
+        "unknown",
+        "held",
+        "energies",
+        "total",
+        "abs",
+        "bool",
+        "dict",
+        "float",
+        "frozenset",
+        "int",
+        "max",
+        "min",
+        "slice",
+        "tuple",
+        "Draws",
+        "GeneratedModel",
+        "Requirement",
+        "Size",
+        "Tensor",
+        "TermSpec",
+        "Values",
+        "VariableSpec",
+        "dataclass",
+        "MODEL",
+    ]
 )
 """What generated functions call or hold under these names."""
 
 _ATTRIBUTES = frozenset(
-    "batch dtype device draw prepare terms energy smooth absolute factors lets start domain property".split()
+    [
+        "batch",
+        "dtype",
+        "device",
+        "draw",
+        "prepare",
+        "terms",
+        "energy",
+        "smooth",
+        "absolute",
+        "factors",
+        "lets",
+        "start",
+        "domain",
+        "property",
+    ]
 )
 """What a generated class has besides its hyperparameters."""
 

@@ -3,7 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, compile, explain, fmt, graph, infer, show, test
+from ebmlang.commands import check, explain, fmt, graph, infer, show, test
+from ebmlang.commands import compile as compile_
 from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
 
 
@@ -11,14 +12,14 @@ class Command(Protocol):
     """What a file in this folder offers. It imports what is heavy inside `run`."""
 
     @property
-    def NAME(self) -> str: ...
+    def NAME(self) -> str: ...  # noqa: N802
 
     @property
-    def HELP(self) -> str:
+    def HELP(self) -> str:  # noqa: N802
         """One line, starting with a small letter, without a full stop."""
 
     @property
-    def EXAMPLE(self) -> str:
+    def EXAMPLE(self) -> str:  # noqa: N802
         """A command that works in the root of the repository; `--help` ends with it."""
 
     def add_arguments(self, parser: ArgumentParser) -> None: ...
@@ -33,7 +34,7 @@ COMMANDS: tuple[Command, ...] = (
     show,
     explain,
     graph,
-    compile,
+    compile_,
     infer,
     test,
     TRAIN,

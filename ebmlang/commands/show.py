@@ -46,7 +46,6 @@ def _graph(source: Source) -> str:
 
 
 def _structure(source: Source) -> str:
-    from ebmlang.compiler.choose import Plan
 
     def findings(plan: Plan) -> str:
         return "\n".join(f"  {finding}" for finding in plan.structure.findings)

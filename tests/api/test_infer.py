@@ -175,7 +175,9 @@ def test_params_can_be_sought() -> None:
     rng = np.random.default_rng(7)
     design, y = rng.normal(size=(50, 5)), rng.normal(size=50)
     r = ebmlang.loads(ridge).infer(X=design, y=y, dtype="float64")
-    np.testing.assert_allclose(r.w.numpy(), np.linalg.solve(design.T @ design + np.eye(5), design.T @ y), atol=1e-8)
+    np.testing.assert_allclose(
+        r.w.numpy(), np.linalg.solve(design.T @ design + np.eye(5), design.T @ y), atol=1e-8
+    )
 
 
 RANDOM = """
@@ -211,7 +213,12 @@ def test_restarts_find_the_lower_of_two_wells() -> None:
 
 
 def test_bounds_are_met_exactly() -> None:
-    box = "model box(n: int) { observed x : real[n]; latent z : real[n] in [0, 1]; energy e = ||x - z||^2; infer z }"
+    box = """
+    model box(n: int) {
+      observed x : real[n]; latent z : real[n] in [0, 1]
+      energy e = ||x - z||^2
+      infer z
+    }"""
     r = ebmlang.loads(box).infer(x=[[1.5, 2.0], [-3.0, 0.25]])
     assert r.z[0].tolist() == [1.0, 1.0]
     assert float(r.z[1, 0]) == 0.0

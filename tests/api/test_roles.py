@@ -68,7 +68,10 @@ def test_a_method_can_be_asked_for(model: ebmlang.Model) -> None:
         ({"find": ["q"]}, "no variable `q`"),
         ({"find": ["y"], "y": np.ones(6)}, "given and asked for"),
         ({"objective": "codez", "y": np.ones(6)}, "did you mean `codes`"),
-        ({"y": np.ones(5)}, "`y` is declared real\\[n\\] with n = 6 \\(n = 6 was set\\), but the data has 5 there"),
+        (
+            {"y": np.ones(5)},
+            "`y` is declared real\\[n\\] with n = 6 \\(n = 6 was set\\), but the data has 5 there",
+        ),
         ({"y": np.ones((2, 2, 6))}, "3 dimensions"),
         ({"y": np.array(["a"] * 6)}, "holds text"),
         ({"y": [[1.0] * 6, [1.0] * 5]}, "not an array"),

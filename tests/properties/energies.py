@@ -199,7 +199,7 @@ class Models:
     def entry(self, scope: tuple[Index, ...]) -> str:
         """One entry of an array."""
         shape = self.of(tuple(s for s in REALS if s))
-        base = self.of((*REALS[shape], *self.lets.get(shape, ())))
+        base: str = self.of((*REALS[shape], *self.lets.get(shape, ())))
         return f"{base}[{', '.join(self.subscript(size, scope) for size in shape)}]"
 
     def subscript(self, size: str, scope: tuple[Index, ...]) -> str:

@@ -18,7 +18,9 @@ _OPTIONAL_END = "\n?"
 
 _NAMES = ("x", "y", "z", "W", "n", "T", "K1", "α", "a_long_name", "data", "interval", "to")
 _NUMBERS = ("0", "1", "12", "1_000", "0.5", ".5", "1.", "1e-3", "2.5E+4")
-_CONTINUES = frozenset("+ - * / // @ % ^ = , -> < <= == != ~= > >=".split())
+_CONTINUES = frozenset(
+    {"+", "-", "*", "/", "//", "@", "%", "^", "=", ",", "->", "<", "<=", "==", "!=", "~=", ">", ">="}
+)
 _LAYOUTS = ("", " ", "  ", "\t", " \t ")
 _COMMENTS = ("#", "# note", "## doc", "#: x = [1, (2", "### }", "# é ##")
 
@@ -184,7 +186,12 @@ class _Grammar:
         return ["(", *self.several(lambda: self.type(deep)), ")"]
 
     def net(self, deep: int) -> Words:
-        head = [*self.maybe(lambda: ["extern"]), "net", *self.name(), *self.maybe(lambda: self.subscripts(deep))]
+        head = [
+            *self.maybe(lambda: ["extern"]),
+            "net",
+            *self.name(),
+            *self.maybe(lambda: self.subscripts(deep)),
+        ]
         return [*head, ":", *self.types(deep), "->", *self.types(deep), *self.maybe(lambda: self.value(deep))]
 
     def let(self, deep: int) -> Words:
@@ -345,7 +352,8 @@ def _layout(grammar: _Grammar, words: Words) -> str:
 
 
 def _space(grammar: _Grammar, before: str, word: str) -> str:
-    needed = before and (_sticks(before[-1]) and _sticks(word[0]) or before[-1] in "|.*/<>=-" or word[0] in "|.")
+    words = before and _sticks(before[-1]) and _sticks(word[0])
+    needed = words or (before and (before[-1] in "|.*/<>=-" or word[0] in "|."))
     return grammar.pick(_LAYOUTS[1:] if needed else _LAYOUTS)
 
 

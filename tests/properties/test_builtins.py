@@ -1,5 +1,8 @@
 """Every row of the built-ins table: PyTorch = reference = sympy, and what the row claims is true."""
 
+# Texts of models are longer than lines of code.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from typing import Any

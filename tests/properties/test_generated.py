@@ -1,5 +1,8 @@
 """Generated PyTorch = the slow reference evaluator, on random models and on chosen ones."""
 
+# Texts of models are longer than lines of code.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import itertools
