@@ -91,7 +91,8 @@ def cases() -> list[Case]:
 
 
 def _single(value: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(value), dtype=torch.float32)
+    result: Tensor = torch.as_tensor(np.asarray(value), dtype=torch.float32)
+    return result
 
 
 def _codes() -> list[Case]:
@@ -107,7 +108,8 @@ def _codes() -> list[Case]:
     centred = y - centre
 
     def pca(z: Tensor) -> Tensor:
-        return 0.5 * (centred - z @ W.T).square().sum(-1)
+        residual: Tensor = centred - z @ W.T
+        return 0.5 * residual.square().sum(-1)
 
     return [
         Case(

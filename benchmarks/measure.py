@@ -42,7 +42,7 @@ class Pair:
 
 def pin() -> None:
     """This process on one processor core."""
-    if hasattr(os, "sched_setaffinity"):
+    if sys.platform == "linux":
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -221,10 +223,13 @@ class _ModelChecker:
                     self.declare_inside(inner)
 
     def unused_hypers(self, model: ast.Model) -> None:
-        text = self.source.text
+        if not model.hypers:
+            return
+        # A word count is exact enough for a warning, and cheap; comments are no use.
+        text = _COMMENT.sub("", self.source.extract(model.span))
+        words = Counter(_WORD.findall(text))
         for hyper in model.hypers:
-            # A word search is exact enough for a warning, and cheap.
-            if not _uses(text, hyper.name.text, model.span, hyper.name.span):
+            if words[self.source.extract(hyper.name.span)] < 2:
                 self.report.add(UnusedHyper(hyper.name.span, hyper.name.text))
 
     # --- declarations ---
@@ -480,17 +485,8 @@ class _ModelChecker:
         self.later.append(node)
 
 
-def _uses(text: str, word: str, where: Span, declared: Span) -> bool:
-    """Whether a word stands in a range of the text, outside of comments and of its declaration."""
-    at = text.find(word, where.start, where.end)
-    while at >= 0:
-        before, after = text[at - 1 : at], text[at + len(word) : at + len(word) + 1]
-        whole = not (before.isalnum() or before == "_" or after.isalnum() or after == "_")
-        if whole and at != declared.start and "#" not in text[text.rfind("\n", 0, at) + 1 : at]:
-            return True
-        at = text.find(word, at + 1, where.end)
-    return False
-
+_COMMENT = re.compile(r"#[^\n]*")
+_WORD = re.compile(r"[^\W\d]\w*")
 
 _NOT_IN_PLATES = (
     ast.Variable, ast.Question, ast.Property, ast.Fn, ast.Stage, ast.Schedule, ast.StateDecl, ast.Update,

@@ -77,6 +77,7 @@ class Expressions:
     lets: Lets = field(default_factory=Lets)
     local_lets: dict[str, Span] = field(default_factory=dict)
     measure: Measure = field(default_factory=Measure)
+    summed: Expr | None = None
     terms_readable: bool = False
     in_property: bool = False
     defining: bool = False
@@ -269,12 +270,17 @@ class Expressions:
 
     def total(self, span: Span) -> Expr:
         """The sum of all terms, as a tree that is not deeper than their number needs."""
+        if self.summed is not None:
+            return self.summed
         values = [self.term_value(term) for term in self.terms]
         while len(values) > 1:
             pairs = zip(values[::2], values[1::2], strict=False)
             summed = [self.apply("add", pair, REAL, span) for pair in pairs]
             values = summed + values[len(summed) * 2 :]
-        return values[0] if values else typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
+        none = typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
+        self.summed = values[0] if values else none
+        self.measure.keep(self.summed)
+        return self.summed
 
     # --- kinds ---
 

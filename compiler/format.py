@@ -258,7 +258,7 @@ def _rendered(lines: list[_Line]) -> Iterator[str]:
     for run in _runs(lines, lambda line: (line.indent, line.family) if line.family else None):
         _align_cells([lines[at] for at in run])
     codes = [line.code() for line in lines]
-    for run in _runs(lines, lambda line: bool(line.note) or None):
+    for run in _runs(lines, lambda line: line.indent if line.note and line.cells[-1][-2:] != " {" else None):
         _align_notes(codes, lines, run)
     for line, code in zip(lines, codes, strict=True):
         if line.blank:

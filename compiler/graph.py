@@ -116,7 +116,8 @@ class FactorGraph:
                 where = "" if variable.domain.name == "reals" else f" in {variable.domain.name}"
                 lines.append(f"  {variable.role} {variable.name} : {variable.type}{where}")
         lines += [
-            f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}" for let in self.model.lets
+            f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}"
+            for let in self.model.lets
         ]
         for factor in self.factors:
             plates = "".join(f" for {axis}" for axis in factor.axes)

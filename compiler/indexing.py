@@ -155,13 +155,14 @@ class Prover:
     def _best(self, form: Affine, reached: Size, facts: tuple[Affine, ...], *, below: bool) -> Rooms:
         """`form >= 0`: alone, or because the form less one or two facts is at least 0."""
         best = self.room(extent(form)[0], reached, below)
-        for less in _combinations(facts):
+        for count, less in _combinations(facts):
             if best.holds:
                 break
             rest = _sum(form, less, -1)
             assert rest is not None
             found = self.room(extent(rest)[0], reached, below)
-            if _RANK[found.holds] > _RANK[best.holds]:
+            # Two facts may together hold only where their plate is empty: proof or nothing.
+            if found.holds or (count == 1 and _RANK[found.holds] > _RANK[best.holds]):
                 best = found
         return (best,)
 
@@ -258,13 +259,14 @@ def _lowered(form: Affine) -> Affine:
     return form[0], form[1] - 1
 
 
-def _combinations(facts: tuple[Affine, ...]) -> Iterator[Affine]:
-    yield from facts
+def _combinations(facts: tuple[Affine, ...]) -> Iterator[tuple[int, Affine]]:
+    """Each fact, and the sum of each two."""
+    yield from ((1, fact) for fact in facts)
     for i, first in enumerate(facts):
         for second in facts[i + 1 :]:
             total = _sum(first, second, 1)
             assert total is not None
-            yield total
+            yield 2, total
 
 
 def _open(rooms: Rooms) -> Rooms:

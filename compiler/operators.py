@@ -32,7 +32,7 @@ HIGHEST_POWER = 16
 """Whole powers of sizes up to this one are written out as products."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Operators:
     """Checks operators in one scope."""
 

@@ -86,6 +86,7 @@ class Questions:
     declarations: Declarations
     found: list[typed.Question] = field(default_factory=list)
     properties: list[typed.Property] = field(default_factory=list)
+    labels: dict[str, ast.Identifier] = field(default_factory=dict)
     property_names: dict[str, ast.Identifier] = field(default_factory=dict)
 
     @property
@@ -105,8 +106,9 @@ class Questions:
     def question(self, node: ast.Question) -> None:
         """A question with its names resolved. Verbs that are not built yet are checked all the same."""
         label = node.label.text if node.label is not None else None
-        for other in self.found:
-            if node.label is not None and other.label == label:
+        if node.label is not None:
+            other = self.labels.setdefault(node.label.text, node.label)
+            if other is not node.label:
                 places = (Label(other.span, "the other one"),)
                 self.report.add(SameLabel(node.label.span, node.label.text, places))
         clauses: dict[str, ast.Clause] = {}

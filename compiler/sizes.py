@@ -62,7 +62,7 @@ class Size:
         if isinstance(value, int):
             if not -LARGEST < value < LARGEST:
                 raise SizeError(f"{_short(value)}, larger than any array")
-            return Size((((), value),)) if value else ZERO
+            return _SMALL[value] if 0 <= value < len(_SMALL) else Size((((), value),))
         return Size(((((value, 1),), 1),))
 
     @staticmethod
@@ -311,4 +311,7 @@ def _atom_names(atom: Atom) -> frozenset[str]:
 
 
 ZERO = Size(())
-ONE = Size.of(1)
+_SMALL = (ZERO, *(Size((((), value),)) for value in range(1, 64)))
+"""Most constants in programs are small: one object for each."""
+
+ONE = _SMALL[1]

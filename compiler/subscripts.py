@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ebmlang.compiler.expressions import Expressions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Subscripts:
     """Checks subscripts in one scope."""
 
@@ -32,10 +32,12 @@ class Subscripts:
         checker = self.checker
         base = checker.check(node.base, self.scope)
         subscripts = [self._subscript(s) for s in node.subscripts]
-        if base.type.kind == "error" or any(s is None for s in subscripts):
+        if base.type.kind == "error" or None in subscripts:
             return checker.error(node.span)
-        used = sum(not isinstance(s, typed.NewAxis) for s in subscripts)
-        if used > base.type.rank:
+        used = len(subscripts)
+        if used > len(base.type.shape):
+            used -= sum(isinstance(s, typed.NewAxis) for s in subscripts)
+        if used > len(base.type.shape):
             places = origins(self.scope, base)
             checker.report.add(TooManySubscripts(node.span, used, str(base.type), places))
             return checker.error(node.span)

@@ -207,7 +207,7 @@ class Problem:
             total = energy.sum() if energy.ndim else energy
         slopes: list[Tensor] = []
         if total.requires_grad:
-            found = torch.autograd.grad(total, leaves, allow_unused=True)
+            found: tuple[Tensor | None, ...] = torch.autograd.grad(total, leaves, allow_unused=True)
             slopes = [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
         energy = total.detach()[None] if self.space.joint else _per_row(energy.detach(), rows)
         slopes = slopes or [torch.zeros_like(leaf) for leaf in leaves]

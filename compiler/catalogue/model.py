@@ -222,13 +222,13 @@ class CellsMissing(Diagnostic):
 
 @dataclass(frozen=True)
 class TooManyNodes(Diagnostic):
-    """Expanding functions made the model larger than the limit."""
+    """Writing out functions, local lets and replacements made the model larger than the limit."""
 
     code: ClassVar[str] = "E0512"
     limit: int = 0
 
     def message(self) -> str:
-        return f"the model grows to more than {self.limit:,} operations when functions are expanded"
+        return f"written out, this is more than {self.limit:,} operations"
 
     def hint(self) -> str:
         return "name intermediate values with `let`, and call functions on them"

@@ -90,7 +90,7 @@ class Picks:
         wanted = sorted(range(len(current)), key=lambda i: (current[i], i))
         if wanted != list(range(len(current))):
             dims = ", ".join(map(str, [*range(lead), *(lead + i for i in wanted)]))
-            text = f"{text}.permute({dims})"
+            text = f"{base.at(ATOM) if text == base.text else text}.permute({dims})"
         axes = typed.merge_axes((node.base, *(s for s in node.subscripts if isinstance(s, Expr))))
         strength = base.strength if text == base.text else ATOM
         return Code(text, strength, base.batch, axes, node.type.rank, base.kind)

@@ -82,7 +82,7 @@ def _types(types: Sequence[ast.TypeExpr]) -> Parts:
 def _net(node: ast.Net) -> Parts:
     head = "extern net" if node.extern else "net"
     name = (node.name, *subscripts(node.subscripts))
-    arrow: Parts = [" ->", SPACE_SOFT] if len(node.outputs) == 1 else [" -> "]
+    arrow: Parts = [" ->", GLUE_SPACE] if len(node.outputs) == 1 else [" -> "]
     signature = (*_types(node.inputs), *arrow, *_types(node.outputs))
     return [head, TAB, " ", *name, TAB, " : ", GROUP, *signature, CLOSE, *_maybe_assigned(node.init)]
 
@@ -106,7 +106,7 @@ def _parameter(node: ast.Parameter) -> Parts:
 
 def _fn(node: ast.Fn) -> Parts:
     parameters = bracket("(", node.parameters, ")") if node.parameters else ["(", GLUE, ")"]
-    result: Parts = [" ->", SPACE_SOFT, node.result] if node.result else []
+    result: Parts = [" ->", GLUE_SPACE, node.result] if node.result else []
     return ["fn ", node.name, GROUP, *parameters, *result, CLOSE, TAB, *assigned(node.value)]
 
 

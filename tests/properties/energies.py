@@ -178,7 +178,7 @@ class Models:
         return made if made is not None else self.binary(shape, deep, scope)
 
     def leaf(self, shape: Shape, scope: tuple[Index, ...]) -> str:
-        named = [*REALS.get(shape, ()), *self.lets.get(shape, ())]
+        named: list[str] = [*REALS.get(shape, ()), *self.lets.get(shape, ())]
         picked = self.pick(4)
         if shape == () and picked < 3:
             if picked == 0:
@@ -194,7 +194,8 @@ class Models:
                 return sub
         if not named:
             return f"zeros({', '.join(shape)})"
-        return self.of(tuple(named))
+        found: str = self.of(tuple(named))
+        return found
 
     def entry(self, scope: tuple[Index, ...]) -> str:
         """One entry of an array."""
