@@ -43,11 +43,15 @@ class Factor:
     @property
     def total(self) -> Expr:
         """The factor summed over its axes."""
-        if not self.axes:
-            return self.value
-        v = self.value
-        level = v.level if self.mask is None else max(v.level, self.mask.level)
-        return typed.Fold(v.type, (), level, v.coupled, v.span, "sum", v, self.axes, self.mask)
+        return summed(self.value, self.axes, self.mask)
+
+
+def summed(value: Expr, axes: Axes, mask: Expr | None) -> Expr:
+    """A value summed over axes where the mask holds."""
+    if not axes:
+        return value
+    level = value.level if mask is None else max(value.level, mask.level)
+    return typed.Fold(value.type, (), level, value.coupled, value.span, "sum", value, axes, mask)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,10 @@ pass as names, and after a mistake parsing goes on at the next statement.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -24,6 +22,7 @@ from lark.parsers.lalr_analysis import Shift
 
 from ebmlang.compiler import ast
 from ebmlang.compiler.catalogue.syntax import EmptyFile, FileTooLarge, RepeatedPart, TooManyMistakes
+from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.syntax_errors import Mistake, explain_character, explain_depth, explain_token
@@ -101,7 +100,7 @@ def parse(report: Report) -> ast.Module | None:
     if len(text) > LARGEST_FILE:
         report.add(FileTooLarge(Span(0, 0), len(text), LARGEST_FILE))
         return None
-    with _collector_paused():
+    with collector_paused():
         module = _Run(report).module()
     if module is None or report.failed:
         return module
@@ -109,18 +108,6 @@ def parse(report: Report) -> ast.Module | None:
         report.add(EmptyFile(Span(0, 0)))
         return None
     return attach_comments(module, text)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    # Parsing makes many objects and no cycles; the collector's scans would double its time.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class _Run:

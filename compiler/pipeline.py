@@ -6,7 +6,6 @@ text -parse-> ast.Module -check-> typed.Model -elaborate-> FactorGraph
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.model import ModelMissing
 from ebmlang.compiler.catalogue.syntax import TooDeep
 from ebmlang.compiler.check import check_module
+from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.diagnostics import Located, Report
 from ebmlang.compiler.parse import DEEPEST_NESTING, parse
 from ebmlang.compiler.source import Source, Span
@@ -47,15 +47,13 @@ class Checked:
 @contextmanager
 def room_for_passes() -> Iterator[None]:
     """Trees are walked by recursion, and a long sum is a deep tree; passes make no cycles."""
-    limit, enabled = sys.getrecursionlimit(), gc.isenabled()
+    limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEEPEST_RECURSION))
-    gc.disable()
     try:
-        yield
+        with collector_paused():
+            yield
     finally:
         sys.setrecursionlimit(limit)
-        if enabled:
-            gc.enable()
 
 
 def check_source(source: Source) -> Checked:

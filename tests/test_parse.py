@@ -37,17 +37,24 @@ def value(text: str) -> ast.Expr:
     return term.value
 
 
-def nodes(tree: object) -> list[Any]:
-    """Every node of a tree."""
+def children(node: Any) -> list[Any]:
+    """The nodes right below a node."""
     found: list[Any] = []
-    todo: list[object] = [tree]
+    todo: list[Any] = [getattr(node, item.name) for item in fields(node)]
     while todo:
-        node = todo.pop()
-        if isinstance(node, tuple) and not isinstance(node, Span):
-            todo += node
-        elif is_dataclass(node):
-            found.append(node)
-            todo += [getattr(node, item.name) for item in fields(node)]
+        item = todo.pop()
+        if isinstance(item, tuple) and not isinstance(item, Span):
+            todo += item
+        elif is_dataclass(item):
+            found.append(item)
+    return found
+
+
+def nodes(*trees: Any) -> list[Any]:
+    """Every node of some trees."""
+    found: list[Any] = list(trees)
+    for node in found:
+        found += children(node)
     return found
 
 
@@ -80,12 +87,9 @@ def test_spans(path: Path) -> None:
             assert shown == node.text
         if isinstance(node, ast.Binary):
             assert text[node.op_span.start : node.op_span.end] == node.op
-        for item in fields(node):
-            child = getattr(node, item.name)
-            for each in child if isinstance(child, tuple) and not isinstance(child, Span) else (child,):
-                if is_dataclass(each):
-                    assert node.span.start <= each.span.start  # type: ignore[attr-defined]
-                    assert each.span.end <= node.span.end  # type: ignore[attr-defined]
+        for child in children(node):
+            assert node.span.start <= child.span.start
+            assert child.span.end <= node.span.end
 
 
 def test_dump_leaves_out_what_is_absent() -> None:
@@ -253,7 +257,7 @@ model m {  # after the brace
 def test_docs() -> None:
     (model,) = parsed(COMMENTED).models
     assert model.doc == "First line.\nsecond line"
-    docs = [node.doc for node in nodes(model.body) if isinstance(node, ast.Variable | ast.Term)]
+    docs = [node.doc for node in nodes(*model.body) if isinstance(node, ast.Variable | ast.Term)]
     assert set(docs) == {"Of y.", "Not of z, since", "", "In a plate."}
     y, _z, a, _plate = model.body
     assert isinstance(y, ast.Variable)

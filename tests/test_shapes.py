@@ -121,17 +121,24 @@ def _along(draw: st.DrawFn, a: Value) -> Value:
 
 PICKED: dict[str, int | slice | None] = {
     "0": 0, "-1": -1, "..": slice(None), "0..1": slice(0, 1), "None": None,
+    "1..": slice(1, None), "1..2": slice(1, 2), "..-1": slice(None, -1), "-2..": slice(-2, None),
 }  # fmt: skip
 
 
 def _picked(draw: st.DrawFn, a: Value) -> Value:
-    """One subscript for some of the dimensions, and new axes between them."""
+    """Subscripts for some of the dimensions, and new axes between them."""
     shown: list[str] = []
     index: list[int | slice | None] = []
+    sizes = list(a.array.shape)
     for _ in range(draw(st.integers(1, a.array.ndim))):
-        which = draw(st.sampled_from(sorted(PICKED)))
+        fits = [
+            which for which in sorted(PICKED) if sizes[0] > 1 or which in ("0", "-1", "..", "0..1", "None")
+        ]
+        which = draw(st.sampled_from(fits))
         shown.append(which)
         index.append(PICKED[which])
+        if which != "None":
+            del sizes[0]
     return Value(f"{_postfix(a.text)}[{', '.join(shown)}]", np.asarray(a.array[tuple(index)]))
 
 

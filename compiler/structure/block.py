@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.facts import Dependence
-from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.graph import Factor, FactorGraph, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -24,11 +24,7 @@ class Summand:
 
     @property
     def total(self) -> Expr:
-        if not self.axes:
-            return self.value
-        v = self.value
-        level = v.level if self.mask is None else max(v.level, self.mask.level)
-        return typed.Fold(v.type, (), level, v.coupled, v.span, "sum", v, self.axes, self.mask)
+        return summed(self.value, self.axes, self.mask)
 
 
 @dataclass(frozen=True)

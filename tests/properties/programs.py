@@ -301,19 +301,12 @@ class _Grammar:
             return ["import", '"parts/b#c.ebm"', "as", *self.name()]
         return ["import", *self.dotted(), *self.maybe(lambda: ["as", *self.name()])]
 
+    def hyper(self, deep: int) -> Words:
+        domain = self.maybe(lambda: self.domain(deep))
+        return [*self.name(), ":", *self.type(deep), *domain, *self.maybe(lambda: self.value(deep))]
+
     def hypers(self, deep: int) -> Words:
-        default = lambda: self.maybe(lambda: self.value(deep))  # noqa: E731
-        words = self.several(
-            lambda: [
-                *self.name(),
-                ":",
-                *self.type(deep),
-                *self.maybe(lambda: self.domain(deep)),
-                *default(),
-            ],
-            0,
-        )
-        return ["(", *words, ")"]
+        return ["(", *self.several(lambda: self.hyper(deep), 0), ")"]
 
     def module(self) -> Words:
         words: Words = [_OPTIONAL_END]

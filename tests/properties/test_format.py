@@ -75,13 +75,13 @@ def test_models_of_the_project_are_formatted(path: Path) -> None:
 # --- laws ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(program_texts())
 def test_laws(text: str) -> None:
     follows_the_laws(text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(program_texts())
 def test_laws_on_narrow_lines(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -90,7 +90,7 @@ def test_laws_on_narrow_lines(text: str) -> None:
         follows_the_laws(text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(program_texts(), st.sampled_from(["\r\n", "\n\n\n", " \n"]))
 def test_line_ends_do_not_matter(text: str, end: str) -> None:
     if end == "\n\n\n":
