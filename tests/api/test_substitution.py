@@ -24,7 +24,8 @@ STEPS = np.arange(3)
     ],
 )
 def test_a_bound_index_does_not_capture_a_free_one(body: str, wanted: float) -> None:
-    text = f"model m(n: int) {{ latent x : real[n]; observed v : real[n]\n for t in 0..n {{ {body} }}\n infer x }}"
+    declared = "latent x : real[n]; observed v : real[n]"
+    text = f"model m(n: int) {{ {declared}\n for t in 0..n {{ {body} }}\n infer x }}"
     terms = ebmlang.loads(text).terms(x=X, v=V, dtype="float64")
     assert float(terms["e"]) == pytest.approx(wanted)
 
