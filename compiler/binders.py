@@ -9,7 +9,8 @@ from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName
 from ebmlang.compiler.catalogue.shapes import EmptyRange, WrongRank
-from ebmlang.compiler.catalogue.types import ConditionExpected, ReadsUnknown
+from ebmlang.compiler.catalogue.types import ConditionExpected
+from ebmlang.compiler.catalogue.values import ReadsUnknown
 from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.scope import Declared, Entry, Index, Scope, broken, declared_at, origins
 from ebmlang.compiler.sizes import ZERO, Size

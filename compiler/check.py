@@ -12,20 +12,14 @@ from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import KEPT_NAMES, Binders, declare
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import (
-    CellsMissing,
     Misplaced,
     NoTerms,
     PlateSubscripts,
     TooManyModelMistakes,
 )
 from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnusedHyper
-from ebmlang.compiler.catalogue.types import (
-    BatchTermPerExample,
-    ConditionExpected,
-    CoupledTerm,
-    DeclaredOtherwise,
-    TermNotScalar,
-)
+from ebmlang.compiler.catalogue.types import ConditionExpected, TermNotScalar
+from ebmlang.compiler.catalogue.values import BatchTermPerExample, CoupledTerm
 from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
@@ -33,26 +27,22 @@ from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.floors import Floors, floors_of
 from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.indexing import Prover
+from ebmlang.compiler.letting import LetStatements
 from ebmlang.compiler.questions import Questions
 from ebmlang.compiler.scope import (
-    Bound,
     Declared,
     Entry,
     Functions,
-    Index,
     LetEntry,
     Scope,
     TermEntry,
     Unbuilt,
     broken,
-    declared_at,
     origins,
 )
-from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import ERROR, Type, fits
 
 MOST_MISTAKES = 50
 """Errors after which a model is given up: what follows is rarely news."""
@@ -91,16 +81,16 @@ class _ModelChecker:
     report: Report
     errors_before: int
     scope: Scope = field(default_factory=Scope)
-    pending_arrays: dict[str, ast.Let] = field(default_factory=dict)
-    arrays: set[str] = field(default_factory=set)
     later: list[ast.Question | ast.Property] = field(default_factory=list)
     expressions: Expressions = field(init=False)
     declarations: Declarations = field(init=False)
+    lets: LetStatements = field(init=False)
     questions: Questions = field(init=False)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
         self.declarations = Declarations(self.expressions, self.scope)
+        self.lets = LetStatements(self.expressions, self.scope)
         self.questions = Questions(self.expressions, self.scope, self.declarations)
 
     @property
@@ -120,8 +110,7 @@ class _ModelChecker:
         self.statements(model.body, self.scope)
         for node in self.later:
             self.questions.check(node)
-        for name, let in self.pending_arrays.items():
-            self.report.add(CellsMissing(let.span, name, bool(let.type and let.type.dims)))
+        self.lets.finish()
         if not self.expressions.terms and not self.failed:
             self.report.add(NoTerms(model.name.span, model.name.text))
         if not self.failed:
@@ -169,7 +158,7 @@ class _ModelChecker:
                 case ast.Fn():
                     self.declare_function(s, functions)
                 case ast.Let(value=None):
-                    self.declare_array(s)
+                    self.lets.declare_array(s)
                 case ast.Let():
                     self.declare(s.name, LetEntry(None, s.name.span))
                 case _:
@@ -193,22 +182,13 @@ class _ModelChecker:
             places = (Label(first.name.span, "first declared here"),)
             self.report.add(DeclaredTwice(node.name.span, node.name.text, places))
 
-    def declare_array(self, node: ast.Let) -> None:
-        """`let s : real[T]`: the cells follow, and the name belongs to the array."""
-        entry = LetEntry(None, node.name.span)
-        if declare(node.name, entry, self.scope, self.report):
-            self.pending_arrays[node.name.text] = node
-            self.arrays.add(node.name.text)
-
     def declare_inside(self, s: ast.Statement) -> None:
         """Names that a statement declares in the model, also from inside plates."""
         match s:
             case ast.Term() | ast.Subject():
                 self.declare(s.name, TermEntry(None, s.name.span))
             case ast.LetCell():
-                entry = LetEntry(None, s.name.span)
-                if s.name.text not in self.arrays and declare(s.name, entry, self.scope, self.report):
-                    self.arrays.add(s.name.text)
+                self.lets.declare_cell(s)
             case ast.Net():
                 self.declare(s.name, Unbuilt("a net", s.name.span))
             case ast.StateDecl() | ast.Schedule():
@@ -241,112 +221,11 @@ class _ModelChecker:
         if self.expressions.functions.declared.get(node.name.text) is node:
             UserFunctions(self.expressions, self.scope).define(node)
 
-    # --- lets ---
-
     def let(self, node: ast.Let, scope: Scope) -> None:
-        if node.value is None:
-            if node.type is not None:
-                read_type(node.type, scope, self.report)
-            return
-        self.expressions.defined_now = node.name.text
-        value = self.expressions.value(node.value, scope)
-        self.expressions.defined_now = ""
-        if node.type is not None:
-            declared = read_type(node.type, scope, self.report)
-            value = self.as_declared(value, declared, node.name, node.value.span)
-        if scope is self.scope:
-            self.define_let(node.name, value, node.doc, node.span)
-            return
-        entry = scope.entries.pop(node.name.text, None)
-        if isinstance(entry, LetEntry) and entry.span == node.name.span:
-            self.expressions.measure.keep(value)
-            declare(node.name, Bound(value, node.name.span), scope, self.report)
-        elif entry is not None:
-            scope.entries[node.name.text] = entry
-
-    def as_declared(self, value: Expr, declared: Type, name: ast.Identifier, span: Span) -> Expr:
-        if value.type.kind == "error" or declared == ERROR:
-            return self.expressions.error(span)
-        if not fits(value.type, declared):
-            places = origins(self.scope, value)
-            self.report.add(DeclaredOtherwise(span, name.text, str(value.type), str(declared), "", places))
-            return self.expressions.error(span)
-        return self.expressions.as_real(value) if declared.kind == "real" else value
-
-    def define_let(self, name: ast.Identifier, value: Expr, doc: str, span: Span) -> None:
-        entry = self.scope.find(name.text)
-        if not isinstance(entry, LetEntry) or entry.span != name.span:
-            return
-        if value.type.kind == "error":
-            self.scope.entries[name.text] = Bound(value, entry.span)
-            return
-        found = LetEntry(value, entry.span)
-        self.scope.entries[name.text] = found
-        if value.level is Level.CONSTANT:
-            self.expressions.functions.scope.entries[name.text] = found
-        self.expressions.lets.define(typed.Let(name.text, value, doc, span))
+        self.lets.let(node, scope)
 
     def let_cell(self, node: ast.LetCell, scope: Scope) -> None:
-        """`let d[t] = ...` in the plate of t defines the array d; anything else is a recurrence."""
-        name = node.name.text
-        # A name that belongs to something else was reported when it was declared.
-        entry = self.scope.find(name) if name in self.arrays else None
-        pending = self.pending_arrays.pop(name, None)
-        unlike = self.not_an_array(node, scope)
-        if isinstance(entry, LetEntry) and (entry.value is not None or unlike):
-            self.report.add(NotBuilt(node.span, unlike or f"the recurrence `let {name}[...] = ...`"))
-            entry = self.scope.entries[name] = Unbuilt("a recurrence", entry.span)
-        value = self.expressions.value(node.value, scope)
-        if not isinstance(entry, LetEntry):
-            return
-        if value.type.kind != "error":
-            value = self.array(value, scope.axes, node, pending)
-        self.define_let(ast.Identifier(name, entry.span), value, node.doc, node.span)
-
-    def not_an_array(self, node: ast.LetCell, scope: Scope) -> str:
-        """Why cells do not define an array at once; empty when they do."""
-        name, axes = node.name.text, scope.axes
-        found = [scope.find(s.text) if isinstance(s, ast.Name) else None for s in node.subscripts]
-        own = [i.axis for i in found if isinstance(i, Index)]
-        if not axes or len(own) < len(found):
-            return f"the recurrence `let {name}[...] = ...`"
-        if any(a.rows is not None for a in axes):
-            return "a `let` of cells over the rows of a list"
-        if self.guarded(scope):
-            return "a `let` of cells under a guard"
-        if len(own) != len(axes) or any(a is not b for a, b in zip(own, axes, strict=True)):
-            return f"`let {name}[...]` with other indices than those of its plates, in order,"
-        if any(a.start != ZERO for a in axes):
-            return "a `let` of cells that does not start at 0"
-        return ""
-
-    def guarded(self, scope: Scope | None) -> bool:
-        while scope is not None:
-            if scope.guard is not None:
-                return True
-            scope = scope.parent
-        return False
-
-    def array(self, value: Expr, axes: typed.Axes, node: ast.LetCell, pending: ast.Let | None) -> Expr:
-        """The cells of all indices as one array."""
-        shape = tuple(a.size for a in axes if a.size is not None) + value.type.shape
-        free = tuple(a for a in value.axes if a not in axes)
-        type_ = value.type.with_shape(shape)
-        if pending is not None and pending.type is not None:
-            # A mistake in the type itself was reported where the array is declared.
-            declared = read_type(pending.type, self.scope, Report(self.source))
-            if declared == ERROR:
-                return self.expressions.error(node.span)
-            if not fits(type_, declared):
-                places = declared_at(LetEntry(None, pending.name.span), "declared here")
-                advice = "the plate defines the first sizes, the value the others"
-                name, found = node.name.text, str(type_)
-                self.report.add(DeclaredOtherwise(node.span, name, found, str(declared), advice, places))
-                return self.expressions.error(node.span)
-            if declared.kind == "real":
-                value = self.expressions.as_real(value)
-                type_ = declared
-        return typed.Tabulate(type_, free, value.level, value.coupled, node.span, value, axes)
+        self.lets.cell(node, scope)
 
     # --- plates ---
 
@@ -378,7 +257,7 @@ class _ModelChecker:
         """Names of a plate that could not be checked stay quiet wherever they are used."""
         for s in body:
             if isinstance(s, ast.Term | ast.LetCell | ast.Subject):
-                self.pending_arrays.pop(s.name.text, None)
+                self.lets.pending.pop(s.name.text, None)
                 self.silence(s.name)
             elif isinstance(s, ast.Plate):
                 self.forget(s.body)

@@ -11,16 +11,13 @@ from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import MissingStart, WrongModifier
 from ebmlang.compiler.catalogue.names import UnknownDomain, UsedBeforeDefinition
-from ebmlang.compiler.catalogue.types import (
-    DeclaredOtherwise,
+from ebmlang.compiler.catalogue.types import DeclaredOtherwise, HyperKind, IntegerVariable, WrongArgumentCount
+from ebmlang.compiler.catalogue.values import (
     DependsOnExample,
     DomainMisfit,
     EmptyInterval,
-    HyperKind,
-    IntegerVariable,
     LateDefault,
     OutsideDomain,
-    WrongArgumentCount,
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report

@@ -11,7 +11,8 @@ from ebmlang.compiler.builtins import Builtin
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import UnknownArgument
 from ebmlang.compiler.catalogue.shapes import WrongRank
-from ebmlang.compiler.catalogue.types import BadOption, SameForAll
+from ebmlang.compiler.catalogue.types import BadOption
+from ebmlang.compiler.catalogue.values import SameForAll
 from ebmlang.compiler.scope import Declared, Scope, origins
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.source import Span

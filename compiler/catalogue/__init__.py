@@ -7,9 +7,9 @@ from ebmlang.compiler.diagnostics import Diagnostic
 
 def all_diagnostics() -> tuple[type[Diagnostic], ...]:
     """The classes of all codes, by code."""
-    from ebmlang.compiler.catalogue import later, model, names, shapes, syntax, types
+    from ebmlang.compiler.catalogue import later, model, names, shapes, syntax, types, values
 
-    modules = (syntax, names, types, shapes, model, later)
+    modules = (syntax, names, types, values, shapes, model, later)
     found = {
         kind
         for module in modules

@@ -166,7 +166,9 @@ class UsedBeforeDefinition(Diagnostic):
         return f"`{self.name}` is used before it is defined"
 
     def hint(self) -> str:
-        return "" if self.reader == self.name else "move the definition up"
+        if self.reader == self.name:
+            return "a value is computed from others; a start may be a number, or what is given"
+        return "move the definition up"
 
     def related(self) -> Sequence[Label]:
         return self.places

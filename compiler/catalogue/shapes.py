@@ -297,3 +297,6 @@ class SizeArithmetic(Diagnostic):
 
     def message(self) -> str:
         return f"the sizes in this expression lead to {self.reason}"
+
+    def expected(self) -> str:
+        return "whole numbers below 4.6e18 and names, with + - * // % and powers of at most 16"
