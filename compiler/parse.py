@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -21,11 +22,12 @@ from lark import Lark, Token, UnexpectedCharacters, UnexpectedToken
 from lark.parsers.lalr_analysis import Shift
 
 from ebmlang.compiler import ast
-from ebmlang.compiler.catalogue.syntax import EmptyFile, FileTooLarge, RepeatedPart, TooManyMistakes
+from ebmlang.compiler.catalogue.syntax import EmptyFile, FileTooLarge, TooManyMistakes
 from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.syntax_errors import Mistake, explain_character, explain_depth, explain_token
+from ebmlang.compiler.syntax_errors import explain_character, explain_depth, explain_repeated, explain_token
+from ebmlang.compiler.syntax_recovery import Bridge
 from ebmlang.compiler.tree import Builder, DuplicateModifier
 
 LARGEST_FILE = 8_000_000
@@ -137,7 +139,9 @@ class _Run:
             except UnexpectedCharacters as error:
                 mistake = explain_character(self.text, error.pos_in_stream or 0, self.open)  # type: ignore[redundant-expr]
             except DuplicateModifier as error:
-                mistake = Mistake(RepeatedPart(error.span, error.word), error.span.end)
+                mistake = explain_repeated(self.text, error.word, error.span, self.open)
+            except _NotAName as error:
+                mistake = explain_character(self.text, error.offset, self.open)
             except _Deep as error:
                 mistake = explain_depth(error.token, DEEPEST_NESTING)
             self.report.add(mistake.diagnostic)
@@ -146,7 +150,7 @@ class _Run:
                 if self.mistakes >= MOST_MISTAKES:
                     self.report.add(TooManyMistakes(mistake.diagnostic.span, MOST_MISTAKES))
                 return None
-            self._recover(max(mistake.resume, self.statement_start))
+            self._recover(mistake.bridge or Bridge((), max(mistake.resume, self.statement_start)))
 
     def _read(self) -> ast.Module:
         """Feed tokens to the parser until the end of the text."""
@@ -158,13 +162,16 @@ class _Run:
         for token in self.lexer.lex(self.state):
             kind = token.type
             if kind == "SEP":
-                if inside or (last in _CONTINUES and ";" not in token):
+                ends = ";" in token and ";" in _COMMENT.sub("", token)
+                if ends and inside:
+                    raise UnexpectedToken(token, set(), state=self.state)
+                if inside or (last in _CONTINUES and not ends):
                     continue
                 if last == "SEP" and "SEP" not in states[self.state.position]:
                     continue
                 self.statement_start = token.end_pos or 0
             elif kind == "NAME":
-                token.type = reserved.get(token, kind)
+                token.type = reserved.get(token if token.isascii() else _name(token), kind)
             elif kind in _OPENERS:
                 opened.append(token)
                 if len(opened) > DEEPEST_NESTING:
@@ -187,7 +194,7 @@ class _Run:
         if self.last != "RBRACE" or str(token) not in reserved_words() or "SEP" not in self._accepts():
             return False
         at = token.start_pos or 0
-        self.state.feed_token(Token("SEP", ";", at, 1, 1, 1, 1, at))
+        self.state.feed_token(_virtual("SEP", ";", at))
         self._continue_at(at)
         self.statement_start, self.last = at, "SEP"
         return True
@@ -200,28 +207,67 @@ class _Run:
         """Terminals that the parser can take now; tried one by one, since LALR tables list more."""
         return frozenset(self.interactive.accepts())
 
-    def _recover(self, resume: int) -> None:
-        """Drop the broken statement and go on at `resume`, where another one may start."""
+    def _recover(self, bridge: Bridge) -> None:
+        """Drop the broken statement and go on behind the bridge, where another one may start."""
         states = self.state.parse_conf.states
         stack, values = self.state.state_stack, self.state.value_stack
-        while len(stack) > 1 and not _at_border(states[stack[-1]]):
+        claim = next((i for i, v in enumerate(values) if isinstance(v, Token) and v.type == "PROPERTY"), None)
+        if claim is not None:  # its braces look like a block's to `_at_border`
+            del stack[claim + 1 :], values[claim:]
+        if self.last == "RBRACE" and "SEP" in self._accepts():  # the block is complete
+            self.state.feed_token(_virtual("SEP", ";", bridge.resume))
+        border = _between_models if bridge.outside else _at_border
+        while len(stack) > 1 and not border(states[stack[-1]]):
             stack.pop()
             values.pop()
         self.open = [v for v in values if isinstance(v, Token) and v.type == "LBRACE"]
-        self._continue_at(resume)
-        self.statement_start = resume
-        if not self.text.startswith(("\n", ";", "}"), resume) and _shifts(states[stack[-1]], "SEP"):
-            self.state.feed_token(Token("SEP", "\n", resume, 1, 1, 1, 1, resume))
+        at = bridge.resume
+        self._continue_at(at)
+        self.statement_start = at
+        ended = not bridge.words and self.text.startswith(("\n", ";", "}"), at)
+        if not ended and _shifts(states[stack[-1]], "SEP"):
+            self.state.feed_token(_virtual("SEP", "\n", at))
+        for kind, word in bridge.words:
+            token = _virtual(kind, word, at)
+            self.state.feed_token(token)
+            if kind == "LBRACE":
+                self.open.append(token)
 
 
 def _at_border(actions: dict[str, Any]) -> bool:
     """Whether a parser state is one between two statements or two models."""
-    return "OBSERVED" in actions or "MODEL" in actions or _shifts(actions, "SEP")
+    return "LATENT" in actions or "MODEL" in actions or _shifts(actions, "SEP")
+
+
+def _between_models(actions: dict[str, Any]) -> bool:
+    return "MODEL" in actions or ("$END" in actions and _shifts(actions, "SEP"))
+
+
+def _virtual(kind: str, word: str, at: int) -> Token:
+    """A token that stands for nothing in the text."""
+    return Token(kind, word, at, 1, 1, 1, 1, at)
+
+
+_COMMENT = re.compile(r"#[^\n]*")
+
+
+def _name(token: Token) -> str:
+    """What the tree calls a name. Raises _NotAName for what only looks like one, such as `x²`."""
+    if not token.isidentifier():
+        wrong = next(i for i in range(len(token)) if not token[: i + 1].isidentifier())
+        raise _NotAName((token.start_pos or 0) + wrong)
+    return unicodedata.normalize("NFKC", token)
 
 
 def _shifts(actions: dict[str, Any], terminal: str) -> bool:
     # A reduction on SEP is not enough: LALR tables list it in states where it fails later.
     return terminal in actions and actions[terminal][0] is Shift
+
+
+class _NotAName(Exception):
+    def __init__(self, offset: int) -> None:
+        super().__init__("not a name")
+        self.offset = offset
 
 
 class _Deep(Exception):

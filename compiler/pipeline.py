@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.catalogue.model import ModelMissing
+from ebmlang.compiler.catalogue.model import CellsMissing, ModelMissing, NoQuestionTarget, NoTerms
+from ebmlang.compiler.catalogue.names import UnknownFunction, UnknownName, UnusedHyper, UsedBeforeDefinition
 from ebmlang.compiler.catalogue.syntax import TooDeep
 from ebmlang.compiler.check import check_module
 from ebmlang.compiler.collector import collector_paused
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
     from ebmlang.compiler.query import Query
 
 _DEEPEST_RECURSION = 60_000
+
+_FOLLOW = (
+    UnknownName,
+    UnknownFunction,
+    UsedBeforeDefinition,
+    UnusedHyper,
+    NoTerms,
+    NoQuestionTarget,
+    CellsMissing,
+)
+"""What may follow from a statement that could not be read; not shown beside a syntax mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +76,16 @@ def check_source(source: Source) -> Checked:
     with room_for_passes():
         try:
             module = parse(report)
+            unread = report.failed
             if module is not None:
                 models = check_module(module, report)
         except RecursionError:
+            unread = False
             report.add(TooDeep(Span(0, 0), DEEPEST_NESTING))
-    return Checked(source, module, () if report.failed else models, report.diagnostics)
+    found = report.diagnostics
+    if unread:
+        found = tuple(x for x in found if not isinstance(x.diagnostic, _FOLLOW))
+    return Checked(source, module, () if report.failed else models, found)
 
 
 def pick_model(checked: Checked, name: str | None) -> typed.Model | Located:

@@ -409,7 +409,11 @@ class Builder:
         if word == "given":
             return ast.Clause(word, None, tuple(c[1]), None, _cover(c))
         names = _names(c)
-        return ast.Clause(word, _value(c), (), names[0] if names else None, _cover(c))
+        value = _value(c)
+        if word == "by" and value is None:
+            # `by energy` names a loss; elsewhere the word begins a term.
+            value = ast.Name(str(c[1]), span_of(c[1]))
+        return ast.Clause(word, value, (), names[0] if names else None, _cover(c))
 
     clause_of = clause_given = clause_by = clause_using = clause
     clause_on = clause_every = clause_at = clause_steps = clause

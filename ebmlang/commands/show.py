@@ -83,8 +83,22 @@ def _models(source: Source) -> tuple[Model, ...]:
     return checked.models
 
 
+def _names(source: Source) -> str:
+    from ebmlang.compiler.dump import dump_names
+
+    return "\n\n".join(dump_names(model) for model in _models(source))
+
+
+def _typed(source: Source) -> str:
+    from ebmlang.compiler.dump import dump_model
+
+    return "\n\n".join(dump_model(model) for model in _models(source))
+
+
 PASSES = (
     Pass("ast", "the syntax tree", _ast),
+    Pass("names", "what every name stands for", _names),
+    Pass("typed", "types, shapes and levels of everything", _typed),
     Pass("graph", "the lifted factor graph", _graph),
     Pass("structure", "what is proven of the energy", _structure),
     Pass("plan", "the method and its reasons", _plan),

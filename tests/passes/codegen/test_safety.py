@@ -65,7 +65,6 @@ NAMES = (
     "fi",
     "µ",
     "μ",
-    "x²",
     "ªb",
     "MODEL",
     "Tensor",
