@@ -37,10 +37,6 @@ class Factor:
         return (self.term.value, *guard, *rows)
 
     @property
-    def plated(self) -> bool:
-        return bool(self.axes)
-
-    @property
     def total(self) -> Expr:
         """The factor summed over its axes."""
         return summed(self.value, self.axes, self.mask)
@@ -86,11 +82,6 @@ class FactorGraph:
     def depends(self, expr: Expr, names: frozenset[str]) -> bool:
         return bool(self.inputs(expr) & names)
 
-    def scope_of(self, factor: Factor) -> frozenset[str]:
-        """Variables (no hyperparameters) that a factor touches."""
-        hypers = {v.name for v in self.model.hypers}
-        return frozenset().union(*(self.inputs(p) for p in factor.parts)) - hypers
-
     @cached_property
     def networkx(self) -> networkx.Graph[str]:
         """A frozen networkx graph. Node attributes: `kind` (variable, let or factor) and what
@@ -107,7 +98,7 @@ class FactorGraph:
             graph.add_node(node, kind="let", label=let.name, shape=_dims(let.value), doc=let.doc)
             self._connect(graph, node, (let.value,), hypers)
         for factor in self.factors:
-            node = factor_node(factor.name)
+            node = factor.name
             graph.add_node(node, **_factor_attributes(factor))
             self._connect(graph, node, factor.parts, hypers)
         return nx.freeze(graph)
@@ -140,11 +131,6 @@ class FactorGraph:
         names = sorted(frozenset().union(*(typed.reads(p) for p in parts)) - hypers)
         for name in names:
             graph.add_edge(node, name, subscripts=_subscripts_of(name, parts))
-
-
-def factor_node(name: str) -> str:
-    """The node of a factor; terms may share a name with nothing, so it is the name itself."""
-    return name
 
 
 def _dims(value: Expr) -> tuple[str, ...]:

@@ -153,16 +153,11 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
     module = bound.module
     name, because = search.method or module.METHOD, module.BECAUSE
     if name == "fista" and module.SPLIT:
-        least = min((float(w.min()) for w in module_weights(bound, problem).values()), default=0.0)
+        least = min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
         if least < 0:
             other = module.FALLBACK or "adam"
             return other, f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
     return name, because
-
-
-def module_weights(bound: Bound, problem: Problem) -> dict[str, Tensor]:
-    """Weights of absolute values, by variable."""
-    return bound.instance.absolute(problem.held)
 
 
 def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
@@ -222,7 +217,7 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     for name, value in lets.items():
         if name not in values:
             values[name] = (
-                _with_rows(value, batch) if name in module.ROW_VALUES or _varies(module, name) else value
+                _with_rows(value, batch) if name in module.ROW_VALUES or name in module.ROW_LETS else value
             )
     return Result(
         values=values,
@@ -237,10 +232,6 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         factors={n: _with_rows(v, batch) for n, v in factors.items() if n in per_row},
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
     )
-
-
-def _varies(module: Any, name: str) -> bool:
-    return name in getattr(module, "ROW_LETS", frozenset())
 
 
 def energy_rows(bound: Bound, unknown: Values, held: Values, terms: Values | None = None) -> Tensor:

@@ -30,7 +30,7 @@ class Energies:
 
     def __post_init__(self) -> None:
         graph = self.plan.block.graph
-        self.factors = tuple(Summand(f.name, f.value, f.axes, f.mask, f) for f in graph.factors)
+        self.factors = tuple(Summand(f.name, f.value, f.axes, f.mask) for f in graph.factors)
 
     @property
     def sought_text(self) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.facts import Dependence
-from ebmlang.compiler.graph import Factor, FactorGraph, summed
+from ebmlang.compiler.graph import FactorGraph, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -20,7 +20,6 @@ class Summand:
     value: Expr
     axes: typed.Axes
     mask: Expr | None
-    factor: Factor | None = field(default=None, repr=False)
 
     @property
     def total(self) -> Expr:
@@ -51,7 +50,7 @@ class Block:
         """The factors of the total, or the one expression of `of`."""
         if self.query.of is not None:
             return (Summand("objective", self.query.of, (), None),)
-        return tuple(Summand(f.name, f.value, f.axes, f.mask, f) for f in self.graph.factors)
+        return tuple(Summand(f.name, f.value, f.axes, f.mask) for f in self.graph.factors)
 
     @cached_property
     def touching(self) -> tuple[Summand, ...]:
