@@ -26,7 +26,7 @@ from ebmlang.runtime.arrays import widest_dtype
 from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
-from ebmlang.runtime.memory import available_memory
+from ebmlang.runtime.memory import device_memory
 from ebmlang.runtime.parameters import start_parameters
 from ebmlang.runtime.result import Result
 
@@ -214,13 +214,15 @@ class Model(nn.Module):
         chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
         if isinstance(dtype, str) and chosen is None:
             raise DataError(f"the dtype `{dtype}` is not known", "float32 or float64")
+        where = _device(device)
+        there = device_memory(where)
         return Settings(
             chosen or widest_dtype(given),
-            _device(device),
+            where,
             self._seed if seed is None else seed,
             0,
-            available_memory(),
-            limit or available_memory() // 4,
+            there,
+            there // 4 if limit is None else limit,
         )
 
     def bound(
@@ -423,8 +425,10 @@ def _device(device: str | None) -> torch.device:
 
 
 def _bytes(limit: int | str | None) -> int | None:
-    if limit is None or isinstance(limit, int):
-        return limit
     from ebmlang.data import parse_memory
 
-    return parse_memory(limit)
+    if limit is None:
+        return None
+    if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+        return limit
+    return parse_memory(str(limit))

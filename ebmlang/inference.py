@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -35,15 +36,15 @@ Ranks = Mapping[str, tuple[int, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Values by name, read when they are needed. `ranks` counts dimensions; `rows` is None for
-    values that are the same for all examples."""
+    """Values by name, read when they are needed. `shapes` are those of the whole arrays; `counts`
+    holds the number of examples, None for values that are the same for all examples."""
 
-    ranks: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
     counts: Mapping[str, int | None]
     take: Take
 
     def names(self) -> frozenset[str]:
-        return frozenset(self.ranks)
+        return frozenset(self.shapes)
 
     @property
     def rows(self) -> int:
@@ -60,8 +61,18 @@ class Given:
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         return {
             n: self.take(n, start, stop) if self.counts[n] is not None else self.take(n, 0, -1)
-            for n in self.ranks
+            for n in self.shapes
         }
+
+    def pieces(self, name: str, limit: int) -> Iterator[Any]:
+        """The entries of one value, in pieces of rows that take about `limit` bytes each."""
+        count = self.counts[name]
+        if count is None:
+            yield self.take(name, 0, -1)
+            return
+        step = rows_that_fit(_SCANNED_BYTES * math.prod(self.shapes[name][1:]), limit)
+        for start in range(0, count, step):
+            yield self.take(name, start, min(start + step, count))
 
 
 def given_arrays(ranks: Ranks, values: Mapping[str, Any]) -> Given:
@@ -87,8 +98,11 @@ def given_lazily(ranks: Ranks, shapes: Mapping[str, tuple[int, ...]], take: Take
     for name, shape in shapes.items():
         rank, per_example = ranks.get(name, (len(shape), False))
         counts[name] = shape[0] if per_example and len(shape) == rank + 1 else None
-    return Given({n: len(s) for n, s in shapes.items()}, counts, take)
+    return Given(dict(shapes), counts, take)
 
+
+_SCANNED_BYTES = 16
+"""Per entry while it is looked at: the number, a copy in another dtype, and what is asked of it."""
 
 _MEASURED_ROWS = 8
 """Rows that are evaluated once to see how much memory a row takes."""
@@ -122,7 +136,7 @@ class Inference:
         using: str | None = None,
     ) -> Inference:
         """Settle roles and method. Raises DataError where nothing fits."""
-        incomplete = _incomplete(model, given, masks)
+        incomplete = _incomplete(model, given, masks, settings.chunk_bytes)
         asked = model.asked(find, given.names(), of, objective, incomplete)
         if using is not None and using not in {m.name for m in METHODS}:
             known = [m.name for m in METHODS]
@@ -144,7 +158,12 @@ class Inference:
             return max(rows, 1)
         first = self._bound(0, min(rows, _MEASURED_ROWS))
         observed = {name: self._mask(first, name, 0, first.batch) for name in self.incomplete}
-        return min(rows, rows_that_fit(ask.bytes_per_row(first, observed), self.settings.chunk_bytes))
+        needed = ask.bytes_per_row(first, observed) * self._restarts()
+        return min(rows, rows_that_fit(needed, self.settings.chunk_bytes))
+
+    def _restarts(self) -> int:
+        """Starts per row, which are searched side by side: by the call, else by the line of the file."""
+        return int(self.search.restarts or self.module.OPTIONS.get("restarts") or 1)
 
     def chunks(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Result]:
         """Answers for consecutive rows."""
@@ -191,7 +210,9 @@ class Inference:
         return mask
 
 
-def _incomplete(model: Model, given: Given, masks: Mapping[str, Any]) -> frozenset[str]:
+def _incomplete(
+    model: Model, given: Given, masks: Mapping[str, Any], chunk_bytes: int
+) -> frozenset[str]:
     """Given variables of which some entries are to be found."""
     variables = {v.name: v for v in model.checked.variables}
     found = set()
@@ -199,29 +220,17 @@ def _incomplete(model: Model, given: Given, masks: Mapping[str, Any]) -> frozens
         _check_mask(name, mask, variables, given)
         if not bool(np.asarray(mask).astype(bool).all()):
             found.add(name)
-    rows = given.rows
-    step = 65_536
-    for name in given.names():
+    for name in given.names() - found:
         variable = variables.get(name)
-        if variable is None or not variable.missing:
-            continue
-        count = given.counts[name]
-        for start in range(0, rows if count is not None else 1, step):
-            value = (
-                given.take(name, start, min(start + step, rows))
-                if count is not None
-                else given.take(name, 0, -1)
-            )
-            part = value if isinstance(value, Tensor) else np.asarray(value)
-            if _has_nan(part):
-                found.add(name)
-                break
+        if variable is not None and variable.missing and any(map(_has_nan, given.pieces(name, chunk_bytes))):
+            found.add(name)
     return frozenset(found)
 
 
-def _has_nan(part: Any) -> bool:
-    if isinstance(part, Tensor):
-        return bool(torch.isnan(part).any())
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return bool(torch.isnan(value).any())
+    part = np.asarray(value)
     return part.dtype.kind == "f" and bool(np.isnan(part).any())
 
 
@@ -233,11 +242,11 @@ def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given
             f"observed= names `{name}`, which is no observed variable",
             did_you_mean(name, known) or f"there are {', '.join(known)}",
         )
-    if name not in given.ranks:
+    if name not in given.shapes:
         raise DataError(f"observed= masks `{name}`, which has no value", f"pass {name}=... too")
     array = np.asarray(mask)
     if array.dtype.kind not in "bui" or array.ndim not in (
-        given.ranks[name],
+        len(given.shapes[name]),
         variable.type.rank,
         variable.type.rank + 1,
     ):

@@ -50,7 +50,8 @@ def _from_array(spec: VariableSpec, value: Any) -> Tensor:
             f"`{spec.name}` holds {kind}, not numbers", f"declared {spec}: pass an array of numbers"
         )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
+        wide = array.size > 0 and int(array.max()) > np.iinfo(np.int64).max
+        array = array.astype(np.float64 if wide else np.int64)
     if array.dtype == np.float16 or array.dtype.itemsize > 8:
         array = array.astype(np.float64)
     if not array.dtype.isnative:

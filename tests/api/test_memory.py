@@ -1,0 +1,85 @@
+"""How chunks are sized: by the memory of the device, by the limit of the caller, counting every start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ebmlang
+from ebmlang.inference import Inference, given_arrays, given_lazily
+from ebmlang.runtime.ask import Search
+
+CHAIN = """
+model chain(T: int) {
+  observed y : real[T] missing
+  latent   x : real[T] = y
+  for t in 0..T   { energy data[t]   = (y[t] - x[t])^2 }
+  for t in 0..T-1 { energy smooth[t] = (x[t+1] - x[t])^2 }
+  infer x
+}
+"""
+
+
+def test_chunks_on_a_gpu_follow_the_memory_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def free_and_all(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 8_000_000, 80_000_000
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_all)
+    model = ebmlang.loads(CHAIN)
+    there = model.settings({}, None, "cuda:1", None, None)
+    assert asked == [torch.device("cuda:1")]
+    assert (there.largest_bytes, there.chunk_bytes) == (4_000_000, 1_000_000)
+    assert model.settings({}, None, "cuda", None, 5_000).chunk_bytes == 5_000
+    here = model.settings({}, None, None, None, None)
+    assert len(asked) == 2  # the CPU is not asked about the GPU
+    assert here.largest_bytes > there.largest_bytes
+
+
+@pytest.mark.parametrize("limit", [0, -1, "lots", "0 GiB", True])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(ebmlang.DataError, match="is not an amount of memory"):
+        ebmlang.loads(CHAIN).infer(y=np.zeros((2, 3)), max_memory=limit)
+
+
+def _inference(values: Mapping[str, Any], limit: int, restarts: int | None, text: str = CHAIN) -> Inference:
+    model = ebmlang.loads(text)
+    settings = model.settings({}, None, None, None, limit)
+    return Inference.of(
+        model, given_arrays(model.ranks, values), {}, settings, Search(restarts=restarts)
+    )
+
+
+def test_every_start_of_a_row_needs_its_memory() -> None:
+    values = {"y": np.zeros((1_000, 20), np.float32)}
+    once = _inference(values, 1_000_000, None).chunk_size()
+    assert 20 < once < 500
+    assert _inference(values, 1_000_000, 10).chunk_size() == pytest.approx(once / 10, abs=1)
+    declared = CHAIN.replace("infer x", "infer x using lbfgs(restarts = 5)")
+    assert _inference(values, 1_000_000, None, declared).chunk_size() == pytest.approx(once / 5, abs=1)
+
+
+def test_looking_for_missing_entries_stays_within_the_limit() -> None:
+    rows, width, limit = 5_000, 300, 100_000
+    values = np.zeros((rows, width), np.float32)
+    values[-1, -1] = np.nan
+    taken: list[int] = []
+
+    def take(name: str, start: int, stop: int) -> Any:
+        taken.append(values[start:stop].nbytes)
+        return values[start:stop]
+
+    model = ebmlang.loads(CHAIN)
+    given = given_lazily(model.ranks, {"y": values.shape}, take)
+    settings = model.settings({}, None, None, None, limit)
+    inference = Inference.of(model, given, {}, settings, Search())
+    assert inference.incomplete == {"y"}
+    assert max(taken) <= limit
+    assert sum(taken) == values.nbytes
