@@ -96,9 +96,7 @@ class Model(nn.Module):
         known = [v.name for v in model.hypers]
         for name in hypers:
             if name not in known:
-                hint = did_you_mean(name, known) or (
-                    f"it has {', '.join(known)}" if known else "it has none"
-                )
+                hint = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
                 raise DataError(f"the model has no hyperparameter `{name}`", hint)
         self._graph = pipeline.graph_of(model)
 
@@ -214,7 +212,7 @@ class Model(nn.Module):
         chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
         if isinstance(dtype, str) and chosen is None:
             raise DataError(f"the dtype `{dtype}` is not known", "float32 or float64")
-        where = _device(device)
+        where = device_named(device)
         there = device_memory(where)
         return Settings(
             chosen or widest_dtype(given),
@@ -402,6 +400,14 @@ class Model(nn.Module):
         raise DataError("training is not built yet", "use energy(...) as a loss of your own")
 
 
+def require_hypers(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raises DataError for a hyperparameter that is not declared."""
+    for name in given:
+        if name not in known:
+            hint = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+            raise DataError(f"the model has no hyperparameter `{name}`", hint)
+
+
 def _attribute(name: str) -> str:
     """Where a parameter is registered: its own name, unless nn.Module uses that name."""
     return f"param_{name}" if hasattr(Model, name) or hasattr(nn.Module, name) else name
@@ -414,13 +420,19 @@ def _merged(data: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[s
     return {**(data or {}), **values}
 
 
-def _device(device: str | None) -> torch.device:
+def device_named(device: str | None) -> torch.device:
+    """The CPU when there is no name. Raises DataError for a device that is not there."""
     try:
         chosen = torch.device(device or "cpu")
     except RuntimeError:
         raise DataError(f"there is no device `{device}`", "cpu, cuda or cuda:1") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise DataError("no CUDA device is there", "leave out the device to run on the CPU")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise DataError(f"there is no device `{device}`: CUDA devices are {count}, counted from 0", "cuda")
+    if chosen.type not in ("cpu", "cuda"):
+        raise DataError(f"the device `{device}` is not supported", "cpu, cuda or cuda:1")
     return chosen
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 from ebmlang.commands import COMMANDS, Command
 from ebmlang.commands.options import UsageError
 from ebmlang.errors import DataError, ModelError
+from ebmlang.interrupts import termination
 
 DONE, WRONG, USAGE, NOT_CONVERGED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 """Exit codes: promises to scripts."""
@@ -31,13 +28,17 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. `argv` leaves out the program's name. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return ended(lambda: run(_parse(words)))
+
+
+def ended(work: Callable[[], int]) -> int:
+    """The exit code of `work`, however it ends; `main` without the command line."""
     try:
-        with _termination():
+        with termination():
             try:
-                arguments = _parse(words)
+                code = work()
             except SystemExit as stop:  # how argparse ends for --help and for mistakes
                 return stop.code if isinstance(stop.code, int) else USAGE
-            code = _run(arguments)
             sys.stdout.flush()
             return code
     except KeyboardInterrupt:
@@ -93,8 +94,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    if arguments.version:
+def run(arguments: argparse.Namespace) -> int:
+    """Run what was parsed: `arguments.run` is the command, `arguments.parser` its parser."""
+    if vars(arguments).get("version"):
         return _version()
     as_json = bool(vars(arguments).get("json"))
     try:
@@ -166,20 +168,3 @@ def _guess(word: str, known: Sequence[str]) -> str:
 
     guess = did_you_mean(word, known)
     return f"; {guess}" if guess else ""
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """A request to end is treated as Ctrl-C, so that temporary files are cleared away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -194,9 +194,9 @@ class Inference:
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self._bound(start, stop)
         if not self.asked.sought:
-            return ask.evaluate(bound, {}, ask.held_values(bound))
+            return with_shared(ask.evaluate(bound, {}, ask.held_values(bound)), self.module)
         observed = {name: self._mask(bound, name, start, stop) for name in self.incomplete}
-        return ask.infer(bound, self.search, observed, progress)
+        return with_shared(ask.infer(bound, self.search, observed, progress), self.module)
 
     def _mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
         """True where the value is given."""
@@ -210,9 +210,7 @@ class Inference:
         return mask
 
 
-def _incomplete(
-    model: Model, given: Given, masks: Mapping[str, Any], chunk_bytes: int
-) -> frozenset[str]:
+def _incomplete(model: Model, given: Given, masks: Mapping[str, Any], chunk_bytes: int) -> frozenset[str]:
     """Given variables of which some entries are to be found."""
     variables = {v.name: v for v in model.checked.variables}
     found = set()
@@ -261,25 +259,27 @@ def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given
         )
 
 
+def with_shared(result: Result, module: ModuleType) -> Result:
+    """The result with the names of the values that are the same for all rows."""
+    return replace(result, shared=frozenset(result.values) - module.ROW_VALUES - module.ROW_LETS)
+
+
 def joined(parts: list[Result]) -> Result:
     """Results of consecutive rows as one."""
     first = parts[0]
     if len(parts) == 1:
         return first
 
-    def rows(name: str, of: Callable[[Result], Mapping[str, Tensor]]) -> Tensor:
-        each = [of(p)[name] for p in parts]
-        sizes = [p.energy.shape[0] for p in parts]
-        stacked = all(e.ndim and e.shape[0] == s for e, s in zip(each, sizes, strict=True))
-        return torch.cat(each) if stacked else each[0]
+    def rows(of: Callable[[Result], Mapping[str, Tensor]], name: str) -> Tensor:
+        return torch.cat([of(p)[name] for p in parts])
 
     traces = [p.trace for p in parts]
     return replace(
         first,
-        values={n: rows(n, lambda p: p.values) for n in first.values},
+        values={n: v if n in first.shared else rows(lambda p: p.values, n) for n, v in first.values.items()},
         energy=torch.cat([p.energy for p in parts]),
-        terms={n: rows(n, lambda p: p.terms) for n in first.terms},
-        factors={n: rows(n, lambda p: p.factors) for n in first.factors},
+        terms={n: rows(lambda p: p.terms, n) for n in first.terms},
+        factors={n: rows(lambda p: p.factors, n) for n in first.factors},
         converged=torch.cat([p.converged for p in parts]),
         status=tuple(s for p in parts for s in p.status),
         iterations=torch.cat([p.iterations for p in parts]),
@@ -291,7 +291,6 @@ def _joined_traces(traces: list[Tensor]) -> Tensor:
     """Traces side by side; a shorter one keeps its last energy."""
     longest = max(t.shape[0] for t in traces)
     filled = [
-        torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) if t.shape[0] < longest else t
-        for t in traces
+        torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) if t.shape[0] < longest else t for t in traces
     ]
     return torch.cat(filled, dim=1)

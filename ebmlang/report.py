@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 Numbers = NDArray[Any]
@@ -143,11 +145,19 @@ class Summary:
     def print(self, title: str, written: str = "", file: IO[str] | None = None) -> None:
         """Write the tables to `file`, stdout if not given: in colour on a terminal, plain elsewhere."""
         from rich.console import Console
-        from rich.text import Text
 
         file = sys.stdout if file is None else file
-        # Files and pipes get 80 columns, whatever the size of the window behind them.
-        console = Console(file=file, width=None if file.isatty() else 80, highlight=False, markup=False)
+        if not file.isatty():
+            # Files and pipes get 80 columns, whatever the window behind them, and no spaces at line ends.
+            shown = io.StringIO()
+            self._print_to(Console(file=shown, width=80, highlight=False, markup=False), title, written)
+            file.writelines(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
+            return
+        self._print_to(Console(file=file, highlight=False, markup=False), title, written)
+
+    def _print_to(self, console: Console, title: str, written: str) -> None:
+        from rich.text import Text
+
         console.print(Text(title, style="bold"))
         console.print()
         console.print(self._term_table())

@@ -34,7 +34,8 @@ class Status(Enum):
 class Result:
     """The answer for B rows. Also reads as `result["z"]` and `result.z`.
 
-    values: every unknown and every `let`, name -> [B, *shape].
+    values: every unknown and every `let`, name -> [B, *shape]; those named in `shared` are the same for
+    all rows and have no dimension of the rows, [*shape].
     energy: [B]. terms: name -> [B], plates summed. factors: name -> [B, *plate]. batch_terms: name -> [].
     converged: bool [B]. status: B sentences. iterations: int64 [B].
     method: the name of the method; because: why it was chosen; certificate: what is known about the answer.
@@ -53,6 +54,7 @@ class Result:
     factors: Mapping[str, Tensor] = field(default_factory=dict)
     batch_terms: Mapping[str, Tensor] = field(default_factory=dict)
     trace: Tensor | None = None
+    shared: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Tensor:
         try:

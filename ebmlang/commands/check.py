@@ -13,9 +13,7 @@ EXAMPLE = "ebmlang check models/gallery/sparse_coding.ebm"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "files", metavar="FILE", nargs="+", help="model files (.ebm); - reads standard input"
-    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="model files (.ebm); - reads standard input")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how mistakes are shown")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ebmlang.api import Model, load
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
-from ebmlang.inference import Inference, given_lazily
+from ebmlang.inference import Given, Inference, given_lazily
 from ebmlang.runtime.ask import Search
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ class Engine:
 
     def _inference(self, data: DataSet, matching: Mapping[str, str]) -> Inference:
         q = self.question
-        shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
-
-        def take(name: str, start: int, stop: int) -> Any:
-            array = matching[name]
-            return data.array(array) if stop < 0 else data.rows(array, start, stop)
-
-        given = given_lazily(self.model.ranks, shapes, take)
+        given = self._given(data, matching)
         settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
         search = Search("", q.steps, q.tol, q.restarts if q.restarts > 1 else None, q.seed)
         return Inference.of(
@@ -77,7 +71,16 @@ class Engine:
 
     def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
         """Number of examples. Raises DataError when the arrays do not agree."""
-        return self._inference(data, matching).given.rows
+        return self._given(data, matching).rows
+
+    def _given(self, data: DataSet, matching: Mapping[str, str]) -> Given:
+        shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
+
+        def take(name: str, start: int, stop: int) -> Any:
+            array = matching[name]
+            return data.array(array) if stop < 0 else data.rows(array, start, stop)
+
+        return given_lazily(self.model.ranks, shapes, take)
 
     def chunks(
         self, data: DataSet, matching: Mapping[str, str], progress: Callable[[int, int], None]
@@ -88,9 +91,7 @@ class Engine:
 
 def connect(question: Question) -> Engine:
     """Load the model of a question. Raises ModelError and DataError."""
-    model = load(
-        question.path, model=question.model, seed=question.seed, **dict[str, Any](question.settings)
-    )
+    model = load(question.path, model=question.model, seed=question.seed, **dict[str, Any](question.settings))
     if question.params is not None:
         load_parameters(model, question.params)
     return Engine(model, question)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import options
 from ebmlang.errors import DataError
+from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +113,8 @@ def run(args: Namespace) -> int:
         try:
             with shown as update:
                 for result in engine.chunks(dataset, matching, update):
-                    add_result(result, summary, writer)
+                    with undisturbed():  # a chunk is in all arrays and in the summary, or in none
+                        add_result(result, summary, writer)
                     update(summary.rows, 0)
         except KeyboardInterrupt:
             if not summary.rows:
@@ -179,7 +181,11 @@ def add_result(result: Result, summary: Summary, writer: ResultWriter | None) ->
         entries |= {f"term.{name}" for name in terms} | {f"batch_term.{name}" for name in batch_terms}
         for name, value in result.values.items():
             # a variable may be called `status`; the entries that every result has keep their names
-            writer.append(f"value.{name}" if name in entries else name, _numpy(value))
+            entry = f"value.{name}" if name in entries else name
+            if name not in result.shared:
+                writer.append(entry, _numpy(value))
+            elif not summary.rows:
+                writer.put(entry, _numpy(value))
         writer.append("energy", energy)
         for name, each in terms.items():
             writer.append(f"term.{name}", np.broadcast_to(each, energy.shape))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import runpy
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ebmlang import cli
 from ebmlang.commands import options
-from ebmlang.errors import EbmError
 
 
 def run_file(path: str, argv: Sequence[str] | None = None) -> int:
@@ -32,19 +31,15 @@ def run_file(path: str, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument("--device", default="cpu")
     options.add_output(parser, "where the result goes, .npz or .safetensors")
-    args = parser.parse_args(argv)
-    try:
-        return _run(path, args)
-    except EbmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    parser.set_defaults(run=lambda args: _run(path, args), parser=parser)
+    return cli.ended(lambda: cli.run(parser.parse_args(argv)))
 
 
 def _run(path: str, args: Namespace) -> int:
-    import torch
-
     from ebmlang import data, report
+    from ebmlang.api import DTYPES, device_named, require_hypers
     from ebmlang.commands.infer import add_result, read_dataset
+    from ebmlang.inference import with_shared
     from ebmlang.runtime import ask
     from ebmlang.runtime.bind import Settings, bind
     from ebmlang.runtime.parameters import start_parameters
@@ -52,6 +47,8 @@ def _run(path: str, args: Namespace) -> int:
     if args.output:
         data.require_writable(args.output, args.force)
     module = _module(path)
+    hypers = options.once(args.settings, "--set")
+    require_hypers(hypers, [v.name for v in module.VARIABLES if v.role == "hyper"])
     wanted = {
         v.name: data.Wanted(
             v.name, v.role, v.role == "observed" and not v.start, len(v.shape), not v.per_example
@@ -62,12 +59,11 @@ def _run(path: str, args: Namespace) -> int:
     dataset = read_dataset(args.data, wanted)
     matching = data.match(dataset, wanted, options.once(args.mapping, "--map"))
     given = {name: dataset.array(array) for name, array in matching.items()}
-    settings = Settings(getattr(torch, args.dtype), torch.device(args.device), args.seed)
-    hypers = options.once(args.settings, "--set")
+    settings = Settings(DTYPES[args.dtype], device_named(args.device), args.seed)
     bound = bind(module, hypers, given, settings, frozenset(module.SOUGHT))
     parameters = {n: v for n, v in start_parameters(bound, args.seed).items() if n not in module.SOUGHT}
     bound = bind(module, hypers, {**parameters, **given}, settings, frozenset(module.SOUGHT))
-    result = ask.infer(bound, ask.Search(seed=args.seed))
+    result = with_shared(ask.infer(bound, ask.Search(seed=args.seed)), module)
     summary = report.Summary()
     if args.output:
         with data.ResultWriter(args.output, args.force) as writer:

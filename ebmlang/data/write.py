@@ -83,12 +83,12 @@ class ResultWriter:
     without an exception, puts them together and moves the result into place in one step. After an
     exception nothing is left, unless `finish` was called.
 
-    Layout, for a result with B rows: every variable by its name, [B, ...] (`value.NAME` if that is the
-    name of another entry); `energy` [B]; `term.NAME` [B] for each term; `batch_term.NAME` [1];
-    `converged` [B] bool; `iterations` [B]; `status` [B], numbers of sentences. The
-    sentences are `status_names`, an array of fixed-width text in .npz, which
-    `np.load(..., allow_pickle=False)` reads; .safetensors holds no text, there they are the entry
-    `status_names` of the metadata, a JSON list.
+    Layout, for a result with B rows: every variable by its name, [B, ...], without the first dimension if
+    it is the same for all rows (`value.NAME` if that is the name of another entry); `energy` [B];
+    `term.NAME` [B] for each term; `batch_term.NAME` [1]; `converged` [B] bool; `iterations` [B];
+    `status` [B], numbers of sentences. The sentences are `status_names`, an array of fixed-width text in
+    .npz, which `np.load(..., allow_pickle=False)` reads; .safetensors holds no text, there they are the
+    entry `status_names` of the metadata, a JSON list.
     """
 
     def __init__(self, path: str | Path, force: bool = False) -> None:

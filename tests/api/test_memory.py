@@ -32,12 +32,15 @@ def test_chunks_on_a_gpu_follow_the_memory_of_the_gpu(monkeypatch: pytest.Monkey
         return 8_000_000, 80_000_000
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_all)
     model = ebmlang.loads(CHAIN)
     there = model.settings({}, None, "cuda:1", None, None)
     assert asked == [torch.device("cuda:1")]
     assert (there.largest_bytes, there.chunk_bytes) == (4_000_000, 1_000_000)
     assert model.settings({}, None, "cuda", None, 5_000).chunk_bytes == 5_000
+    with pytest.raises(ebmlang.DataError, match="no device `cuda:2`"):
+        model.settings({}, None, "cuda:2", None, None)
     here = model.settings({}, None, None, None, None)
     assert len(asked) == 2  # the CPU is not asked about the GPU
     assert here.largest_bytes > there.largest_bytes
@@ -52,9 +55,7 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
 def _inference(values: Mapping[str, Any], limit: int, restarts: int | None, text: str = CHAIN) -> Inference:
     model = ebmlang.loads(text)
     settings = model.settings({}, None, None, None, limit)
-    return Inference.of(
-        model, given_arrays(model.ranks, values), {}, settings, Search(restarts=restarts)
-    )
+    return Inference.of(model, given_arrays(model.ranks, values), {}, settings, Search(restarts=restarts))
 
 
 def test_every_start_of_a_row_needs_its_memory() -> None:

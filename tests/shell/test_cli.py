@@ -18,7 +18,7 @@ import torch
 from ebmlang import cli, errors
 from ebmlang.commands import COMMANDS, Command, engine
 from ebmlang.commands.infer import Question
-from ebmlang.data import DataSet, Wanted
+from ebmlang.data import DataSet, ResultWriter, Wanted
 from ebmlang.report import Progress
 from ebmlang.runtime.result import Result
 
@@ -270,6 +270,26 @@ def test_ctrl_c_keeps_finished_chunks(monkeypatch: pytest.MonkeyPatch, y: Path, 
     assert "6 of 10 rows are finished" in capsys.readouterr().err
     with np.load(out) as found:
         assert found["z"].shape == (6, 2)
+
+
+def test_ctrl_c_between_two_arrays_of_a_chunk_waits(
+    connected: list[Question], monkeypatch: pytest.MonkeyPatch, y: Path, capsys: Capture
+) -> None:
+    append = ResultWriter.append
+
+    def pressed(self: ResultWriter, name: str, rows: np.ndarray) -> None:
+        append(self, name, rows)
+        if name == "z":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(ResultWriter, "append", pressed)
+    out = y.parent / "z.npz"
+    assert cli.main(["infer", "m.ebm", "--data", str(y), "-o", str(out)]) == 130
+    assert "3 of 10 rows are finished" in capsys.readouterr().err
+    with np.load(out) as found:
+        assert {name: len(found[name]) for name in ("z", "energy", "term.size", "status", "iterations")} == {
+            "z": 3, "energy": 3, "term.size": 3, "status": 3, "iterations": 3
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(
