@@ -532,7 +532,7 @@ def dump(node: object, indent: int = 0) -> str:
     lines = [f"{pad}{type(node).__name__}"]
     for item in fields(node):  # type: ignore[arg-type]
         value = getattr(node, item.name)
-        if item.name.endswith("span") or item.name == "comments" or value is None or value == ():
+        if item.name.endswith("span") or item.name == "comments" or value in (None, (), ""):
             continue
         if isinstance(value, str | bool):
             lines.append(f"{pad}  {item.name}: {value!r}")

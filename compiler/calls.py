@@ -19,7 +19,7 @@ from ebmlang.compiler.catalogue.types import (
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.functions import UserFunctions
-from ebmlang.compiler.reductions import Reductions
+from ebmlang.compiler.reductions import Reductions, enough_entries, reduced_entries
 from ebmlang.compiler.scope import Bound, Scope, Unbuilt, declared_at, origins
 from ebmlang.compiler.shapes import SPELLED, CallSite, apply_rule
 from ebmlang.compiler.source import Span
@@ -201,10 +201,18 @@ class Calls:
                 return self.checker.error(span)
         site = CallSite(row, operands, options, spec, span, self.scope, self.checker.report, kind)
         found = apply_rule(site)
-        if found is None:
+        if found is None or not self._spread_fits(site):
             return self.checker.error(span)
         kept = () if row.form == "constructor" else operands[: _KEPT_OPERANDS.get(name)]
         return self.checker.apply(name, kept, found[0], span, found[1])
+
+    def _spread_fits(self, site: CallSite) -> bool:
+        """`std`, `var` and `cov` are taken of at least two entries."""
+        count = reduced_entries(site.row.name, site.operands[0].type, site.options) if site.operands else None
+        if count is None:
+            return True
+        places = origins(self.scope, *site.operands)
+        return enough_entries(self.checker, site.row.name, count, site.span, places)
 
     def _entries_fit(self, name: str, operands: tuple[Expr, ...]) -> bool:
         """The positions that `gather` and `onehot` take must lie inside."""

@@ -184,8 +184,10 @@ def _snippet(source: Source, span: Span, text: str, mark: str, tone: str) -> str
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint with the closest known word, or an empty string."""
-    matches = get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    """A hint with the closest known word, or an empty string. Words that differ only in case are closest."""
+    words = sorted(set(known))
+    matches = [w for w in words if w != word and w.casefold() == word.casefold()]
+    matches = matches or get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean `{matches[0]}`?" if matches else ""
 
 

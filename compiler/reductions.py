@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
@@ -10,17 +13,18 @@ from ebmlang.compiler.binders import Binders
 from ebmlang.compiler.builtins import Builtin
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import UnknownArgument
-from ebmlang.compiler.catalogue.shapes import WrongRank
+from ebmlang.compiler.catalogue.shapes import TooFewEntries, WrongRank
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.catalogue.values import SameForAll
 from ebmlang.compiler.scope import Declared, Scope, origins
-from ebmlang.compiler.sizes import ZERO
+from ebmlang.compiler.sizes import ONE, ZERO, Size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.substitution import substitute
 from ebmlang.compiler.typed import Expr, Level
 from ebmlang.compiler.types import Kind, Type
 
 if TYPE_CHECKING:
+    from ebmlang.compiler.diagnostics import Label
     from ebmlang.compiler.expressions import Expressions
 
 _OVER = "an axis number, `i in 0..n`, `batch` or a class variable"
@@ -88,6 +92,8 @@ class Reductions:
             guarded = " with a guard" if guard is not None else ""
             checker.report.add(NotBuilt(span, f"`{row.name}` over an index{guarded}"))
             return checker.error(span)
+        if not enough_entries(checker, row.name, _product([a.size for a in axes]), span):
+            return checker.error(span)
         kind: Kind = "int" if body.type.kind == "bool" else body.type.kind
         kind = kind if row.result == "same" else row.result
         return self.fold(row.name, body, axes, guard, Type(kind, body.type.shape), span)
@@ -137,4 +143,45 @@ class Reductions:
             wanted = "a variable that the reduced expression depends on"
             checker.report.add(BadOption(value.span, "over", f"`{value.text}` here", wanted))
             return checker.error(span)
+        if not enough_entries(checker, row.name, axis.size, span):
+            return checker.error(span)
         return self.fold(row.name, body, (axis,), None, Type("real", body.type.shape), span)
+
+
+def reduced_entries(name: str, operand: Type, options: Mapping[str, object]) -> Size | None:
+    """How many entries a spread is taken of; None for every other function, and where the axis is wrong."""
+    if name not in _SPREADS:
+        return None
+    axis = options.get("over", 0 if name == "cov" else None)
+    if axis is None:
+        return _product(operand.shape)
+    if isinstance(axis, (int, float)) and -operand.rank <= axis < operand.rank:
+        return operand.shape[int(axis)]
+    return None
+
+
+def enough_entries(
+    checker: Expressions, name: str, count: Size | None, span: Span, places: tuple[Label, ...] = ()
+) -> bool:
+    """A spread needs two entries: a mistake if there are fewer, a requirement if sizes are not known.
+
+    `count` is None for the rows of an edge list, which only data has.
+    """
+    if name not in _SPREADS or count is None:
+        return True
+    holds = checker.prover.room(count - 2, count).holds
+    if holds is False:
+        checker.report.add(TooFewEntries(span, name, str(count), places))
+    elif holds is None:
+        shown = checker.report.source.extract(span)
+        reason = f"{shown} is taken of {count} entries and needs at least 2"
+        checker.requirements.append(typed.Requirement(count - 2, reason, span))
+    return holds is not False
+
+
+_SPREADS = ("std", "var", "cov")
+
+
+def _product(sizes: Sequence[Size | None]) -> Size | None:
+    known = [size for size in sizes if size is not None]
+    return reduce(mul, known, ONE) if len(known) == len(sizes) else None

@@ -336,6 +336,10 @@ def _operand(place: Place) -> Diagnostic | None:
         return MalformedNumber(Span(span.start - len(number[0]), span.end), number[0] + place.word)
     if place.token.type not in ("NAME", "NUMBER", "LPAR", "LSQB") or not place.ends_expression:
         return None
+    if (
+        place.token.type == "NAME" and not text[span.start].isidentifier()
+    ):  # a digit such as the square in |x|²
+        return UnknownCharacter(Span(span.start, span.start + 1), text[span.start])
     after = re.compile(r"[\w.]+|[(\[]").match(text, span.start)
     right = clip(after[0]) if after else place.word
     if (

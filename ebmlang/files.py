@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,8 @@ from ebmlang.compiler.parse import LARGEST_FILE
 from ebmlang.compiler.source import Source, Span
 from ebmlang.errors import DataError, ModelError
 
+_MOST_BYTES = 4 * LARGEST_FILE
+
 
 def read_source(path: str | Path) -> Source:
     """The text of a model file.
@@ -22,12 +25,14 @@ def read_source(path: str | Path) -> Source:
     """
     file = Path(path)
     try:
-        size = file.stat().st_size
         if file.is_dir():
             raise DataError(f"{path} is a folder, not a model", "name the .ebm file in it")
-        if size > 4 * LARGEST_FILE:
+        with file.open("rb") as opened:
+            # Not all at once: a device or a pipe tells no size and may never end.
+            raw = opened.read(_MOST_BYTES + 1)
+        if len(raw) > _MOST_BYTES:
+            size = max(file.stat().st_size, len(raw))
             raise _located(file, FileTooLarge(Span(0, 0), size, LARGEST_FILE))
-        raw = file.read_bytes()
     except FileNotFoundError:
         beside = [p.name for p in file.parent.glob("*.ebm")] if file.parent.is_dir() else []
         near = get_close_matches(file.name, beside, n=1)
@@ -40,7 +45,8 @@ def read_source(path: str | Path) -> Source:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", "check the path") from None
     try:
-        return Source(str(path), raw.decode("utf-8-sig"))
+        # A lone carriage return ends a line too, as editors show it.
+        return Source(str(path), re.sub(r"\r(?!\n)", "\n", raw.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         byte = raw[error.start]
         raise _located(file, WrongEncoding(Span(0, 0), byte, error.start)) from None

@@ -351,13 +351,13 @@ def _support(domain: Domain) -> Tensor | None:
 
 def _prepare(unknown: Unknown, dtype: torch.dtype, device: torch.device, joint: bool) -> Unknown:
     if unknown.per_batch and not joint:
-        raise DomainError(f"{unknown.name}: one value for the whole batch needs a joint space")
+        raise DomainError(f"`{unknown.name}`: one value for the whole batch needs a joint space")
     if (unknown.free is None) != (unknown.fixed is None):
-        raise DomainError(f"{unknown.name}: a mask of sought entries and the given values come together")
+        raise DomainError(f"`{unknown.name}`: a mask of sought entries and the given values come together")
     try:
         unknown.domain.check(unknown.shape)
     except DomainError as error:
-        raise DomainError(f"{unknown.name}: {error}") from None
+        raise DomainError(f"`{unknown.name}`: {error}") from None
     free = unknown.free
     if free is not None:
         free = free.to(device)
@@ -366,7 +366,9 @@ def _prepare(unknown: Unknown, dtype: torch.dtype, device: torch.device, joint: 
             groups = free.flatten(free.ndim - tied)
             if bool((groups.any(-1) & ~groups.all(-1)).any()):
                 words = unknown.domain.describe()
-                raise DomainError(f"{unknown.name}: part of a value {words} is given, which is not supported")
+                raise DomainError(
+                    f"`{unknown.name}`: part of a value {words} is given, which is not supported"
+                )
 
     def move(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.detach().to(device=device, dtype=dtype)

@@ -293,3 +293,14 @@ def test_diagnostics_are_in_the_order_of_the_text() -> None:
     for diagnostic in found:
         report.add(diagnostic)
     assert [x.diagnostic for x in report.diagnostics] == [early, late]
+
+
+def test_a_file_without_end_is_too_large_not_too_much() -> None:
+    with pytest.raises(ModelError, match="E0002"):
+        read_source("/dev/zero")
+
+
+def test_lone_carriage_returns_end_lines(tmp_path: Path) -> None:
+    path = tmp_path / "old.ebm"
+    path.write_bytes(b"model m {\r  latent x : real  # a comment\r  energy e = x^2\r}\r")
+    assert codes(read_source(path).text) == []

@@ -300,3 +300,22 @@ class SizeArithmetic(Diagnostic):
 
     def expected(self) -> str:
         return "whole numbers below 4.6e18 and names, with + - * // % and powers of at most 16"
+
+
+@dataclass(frozen=True)
+class TooFewEntries(Diagnostic):
+    """A spread of fewer than two entries, which would be 0 divided by 0."""
+
+    code: ClassVar[str] = "E0414"
+    name: str = ""
+    count: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` divides by the number of entries less one; here there is {self.count}"
+
+    def expected(self) -> str:
+        return "at least 2 entries"
+
+    def related(self) -> Sequence[Label]:
+        return self.places

@@ -272,7 +272,8 @@ class NumberTooLarge(Diagnostic):
     text: str = ""
 
     def message(self) -> str:
-        return f"`{self.text}` is too large"
+        shown = self.text if len(self.text) <= 40 else f"{self.text[:20]}... ({len(self.text):,} characters)"
+        return f"`{shown}` is too large"
 
     def expected(self) -> str:
         return "a number below 1.8e308"

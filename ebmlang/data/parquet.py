@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ebmlang.errors import DataError
 
 @dataclass(frozen=True)
 class _File:
-    """An open file, and the last row group that was read from it."""
+    """An open file."""
 
     path: Path
     handle: Any
@@ -37,13 +37,18 @@ class _File:
 
 @dataclass(frozen=True)
 class _Columns:
-    """One array: a column of numbers or of lists, or several columns side by side."""
+    """One array: a column of numbers or of lists, or several columns side by side.
+
+    `last` keeps the row group that was read last: chunks are often smaller than row groups, and follow
+    one another.
+    """
 
     file: _File
     name: str
     members: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: DType
+    last: dict[int, Numbers] = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, start: int, stop: int) -> Numbers:
         starts = self.file.starts
@@ -58,6 +63,12 @@ class _Columns:
         return self.read(0, self.file.rows)
 
     def _group(self, group: int) -> Numbers:
+        if group not in self.last:
+            self.last.clear()
+            self.last[group] = self._decoded(group)
+        return self.last[group]
+
+    def _decoded(self, group: int) -> Numbers:
         table = self.file.handle.read_row_group(group, columns=list(self.members), use_threads=False)
         columns = [_numbers(table.column(member), self) for member in self.members]
         return columns[0] if self.members == (self.name,) else np.stack(columns, axis=1)

@@ -264,3 +264,28 @@ def test_step_limit_is_a_status() -> None:
     r = ebmlang.loads(SPARSE).infer(y=y, steps=2)
     assert r.iterations.tolist() == [2, 2]
     assert all("step limit" in s for s in r.status)
+
+
+@pytest.mark.parametrize(
+    ("spread", "bad", "said"),
+    [
+        ("std(y)", (1, 1), r"std\(y\) is taken of m \* n entries and needs at least 2 \(with m = 1, n = 1\)"),
+        ("sum(var(y, over = 0))", (1, 3), r"is taken of n entries .* \(with n = 1\)"),
+        ("sum(cov(y))", (1, 3), r"cov\(y\) is taken of n entries .* \(with n = 1\)"),
+        ("var(y[i, 0], over = i in 1..n)", (2, 1), r"is taken of n - 1 entries .* \(with n = 2\)"),
+    ],
+)
+def test_a_spread_needs_two_entries(spread: str, bad: tuple[int, int], said: str) -> None:
+    model = ebmlang.loads(
+        f"model m(n: int, m: int) {{ observed y : real[n, m]; latent x : real; energy e = (x - {spread})^2 }}"
+    )
+    with pytest.raises(ebmlang.DataError, match=said):
+        model.infer(y=np.ones(bad))
+    y = np.random.default_rng(12).normal(size=(3, 2))
+    wanted = {
+        "std(y)": y.std(ddof=1),
+        "sum(var(y, over = 0))": y.var(0, ddof=1).sum(),
+        "sum(cov(y))": np.cov(y.T).sum(),
+        "var(y[i, 0], over = i in 1..n)": y[1:, 0].var(ddof=1),
+    }
+    assert float(model.infer(y=y, dtype="float64")["x"]) == pytest.approx(wanted[spread], rel=1e-6)

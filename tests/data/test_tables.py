@@ -7,6 +7,7 @@ import pytest
 
 from ebmlang.data import Wanted, read
 from ebmlang.data.columns import group_columns
+from ebmlang.data.parquet import _Columns
 from ebmlang.errors import DataError
 
 
@@ -150,6 +151,25 @@ def test_parquet_columns(tmp_path: Path) -> None:
         data.array("word")
     with pytest.raises(DataError, match="differ in length"):
         data.array("ragged")
+
+
+def test_small_chunks_read_a_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pyarrow.table({"y": np.arange(12.0)}), path, row_group_size=4)
+    data = read(str(path))
+    groups: list[int] = []
+    decoded = _Columns._decoded
+
+    def counted(self: _Columns, group: int) -> np.ndarray:
+        groups.append(group)
+        return decoded(self, group)
+
+    monkeypatch.setattr(_Columns, "_decoded", counted)
+    parts = [data.rows("y", start, start + 1) for start in range(12)]
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(12.0))
+    assert groups == [0, 1, 2]
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:

@@ -89,18 +89,18 @@ def test_given_entries_of_an_open_domain_keep_their_value_exactly() -> None:
 def test_part_of_a_rotation_cannot_be_given() -> None:
     free = torch.ones(1, 3, 3, dtype=torch.bool)
     free[0, 0, 0] = False
-    with pytest.raises(DomainError, match="R: part of a value in SO3 is given"):
+    with pytest.raises(DomainError, match="`R`: part of a value in SO3 is given"):
         space_of((Unknown("R", (3, 3), SO3(), free=free, fixed=torch.zeros(1, 3, 3)),), 2, F64)
     parts = torch.tensor([[True, False, True]])
     space_of((Unknown("p", (3,), SE2(), free=parts, fixed=torch.zeros(1, 3)),), 2, F64)
 
 
 def test_errors_name_the_variable() -> None:
-    with pytest.raises(DomainError, match=r"^w: the interval \[2, 1\]"):
+    with pytest.raises(DomainError, match=r"^`w`: the interval \[2, 1\]"):
         space_of((Unknown("w", (2,), Interval(2.0, 1.0)),), 1, F64)
-    with pytest.raises(DomainError, match=r"^w: a mask"):
+    with pytest.raises(DomainError, match=r"^`w`: a mask"):
         space_of((Unknown("w", (), Reals(), free=torch.ones(1, dtype=torch.bool)),), 1, F64)
-    with pytest.raises(DomainError, match=r"^w: one value"):
+    with pytest.raises(DomainError, match=r"^`w`: one value"):
         space_of((Unknown("w", (), Reals(), per_batch=True),), 1, F64)
 
 
