@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler.choose import Plan
-from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies
+from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies, per_row
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
 from ebmlang.compiler.codegen.layout import SUM, UNARY, Code, trailing
@@ -15,7 +15,8 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
 from ebmlang.compiler.facts import direction_name
-from ebmlang.compiler.typed import Expr, Scatter, Variable
+from ebmlang.compiler.structure.block import Summand
+from ebmlang.compiler.typed import Expr, Fold, Level, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
 """For each sought variable the summands of its gradient."""
@@ -44,17 +45,24 @@ class Gradients:
         if not block.sought:
             self.gradient = None
             return
-        totals = [simplified(s.total) for s in block.summands]
-        self.gradient = self._gradient(totals)
+        one = algebra.constant(1.0, block.graph.model.span)
+        self.gradient = self._gradient([(simplified(s.total), one) for s in block.summands])
         split = self.plan.split
         if split is not None:
-            self.smooth_gradient = self._gradient([simplified(part) for part in split.smooth])
+            owners = {s.name: s for s in block.summands}
+            parts = zip(self.energies.smooth_parts(), split.smooth_of, strict=True)
+            self.smooth_gradient = self._gradient([(p, self._share(p, owners[name])) for p, name in parts])
         self.product = self._product(self.gradient)
 
-    def _gradient(self, totals: list[Expr]) -> Parts | None:
-        adjoint = Adjoint(self.plan.block.depends, self.functions.canonical)
+    def _share(self, part: Expr, owner: Summand) -> Expr:
+        """How often a part of a summand counts: once for every example in a joint problem."""
+        one = algebra.constant(1.0, part.span)
+        repeated = self.plan.block.joint is not None and per_row(owner) and part.level is not Level.EXAMPLE
+        return algebra.sum_examples(one) if repeated else one
+
+    def _gradient(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
         try:
-            return adjoint.gradient([(t, algebra.constant(1.0, t.span)) for t in totals])
+            return Adjoint(self.plan.block.depends, self.functions.canonical).gradient(seeds)
         except NoDerivativeError:
             return None
 
@@ -134,8 +142,11 @@ class Gradients:
         return Method(name, ARGUMENTS, result, doc, lines)
 
     def _guarded(self) -> bool:
-        """Whether some factor has a mask: outside of it subscripts need not be in range."""
-        return any(s.mask is not None for s in self.plan.block.summands)
+        """Whether a mask stands somewhere: where it is false, subscripts need not be in range."""
+        block = self.plan.block
+        roots = [*(s.total for s in block.summands), *(let.value for let in block.graph.model.lets)]
+        folds = (n for root in roots for n in walk(root) if isinstance(n, Fold))
+        return any(fold.guard is not None for fold in folds)
 
     # --- entries ---
 
