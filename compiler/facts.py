@@ -26,12 +26,19 @@ class Smoothness:
     because: str
 
 
+def direction_name(variable: str) -> str:
+    """What stands for the direction of a variable in derivatives; no program can use this name."""
+    return f"direction of {variable}"
+
+
 class Dependence:
     """Tells which values depend on the sought block; remembers every node it has been asked."""
 
     def __init__(self, graph: FactorGraph, sought: frozenset[str]) -> None:
         self.graph = graph
         self.sought = sought
+        # Derivatives along a direction move with it as they move with the sought variables.
+        self._moving = sought | {direction_name(name) for name in sought}
         # The node stands beside its answer: an id may be used again once its node is gone.
         self._memo: dict[int, tuple[Expr, bool]] = {}
         self._lets: dict[str, bool] = {}
@@ -55,7 +62,7 @@ class Dependence:
 
     def reads(self, name: str) -> bool:
         """Whether a variable is sought, or a let computed from a sought one."""
-        if name in self.sought:
+        if name in self._moving:
             return True
         let = self.graph.lets.get(name)
         if let is None:

@@ -141,6 +141,21 @@ class Pick(Expr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Scatter(Expr):
+    """The counterpart of indexing: zeros with `value` added at the subscripts, summed over the axes `over`.
+
+    Only derivatives contain it.
+    """
+
+    value: Expr
+    subscripts: tuple[Subscript, ...]
+    over: Axes
+
+    def children(self) -> tuple[Expr, ...]:
+        return (self.value, *(s for s in self.subscripts if isinstance(s, Expr)))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pack(Expr):
     """`[a, b, c]`: items of one shape stacked along a new first dimension."""
 
@@ -211,6 +226,13 @@ def rebuilt(node: Expr, children: tuple[Expr, ...]) -> Expr:
             subscripts = tuple(next(rest) if isinstance(s, Expr) else s for s in node.subscripts)
             return replace(
                 node, base=children[0], subscripts=subscripts, axes=axes, level=level, coupled=coupled
+            )
+        case Scatter():
+            rest = iter(children[1:])
+            subscripts = tuple(next(rest) if isinstance(s, Expr) else s for s in node.subscripts)
+            kept = tuple(a for a in axes if a not in node.over)
+            return replace(
+                node, value=children[0], subscripts=subscripts, axes=kept, level=level, coupled=coupled
             )
         case Fold():
             guard = children[1] if node.guard is not None else None
@@ -395,6 +417,9 @@ def text(node: Expr, strength: int = 0) -> str:
             return f"{text(node.base, 9)}[{_subscripts_text(node)}]"
         case Pack():
             return f"[{', '.join(text(i) for i in node.items)}]"
+        case Scatter():
+            where = ", ".join(text(s) if isinstance(s, Expr) else ".." for s in node.subscripts)
+            return f"scatter({text(node.value)}, [{where}])"
         case Fold():
             return f"{node.function}({text(node.body)}, over = {_over_text(node)})"
         case Tabulate():

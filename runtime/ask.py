@@ -45,6 +45,7 @@ class _Unshared:
 
     instance: GeneratedModel
     shared: frozenset[str]
+    written: frozenset[str]
 
     def _seen(self, unknown: Values) -> Values:
         if not self.shared:
@@ -62,6 +63,15 @@ class _Unshared:
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
         return self.instance.absolute(held)
+
+    def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.instance.energy_and_gradient(self._seen(unknown), held)
+
+    def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.instance.smooth_and_gradient(self._seen(unknown), held)
+
+    def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
 
 
 def held_values(bound: Bound) -> dict[str, Tensor]:
@@ -90,11 +100,11 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
         space = space_of(tuple(unknowns), bound.batch, settings.dtype, settings.device, joint=module.JOINT)
     except DomainError as error:
         raise DataError(str(error), "check the domain and the data") from None
-    functions = _Unshared(bound.instance, shared)
+    functions = _Unshared(bound.instance, shared, module.WRITTEN)
     rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
     held = held_values(bound)
     split = functions if module.SPLIT else None
-    return Problem(functions, held, rows & held.keys(), space, split)
+    return Problem(functions, held, rows & held.keys(), space, split, functions)
 
 
 def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: Tensor | None) -> Unknown:

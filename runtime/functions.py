@@ -23,7 +23,7 @@ def huber(x: Tensor, delta: float | Tensor = 1.0, centre: Tensor | None = None) 
         inside = clamp(x, -delta, delta) if isinstance(delta, Tensor) else x.clamp(-delta, delta)
         return inside * (x - 0.5 * inside)
     if centre is None:
-        centre = torch.zeros_like(x)
+        centre = x.new_zeros(()).expand_as(x)
     elif x.shape != centre.shape:
         x, centre = torch.broadcast_tensors(x, centre)
     return F.huber_loss(x, centre, reduction="none", delta=delta)
@@ -242,6 +242,41 @@ def over_examples_logsumexp(x: Tensor, batch: int) -> Tensor:
 def over_examples_cov(x: Tensor, batch: int) -> Tensor:
     """Unbiased covariance over the examples, [B, k] -> [k, k]."""
     return covariance(_examples(x, batch))
+
+
+# --- the counterpart of indexing ---------------------------------------------------------------------
+
+
+def place(value: Tensor, lead: int, shape: tuple[int, ...], index: tuple[int | slice, ...]) -> Tensor:
+    """Zeros [*lead, *shape] with the value at the slices."""
+    result = value.new_zeros(*value.shape[:lead], *shape)
+    result[(slice(None),) * lead + index] = value
+    return result
+
+
+def scatter(value: Tensor, lead: int, shape: tuple[int, ...], index: tuple[int | Tensor, ...]) -> Tensor:
+    """Zeros [*lead, *shape] with the entries of the value added at the indices.
+
+    Indices broadcast to the dimensions of the value behind the leading ones; one that differs by example
+    has a leading dimension itself.
+    """
+    flat = torch.zeros((), dtype=torch.long, device=value.device)
+    for part, size in zip(index, shape, strict=True):
+        flat = flat * size + part
+    places = value.shape[lead:]
+    rows = torch.broadcast_shapes(value.shape[:lead], flat.shape[: max(flat.ndim - len(places), 0)])
+    value = value.expand((*rows, *places)).reshape(*rows, -1)
+    result = value.new_zeros(*rows, math.prod(shape))
+    if flat.ndim > len(places):
+        result.scatter_add_(-1, flat.expand((*rows, *places)).reshape(*rows, -1), value)
+    else:
+        result.index_add_(-1, flat.expand(places).reshape(-1), value)
+    return result.reshape(*rows, *shape)
+
+
+def along(start: int, stop: int, behind: int, device: torch.device) -> Tensor:
+    """The indices of a slice, with `behind` dimensions after it."""
+    return torch.arange(start, stop, device=device).reshape(-1, *[1] * behind)
 
 
 # --- plain numbers: what Python's math would raise becomes inf or NaN, as in tensors -----------------

@@ -15,6 +15,8 @@ from ebmlang.runtime import seeded
 from ebmlang.runtime.seeded import Rows
 
 Values = Mapping[str, Tensor]
+EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
+"""The energy, and its gradient along every sought variable by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,15 @@ class GeneratedModel:
         raise NotImplementedError
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
+    def energy_and_gradient(self, unknown: Values, held: Values) -> EnergyAndGradient:
+        raise NotImplementedError
+
+    def smooth_and_gradient(self, unknown: Values, held: Values) -> EnergyAndGradient:
+        raise NotImplementedError
+
+    def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def smooth(self, unknown: Values, held: Values) -> Tensor:

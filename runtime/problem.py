@@ -10,7 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.space import Space
+from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.hessian import hessian_times
+from ebmlang.runtime.space import Space, Unknown
 
 Values = Mapping[str, Tensor]
 
@@ -26,6 +28,26 @@ class Functions(Protocol):
 
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         """Every term by name, summed over its plates."""
+
+
+class Derivatives(Protocol):
+    """Derivatives that were written when compiling; `written` names the ones that there are.
+
+    A derivative along a variable is shaped as the variable, or broadcasts to it.
+    """
+
+    @property
+    def written(self) -> frozenset[str]:
+        """Some of `energy_and_gradient`, `smooth_and_gradient` and `hessian_times`."""
+
+    def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        """The energy with its gradient along every sought variable."""
+
+    def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for the energy without its absolute values."""
+
+    def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        """The product of the Hessian with a direction, which is shaped as the unknowns."""
 
 
 class SmoothPlusAbsolute(Protocol):
@@ -45,6 +67,7 @@ class View(Enum):
     """What a solver may ask of a problem."""
 
     GRADIENT = "the energy and its gradient"
+    HESSIAN = "products with the Hessian"
     SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
 
 
@@ -62,12 +85,16 @@ class Problem:
     row_values: frozenset[str]
     space: Space
     split: SmoothPlusAbsolute | None = None
+    derivatives: Derivatives | None = None
 
     @property
     def views(self) -> frozenset[View]:
-        if self.split is None:
-            return frozenset({View.GRADIENT})
-        return frozenset({View.GRADIENT, View.SMOOTH_PLUS_ABSOLUTE})
+        views = {View.GRADIENT}
+        if self.space.kinds <= {Kind.LINEAR, Kind.BOX}:
+            views.add(View.HESSIAN)
+        if self.split is not None:
+            views.add(View.SMOOTH_PLUS_ABSOLUTE)
+        return frozenset(views)
 
     def energy(self, x: Tensor) -> Tensor:
         """[R, N] -> [R]."""
@@ -76,7 +103,18 @@ class Problem:
 
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[R, N] -> [R], [R, N]; the gradient is 0 at given entries."""
+        derivatives = self.derivatives
+        if derivatives is not None and "energy_and_gradient" in derivatives.written:
+            return self._written(derivatives.energy_and_gradient, x)
         return self._differentiate(self.functions.energy, x)
+
+    def hessian_times(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Products of the Hessian at x [R, N] with P directions per row, [R or 1, P, N] -> [R, P, N].
+
+        Rows and columns of given entries are those of the identity. Raises ValueError where coordinates
+        are not the values themselves (an open domain, a manifold).
+        """
+        return hessian_times(self, x, directions)
 
     def smooth(self, x: Tensor) -> Tensor:
         """The smooth part, [R, N] -> [R]."""
@@ -85,7 +123,10 @@ class Problem:
 
     def smooth_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The smooth part and its gradient, [R, N] -> [R], [R, N]."""
-        return self._differentiate(self._split().smooth, x)
+        split, derivatives = self._split(), self.derivatives
+        if derivatives is not None and "smooth_and_gradient" in derivatives.written:
+            return self._written(derivatives.smooth_and_gradient, x)
+        return self._differentiate(split.smooth, x)
 
     def absolute(self) -> Tensor:
         """Weights of absolute values, [R or 1, N], >= 0; 0 for entries without one."""
@@ -109,7 +150,7 @@ class Problem:
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Every term by name, as the functions return it. In a joint space x must be one row."""
         with torch.no_grad():
-            return self.functions.terms(self._unknown(x), self.held)
+            return self.functions.terms(self.unknown(x), self.held)
 
     def faulty_terms(self, x: Tensor, gradient: bool) -> list[str | None]:
         """Per row, the first term that is not finite at x, or with `gradient` whose gradient is not."""
@@ -142,7 +183,7 @@ class Problem:
         leaf = x.detach().requires_grad_(gradient)
         masks = []
         with torch.set_grad_enabled(gradient):
-            terms = self.functions.terms(self._unknown(leaf), self.held)
+            terms = self.functions.terms(self.unknown(leaf), self.held)
         for name, term in terms.items():
             bad = ~torch.isfinite(term.detach())
             if gradient and term.requires_grad:
@@ -162,7 +203,8 @@ class Problem:
             raise ValueError("this problem is not given as a smooth energy plus absolute values")
         return self.split
 
-    def _unknown(self, x: Tensor) -> dict[str, Tensor]:
+    def unknown(self, x: Tensor) -> dict[str, Tensor]:
+        """Values as the functions take them; in a joint space x must be one row."""
         values = self.space.values(x)
         if not self.space.joint:
             return values
@@ -171,10 +213,44 @@ class Problem:
     def _total(self, function: Callable[[Values, Values], Tensor], x: Tensor) -> Tensor:
         """Energies [R]."""
         if not self.space.joint:
-            return _per_row(function(self._unknown(x), self.held), x.shape[0])
+            return _per_row(function(self.unknown(x), self.held), x.shape[0])
         # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
-        each = [function(self._unknown(row[None]), self.held).sum() for row in x]
+        each = [function(self.unknown(row[None]), self.held).sum() for row in x]
         return torch.stack(each) if each else x.new_zeros(0)
+
+    def _written(
+        self, function: Callable[[Values, Values], tuple[Tensor, dict[str, Tensor]]], x: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Energies and gradients by a function that gives both."""
+        if self.space.joint and x.shape[0] != 1:
+            # A term of the whole batch cannot tell restarts apart, so they are evaluated one by one.
+            each = [self._written(function, row) for row in x.split(1)]
+            if not each:
+                return x.new_zeros(0), torch.zeros_like(x)
+            energies, gradients = zip(*each, strict=True)
+            return torch.cat(energies), torch.cat(gradients)
+        with torch.no_grad():
+            parts = self.space.split(x)
+            if self.space.joint:
+                parts = [part.squeeze(0) for part in parts]
+            energy, slopes = function(self.space.values_of(parts), self.held)
+            energy = energy.reshape(1) if self.space.joint else _per_row(energy, x.shape[0])
+            flat = []
+            for unknown, part, size in zip(self.space.unknowns, parts, self.space.sizes, strict=True):
+                slope = self._shaped(unknown, part, slopes[unknown.name])
+                flat.append(slope if slope.ndim == 2 and not self.space.joint else slope.reshape(-1, size))
+            gradient = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+            return energy, self.space.sought(gradient)
+
+    @staticmethod
+    def _shaped(unknown: Unknown, part: Tensor, slope: Tensor) -> Tensor:
+        """A derivative along a value as one along its coordinates, with every entry there."""
+        if unknown.domain.kind is Kind.OPEN:
+            with torch.enable_grad():
+                leaf = part.detach().requires_grad_(True)
+                value = unknown.domain.value(leaf)
+                (slope,) = torch.autograd.grad(value, leaf, slope.expand(value.shape))
+        return slope if slope.shape == part.shape else slope.expand(part.shape)
 
     def _differentiate(
         self, function: Callable[[Values, Values], Tensor], x: Tensor

@@ -14,6 +14,7 @@ from ebmlang.compiler.typed import (
     Pick,
     Position,
     Read,
+    Scatter,
     SizeOf,
     SliceOf,
     Tabulate,
@@ -56,6 +57,9 @@ class Canonical:
                 return ("apply", node.function, children, node.static, node.type)
             case Pick():
                 return ("pick", children, tuple(_subscript_key(s) for s in node.subscripts))
+            case Scatter():
+                subscripts = tuple(_subscript_key(s) for s in node.subscripts)
+                return ("scatter", children, subscripts, tuple(a.order for a in node.over), node.type)
             case Pack():
                 return ("pack", children)
             case Fold():

@@ -15,7 +15,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.structure.block import Summand
 from ebmlang.compiler.typed import Expr, Level
 
-_ARGUMENTS = "unknown: Values, held: Values"
+ARGUMENTS = "unknown: Values, held: Values"
 _TABLE = "dict[str, Tensor]"
 _MOST_SUMMANDS = 50
 
@@ -42,7 +42,7 @@ class Energies:
 
     def method(self, name: str, result: str, doc: str, e: Emitter | None, value: str) -> Method:
         lines = [] if e is None else [*self.functions.prologue(e), *e.lines]
-        arguments = "held: Values" if name == "absolute" else _ARGUMENTS
+        arguments = "held: Values" if name == "absolute" else ARGUMENTS
         return Method(name, arguments, result, doc, [*lines, Line((), value)])
 
     # --- terms and their sum ---
@@ -68,18 +68,25 @@ class Energies:
         if joint:
             doc = f"The energy that is lowered over {self.sought_text}, of all examples together: []."
         if block.query.of is None:
-            parts = [
-                _summed(f'energies["{s.name}"]') if joint and per_row(s) else f'energies["{s.name}"]'
-                for s in block.summands
-            ]
+            parts = [self._counted(s, f'energies["{s.name}"]') for s in block.summands]
             first = Line(("energies",), "self.terms(unknown, held)")
-            return Method("energy", _ARGUMENTS, "Tensor", doc, [first, *_sum_lines(parts)])
+            return Method("energy", ARGUMENTS, "Tensor", doc, [first, *_sum_lines(parts)])
         e = self.functions.method()
         e.count(block.query.of)
         code = number(e, block.query.of, "objective")
         return self.method(
             "energy", "Tensor", doc, e, _summed(code.text) if joint and code.batch else code.text
         )
+
+    def _counted(self, s: Summand, text: str) -> str:
+        """A summand as it counts in the energy: summed over the examples in a joint problem."""
+        return _summed(text) if self.plan.block.joint is not None and per_row(s) else text
+
+    def total(self, e: Emitter, values: list[tuple[Summand, str]]) -> str:
+        """The sum of summands whose values have names."""
+        *most, last = _sum_lines([self._counted(s, name) for s, name in values])
+        e.lines += most
+        return last.value
 
     # --- smooth part and absolute values ---
 
@@ -89,8 +96,22 @@ class Energies:
         if split is None:
             return []
         e = self.functions.method()
-        parts = [simplified(part) for part in split.smooth]
+        parts = self.smooth_parts()
         e.count(*parts)
+        value = self.smooth_total(e, parts)
+        doc = "The energy without its absolute values: [B]."
+        owners = {s.name: s for s in self.plan.block.summands}
+        return [self.method("smooth", "Tensor", doc, e, value), self.absolute(owners)]
+
+    def smooth_parts(self) -> list[Expr]:
+        """The summands of the smooth part."""
+        split = self.plan.split
+        return [] if split is None else [simplified(part) for part in split.smooth]
+
+    def smooth_total(self, e: Emitter, parts: list[Expr]) -> str:
+        """The sum of the smooth parts, each as it counts in the energy."""
+        split = self.plan.split
+        assert split is not None
         owners = {s.name: s for s in self.plan.block.summands}
         texts = []
         for i, part in enumerate(parts):
@@ -99,8 +120,7 @@ class Energies:
         first = next(iter(self.plan.block.query.sought))
         *most, last = _sum_lines(texts or [f'unknown["{first}"].flatten(1).sum(-1) * 0.0'])
         e.lines += most
-        doc = "The energy without its absolute values: [B]."
-        return [self.method("smooth", "Tensor", doc, e, last.value), self.absolute(owners)]
+        return last.value
 
     def _share(self, code: Code, owner: Summand) -> Code:
         """A part of a summand as it counts in the energy: once for every example in a joint problem."""

@@ -26,6 +26,7 @@ from ebmlang.compiler.codegen.layout import (
 from ebmlang.compiler.codegen.lines import Line
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.picks import Picks
+from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.codegen.writers import write_apply
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.sizes import Size
@@ -116,6 +117,10 @@ class Emitter:
         yield
         self.guards -= guard is not None
 
+    def hint(self, name: str) -> None:
+        """What the parts of the next value are named after."""
+        self._hint = name
+
     # --- expressions ---
 
     def emit(self, root: Expr, hint: str = "") -> Code:
@@ -183,6 +188,8 @@ class Emitter:
                 return Picks(self).pick(node)
             case typed.Pack():
                 return self._pack(node)
+            case typed.Scatter():
+                return Scatters(self).whole(node)
             case typed.Fold():
                 return write_fold(self, node)
             case typed.Tabulate():

@@ -13,7 +13,7 @@ from ebmlang.compiler.codegen.names import field_name, local_name
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.indexing import affine
-from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read
+from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read, Scatter
 
 
 def simplified(node: Expr) -> Expr:
@@ -87,7 +87,7 @@ class Functions:
         with self.prepare.guarded(node.guard if isinstance(node, Fold) else None):
             for child in node.children():
                 # An index is made where it is used: it may turn out to be a slice.
-                if not (isinstance(node, Pick) and child is not node.base and _light(child)):
+                if not (_indexes(node, child) and _light(child)):
                     self._hoist(child, hint)
 
     def _prepare(self, node: Expr, hint: str) -> None:
@@ -155,6 +155,13 @@ def _is_leaf(node: Expr, graph: FactorGraph) -> bool:
     if isinstance(node, Read):
         return node.name not in graph.lets
     return isinstance(node, typed.Constant | typed.SizeOf | typed.Position)
+
+
+def _indexes(node: Expr, child: Expr) -> bool:
+    """Whether a child stands among the subscripts of its node."""
+    if isinstance(node, Pick):
+        return child is not node.base
+    return isinstance(node, Scatter) and child is not node.value
 
 
 def _light(subscript: Expr) -> bool:

@@ -13,16 +13,23 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A statement, without its indentation: `targets = value`, or `return value` without targets."""
+    """A statement, without its indentation: `targets = value`, or `return value` without targets.
+
+    With a `place`, the value is added there (or subtracted): `target[place] += value`.
+    """
 
     targets: tuple[str, ...]
     value: str
     remark: str = ""
+    place: str = ""
+    subtracts: bool = False
 
     @property
     def head(self) -> str:
         if not self.targets:
             return "return "
+        if self.place:
+            return f"{self.targets[0]}[{self.place}] {'-' if self.subtracts else '+'}= "
         return f"{', '.join(self.targets)}{',' if len(self.targets) == 1 and self.unpacks else ''} = "
 
     @property
@@ -42,7 +49,7 @@ def pruned(lines: list[Line]) -> list[Line]:
     for line in reversed(lines):
         if not line.targets or any(t in wanted for t in line.targets):
             kept.append(line)
-            wanted |= words(line.value)
+            wanted |= words(line.value) | words(line.place)
     return kept[::-1]
 
 

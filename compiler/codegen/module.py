@@ -10,6 +10,7 @@ from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.energies import Energies, number
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
+from ebmlang.compiler.codegen.gradients import Gradients
 from ebmlang.compiler.codegen.layout import Code, trailing
 from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
@@ -47,15 +48,23 @@ class _Writer:
         self.model = plan.block.graph.model
         self.functions = Functions(plan.block.graph, plan.block.depends)
         self.energies = Energies(plan, self.functions)
+        self.gradients = Gradients(plan, self.functions, self.energies)
 
     def module(self) -> Generated:
         name = class_name(self.model.name)
         self.hoist_everything()
-        methods = [*self.energies.methods(), *self.starts(), *self.domains(), *self.properties()]
+        derivatives = self.gradients.methods()
+        methods = [
+            *self.energies.methods(),
+            *derivatives,
+            *self.starts(), *self.domains(),
+            *self.properties(),
+        ]
         bodies = [method.text() for method in methods]
         prepare, kept = self.prepare(frozenset(_HELD.findall("\n".join(bodies))))
         body = "\n\n".join([prepare.text(), *bodies])
-        tables = specs(self.plan, self.functions.row_values(kept))
+        written = tuple(method.name for method in derivatives)
+        tables = specs(self.plan, self.functions.row_values(kept), written)
         doc = quoted(self.model.doc or f"The model `{self.model.name}`.", INDENT)
         parts = [
             header(self.plan, f"{tables}\n{body}"),
@@ -87,6 +96,7 @@ class _Writer:
         if split is not None:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
+        roots += self.gradients.roots()
         self.functions.hoist(roots)
 
     def prepare(self, wanted: frozenset[str]) -> tuple[Method, list[str]]:

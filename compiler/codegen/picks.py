@@ -48,10 +48,10 @@ class Picks:
                 continue
             size = next(dims)
             if isinstance(s, SliceOf):
-                parts.append(self._range(s.start, s.stop, size))
+                parts.append(self.range_text(s.start, s.stop, size))
                 order.append(_DECLARED)
                 continue
-            found = self._run(s, size, taken)
+            found = self.run(s, size, taken)
             if found is None:
                 return None
             parts.append(found[0])
@@ -63,7 +63,7 @@ class Picks:
         text = f"{base.at(ATOM)}[{', '.join(parts)}]" if parts else base.text
         return self._arranged(node, base, order, text)
 
-    def _run(self, s: Expr, size: Size, taken: set[int]) -> tuple[str, Axis | None] | None:
+    def run(self, s: Expr, size: Size, taken: set[int]) -> tuple[str, Axis | None] | None:
         """`(text, axis)` of a subscript that is a constant, or an axis from its start in steps."""
         form = affine(s)
         if form is None or len(form[0]) > 1 or (self.e.guards and misses(form, size) is not None):
@@ -76,9 +76,9 @@ class Picks:
         start = axis.start * step + offset
         # One step past the last entry: an empty axis stays empty, also with steps above 1.
         stop = start + axis.size * step
-        return self._range(start, stop, size, step), axis
+        return self.range_text(start, stop, size, step), axis
 
-    def _range(self, start: Size, stop: Size, size: Size, step: int = 1) -> str:
+    def range_text(self, start: Size, stop: Size, size: Size, step: int = 1) -> str:
         first = "" if start == ZERO else self.e.size(start)
         last = "" if stop == size else self.e.size(stop)
         return f"{first}:{last}" + (f":{step}" if step != 1 else "")
@@ -97,10 +97,10 @@ class Picks:
 
     # --- gathers ---
 
-    def _index(self, s: Expr, size: Size) -> Code:
+    def index(self, s: Expr, size: Size) -> Code:
         """An integer subscript, checked or kept inside its dimension where that is not proven."""
         e = self.e
-        code = e.converted(e.code(s), "int")
+        code = self._computed(s) or e.converted(e.code(s), "int")
         if s.type.kind == "class" or always_inside(s, size):
             return self._ready(s, size, code, "{}", "index")
         if e.guards:
@@ -113,6 +113,14 @@ class Picks:
             "}", "}}"
         )
         return self._ready(s, size, code, text.replace("{{}}", "{}", 1), "checked")
+
+    def _computed(self, s: Expr) -> Code | None:
+        """The index where it is arithmetic of plate indices: made once, in the function that prepares."""
+        if not (isinstance(s, typed.Apply) and s.axes and s.type.kind == "int" and self.e.index_owner):
+            return None
+        where = layout_of(s)
+        code = Code("", ATOM, where.batch, where.axes, where.rank, "int")
+        return self.e.indices.kept(("index", id(self.e.canonical(s))), s, "subscript", code, "{}")
 
     def _ready(self, s: Expr, size: Size, code: Code, text: str, how: str) -> Code:
         """The index in place, or made once where it is more than a name."""
@@ -146,7 +154,7 @@ class Picks:
                 whole = s.start == ZERO and s.stop == size
                 slots.append(SliceOf(ZERO, ZERO) if whole else s)
             else:
-                slots.append(self._index(s, size))
+                slots.append(self.index(s, size))
         return slots
 
     def _slot_text(self, slot: SliceOf | NewAxis) -> str:

@@ -16,6 +16,7 @@ def header(plan: Plan, body: str) -> str:
     sought = ", ".join(plan.block.query.sought)
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
+    pair = "EnergyAndGradient, " if "-> EnergyAndGradient" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -35,14 +36,14 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            "from ebmlang.runtime.generated import Draws, GeneratedModel, Values",
+            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, Values",
             "from ebmlang.runtime.spec import Requirement, Size, TermSpec, VariableSpec",
             "",
         ]
     )
 
 
-def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
+def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> str:
     """The tables that binding works from."""
     model = plan.block.graph.model
     integers = [v.name for v in model.hypers if v.type.kind == "int" and v.type.scalar]
@@ -86,6 +87,7 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"OPTIONS = {_options(plan)}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
+        f"WRITTEN = frozenset({sorted(written)!r})",
         f"SPLIT = {plan.split is not None}",
         f"BECAUSE = {plan.because!r}",
     ]

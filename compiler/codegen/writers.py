@@ -248,6 +248,8 @@ def _where(e: Emitter, node: Apply) -> Code:
     if condition.python and all(b.python for b in branches):
         return python_number(f"({branches[0].text} if {condition.text} else {branches[1].text})", kind)
     where = layout_of(node)
+    if kind == "real" and [b.text for b in branches] == ["1.0", "0.0"]:
+        return result(e, node, aligned(e.converted(e.tensor(condition), "real"), where).text)
     if all(b.python for b in branches):
         branches[0] = e.tensor(branches[0])
     texts = [aligned(c, where).text for c in (e.tensor(condition), *branches)]

@@ -97,6 +97,7 @@ def check_text(text: str, seed: int) -> None:
     same = [{**r, **{n: rows[0][n] for n in repeated}} for r in rows]
     compare(asked, shared, same, repeated)
     gradient(asked, shared, rows, rng)
+    derivatives(asked, shared, rows, rng)
     loop(asked, shared, rows)
     split(asked, shared, same, repeated)
 
@@ -193,6 +194,54 @@ def gradient(
         return
     size = abs(at(0.0)) * 1e-8 + 1e-4 * (1 + abs(central))
     assert abs(slope - central) <= size, f"gradient {slope}, differences {central}"
+
+
+def derivatives(
+    asked: Asked, shared: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], rng: np.random.Generator
+) -> None:
+    """Derivatives that were written out are those of automatic differentiation, where these are finite."""
+    if not asked.sought:
+        return
+    bound = asked.bound(shared, rows)
+    held, written = held_values(bound), asked.module.WRITTEN
+    leaves = {n: v.clone().requires_grad_() for n, v in asked.unknown(bound).items()}
+    way = {n: torch.from_numpy(rng.normal(size=tuple(v.shape))) for n, v in leaves.items()}
+    energy = bound.instance.energy(leaves, held)
+    slopes = _slopes(energy.sum(), leaves, True)
+    plain = {n: v.detach() for n, v in leaves.items()}
+    with torch.no_grad():
+        if "energy_and_gradient" in written:
+            found, mine = bound.instance.energy_and_gradient(plain, held)
+            close(found, energy.detach(), "energy beside its gradient")
+            _same(mine, slopes, plain, "gradient")
+        if "smooth_and_gradient" in written:
+            smooth, mine = bound.instance.smooth_and_gradient(plain, held)
+            with torch.enable_grad():
+                value = bound.instance.smooth(leaves, held)
+                expected = _slopes(value.sum(), leaves, False)
+            close(smooth, value.detach(), "smooth part beside its gradient")
+            _same(mine, expected, plain, "gradient of the smooth part")
+    if "hessian_times" in written:
+        along = sum(((slopes[n] * way[n]).sum() for n in leaves), torch.zeros((), dtype=torch.float64))
+        expected = _slopes(along, leaves, False)
+        if all(bool(torch.isfinite(v).all()) for v in slopes.values()):
+            _same(bound.instance.hessian_times(plain, held, way), expected, plain, "product with the Hessian")
+
+
+def _slopes(total: Tensor, leaves: Mapping[str, Tensor], again: bool) -> dict[str, Tensor]:
+    if not total.requires_grad:
+        return {n: torch.zeros_like(v) for n, v in leaves.items()}
+    found = torch.autograd.grad(total, list(leaves.values()), create_graph=again, materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
+
+
+def _same(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], like: Mapping[str, Tensor], what: str
+) -> None:
+    for name, value in like.items():
+        theirs = expected[name].detach() + 0.0
+        mine = torch.where(torch.isfinite(theirs), found[name].expand(value.shape), theirs)
+        close(mine, theirs, f"{what} along {name}", 1e-6)
 
 
 def _may_be_empty(model: typed.Model) -> bool:

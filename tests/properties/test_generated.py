@@ -25,6 +25,7 @@ from tests.properties.generated import (
     checked,
     close,
     compare,
+    derivatives,
     gradient,
     loop,
     split,
@@ -58,6 +59,7 @@ def examine(text: str, sought: Sequence[str], repeated: tuple[str, ...] = (), se
     compare(asked, shared, same, repeated)
     loop(asked, shared, rows)
     gradient(asked, shared, rows, rng)
+    derivatives(asked, shared, rows, rng)
     split(asked, shared, same, repeated)
     return asked
 
@@ -188,7 +190,7 @@ def test_everything_known_is_computed_once() -> None:
     terms = asked.text[asked.text.index("def terms") : asked.text.index("def energy")]
     assert "exp" not in terms
     assert "@" not in terms
-    assert {"Q_y_rows", "y_rows"} <= held.keys()
+    assert {"Q_y_rows", "e_sum"} <= held.keys()
 
 
 def test_unread_values_are_not_prepared() -> None:

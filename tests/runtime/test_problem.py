@@ -101,7 +101,7 @@ def test_smooth_and_absolute_parts() -> None:
     weight = torch.tensor([0.5, 0.0, 1.0, 2.0], dtype=F64)
     asked = split_problem(least_squares, weight, torch.zeros(5, 4, dtype=F64), held=held, row_values=("b",))
     x = torch.randn(5, 4, generator=made, dtype=F64)
-    assert asked.views == {View.GRADIENT, View.SMOOTH_PLUS_ABSOLUTE}
+    assert asked.views == {View.GRADIENT, View.HESSIAN, View.SMOOTH_PLUS_ABSOLUTE}
     assert asked.absolute().tolist() == [weight.tolist()]
     assert torch.allclose(asked.smooth(x) + (asked.absolute() * x.abs()).sum(1), asked.energy(x))
     energy, gradient = asked.smooth_and_gradient(x)

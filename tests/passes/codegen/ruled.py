@@ -18,6 +18,7 @@ _ALLOWED = (
     ast.alias,
     ast.Assign,
     ast.AnnAssign,
+    ast.AugAssign,
     ast.ClassDef,
     ast.FunctionDef,
     ast.arguments,

@@ -1,0 +1,214 @@
+"""The generated methods that differentiate: gradients, and products with the Hessian."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies, per_row
+from ebmlang.compiler.codegen.expressions import Emitter
+from ebmlang.compiler.codegen.functions import Functions, simplified
+from ebmlang.compiler.codegen.layout import SUM, UNARY, Code, trailing
+from ebmlang.compiler.codegen.lines import Line
+from ebmlang.compiler.codegen.methods import Method
+from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.codegen.scatters import Scatters
+from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
+from ebmlang.compiler.facts import direction_name
+from ebmlang.compiler.structure.block import Summand
+from ebmlang.compiler.typed import Expr, Fold, Level, Scatter, Variable, walk
+
+Parts = dict[str, list[Expr]]
+"""For each sought variable the summands of its gradient."""
+
+_PAIR = "EnergyAndGradient"
+_TABLE = "dict[str, Tensor]"
+
+
+@dataclass(slots=True)
+class Gradients:
+    """Writes the methods that differentiate the energy of a plan.
+
+    `gradient`, `smooth_gradient` and `product` are None where an operation has no derivative row: then the
+    generated class lacks the method, and automatic differentiation stands in.
+    """
+
+    plan: Plan
+    functions: Functions
+    energies: Energies
+    gradient: Parts | None = field(init=False)
+    smooth_gradient: Parts | None = field(init=False, default=None)
+    product: Parts | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        block = self.plan.block
+        if not block.sought:
+            self.gradient = None
+            return
+        one = algebra.constant(1.0, block.graph.model.span)
+        self.gradient = self._gradient([(simplified(s.total), one) for s in block.summands])
+        split = self.plan.split
+        if split is not None:
+            owners = {s.name: s for s in block.summands}
+            parts = zip(self.energies.smooth_parts(), split.smooth_of, strict=True)
+            self.smooth_gradient = self._gradient([(p, self._share(p, owners[name])) for p, name in parts])
+        self.product = self._product(self.gradient)
+
+    def _share(self, part: Expr, owner: Summand) -> Expr:
+        """How often a part of a summand counts: once for every example in a joint problem."""
+        one = algebra.constant(1.0, part.span)
+        repeated = self.plan.block.joint is not None and per_row(owner) and part.level is not Level.EXAMPLE
+        return algebra.sum_examples(one) if repeated else one
+
+    def _gradient(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
+        try:
+            return Adjoint(self.plan.block.depends, self.functions.canonical).gradient(seeds)
+        except NoDerivativeError:
+            return None
+
+    def _product(self, gradient: Parts | None) -> Parts | None:
+        if gradient is None:
+            return None
+        tangent = Tangent(self.plan.block.depends, self.functions.canonical)
+        moves = self.plan.block.depends
+        try:
+            return {name: [tangent(p) for p in parts if moves(p)] for name, parts in gradient.items()}
+        except NoDerivativeError:
+            return None
+
+    def roots(self) -> list[tuple[str, Expr]]:
+        """Everything that will be written, for what can be computed once."""
+        found = []
+        for suffix, table in (("gradient", self.gradient), ("gradient", self.smooth_gradient)):
+            for name, parts in (table or {}).items():
+                found += [(f"{local_name(name)}_{suffix}", part) for part in parts]
+        for name, parts in (self.product or {}).items():
+            found += [(f"{local_name(name)}_product", part) for part in parts]
+        return found
+
+    def methods(self) -> list[Method]:
+        made = [self._energy_and_gradient(), self._smooth_and_gradient(), self._hessian_times()]
+        return [method for method in made if method is not None]
+
+    # --- methods ---
+
+    def _energy_and_gradient(self) -> Method | None:
+        if self.gradient is None:
+            return None
+        e = self.functions.method()
+        e.guards += self._guarded()
+        block = self.plan.block
+        totals = [(s, simplified(s.total)) for s in block.summands]
+        e.count(*(total for _, total in totals), *_all(self.gradient))
+        names = [(s, self.energies.scalar(e, s.name, total)) for s, total in totals]
+        e.line((total := e.fresh("energy"),), self.energies.total(e, names))
+        entries = self._entries(e, self.gradient, "gradient")
+        doc = f"The energy and its gradient along {self.energies.sought_text}."
+        return self._method("energy_and_gradient", _PAIR, doc, e, f"{total}, {entries}")
+
+    def _smooth_and_gradient(self) -> Method | None:
+        if self.smooth_gradient is None:
+            return None
+        e = self.functions.method()
+        e.guards += self._guarded()
+        parts = self.energies.smooth_parts()
+        e.count(*parts, *_all(self.smooth_gradient))
+        e.line((total := e.fresh("energy"),), self.energies.smooth_total(e, parts))
+        entries = self._entries(e, self.smooth_gradient, "gradient")
+        doc = f"The energy without its absolute values, and its gradient along {self.energies.sought_text}."
+        return self._method("smooth_and_gradient", _PAIR, doc, e, f"{total}, {entries}")
+
+    def _hessian_times(self) -> Method | None:
+        if self.product is None:
+            return None
+        e = self.functions.method()
+        e.guards += self._guarded()
+        for v in self.plan.block.sought:
+            local = e.fresh(f"{local_name(v.name)}_direction")
+            e.available[direction_name(v.name)] = local
+        e.count(*_all(self.product))
+        entries = self._entries(e, self.product, "product", along=True)
+        doc = f"The Hessian of the energy along {self.energies.sought_text}, times a direction."
+        arguments = f"{ARGUMENTS}, direction: Values"
+        heads = []
+        for v in self.plan.block.sought:
+            local = e.available[direction_name(v.name)]
+            heads.append(Line((local,), f'direction["{v.name}"]'))
+        lines = [*self.functions.prologue(e), *heads, *e.lines, Line((), entries)]
+        return Method("hessian_times", arguments, _TABLE, doc, lines)
+
+    def _method(self, name: str, result: str, doc: str, e: Emitter, value: str) -> Method:
+        lines = [*self.functions.prologue(e), *e.lines, Line((), value)]
+        return Method(name, ARGUMENTS, result, doc, lines)
+
+    def _guarded(self) -> bool:
+        """Whether a mask stands somewhere: where it is false, subscripts need not be in range."""
+        block = self.plan.block
+        roots = [*(s.total for s in block.summands), *(let.value for let in block.graph.model.lets)]
+        folds = (n for root in roots for n in walk(root) if isinstance(n, Fold))
+        return any(fold.guard is not None for fold in folds)
+
+    # --- entries ---
+
+    def _entries(self, e: Emitter, table: Parts, word: str, along: bool = False) -> str:
+        shown = []
+        for v in self.plan.block.sought:
+            like = e.available[direction_name(v.name)] if along else local_name(v.name)
+            shown.append(f'"{v.name}": {self._entry(e, v, table.get(v.name, []), word, like)}')
+        return f"{{{', '.join(shown)}}}"
+
+    def _entry(self, e: Emitter, v: Variable, parts: list[Expr], word: str, like: str) -> str:
+        """The name of the sum of the parts; what is added by slices is added in place."""
+        e.used[like] = None
+        hint = f"{local_name(v.name)}_{word}"
+        placed: list[Line] = []
+        rest: list[Expr] = []
+        for part in parts:
+            line = self._placed(e, part, v, hint)
+            if line is None:
+                rest.append(part)
+            else:
+                placed.append(line)
+        name = self._whole(e, v, rest, hint, like, bool(placed))
+        e.lines += [replace(line, targets=(name,)) for line in placed]
+        return name
+
+    def _placed(self, e: Emitter, part: Expr, v: Variable, hint: str) -> Line | None:
+        """The line that adds a part by slices; None when it needs more than slices."""
+        factor, scatter = algebra.taken_apart(part)
+        if not isinstance(scatter, Scatter):
+            return None
+        value = scatter.value if factor is None else algebra.times(factor, scatter.value)
+        subtracts, value = algebra.signed(value)
+        e.hint(hint)
+        scatter = replace(scatter, value=self.functions.canonical(value))
+        found = Scatters(e).place(scatter, v.per_example)
+        return None if found is None else Line((), found[1], "", found[0], subtracts)
+
+    def _whole(self, e: Emitter, v: Variable, parts: list[Expr], hint: str, like: str, grows: bool) -> str:
+        if not parts:
+            name = e.fresh(hint)
+            e.line((name,), f"torch.zeros_like({like})")
+            return name
+        total = self.functions.canonical(algebra.total(parts))
+        if grows:
+            total = self.functions.canonical(algebra.widened(total, v.type.shape))
+        code = e.tensor(e.converted(e.emit(total, hint), "real"))
+        if grows:
+            code = self._own(code, total, v, like)
+        elif v.per_example and code.batch:
+            code = trailing(code, v.type.rank)
+        return e.assign(hint, code, total.type.shape).text
+
+    def _own(self, code: Code, total: Expr, v: Variable, like: str) -> Code:
+        """A tensor that nothing else uses, with all its rows there."""
+        moves = self.plan.block.depends(total)
+        if code.batch == v.per_example and moves and not code.text.isidentifier():
+            return code
+        text = f"torch.zeros_like({like}) + {code.at(UNARY)}"
+        return Code(text, SUM, v.per_example, (), v.type.rank, "real")
+
+
+def _all(table: Parts) -> list[Expr]:
+    return [part for parts in table.values() for part in parts]
+

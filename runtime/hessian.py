@@ -1,0 +1,78 @@
+"""Products with the Hessian of a problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.domain_base import Kind
+
+if TYPE_CHECKING:
+    from ebmlang.runtime.problem import Problem
+
+
+def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
+    """[R, N], [R or 1, P, N] -> [R, P, N]; rows and columns of given entries are those of the identity.
+
+    Written out where every operation has a derivative row, else by differentiating the gradient.
+    """
+    space = problem.space
+    if not space.kinds <= {Kind.LINEAR, Kind.BOX}:
+        raise ValueError("second derivatives are taken of numbers, bounded or not")
+    rows, count = x.shape[0], directions.shape[1]
+    directions = directions.expand(rows, count, x.shape[1])
+    sought = directions if space.mask is None else torch.where(space.mask[:, None], directions, 0.0)
+    if space.joint:
+        products = torch.zeros_like(sought)
+        for row in range(rows):
+            for number in range(count):
+                products[row, number] = _times(problem, x[row, None], sought[row, number, None])[0]
+    elif count == 1:
+        products = _times(problem, x, sought[:, 0])[:, None]
+    else:
+        # Directions are further rows of the same problem.
+        repeated = torch.arange(rows, device=x.device).repeat_interleave(count)
+        many = problem.select(repeated)
+        products = _times(many, x.index_select(0, repeated), sought.reshape(rows * count, -1))
+        products = products.reshape(rows, count, -1)
+    if space.mask is None:
+        return products
+    return torch.where(space.mask[:, None], products, directions)
+
+
+def _times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
+    """One direction per row, [R, N] -> [R, N]."""
+    derivatives = problem.derivatives
+    if derivatives is None or "hessian_times" not in derivatives.written:
+        return _differentiated(problem, x, direction)
+    space = problem.space
+    with torch.no_grad():
+        at, along = space.split(x), space.split(direction)
+        if space.joint:
+            at, along = [p.squeeze(0) for p in at], [p.squeeze(0) for p in along]
+        names = [unknown.name for unknown in space.unknowns]
+        found = derivatives.hessian_times(
+            dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True))
+        )
+        flat = [
+            found[name].expand(part.shape).reshape(-1, size)
+            for name, part, size in zip(names, along, space.sizes, strict=True)
+        ]
+        return torch.cat(flat, dim=1) if len(flat) > 1 else flat[0]
+
+
+def _differentiated(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
+    """The derivative of the gradient along a direction, by differentiating twice."""
+    leaf = x.detach().requires_grad_(True)
+    with torch.enable_grad():
+        energy = problem.functions.energy(problem.unknown(leaf), problem.held).sum()
+        if not energy.requires_grad:
+            return torch.zeros_like(x)
+        (slope,) = torch.autograd.grad(energy, leaf, create_graph=True)
+        if not slope.requires_grad:
+            return torch.zeros_like(x)
+        along = (slope * direction).sum()
+        (product,) = torch.autograd.grad(along, leaf, materialize_grads=True)
+    return product.detach()
