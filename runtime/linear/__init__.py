@@ -15,7 +15,7 @@ from ebmlang.runtime.linear.blocks import BlockTridiagonalMatrix
 from ebmlang.runtime.linear.dense import BlockDiagonalMatrix, DenseMatrix
 from ebmlang.runtime.linear.diagonal import DiagonalMatrix
 from ebmlang.runtime.linear.indefinite import Modified, lowest_direction, modified
-from ebmlang.runtime.linear.iterative import ImplicitMatrix
+from ebmlang.runtime.linear.iterative import ImplicitMatrix, implicit
 from ebmlang.runtime.linear.low_rank import LowRankPlusDiagonal
 from ebmlang.runtime.linear.matrix import Factorization, Matrix, masked
 from ebmlang.runtime.linear.patterns import (
@@ -59,6 +59,7 @@ __all__ = [
     "SparsePattern",
     "assemble",
     "color_count",
+    "implicit",
     "lowest_direction",
     "masked",
     "measure",

@@ -1,8 +1,9 @@
 """Block-tridiagonal matrices: chains of small blocks.
 
-Three eliminations, all in float64. One row or few on a CPU: as a band, by LAPACK, which wastes less than half
-of its operations on zeros and does everything in one call. Many rows: Cholesky block by block with all rows
-in one batched operation, T short steps. On an accelerator: cyclic reduction.
+Three eliminations, all in float64. Few rows or small blocks on a CPU: as a band, by LAPACK, which wastes less
+than half of its operations on zeros and does everything in one call per row. Many rows of larger blocks:
+Cholesky block by block with all rows in one batched operation, T short steps. On an accelerator: cyclic
+reduction.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class BlockTridiagonalMatrix:
     def factor(self) -> BandedFactorization | BlockFactorization:
         if self.device.type != "cpu":
             return BlockFactorization(self, cyclic_factor(self.main.double(), self.below.double()))
-        if self.rows >= ROWS_AT_ONCE:
+        if self.rows >= ROWS_AT_ONCE and self.pattern.block >= BLOCK_AT_ONCE:
             return BlockFactorization(self, chain_factor(self.main.double(), self.below.double()))
         return banded_factor(self.banded())
 
@@ -118,7 +119,8 @@ class BlockTridiagonalMatrix:
 
 
 ROWS_AT_ONCE = 16
-"""From this many rows on a CPU eliminates block by block in all rows at once."""
+BLOCK_AT_ONCE = 8
+"""From this many rows of blocks of this size a CPU eliminates in all rows at once (measured)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,7 @@ def color(size: int, rows: Indices, columns: Indices) -> Indices:
         return np.arange(size, dtype=np.int64)
     first, second = neighbours(size, rows, columns)
     fewest = int(degrees.max())
-    cyclic = _period(size, first, second)
+    cyclic = _period(size, first, second, 2 * fewest)
     if cyclic <= fewest + 1:
         return np.arange(size, dtype=np.int64) % cyclic
     greedy = _greedy(size, first, second)
@@ -53,13 +53,13 @@ def neighbours(size: int, rows: Indices, columns: Indices) -> tuple[Indices, Ind
     return first[apart], second[apart]
 
 
-def _period(size: int, first: Indices, second: Indices) -> int:
-    """The smallest p such that first and second never agree modulo p."""
+def _period(size: int, first: Indices, second: Indices, limit: int) -> int:
+    """The smallest p <= limit such that first and second never agree modulo p; size if there is none."""
     differences = np.flatnonzero(np.bincount(np.abs(first - second), minlength=1))
     period = 1
     while period < size and bool((differences % period == 0).any()):
         period += 1
-        if period > 4096:
+        if period > limit:
             return size
     return period
 
@@ -79,7 +79,9 @@ def _greedy(size: int, first: Indices, second: Indices) -> Indices:
 
 def _smallest_free(open_: Indices, first: Indices, second: Indices, colors: Indices) -> Indices:
     """For each open coordinate the smallest color that none of its neighbours has."""
-    local = np.searchsorted(open_, first)
+    number = np.empty(len(colors), dtype=np.int64)
+    number[open_] = np.arange(len(open_))
+    local = number[first]
     theirs = colors[second]
     known = theirs >= 0
     result = np.full(len(open_), -1, dtype=np.int64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.linear.conjugate import conjugate_gradient
+from ebmlang.runtime.linear.conjugate import Operation, conjugate_gradient
 from ebmlang.runtime.linear.diagonal import largest
 from ebmlang.runtime.linear.matrix import Matrix, columns, outside, pick, spread
 
@@ -21,13 +21,14 @@ PROBING = 40
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IterativeFactorization:
-    """A float64 matrix and the inverse of its diagonal (`scale` [R, N]) as preconditioner.
+    """The float64 matrix, its products, and the inverse of its diagonal (`scale` [R, N]) as preconditioner.
 
     A solution is as good as its residual; when `STEPS` steps do not reach `RELATIVE`, the one reached is
     returned. `log_det` is not known.
     """
 
     matrix: Matrix
+    times: Operation
     scale: Tensor
     positive: Tensor
 
@@ -42,17 +43,19 @@ class IterativeFactorization:
     def solve(self, b: Tensor) -> Tensor:
         right = columns(b, self.matrix.rows).double()
         scale = self.scale[:, None]
-        found = conjugate_gradient(self.matrix.times, right, lambda r: scale * r, RELATIVE, STEPS)
+        found = conjugate_gradient(self.times, right, lambda r: scale * r, RELATIVE, STEPS)
         return outside(found.x, self.positive).reshape(b.shape).to(b.dtype)
 
 
-def iterative(matrix: Matrix, dominant: Tensor) -> IterativeFactorization:
+def iterative(matrix: Matrix, dominant: Tensor, times: Operation | None = None) -> IterativeFactorization:
     """Conjugate gradients with the diagonal as preconditioner.
 
     Rows that are diagonally `dominant` [R] with a positive diagonal are positive definite by Gershgorin's
-    theorem; in the others a few steps with a random right-hand side look for negative curvature.
+    theorem; in the others a few steps with a random right-hand side look for negative curvature. `times` is a
+    faster way of multiplying [R, K, N] with the float64 matrix than its own.
     """
     wide = matrix.double()
+    product = times or wide.times
     diagonal = wide.diagonal()
     good = (diagonal > 0).all(1) & torch.isfinite(diagonal).all(1)
     scale = torch.where(diagonal > 0, 1 / diagonal, 1.0)
@@ -60,9 +63,9 @@ def iterative(matrix: Matrix, dominant: Tensor) -> IterativeFactorization:
     if not bool((dominant | ~good).all()):
         generator = torch.Generator().manual_seed(0)
         b = torch.randn(wide.rows, 1, wide.size, dtype=torch.float64, generator=generator).to(wide.device)
-        found = conjugate_gradient(wide.times, b, lambda r: scale[:, None] * r, 1e-8, PROBING)
+        found = conjugate_gradient(product, b, lambda r: scale[:, None] * r, 1e-8, PROBING)
         positive = good & (dominant | ~found.negative[:, 0])
-    return IterativeFactorization(wide, scale, positive)
+    return IterativeFactorization(wide, product, scale, positive)
 
 
 Product = Callable[[Tensor], Tensor]
@@ -145,3 +148,20 @@ class ImplicitMatrix:
 
     def factor(self) -> IterativeFactorization:
         return iterative(self, torch.zeros(self.rows, dtype=torch.bool, device=self.device))
+
+
+def implicit(
+    product: Product, rows: int, size: int, dtype: torch.dtype, device: torch.device | None = None
+) -> ImplicitMatrix:
+    """The matrices with these products, whose diagonal is not known.
+
+    The bound of the norm is what a few steps of the power method find, and half as much again.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 1, size, dtype=torch.float64, generator=generator).to(device, dtype)
+    length = x.new_zeros(rows, 1, 1)
+    for _ in range(8):
+        x = product(x / torch.linalg.vector_norm(x, dim=2, keepdim=True).clamp(min=torch.finfo(dtype).tiny))
+        length = torch.maximum(length, torch.linalg.vector_norm(x, dim=2, keepdim=True))
+    ones = torch.ones(rows, size, dtype=dtype, device=device)
+    return ImplicitMatrix(product, ones, ones, torch.zeros_like(ones), 1.5 * length[:, 0, 0])

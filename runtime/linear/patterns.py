@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.linear.coloring import color
+from ebmlang.runtime.linear.order import narrow
 
 Indices = npt.NDArray[np.int64]
 
@@ -114,6 +115,21 @@ class SparsePattern:
     @cached_property
     def colors(self) -> Indices:
         return color(self.size, self.rows, self.columns)
+
+    @cached_property
+    def narrowest(self) -> tuple[int, Indices | None]:
+        """The smallest bandwidth that is easily found, and the order of coordinates that has it."""
+        return narrow(self.size, self.rows, self.columns)
+
+    @cached_property
+    def compressed(self) -> tuple[Indices, Indices, Indices]:
+        """Compressed columns of the matrix: indices, pointers, and which of (diagonal, entries, entries)."""
+        places = np.arange(self.size, dtype=np.int64)
+        high = np.concatenate([places, self.rows, self.columns])
+        low = np.concatenate([places, self.columns, self.rows])
+        source = np.lexsort((high, low))
+        pointers = np.concatenate([[0], np.cumsum(np.bincount(low, minlength=self.size))])
+        return high[source].astype(np.int32), pointers.astype(np.int32), source
 
     @cached_property
     def degrees(self) -> Indices:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 
 from ebmlang.runtime.linear.patterns import (
     ArrowPattern,
@@ -44,21 +42,9 @@ def simplest(pattern: SparsePattern) -> Pattern:
 
 
 def banded(pattern: SparsePattern) -> BandedPattern:
-    """As a band, in the given order or in that of Cuthill and McKee reversed, whichever is narrower."""
-    given = int((pattern.rows - pattern.columns).max(initial=0))
-    if given <= 2:
-        return BandedPattern(pattern.size, given)
-    ones = np.ones(2 * len(pattern.rows), dtype=np.int8)
-    high = np.concatenate([pattern.rows, pattern.columns])
-    low = np.concatenate([pattern.columns, pattern.rows])
-    graph = sparse.csr_matrix((ones, (high, low)), shape=(pattern.size, pattern.size))
-    order = reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int64)
-    position = np.empty(pattern.size, dtype=np.int64)
-    position[order] = np.arange(pattern.size)
-    reached = int(np.abs(position[pattern.rows] - position[pattern.columns]).max(initial=0))
-    if reached < given:
-        return BandedPattern(pattern.size, reached, order)
-    return BandedPattern(pattern.size, given)
+    """As a band, in the given order or a narrower one."""
+    bandwidth, order = pattern.narrowest
+    return BandedPattern(pattern.size, bandwidth, order)
 
 
 def without(pattern: SparsePattern, hubs: Indices) -> SparsePattern:

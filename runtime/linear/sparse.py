@@ -1,8 +1,9 @@
-"""General sparse matrices: SuperLU in its symmetric mode, or conjugate gradients where that fills in too
-much.
+"""General sparse matrices: SuperLU in its symmetric mode, or conjugate gradients where that fills in.
 
-The rule, by `direct`: small problems, and forests of any size (eliminating those fills nothing in), are
-factored; beyond `DIRECT` coordinates the factors of a lattice outgrow conjugate gradients in time and memory.
+The rule, by `direct`: small patterns and forests of any size (eliminating those fills nothing in) are
+factored, and so are patterns that Cuthill and McKee's order makes about as narrow as a plane lattice,
+4 sqrt(N): SuperLU took half the time of conjugate gradients on lattices from 50 x 50 to 245 x 245. Without
+small separators, as in random graphs, factors fill in entirely, while conjugate gradients need few steps.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from ebmlang.runtime.linear.conjugate import Operation
 from ebmlang.runtime.linear.diagonal import largest
 from ebmlang.runtime.linear.iterative import IterativeFactorization, iterative
 from ebmlang.runtime.linear.matrix import columns, pick, pivots_positive, spread
 from ebmlang.runtime.linear.patterns import SparsePattern
 
-Numbers = npt.NDArray[np.float64]
-
-DIRECT = 60_000
-"""Coordinates up to which a pattern with cycles is factored."""
+SMALL = 3000
+"""Coordinates up to which every pattern is factored."""
+DIRECT = 300_000
+"""Coordinates up to which a pattern like that of a plane lattice is factored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +98,8 @@ class SparseMatrix:
     def factor(self) -> SparseFactorization | IterativeFactorization:
         if direct(self.pattern):
             return sparse_factor(self)
-        return iterative(self, (self.main > self._beside()).all(1))
+        times = compressed_product(self) if self.device.type == "cpu" else None
+        return iterative(self, (self.main > self._beside()).all(1), times)
 
     def _places(self) -> tuple[Tensor, Tensor]:
         pair = (
@@ -115,7 +117,10 @@ class SparseMatrix:
 
 def direct(pattern: SparsePattern) -> bool:
     """Whether matrices of this pattern are factored rather than solved with iteratively."""
-    return pattern.size <= DIRECT or len(pattern.rows) < pattern.size
+    size = pattern.size
+    if size <= SMALL or len(pattern.rows) < size:
+        return True
+    return size <= DIRECT and pattern.narrowest[0] <= 4 * size**0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,25 +146,14 @@ class SparseFactorization:
 
 def sparse_factor(matrix: SparseMatrix) -> SparseFactorization:
     """L D L' by SuperLU with pivots on the diagonal, ordered by minimum degree on A + A'."""
-    pattern = matrix.pattern
-    places = np.arange(pattern.size)
-    high = np.concatenate([places, pattern.rows, pattern.columns])
-    low = np.concatenate([places, pattern.columns, pattern.rows])
-    # Position e of the entries goes to position where[e] of the compressed columns: sorted once for all rows.
-    index = sparse.csc_array((np.arange(len(high), dtype=np.float64), (high, low)), shape=(pattern.size,) * 2)
-    index.sort_indices()
-    where = index.data.astype(np.int64)
-    main = matrix.main.detach().cpu().double()
-    entries = matrix.entries.detach().cpu().double()
-    factors, pivots = [], np.full(main.shape, -1.0)
-    for row in range(matrix.rows):
-        numbers = torch.cat([main[row], entries[row], entries[row]]).numpy()[where]
-        held = sparse.csc_matrix((numbers, index.indices, index.indptr), shape=index.shape)
-        factor = _superlu(held) if np.isfinite(numbers).all() else None
+    factors, pivots = [], np.full((matrix.rows, matrix.size), -1.0)
+    for row, held in enumerate(compressed(matrix)):
+        factor = _superlu(held) if np.isfinite(held.data).all() else None
         if factor is not None:
             # Column perm_c[j] of the factors is column j of the matrix.
             pivots[row] = factor.U.diagonal()[factor.perm_c]
         factors.append(factor)
+    main = matrix.main.detach().cpu().double()
     positive = pivots_positive(torch.from_numpy(pivots), main)
     logs = torch.where(positive, torch.from_numpy(pivots).log().sum(1), torch.nan)
     kept = tuple(factor if good else None for factor, good in zip(factors, positive.tolist(), strict=True))
@@ -178,3 +172,24 @@ def _superlu(held: Any) -> Any:
         if np.array_equal(factor.perm_r, factor.perm_c):
             return factor
     return None
+
+
+def compressed(matrix: SparseMatrix) -> list[Any]:
+    """Each row in compressed columns, which by symmetry are compressed rows, float64."""
+    indices, pointers, source = matrix.pattern.compressed
+    numbers = torch.cat([matrix.main, matrix.entries, matrix.entries], 1).detach().cpu().double().numpy()
+    shape = (matrix.size, matrix.size)
+    return [sparse.csc_matrix((row[source], indices, pointers), shape=shape) for row in numbers]
+
+
+def compressed_product(matrix: SparseMatrix) -> Operation:
+    """Products of [R, K, N] on the CPU; five times as fast as scattering entry by entry."""
+    parts = [held.T for held in compressed(matrix)]
+
+    def times(vectors: Tensor) -> Tensor:
+        pairs = zip(parts, vectors.numpy(), strict=True)
+        return torch.from_numpy(
+            np.stack([np.ascontiguousarray((part @ vector.T).T) for part, vector in pairs])
+        )
+
+    return times

@@ -16,6 +16,7 @@ from ebmlang.runtime.linear import (
     Matrix,
     SparseMatrix,
     color_count,
+    implicit,
     masked,
     measure,
     probes,
@@ -114,14 +115,16 @@ class TestPatterns:
             close(factors.solve(b)[1:], torch.linalg.solve(dense[1:], b[1:]))
 
 
-def check_operations(matrix: Matrix, dense: Tensor) -> None:
+def check_operations(matrix: Matrix, dense: Tensor, diagonal: bool = True) -> None:
     rows, size = dense.shape[:2]
     x, many = random(rows, size), random(rows, 3, size)
     close(matrix.times(x), torch.einsum("rij,rj->ri", dense, x))
     close(matrix.times(many), torch.einsum("rij,rkj->rki", dense, many))
-    close(matrix.diagonal(), torch.diagonal(dense, dim1=1, dim2=2))
+    if diagonal:
+        close(matrix.diagonal(), torch.diagonal(dense, dim1=1, dim2=2))
     norms = dense.abs().sum(2).amax(1)
-    assert bool((matrix.norm() >= norms * (1 - 1e-12)).all())
+    if diagonal:
+        assert bool((matrix.norm() >= norms * (1 - 1e-12)).all())
     assert bool((matrix.norm() <= 3 * norms).all())
     shift, per_entry = random(rows), random(rows, size)
     close(matrix.shifted(shift).dense(), dense + torch.diag_embed(shift[:, None].expand(rows, size)))
@@ -236,6 +239,7 @@ class TestLowRank:
 
 
 def test_large_sparse_patterns_are_solved_by_conjugate_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ebmlang.runtime.linear.sparse.SMALL", 10)
     monkeypatch.setattr("ebmlang.runtime.linear.sparse.DIRECT", 10)
     pattern = PATTERNS["grid"]()
     dense = symmetric(pattern, 3)
@@ -261,3 +265,38 @@ def test_products_are_asked_for_in_portions(monkeypatch: pytest.MonkeyPatch) -> 
 
     close(measure(pattern, times, rows=2).dense(), dense)
     assert asked == [2, 2, 2, 2, 1]
+
+
+class TestImplicit:
+    def test_against_dense(self) -> None:
+        dense = symmetric(PATTERNS["dense"](), 3)
+        matrix = implicit(lambda v: torch.einsum("rij,rkj->rki", dense, v), 3, 9, torch.float64)
+        check_operations(matrix, dense, diagonal=False)
+        check_factors(matrix.factor(), dense, 1e-9)
+        largest = torch.linalg.eigvalsh(dense)[:, -1]
+        assert bool((matrix.norm() >= largest).all())
+        assert bool((matrix.norm() <= 2 * largest).all())
+
+    def test_indefinite(self) -> None:
+        dense = symmetric(PATTERNS["dense"](), 2)
+        dense[1] -= 2 * torch.linalg.eigvalsh(dense[1])[0] * torch.eye(9)
+        matrix = implicit(lambda v: torch.einsum("rij,rkj->rki", dense, v), 2, 9, torch.float64)
+        assert matrix.factor().positive.tolist() == [True, False]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("name", PATTERNS)
+def test_on_an_accelerator(name: str) -> None:
+    pattern = PATTERNS[name]()
+    dense = symmetric(pattern, 2)
+    there = dense.cuda()
+    matrix = measure(
+        pattern, lambda v: torch.einsum("rij,pj->rpi", there, v), 2, torch.float64, torch.device("cuda")
+    )
+    factors = matrix.factor()
+    b = random(2, pattern.size)
+    assert factors.positive.is_cuda
+    close(factors.solve(b.cuda()).cpu(), torch.linalg.solve(dense, b))
+    close(factors.log_det.cpu(), torch.logdet(dense))
+    close(matrix.times(b.cuda()).cpu(), torch.einsum("rij,rj->ri", dense, b))
