@@ -31,7 +31,12 @@ from ebmlang.runtime.linear.patterns import (
     probes,
     sparse_pattern,
 )
-from ebmlang.runtime.linear.semidefinite import Consistent, null_directions, solve_consistent
+from ebmlang.runtime.linear.semidefinite import (
+    Consistent,
+    null_directions,
+    plain_directions,
+    solve_consistent,
+)
 from ebmlang.runtime.linear.simplify import simplest
 from ebmlang.runtime.linear.sparse import SparseMatrix
 
@@ -65,6 +70,7 @@ __all__ = [
     "measure",
     "modified",
     "null_directions",
+    "plain_directions",
     "probes",
     "simplest",
     "solve_consistent",

@@ -13,7 +13,7 @@ from ebmlang.runtime.linear.diagonal import largest
 from ebmlang.runtime.linear.matrix import Matrix, columns, outside, pick, spread
 
 RELATIVE = 1e-11
-"""Residuals of iterative solutions relative to the right-hand side."""
+"""Residuals of iterative solutions relative to the right-hand side, as far as the type of numbers goes."""
 STEPS = 5000
 PROBING = 40
 """Steps of conjugate gradients with a random right-hand side that look for negative curvature."""
@@ -23,14 +23,15 @@ PROBING = 40
 class IterativeFactorization:
     """The float64 matrix, its products, and the inverse of its diagonal (`scale` [R, N]) as preconditioner.
 
-    A solution is as good as its residual; when `STEPS` steps do not reach `RELATIVE`, the one reached is
-    returned. `log_det` is not known.
+    A solution is as good as its residual: `relative` |b|, or what `STEPS` steps reach. Inexact Newton methods
+    ask for less: `dataclasses.replace(factors, relative=0.1)`. `log_det` is not known.
     """
 
     matrix: Matrix
     times: Operation
     scale: Tensor
     positive: Tensor
+    relative: float
 
     @property
     def exact(self) -> bool:
@@ -43,7 +44,7 @@ class IterativeFactorization:
     def solve(self, b: Tensor) -> Tensor:
         right = columns(b, self.matrix.rows).double()
         scale = self.scale[:, None]
-        found = conjugate_gradient(self.times, right, lambda r: scale * r, RELATIVE, STEPS)
+        found = conjugate_gradient(self.times, right, lambda r: scale * r, self.relative, STEPS)
         return outside(found.x, self.positive).reshape(b.shape).to(b.dtype)
 
 
@@ -65,7 +66,8 @@ def iterative(matrix: Matrix, dominant: Tensor, times: Operation | None = None) 
         b = torch.randn(wide.rows, 1, wide.size, dtype=torch.float64, generator=generator).to(wide.device)
         found = conjugate_gradient(product, b, lambda r: scale[:, None] * r, 1e-8, PROBING)
         positive = good & (dominant | ~found.negative[:, 0])
-    return IterativeFactorization(wide, product, scale, positive)
+    relative = max(RELATIVE, 8 * torch.finfo(matrix.dtype).eps)
+    return IterativeFactorization(wide, product, scale, positive, relative)
 
 
 Product = Callable[[Tensor], Tensor]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy import linalg
 from torch import Tensor
 
 from ebmlang.runtime.linear.conjugate import conjugate_gradient
@@ -54,14 +55,49 @@ def balanced(matrix: Matrix) -> Balanced:
 def null_directions(matrix: Matrix, row: int = 0, limit: int = LIMIT) -> Tensor:
     """An orthonormal basis [K, N], K <= limit, of directions along which x'Ax does not change; float64.
 
-    For a positive semidefinite row; empty when there is none, or when the row is indefinite or not finite. By
-    all eigenvectors where N is small, else by inverse iteration on limit + 2 vectors.
+    For a positive semidefinite row; empty when there is none, or when the row is indefinite or not finite.
+    Coordinates that nothing determines come first, as unit vectors; the others by all eigenvectors where N is
+    small, else by inverse iteration on a few vectors more than asked for. Fewer than `limit` are all there
+    are.
     """
-    unit = balanced(one_row(matrix, row))
-    found = _null_space(unit, limit) * unit.scale
-    if found.shape[0] == 0:
-        return found
-    return signed(orthonormal(found))
+    one = one_row(matrix, row)
+    main = one.diagonal()[0].double()
+    loose = main == 0
+    single = unit_vectors(torch.nonzero(loose)[:limit, 0], one.size)
+    if len(single):
+        if bool(one.double().times(single).any()):
+            return single[:0]  # an entry beside a zero on the diagonal: indefinite
+        if len(single) == limit:
+            return single
+        one = one.shifted(torch.where(loose, torch.where(main.max() > 0, main.max(), 1.0), 0.0)[None])
+    unit = balanced(one)
+    found = _null_space(unit, limit - len(single)) * unit.scale
+    return torch.cat([single, signed(orthonormal(found))]) if len(found) else single
+
+
+def plain_directions(basis: Tensor) -> Tensor:
+    """The space of a basis [K, N] by directions that are easy to read: [K, N], the largest entry of each 1.
+
+    Each is 1 at a coordinate where the others are 0 (the reduced echelon form with pivots by QR), up to
+    scale. So if the space is the sum of spaces of separate groups of coordinates, each direction moves one
+    group alone. Entries of rounding size are 0. No longer orthogonal.
+    """
+    if len(basis) == 0:
+        return basis
+    pivots = linalg.qr(basis.detach().cpu().numpy(), mode="r", pivoting=True)[1][: len(basis)]
+    chosen = basis[:, torch.from_numpy(pivots.astype("int64")).to(basis.device)]
+    echelon = torch.linalg.solve(chosen, basis)
+    echelon = torch.where(echelon.abs() > 1e-9 * echelon.abs().amax(1, keepdim=True), echelon, 0.0)
+    largest = echelon.gather(1, echelon.abs().argmax(1, keepdim=True))
+    result: Tensor = echelon / largest
+    return result
+
+
+def unit_vectors(places: Tensor, size: int) -> Tensor:
+    """Float64 unit vectors [K, N] of the coordinates `places` [K]."""
+    result = torch.zeros(len(places), size, dtype=torch.float64, device=places.device)
+    result[torch.arange(len(places), device=places.device), places] = 1.0
+    return result
 
 
 def _null_space(unit: Balanced, limit: int) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ebmlang.runtime.linear import (
@@ -20,9 +22,11 @@ from ebmlang.runtime.linear import (
     measure,
     modified,
     null_directions,
+    plain_directions,
     solve_consistent,
     sparse_pattern,
 )
+from ebmlang.runtime.linear.semidefinite import orthonormal
 from tests.runtime.linear.cases import PATTERNS, measured, symmetric
 
 
@@ -257,3 +261,69 @@ def test_no_coordinates() -> None:
     assert matrix.factor().positive.tolist() == [True]
     assert matrix.factor().solve(torch.zeros(1, 0)).shape == (1, 0)
     assert null_directions(matrix).shape == (0, 0)
+
+
+def test_coordinates_that_nothing_determines_are_named_alone(way: str) -> None:
+    edges = [(i, i + 1) for i in range(19) if i not in (4, 5, 12)]
+    dense = laplacian(20, edges, torch.ones(len(edges)))
+    basis = null_directions(measured(BandedPattern(20, 1), dense[None]))
+    groups = torch.zeros(4, 20, dtype=torch.float64)
+    for number, (first, last) in enumerate([(5, 6), (0, 5), (6, 13), (13, 20)]):
+        groups[number, first:last] = 1.0
+    torch.testing.assert_close(basis[0], groups[0])
+    found = plain_directions(basis)
+    found = found[found.argmax(1).argsort()]
+    wanted = groups[groups.argmax(1).argsort()]
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-9)
+    assert bool(((found == 0) == (wanted == 0)).all())
+
+
+def test_an_entry_beside_a_zero_diagonal_is_indefinite(way: str) -> None:
+    bands = torch.tensor([[[1.0, 0.0, 1.0, 0.0], [0.5, 0.0, 0.0, 0.0]]]).double()
+    matrix = BandedMatrix(BandedPattern(4, 1), bands)
+    assert null_directions(matrix).shape == (0, 4)
+    assert solve_consistent(matrix, torch.ones(1, 4).double()).semidefinite.tolist() == [False]
+
+
+def test_many_coordinates_that_nothing_determines(way: str) -> None:
+    main = torch.ones(1, 50, dtype=torch.float64)
+    main[0, 10:40] = 0.0
+    matrix = DiagonalMatrix(main)
+    assert null_directions(matrix).tolist() == torch.eye(50)[10:18].tolist()
+    b = main * random(1, 50)
+    found = solve_consistent(matrix, b)
+    assert found.in_range.tolist() == [True]
+    torch.testing.assert_close(found.x, b)
+    assert solve_consistent(matrix, random(1, 50)).in_range.tolist() == [False]
+
+
+def test_plain_directions_of_a_level_and_a_trend() -> None:
+    at = torch.arange(12).double()
+    basis = torch.linalg.qr(torch.stack([torch.ones(12).double(), at], 1)).Q.mT
+    found = plain_directions(basis)
+    torch.testing.assert_close(projector(orthonormal(found)), projector(basis))
+    assert found.abs().amax(1).tolist() == [1.0, 1.0]
+    assert int((found == 0).sum()) == 2
+
+
+@given(
+    size=st.integers(1, 30), bandwidth=st.integers(0, 4), rank=st.integers(0, 30), seed=st.integers(0, 10**6)
+)
+def test_sums_of_squares_of_any_rank(size: int, bandwidth: int, rank: int, seed: int) -> None:
+    """Random squares of combinations of near coordinates: semidefinite, never called anything else."""
+    draw = np.random.default_rng(seed)
+    rows = np.zeros((rank, size))
+    for row in rows:
+        first = int(draw.integers(0, size))
+        last = min(size, first + bandwidth + 1)
+        row[first:last] = draw.integers(-2, 3, last - first)
+    dense = torch.from_numpy(rows.T @ rows)
+    matrix = measured(BandedPattern(size, bandwidth), dense[None])
+    nullity = size - int(np.linalg.matrix_rank(rows)) if rank else size
+    basis = null_directions(matrix, limit=size)
+    assert len(basis) == nullity
+    assert float((basis @ dense).abs().max() if len(basis) else 0.0) < 1e-10
+    found = solve_consistent(matrix, random(1, size) @ dense)
+    assert found.semidefinite.tolist() == [True]
+    assert found.in_range.tolist() == [True]
+    assert found.regular.tolist() == [nullity == 0]
