@@ -117,5 +117,5 @@ def pivots_positive(pivots: Tensor, diagonal: Tensor) -> Tensor:
     squares subtracted from a_kk sum to at most a_kk (Higham, Accuracy and Stability, theorem 10.3); the
     factor N covers errors that are handed on along a chain. Independent of how coordinates are scaled.
     """
-    floor = torch.finfo(pivots.dtype).eps * max(pivots.shape[-1], 4) * diagonal
+    floor = torch.finfo(pivots.dtype).eps * max(pivots.shape[-1], 4) * diagonal.clamp(min=0.0)
     return ((pivots > floor) & torch.isfinite(pivots)).all(-1)

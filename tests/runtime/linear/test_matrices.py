@@ -102,6 +102,13 @@ class TestPatterns:
         assert bool(found[-1].isnan().all())
         assert factors.log_det.isnan().tolist() == [False] * (rows - 1) + [True]
 
+    def test_large_negative_diagonals(self, name: str, rows: int) -> None:
+        pattern = PATTERNS[name]()
+        dense = symmetric(pattern, rows) * 1e20
+        dense[-1] = -dense[-1]
+        factors = measured(pattern, dense).factor()
+        assert factors.positive.tolist() == [True] * (rows - 1) + [False]
+
     def test_numbers_that_are_not_finite(self, name: str, rows: int) -> None:
         pattern = PATTERNS[name]()
         for bad in (torch.nan, torch.inf):

@@ -327,3 +327,23 @@ def test_sums_of_squares_of_any_rank(size: int, bandwidth: int, rank: int, seed:
     assert found.semidefinite.tolist() == [True]
     assert found.in_range.tolist() == [True]
     assert found.regular.tolist() == [nullity == 0]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_every_answer_agrees_with_the_spectrum(way: str, name: str) -> None:
+    for seed in range(4):
+        pattern = PATTERNS[name]()
+        dense = symmetric(pattern, 2, seed, dominance=(-0.3, 0.2, 0.6, 0.9)[seed])
+        matrix = measured(pattern, dense)
+        values = torch.linalg.eigvalsh(dense)
+        positive = (values[:, 0] > 0).tolist()
+        assert matrix.factor().positive.tolist() == positive
+        assert solve_consistent(matrix, random(2, pattern.size)).semidefinite.tolist() == positive
+        found = modified(matrix)
+        assert bool(found.factors.positive.all())
+        assert bool((found.shift >= -values[:, 0]).all())
+        least, direction = lowest_direction(matrix)
+        assert float(least) >= float(values[0, 0]) - 1e-9
+        if not positive[0]:
+            assert float(least) == pytest.approx(float(values[0, 0]), rel=1e-2)
+            assert float(direction @ dense[0] @ direction) == pytest.approx(float(least), rel=1e-6)
