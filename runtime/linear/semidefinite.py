@@ -55,10 +55,9 @@ def balanced(matrix: Matrix) -> Balanced:
 def null_directions(matrix: Matrix, row: int = 0, limit: int = LIMIT) -> Tensor:
     """An orthonormal basis [K, N], K <= limit, of directions along which x'Ax does not change; float64.
 
-    For a positive semidefinite row; empty when there is none, or when the row is indefinite or not finite.
-    Coordinates that nothing determines come first, as unit vectors; the others by all eigenvectors where N is
-    small, else by inverse iteration on a few vectors more than asked for. Fewer than `limit` are all there
-    are.
+    Coordinates that nothing determines come first, as unit vectors. The others, of a positive semidefinite
+    row only, by all eigenvectors where N is small, else by inverse iteration on a few vectors more than
+    asked for. Fewer than `limit` are all there are.
     """
     one = one_row(matrix, row)
     main = one.diagonal()[0].double()

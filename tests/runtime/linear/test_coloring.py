@@ -18,6 +18,7 @@ from ebmlang.runtime.linear import (
 )
 from ebmlang.runtime.linear import coloring as module
 from ebmlang.runtime.linear.coloring import color
+from ebmlang.runtime.linear.sparse import direct
 from tests.runtime.linear.cases import grid, places, random_pairs
 
 
@@ -134,3 +135,14 @@ class TestSimplest:
 def test_colors_do_not_depend_on_the_run() -> None:
     first, second = relabeled(grid(20, 20)), relabeled(grid(20, 20))
     assert torch.equal(torch.from_numpy(first.colors), torch.from_numpy(second.colors))
+
+
+def test_what_fills_in_is_not_factored() -> None:
+    size = 20_000
+    draw = np.random.default_rng(0)
+    at = np.arange(1, size)
+    tree = sparse_pattern(size, at, draw.integers(0, at))
+    assert direct(tree)
+    assert direct(relabeled(grid(150, 150)))
+    assert direct(random_pairs(500, 5000))
+    assert not direct(random_pairs(size, 2 * size))
