@@ -18,6 +18,7 @@ from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.generated import GeneratedModel
 from ebmlang.runtime.memory import AllocatedBytes
+from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
@@ -162,11 +163,10 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
     """The method, after the obligations of the plan have met the numbers."""
     module = bound.module
     name, because = search.method or module.METHOD, module.BECAUSE
-    if name == "fista" and module.SPLIT:
-        least = min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
-        if least < 0:
-            other = module.FALLBACK or "adam"
-            return other, f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
+    if name == module.METHOD:
+        failed = unmet(module, bound.instance, problem.held)
+        if failed:
+            return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
     return name, because
 
 

@@ -15,6 +15,7 @@ from ebmlang.compiler.codegen.layout import Code, trailing
 from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
+from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.specs import header, specs
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -54,12 +55,9 @@ class _Writer:
         name = class_name(self.model.name)
         self.hoist_everything()
         derivatives = self.gradients.methods()
-        methods = [
-            *self.energies.methods(),
-            *derivatives,
-            *self.starts(), *self.domains(),
-            *self.properties(),
-        ]
+        checks = obligations(self.plan, self.functions)
+        known = [*self.starts(), *self.domains(), *self.properties()]
+        methods = [*self.energies.methods(), *derivatives, *checks, *known]
         bodies = [method.text() for method in methods]
         prepare, kept = self.prepare(frozenset(_HELD.findall("\n".join(bodies))))
         body = "\n\n".join([prepare.text(), *bodies])

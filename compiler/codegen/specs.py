@@ -89,6 +89,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"WRITTEN = frozenset({sorted(written)!r})",
         f"SPLIT = {plan.split is not None}",
+        f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",
         f"BECAUSE = {plan.because!r}",
     ]
     return "\n".join(lines)
