@@ -14,6 +14,7 @@ from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.convex import find_blocks, find_bound, find_curvature
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
+from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.smooth import find_smoothness
 from ebmlang.compiler.structure.special import find_mixture, find_softmax
@@ -33,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     find_softmax,
     find_mixture,
     find_blocks,
+    find_pattern,
 )
 
 
