@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ebmlang.compiler.choose_discrete import DISCRETE_METHODS, fitting_rows, misfit
 from ebmlang.compiler.methods import METHODS, MethodRow, find_method
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
 
 NEED_TEXT = {
+    "discrete": "unknowns with countable values",
+    "tables": "an energy that splits into tables over few entries",
     "smooth plus absolute values": "a smooth energy plus weighted absolute values",
     "separable bounds": "bounds entry by entry",
     "differentiable": "a differentiable energy",
@@ -56,14 +59,12 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     name = method_name if method_name is not None else using.name if using is not None else None
     if using is not None and method_name is not None and method_name != using.name:
         options = ()
-    discrete = structure.find("discrete")
-    if discrete is not None:
-        because = (
-            f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
-        )
-        return Plan(structure, None, because, (), None)
+    if structure.find("discrete") is not None:
+        return _discrete(structure, name, options)
     fitting, rejected = [], []
     for row in METHODS:
+        if row in DISCRETE_METHODS and row.name != name:
+            continue
         missing = [need for need in row.needs if structure.find(need) is None]
         if not missing:
             fitting.append(row)
@@ -75,6 +76,27 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
     fallback = next((row for row in fitting[1:]), None)
     return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
+
+
+def _discrete(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for a block of discrete unknowns; sizes decide at binding whether its fallback is taken."""
+    discrete = structure.find("discrete")
+    assert discrete is not None
+    reason = misfit(structure, discrete, name)
+    if reason:
+        return Plan(structure, None, reason, (), None)
+    fitting, unfit = fitting_rows(structure)
+    rejected = tuple(Rejected(row, why) for row, why in unfit)
+    picked = fitting[0] if name is None else next(row for row in fitting if row.name == name)
+    if name is not None:
+        others = tuple(Rejected(row, "another method was asked for") for row in fitting if row is not picked)
+        return Plan(structure, picked, "asked for by name", (*others, *rejected), None, options)
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+    found = structure.find("tables") or structure.find("whole terms")
+    because = f"{discrete.because}; {found.because}" if found is not None else discrete.because
+    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
 
 
 def _overridden(
@@ -89,7 +111,7 @@ def _overridden(
         known = ", ".join(m.name for m in METHODS)
         return Plan(structure, None, f"there is no method `{name}`; methods are {known}", (), None)
     # Kinks do not stop a gradient method that somebody asks for by name; a missing view does.
-    hard = ("smooth plus absolute values", "separable bounds", "constrained", "unconstrained")
+    hard = ("discrete", "smooth plus absolute values", "separable bounds", "constrained", "unconstrained")
     for need in row.needs:
         if need in hard and structure.find(need) is None:
             because = f"{name} does not fit: it needs {NEED_TEXT[need]}; {_missing_text(structure, need)}"
@@ -118,6 +140,8 @@ def _missing_text(structure: Structure, need: str) -> str:
                 if need != "differentiable"
                 else "not proven smooth"
             )
+        case "discrete":
+            return "every unknown is a real number"
         case "constrained":
             return "no closed domain is declared"
         case "unconstrained" | "separable bounds":
@@ -139,6 +163,9 @@ def explain(plan: Plan) -> str:
         lines.append(f"  method   {row.name}: {row.title} ({row.reference})")
         lines.append(f"  because  {plan.because}")
         lines.append(f"  answer   {row.certificate}")
+        if row in DISCRETE_METHODS and plan.fallback not in (None, row):
+            assert plan.fallback is not None
+            lines.append(f"  provided it fits into memory when sizes are known; else {plan.fallback.name}")
         split = plan.split
         if row.name == "fista" and split is not None and split.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.sizes import Size
 
-__all__ = ["Requirement", "Size", "TermSpec", "VariableSpec"]
+__all__ = ["Requirement", "Size", "TableSpec", "TermSpec", "VariableSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,18 @@ class TermSpec:
     per_example: bool
     batch: bool = False
     plated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table of `tables`: a summand of `term` that joins entries of `variables` at each position of
+    its `plates` plate axes. `per_example`: the term counts once for every example."""
+
+    key: int
+    term: str
+    variables: tuple[str, ...]
+    plates: int
+    per_example: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ def header(plan: Plan, body: str) -> str:
     sought = ", ".join(plan.block.query.sought)
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
+    scopes = "Scopes, " if "-> Scopes:" in body else ""
+    table = "TableSpec, " if "TableSpec(" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -35,8 +37,8 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            "from ebmlang.runtime.generated import Draws, GeneratedModel, Values",
-            "from ebmlang.runtime.spec import Requirement, Size, TermSpec, VariableSpec",
+            f"from ebmlang.runtime.generated import Draws, GeneratedModel, {scopes}Values",
+            f"from ebmlang.runtime.spec import Requirement, Size, {table}TermSpec, VariableSpec",
             "",
         ]
     )
