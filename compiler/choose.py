@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from ebmlang.compiler.choose_discrete import DISCRETE_METHODS, fitting_rows, misfit
 from ebmlang.compiler.curvature.obligation import Obligation, both
 from ebmlang.compiler.methods import METHODS, MethodRow, find_method
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
@@ -59,14 +60,12 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     name = method_name if method_name is not None else using.name if using is not None else None
     if using is not None and method_name is not None and method_name != using.name:
         options = ()
-    discrete = structure.find("discrete")
-    if discrete is not None:
-        because = (
-            f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
-        )
-        return Plan(structure, None, because, (), None)
+    if structure.find("discrete") is not None:
+        return _discrete(structure, name, options)
     fitting, rejected = [], []
     for row in METHODS:
+        if row in DISCRETE_METHODS and row.name != name:
+            continue
         missing = [need for need in row.needs if structure.find(need) is None]
         if not missing:
             fitting.append(row)
@@ -78,6 +77,27 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
     fallback = _fallback(structure, picked, fitting)
     return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
+
+
+def _discrete(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for a block of discrete unknowns; sizes decide at binding whether its fallback is taken."""
+    discrete = structure.find("discrete")
+    assert discrete is not None
+    reason = misfit(structure, discrete, name)
+    if reason:
+        return Plan(structure, None, reason, (), None)
+    fitting, unfit = fitting_rows(structure)
+    rejected = tuple(Rejected(row, why) for row, why in unfit)
+    picked = fitting[0] if name is None else next(row for row in fitting if row.name == name)
+    if name is not None:
+        others = tuple(Rejected(row, "another method was asked for") for row in fitting if row is not picked)
+        return Plan(structure, picked, "asked for by name", (*others, *rejected), None, options)
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+    found = structure.find("tables") or structure.find("whole terms")
+    because = f"{discrete.because}; {found.because}" if found is not None else discrete.because
+    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
 
 
 def _overridden(
@@ -135,6 +155,11 @@ def explain(plan: Plan) -> str:
         lines.append(_line("method", f"{row.name}: {row.title} ({row.reference})"))
         lines.append(_line("because", plan.because))
         lines.append(_line("answer", row.certificate))
+        if row in DISCRETE_METHODS and plan.fallback not in (None, row):
+            assert plan.fallback is not None
+            lines.append(
+                _line("provided", f"it fits into memory when sizes are known; else {plan.fallback.name}")
+            )
         if plan.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
             conditions = ", ".join(o.says for o in plan.obligations)

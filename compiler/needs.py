@@ -67,6 +67,8 @@ def _not_squares(structure: Structure) -> str:
 
 
 NEEDS: tuple[Need, ...] = (
+    Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
+    Need("tables", "an energy that splits into tables over few entries", _says("no tables were found")),
     Need(
         "smooth plus absolute values",
         "a smooth energy plus weighted absolute values",

@@ -14,6 +14,7 @@ from torch import Tensor
 from ebmlang.compiler.methods import find_method
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
+from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.generated import GeneratedModel
@@ -138,6 +139,8 @@ def infer(
 ) -> Result:
     """The answer for every row. Raises DataError for values that make no problem, never for a
     numeric outcome."""
+    if discrete.is_discrete(bound):
+        return _discrete(bound, search, observed or {})
     problem = make_problem(bound, observed or {})
     name, because = _method(bound, problem, search)
     options = (
@@ -153,6 +156,22 @@ def infer(
     starts = Starts(search.seed, bound.settings.first_row, restarts)
     outcome = solve(problem, solver, limits, starts, progress, search.trace)
     return _result(bound, problem, outcome, name, because)
+
+
+def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
+    """The answer for discrete unknowns."""
+    held = held_values(bound)
+    wanted = discrete.Wanted(search.method, search.steps, search.restarts, search.seed)
+    answer = discrete.solve(bound, held, observed, wanted)
+    return replace(
+        evaluate(bound, answer.values, held),
+        converged=answer.converged,
+        status=answer.status,
+        iterations=answer.iterations,
+        method=answer.method,
+        because=answer.because,
+        certificate=answer.certificate,
+    )
 
 
 def _pick(*choices: Any) -> Any:
@@ -273,6 +292,8 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
     that solvers keep; an upper bound, since tensors are freed on the way.
     """
+    if discrete.is_discrete(bound):
+        return discrete.bytes_per_row(bound, held_values(bound))
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
     problem = make_problem(bound, observed or {})

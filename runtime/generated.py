@@ -18,6 +18,9 @@ Values = Mapping[str, Tensor]
 EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
 """The energy, and its gradient along every sought variable by name."""
 
+Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
+"""By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:
@@ -112,6 +115,12 @@ class GeneratedModel:
     def obligations(self, held: Values) -> dict[str, Tensor]:
         """Values by the text of what must hold of them, for the method of the plan."""
         return {}
+
+    def tables(self, unknown: Values, held: Values) -> dict[int, Tensor]:
+        raise NotImplementedError
+
+    def scopes(self, unknown: Values, held: Values) -> Scopes:
+        raise NotImplementedError
 
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}

@@ -8,10 +8,13 @@ import pytest
 
 from ebmlang.compiler.methods import COMMON, METHODS, MethodRow
 from ebmlang.compiler.needs import NEED_TEXT
+from ebmlang.runtime.discrete.methods import DISCRETE
 from ebmlang.runtime.solvers import SOLVERS
 
+CONTINUOUS = tuple(row for row in METHODS if row.name not in DISCRETE)
 
-@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+
+@pytest.mark.parametrize("row", CONTINUOUS, ids=lambda row: row.name)
 def test_every_row_names_its_solver(row: MethodRow) -> None:
     module, _, name = row.implementation.partition(":")
     assert getattr(import_module(module), name) is SOLVERS[row.name]
@@ -22,7 +25,16 @@ def test_every_row_names_its_solver(row: MethodRow) -> None:
 
 
 def test_every_solver_has_a_row() -> None:
-    assert set(SOLVERS) == {row.name for row in METHODS}
+    assert set(SOLVERS) == {row.name for row in CONTINUOUS}
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_every_discrete_method_has_a_row(name: str) -> None:
+    row = next(row for row in METHODS if row.name == name)
+    module, _, function = row.implementation.partition(":")
+    assert getattr(import_module(module), function) is DISCRETE[name]
+    assert row.needs[0] == "discrete"
+    assert set(row.needs) <= set(NEED_TEXT)
 
 
 def test_the_last_row_needs_nothing() -> None:

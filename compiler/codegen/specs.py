@@ -19,6 +19,7 @@ def header(plan: Plan, body: str) -> str:
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
     pair = "EnergyAndGradient, " if "-> EnergyAndGradient" in body else ""
+    scopes = "Scopes, " if "-> Scopes:" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -38,7 +39,7 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, Values",
+            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, {scopes}Values",
             *_spec_imports(body),
             "",
         ]
@@ -46,7 +47,8 @@ def header(plan: Plan, body: str) -> str:
 
 
 _SPECS = (
-    "Condition", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TermSpec", "VariableSpec",
+    "Condition", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TableSpec", "TermSpec",
+    "VariableSpec",
     "as_index", "computed", "entry", "examples", "table",
 )  # fmt: skip
 """What the tables of a module are made of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.calculus import Calculus
@@ -11,6 +12,9 @@ from ebmlang.compiler.facts import Dependence, Smoothness, smoothness
 from ebmlang.compiler.graph import FactorGraph, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,18 @@ class Block:
     def touching(self) -> tuple[Summand, ...]:
         """The summands that depend on the sought block."""
         return tuple(s for s in self.summands if self.depends(s.total))
+
+    @cached_property
+    def discrete(self) -> tuple[Variable, ...]:
+        """The sought variables with countable values."""
+        return tuple(v for v in self.sought if v.type.kind != "real")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The energy as tables over the discrete unknowns."""
+        from ebmlang.compiler.tables import tables_of
+
+        return tables_of(self)
 
     @cached_property
     def joint(self) -> tuple[str, str] | None:

@@ -56,7 +56,7 @@ def hessians(problem: Problem, x: Tensor) -> npt.NDArray[np.float64]:
     rows, size = x.shape
 
     def total(flat: Tensor) -> Tensor:
-        values = problem._unknown(flat.reshape(rows, size))
+        values = problem.unknown(flat.reshape(rows, size))
         return problem.functions.energy(values, problem.held).sum()
 
     full = torch.autograd.functional.hessian(total, x.reshape(-1))
