@@ -42,11 +42,30 @@ class Dependence:
             return found[1]
         if isinstance(node, Read):
             known = self.reads(node.name)
+        elif isinstance(node, typed.Carry):
+            known = True  # it moves from step to step: no value of it can be computed beforehand
+        elif isinstance(node, typed.Scan):
+            known = self._scan(node)
         else:
             axes = (*node.axes, *node.over) if isinstance(node, Fold | typed.Tabulate) else node.axes
             known = any(self(c) for c in node.children()) or any(self.moves(a) for a in axes)
         self._memo[id(node)] = (node, known)
         return known
+
+    def _scan(self, scan: typed.Scan) -> bool:
+        """Whether anything but its own carries makes a recurrence depend on the sought block."""
+        parts = scan.children()
+        bound = {n.axis for part in parts for n in typed.walk(part) if isinstance(n, typed.Scan)}
+        bound.add(scan.axis)
+        for node in (n for part in parts for n in typed.walk(part)):
+            if isinstance(node, Read) and self.reads(node.name):
+                return True
+            if isinstance(node, typed.Carry) and node.axis not in bound:
+                return True
+            over = node.over if isinstance(node, Fold | typed.Tabulate) else ()
+            if any(self.moves(a) for a in (*node.axes, *over)):
+                return True
+        return False
 
     def moves(self, axis: typed.Axis) -> bool:
         """Whether the rows or the selection that an axis runs over depend on the sought block."""
@@ -200,6 +219,8 @@ def degree(node: Expr, depends: Dependence) -> int | None:
     """The degree of a value as a polynomial in the sought block; None when it is not proven one."""
     if not depends(node):
         return 0
+    if isinstance(node, typed.Scan):
+        return _scan_degree(node, depends)
     parts = [degree(c, depends) for c in node.children()]
     match node:
         case Read(name=name):
@@ -215,6 +236,8 @@ def degree(node: Expr, depends: Dependence) -> int | None:
                 return sum(known)
             if function == "div" and known[1] == 0:
                 return known[0]
+            if function == "where" and known[0] == 0:
+                return max(known)
             if function in ("square", "norm_squared"):
                 return 2 * known[0]
             if function == "pow" and known[1] == 0:
@@ -226,6 +249,17 @@ def degree(node: Expr, depends: Dependence) -> int | None:
             return parts[0] if all(p == 0 for p in parts[1:]) else None
         case Fold(function="sum" | "mean"):
             return parts[0] if all(p == 0 for p in parts[1:]) else None
+        case typed.Carry():
+            return 1
         case typed.Pack() | typed.Tabulate() | typed.OverExamples(function="sum" | "mean"):
             return None if any(p is None for p in parts) else max(p for p in parts if p is not None)
     return None
+
+
+def _scan_degree(scan: typed.Scan, depends: Dependence) -> int | None:
+    """Cells that are affine in the cells before them and in the block keep the degree of the starts."""
+    bodies = [degree(state.body, depends) for state in scan.states]
+    if any(d is None or d > 1 for d in bodies):
+        return None
+    starts = [degree(start, depends) for state in scan.states for start in state.starts]
+    return None if any(d is None for d in starts) else max(1, *(d for d in starts if d is not None), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH = 100
@@ -30,14 +31,32 @@ class Line:
         return self.value.endswith("as_tuple=True)")
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A `for` with lines inside, which set the entries of the tables `targets`."""
+
+    targets: tuple[str, ...]
+    head: str
+    lines: tuple[Statement, ...]
+
+    @property
+    def value(self) -> str:
+        """Everything that it reads."""
+        inside = (f"{line.head} {line.value}" for line in self.lines)
+        return " ".join([self.head, *inside])
+
+
+Statement = Line | Loop
+
+
 def words(text: str) -> set[str]:
     """Everything in a text that may be a name."""
     return set(_WORD.findall(text))
 
 
-def pruned(lines: list[Line]) -> list[Line]:
+def pruned(lines: Sequence[Statement]) -> list[Statement]:
     """The lines that the results are computed from."""
-    kept: list[Line] = []
+    kept: list[Statement] = []
     wanted: set[str] = set()
     for line in reversed(lines):
         if not line.targets or any(t in wanted for t in line.targets):
@@ -46,8 +65,11 @@ def pruned(lines: list[Line]) -> list[Line]:
     return kept[::-1]
 
 
-def layout(line: Line, depth: int) -> str:
+def layout(line: Statement, depth: int) -> str:
     """The text of a line at a depth of indentation, broken where it is too long."""
+    if isinstance(line, Loop):
+        inside = "\n".join(layout(inner, depth + 1) for inner in line.lines)
+        return f"{INDENT * depth}{line.head}\n{inside}"
     room = WIDTH - len(INDENT) * depth
     remark = f"  # {line.remark}" if line.remark else ""
     whole = f"{line.head}{line.value}"
