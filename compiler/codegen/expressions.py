@@ -300,7 +300,7 @@ class Emitter:
         ordered = tuple(sorted(axes, key=lambda axis: axis.order))
         code = self.expanded(body, Layout(level, ordered, node.body.type.rank))
         code = permuted(code, axes)
-        return Code(code.text, ATOM, level, node.axes, node.type.rank, code.kind)
+        return Code(code.text, code.strength, level, node.axes, node.type.rank, code.kind)
 
 
 def even(items: list[Code]) -> bool:

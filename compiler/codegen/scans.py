@@ -14,6 +14,7 @@ from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, comment, spread
 from ebmlang.compiler.codegen.lines import Line, Loop
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.indexing import affine
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import Carry, Expr, Level, Read, Scan
 from ebmlang.compiler.types import Kind
@@ -144,10 +145,10 @@ class _Loop:
     def _steady(self, node: Expr) -> Expr:
         """A value that no step changes, or that is known for all steps."""
         e, axis = self.e, self.scan.axis
-        if isinstance(node, typed.Constant | typed.SizeOf):
+        if isinstance(node, typed.Constant) or (isinstance(node, Read) and node.name not in e.lets):
             return node
-        if isinstance(node, Read) and node.name not in e.lets:
-            return node
+        if axis not in node.axes and affine(node) is not None:
+            return node  # a number, or a subscript that may turn out to be a slice
         code = e.indices.position(node) if isinstance(node, typed.Position) else None
         code = code or e.of_kind(node, node.type.kind)
         if code.python:

@@ -1,4 +1,4 @@
-"""What generated text may contain: no loops but those of recurrences, no calls but those of the tables, names of its own."""
+"""What generated text may contain: loops of recurrences alone, calls of the tables, names of its own."""
 
 from __future__ import annotations
 
