@@ -242,7 +242,22 @@ class _ModelChecker:
             self.expressions.local_lets[s.name.text] = s.name.span
             if not declare(s.name, entry, inner, self.report) and s.name.text not in inner.entries:
                 inner.entries[s.name.text] = broken(s.name.span)
-        self.statements(node.body, inner)
+        self.statements(self.after_recurrences(node.body, inner), inner)
+
+    def after_recurrences(
+        self, body: tuple[ast.Statement, ...], scope: Scope
+    ) -> tuple[ast.Statement, ...]:
+        """What is left of a plate once its recurrences are defined: terms see whole arrays."""
+        recurrences = self.lets.recurrences
+        if not recurrences.found_in(body, scope):
+            return body
+        recurrences.check(body, scope, self.plate_guard(scope))
+        return tuple(
+            s
+            for s in body
+            if not isinstance(s, ast.Let)
+            and not (isinstance(s, ast.LetCell) and not self.lets.is_start(s, scope))
+        )
 
     def misplaced(self, node: ast.Statement) -> None:
         what = f"`{self.source.extract(node.span).split(maxsplit=1)[0]}`"

@@ -54,9 +54,21 @@ class Degrees:
                 return _twice(self(body))
             case typed.Pack(items=items):
                 return _largest([self(i) for i in items])
+            case typed.Carry():
+                return 1
+            case typed.Scan():
+                return self._scanned(node)
             case Apply():
                 return self._applied(node)
         return None
+
+    def _scanned(self, node: typed.Scan) -> int | None:
+        """Cells that are affine in the cells before them and in the block keep the degree of the starts."""
+        bodies = _largest([self(state.body) for state in node.states])
+        if bodies is None or bodies > 1:
+            return None
+        starts = _largest([self(start) for state in node.states for start in state.starts])
+        return None if starts is None else max(1, starts)
 
     def _applied(self, node: Apply) -> int | None:
         name, arguments = node.function, node.arguments

@@ -63,6 +63,9 @@ def _domain(domain: Domain) -> str:
 
 
 def _let(let: typed.Let) -> str:
+    if isinstance(let.value, typed.Scan):
+        steps = "".join(f"\n    {line}" for line in typed.scan_lines(let.value, (let.value.state,)))
+        return f"{let.name} : {let.value.type}    {_reach(let.value)}{steps}"
     return f"{let.name} : {let.value.type} = {typed.text(let.value)}    {_reach(let.value)}"
 
 

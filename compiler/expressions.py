@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ebmlang.compiler import ast, typed
@@ -175,6 +175,11 @@ class Expressions:
         self.axis_labels.setdefault(label, 1)
         self.axis_count += 1
         return typed.Axis(label, names, self.axis_count, start, size, rows)
+
+    def copied_axis(self, axis: typed.Axis) -> typed.Axis:
+        """An axis of its own that runs over the same range, and reads the same."""
+        self.axis_count += 1
+        return replace(axis, order=self.axis_count)
 
     # --- leaves ---
 

@@ -50,11 +50,30 @@ class Dependence:
             return found[1]
         if isinstance(node, Read):
             known = self.reads(node.name)
+        elif isinstance(node, typed.Carry):
+            known = True  # it moves from step to step: no value of it can be computed beforehand
+        elif isinstance(node, typed.Scan):
+            known = self._scan(node)
         else:
             axes = (*node.axes, *node.over) if isinstance(node, Fold | typed.Tabulate) else node.axes
             known = any(self(c) for c in node.children()) or any(self.moves(a) for a in axes)
         self._memo[id(node)] = (node, known)
         return known
+
+    def _scan(self, scan: typed.Scan) -> bool:
+        """Whether anything but its own carries makes a recurrence depend on the sought block."""
+        parts = scan.children()
+        bound = {n.axis for part in parts for n in typed.walk(part) if isinstance(n, typed.Scan)}
+        bound.add(scan.axis)
+        for node in (n for part in parts for n in typed.walk(part)):
+            if isinstance(node, Read) and self.reads(node.name):
+                return True
+            if isinstance(node, typed.Carry) and node.axis not in bound:
+                return True
+            over = node.over if isinstance(node, Fold | typed.Tabulate) else ()
+            if any(self.moves(a) for a in (*node.axes, *over)):
+                return True
+        return False
 
     def moves(self, axis: typed.Axis) -> bool:
         """Whether the rows or the selection that an axis runs over depend on the sought block."""

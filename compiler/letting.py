@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import declare
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import CellsMissing
+from ebmlang.compiler.catalogue.recurrences import CellIndex, CellTwice
 from ebmlang.compiler.catalogue.types import DeclaredOtherwise
+from ebmlang.compiler.cells import Start, constant_subscripts, covers, read_place
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.scope import Bound, Index, LetEntry, Scope, Unbuilt, origins
+from ebmlang.compiler.indexing import affine
+from ebmlang.compiler.recurrences import Recurrences
+from ebmlang.compiler.scope import Bound, Index, LetEntry, Scope, broken, origins
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
@@ -31,6 +35,10 @@ class LetStatements:
     scope: Scope
     arrays: set[str] = field(default_factory=set)
     pending: dict[str, ast.Let] = field(default_factory=dict)
+    recurrences: Recurrences = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recurrences = Recurrences(self)
 
     @property
     def report(self) -> Report:
@@ -54,6 +62,28 @@ class LetStatements:
         """Report arrays without cells."""
         for name, let in self.pending.items():
             self.report.add(CellsMissing(let.span, name, bool(let.type and let.type.dims)))
+        for name, starts in self.recurrences.starts.items():
+            if name not in self.pending:
+                self.report.add(CellsMissing(starts[0].span, name))
+
+    def array(self, name: str) -> LetEntry | None:
+        """The entry of an array that cells define; None where the name stands for something else."""
+        entry = self.scope.find(name) if name in self.arrays else None
+        return entry if isinstance(entry, LetEntry) else None
+
+    def give_up(self, name: str) -> None:
+        """An array with a mistake in it stays quiet wherever it is used."""
+        self.pending.pop(name, None)
+        self.recurrences.starts.pop(name, None)
+        entry = self.array(name)
+        if entry is not None:
+            self.scope.entries[name] = broken(entry.span)
+
+    def define_cells(self, node: ast.LetCell, value: Expr) -> None:
+        """Give an array its value."""
+        entry = self.array(node.name.text)
+        if entry is not None:
+            self._define(ast.Identifier(node.name.text, entry.span), value, node.doc, node.span)
 
     def let(self, node: ast.Let, scope: Scope) -> None:
         if node.value is None:
@@ -98,22 +128,82 @@ class LetStatements:
             self.expressions.functions.scope.entries[name.text] = found
         self.expressions.lets.define(typed.Let(name.text, value, doc, span))
 
+    def is_start(self, node: ast.LetCell, scope: Scope) -> bool:
+        """Whether it defines a cell at a fixed number, that a recurrence may start from."""
+        return bool(constant_subscripts(node, scope))
+
     def cell(self, node: ast.LetCell, scope: Scope) -> None:
-        """`let d[t] = ...` in the plate of t defines the array d; anything else is a recurrence."""
+        """`let d[t] = ...` in the plate of t defines the array d; `let s[0] = ...` one cell."""
         name = node.name.text
         # A name that belongs to something else was reported when it was declared.
-        entry = self.scope.find(name) if name in self.arrays else None
+        entry = self.array(name)
+        if entry is not None and entry.value is not None:
+            places = (Label(entry.span, "first defined here"),)
+            self.report.add(CellTwice(node.span, f"{name}[...]", "", places))
+            self.expressions.value(node.value, scope)
+            return
+        if self.is_start(node, scope):
+            self._start(node, scope, entry)
+            return
+        unlike = self._not_an_array(node, scope) if entry is not None else ""
+        if unlike:
+            self.report.add(NotBuilt(node.span, unlike))
+            self.give_up(name)
+            entry = None
         pending = self.pending.pop(name, None)
-        unlike = self._not_an_array(node, scope)
-        if isinstance(entry, LetEntry) and (entry.value is not None or unlike):
-            self.report.add(NotBuilt(node.span, unlike or f"the recurrence `let {name}[...] = ...`"))
-            entry = self.scope.entries[name] = Unbuilt("a recurrence", entry.span)
         value = self.expressions.value(node.value, scope)
-        if not isinstance(entry, LetEntry):
+        if entry is None:
             return
         if value.type.kind != "error":
             value = self._array(value, scope.axes, node, pending)
         self._define(ast.Identifier(name, entry.span), value, node.doc, node.span)
+
+    def _start(self, node: ast.LetCell, scope: Scope, entry: LetEntry | None) -> None:
+        value = self.expressions.value(node.value, scope)
+        if entry is None:
+            return
+        start = self._read_start(node, scope, value)
+        if start is None:
+            self.give_up(node.name.text)
+            return
+        known = self.recurrences.starts.setdefault(node.name.text, [])
+        first = next((s for s in known if (s.index, s.dim) == (start.index, start.dim)), None)
+        if first is None:
+            known.append(start)
+            return
+        places = (Label(first.span, "first defined here"),)
+        shown = f"{node.name.text}[{'.., ' * start.dim}{start.index}]"
+        self.report.add(CellTwice(node.span, shown, "", places))
+
+    def _read_start(self, node: ast.LetCell, scope: Scope, value: Expr) -> Start | None:
+        constant = constant_subscripts(node, scope)
+        if len(constant) > 1:
+            self.report.add(NotBuilt(node.span, "a `let` of one cell with several numbers"))
+            return None
+        if self._guarded(scope):
+            self.report.add(NotBuilt(node.span, "a `let` of cells under a guard"))
+            return None
+        number = node.subscripts[constant[0]]
+        assert not isinstance(number, ast.Slice)  # a slice is no constant subscript
+        index = self.expressions.check(number, scope)
+        form = affine(index)
+        if form is None or value.type.kind == "error":
+            if index.type.kind != "error" and value.type.kind != "error":
+                shown = self.report.source.extract(index.span)
+                self.report.add(CellIndex(index.span, shown, "a start stands at a number: let s[0] = ..."))
+            return None
+        rest = tuple(s for i, s in enumerate(node.subscripts) if i != constant[0])
+        place = read_place(replace(node, subscripts=rest), scope, self.expressions) if rest else None
+        if rest and place is None:
+            return None
+        inner = place.axes if place is not None else ()
+        shifted = place is not None and (any(place.offsets) or any(a.start != ZERO for a in inner))
+        if shifted:
+            self.report.add(NotBuilt(node.span, "a `let` of cells that does not start at 0"))
+            return None
+        if not rest and not covers(node, (), scope, self.expressions):
+            return None
+        return Start(form[1], constant[0], inner, value, node.span)
 
     def _not_an_array(self, node: ast.LetCell, scope: Scope) -> str:
         """Why cells do not define an array at once; empty when they do."""
@@ -121,15 +211,13 @@ class LetStatements:
         found = [scope.find(s.text) if isinstance(s, ast.Name) else None for s in node.subscripts]
         own = [i.axis for i in found if isinstance(i, Index)]
         if not axes or len(own) < len(found):
-            return f"the recurrence `let {name}[...] = ...`"
+            return f"`let {name}[...]` with other subscripts than numbers and indices of plates"
         if any(a.rows is not None for a in axes):
             return "a `let` of cells over the rows of a list"
         if self._guarded(scope):
             return "a `let` of cells under a guard"
         if len(own) != len(axes) or any(a is not b for a, b in zip(own, axes, strict=True)):
             return f"`let {name}[...]` with other indices than those of its plates, in order,"
-        if any(a.start != ZERO for a in axes):
-            return "a `let` of cells that does not start at 0"
         return ""
 
     def _guarded(self, scope: Scope | None) -> bool:

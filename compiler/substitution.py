@@ -19,6 +19,9 @@ class Lets:
 
     def define(self, let: Let) -> None:
         self.defined[let.name] = let
+        # A recurrence is asked for what it reads while it is being checked.
+        for known in (self.direct, self.sources):
+            known.pop(let.name, None)
 
     def reads_of(self, name: str) -> frozenset[str]:
         """What the value of a let reads itself; nothing for a variable."""
@@ -127,13 +130,13 @@ class _FreshAxes:
 
     def renamed(self, node: Expr) -> Expr:
         """The node itself, or the same one over copies of the axes that clash."""
+        if isinstance(node, typed.Scan):
+            return self._scan(node) if node.axis in self.free else node
         if not isinstance(node, typed.Fold | typed.Tabulate) or not self.free.intersection(node.over):
             return node
         if id(node) not in self.nodes:
             for axis in self.free.intersection(node.over):
-                # A copy comes after every other axis: it is bound further inside than they are.
-                order = _BEYOND + axis.order
-                self.copies.setdefault(axis, replace(axis, label=f"{axis.label}_inner", order=order))
+                self._copy(axis)
             over = tuple(self.copies.get(a, a) if a in self.free else a for a in node.over)
             children = tuple(self._moved(c) for c in node.children())
             self.nodes[id(node)] = replace(typed.rebuilt(node, children), over=over)  # type: ignore[call-arg]
@@ -141,11 +144,26 @@ class _FreshAxes:
             self.nodes[id(node)] = replace(self.nodes[id(node)], axes=kept)
         return self.nodes[id(node)]
 
+    def _copy(self, axis: Axis) -> Axis:
+        # A copy comes after every other axis: it is bound further inside than they are.
+        order = _BEYOND + axis.order
+        return self.copies.setdefault(axis, replace(axis, label=f"{axis.label}_inner", order=order))
+
+    def _scan(self, node: typed.Scan) -> Expr:
+        if id(node) not in self.nodes:
+            axis = self._copy(node.axis)
+            moved = typed.rebuilt(node, tuple(self._moved(c) for c in node.children()))
+            assert isinstance(moved, typed.Scan)
+            self.nodes[id(node)] = typed.settled(replace(moved, axis=axis))
+        return self.nodes[id(node)]
+
     def _moved(self, node: Expr) -> Expr:
         """The node with every position on a clashing axis read from its copy."""
         if isinstance(node, typed.Position) and node.axis in self.copies:
             axis = self.copies[node.axis]
             return replace(node, axis=axis, axes=(axis,))
+        if isinstance(node, typed.Carry) and node.axis in self.copies:
+            return replace(node, axis=self.copies[node.axis])
         return typed.rebuilt(node, tuple(self._moved(c) for c in node.children()))
 
 

@@ -7,7 +7,7 @@ structural key for finding common parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
@@ -190,6 +190,56 @@ class Tabulate(Expr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Carry(Expr):
+    """In the body of a Scan: the cell of a state at the index of its axis plus `offset`.
+
+    `dim` is the dimension of the state's array that the index counts.
+    """
+
+    axis: Axis
+    name: str
+    offset: int
+    dim: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class State:
+    """One array that a Scan computes cell by cell.
+
+    `body` is the cell at the index plus `offset`; `starts` are the cells that the body does not
+    reach, in the order of the array: the first ones, or the last ones of a Scan that runs backward.
+    """
+
+    name: str
+    dim: int
+    offset: int
+    starts: tuple[Expr, ...]
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Scan(Expr):
+    """The array of `states[which]`: cells computed one after another along `axis`, all states in
+    every step, in order.
+
+    Subscripts in a `guarded` body may leave their arrays where a condition of it does not hold.
+    """
+
+    axis: Axis
+    states: tuple[State, ...]
+    which: int
+    backward: bool
+    guarded: bool
+
+    @property
+    def state(self) -> State:
+        return self.states[self.which]
+
+    def children(self) -> tuple[Expr, ...]:
+        return tuple(part for state in self.states for part in (*state.starts, state.body))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OverExamples(Expr):
     """A reduction over the examples of the batch."""
 
@@ -243,7 +293,67 @@ def rebuilt(node: Expr, children: tuple[Expr, ...]) -> Expr:
             return replace(node, body=children[0], axes=kept, level=level, coupled=coupled)
         case OverExamples():
             return replace(node, body=children[0], axes=axes)
+        case Scan():
+            return settled(_with_parts(node, children))
     raise AssertionError(f"{type(node).__name__} has no children")
+
+
+def _with_parts(scan: Scan, children: tuple[Expr, ...]) -> Scan:
+    """The Scan over other children, in the order of `children()`."""
+    rest = iter(children)
+    states = []
+    for state in scan.states:
+        starts = tuple(next(rest) for _ in state.starts)
+        states.append(replace(state, starts=starts, body=next(rest)))
+    return replace(scan, states=tuple(states))
+
+
+def settled(scan: Scan) -> Scan:
+    """The Scan with its axes, level and coupling, and those of its carries, as its parts have them."""
+    plain = _recarried(scan, (), Level.CONSTANT, False)
+    parts = plain.children()
+    axes = tuple(a for a in merge_axes(parts) if a is not scan.axis)
+    level = max(p.level for p in parts)
+    coupled = any(p.coupled for p in parts)
+    known = (n for part in scan.children() for n in walk(part) if isinstance(n, Carry))
+    if any((c.axes, c.level, c.coupled) != (axes, level, coupled) for c in known if c.axis is scan.axis):
+        scan = _recarried(plain, axes, level, coupled)
+    return replace(scan, axes=axes, level=level, coupled=coupled)
+
+
+def _recarried(scan: Scan, axes: Axes, level: Level, coupled: bool) -> Scan:
+    def moved(node: Expr) -> Expr | None:
+        if not isinstance(node, Carry) or node.axis is not scan.axis:
+            return None
+        same = (node.axes, node.level, node.coupled) == (axes, level, coupled)
+        return node if same else replace(node, axes=axes, level=level, coupled=coupled)
+
+    memo: dict[int, Expr] = {}
+    states = tuple(replace(s, body=mapped(s.body, moved, memo)) for s in scan.states)
+    return replace(scan, states=states)
+
+
+def mapped(root: Expr, change: Callable[[Expr], Expr | None], memo: dict[int, Expr] | None = None) -> Expr:
+    """`root` with every node for which `change` gives another one replaced, from the top down;
+    what is put in is not looked at again."""
+    done: dict[int, Expr] = {} if memo is None else memo
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if id(node) in done:
+            stack.pop()
+            continue
+        changed = change(node)
+        if changed is not None:
+            done[id(node)] = changed
+            continue
+        children = node.children()
+        missing = [c for c in children if id(c) not in done]
+        if missing:
+            stack.extend(missing)
+        else:
+            done[id(node)] = rebuilt(node, tuple(done[id(c)] for c in children))
+    return done[id(root)]
 
 
 def walk(root: Expr) -> Iterator[Expr]:
@@ -390,6 +500,24 @@ class Model:
 
 # --- text ---------------------------------------------------------------------------------------
 
+def cell_text(name: str, axis: Axis, offset: int, dim: int) -> str:
+    """`s[t + 1]`, or `s[.., t + 1]` where the index counts the second dimension."""
+    shift = f" {'-' if offset < 0 else '+'} {abs(offset)}" if offset else ""
+    return f"{name}[{'.., ' * dim}{axis.names[0]}{shift}]"
+
+
+def scan_lines(scan: Scan, states: tuple[State, ...]) -> Iterator[str]:
+    """What a Scan computes, one assignment a line: the cells it starts from, then every step."""
+    stop = scan.axis.start + (scan.axis.size or ZERO)
+    for state in states:
+        first = stop + state.offset if scan.backward else ZERO
+        for k, start in enumerate(state.starts):
+            yield f"{state.name}[{'.., ' * state.dim}{first + k}] = {text(start)}"
+    for state in states:
+        cell = cell_text(state.name, scan.axis, state.offset, state.dim)
+        yield f"{cell} = {text(state.body)} for {scan.axis}"
+
+
 _INFIX = {
     "add": ("+", 4), "sub": ("-", 4), "mul": ("*", 5), "div": ("/", 5), "floordiv": ("//", 5),
     "mod": ("%", 5), "matmul": ("@", 5), "pow": ("^", 7), "lt": ("<", 3), "le": ("<=", 3),
@@ -426,6 +554,10 @@ def text(node: Expr, strength: int = 0) -> str:
             return f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
         case OverExamples():
             return f"{node.function}({text(node.body)}, over = batch)"
+        case Carry():
+            return cell_text(node.name, node.axis, node.offset, node.dim)
+        case Scan():
+            return f"[{'; '.join(scan_lines(node, node.states))}]"
         case Apply():
             if node.function in _INFIX and len(node.arguments) == 2:
                 return _infix_text(node, strength)

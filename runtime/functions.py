@@ -57,6 +57,16 @@ def limit_index(index: Tensor, size: int) -> Tensor:
     return index.clamp(0, max(size - 1, 0))
 
 
+def stack_cells(cells: dict[int, Tensor], dim: int) -> Tensor:
+    """The cells of a recurrence by their index, 0 first, as one array; `dim` counts from its end."""
+    ordered = [cells[index] for index in sorted(cells)]
+    shape = ordered[-1].shape
+    if any(cell.shape != shape for cell in ordered):
+        # Where a cell is the same for all examples it has one row for all of them.
+        ordered = list(torch.broadcast_tensors(*ordered))
+    return torch.stack(ordered, dim)
+
+
 def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None, ...]) -> Tensor:
     """Indexing with `lead` dimensions in front that every operand shares.
 

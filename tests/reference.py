@@ -38,6 +38,7 @@ class Reference:
     shared: Mapping[str, Array]
     rows: Sequence[Mapping[str, Array]]
     lets: dict[tuple[str, int], Array] = field(default_factory=dict)
+    cells: dict[tuple[int, str], dict[int, Array]] = field(default_factory=dict)
 
     # --- whole models ---
 
@@ -80,6 +81,10 @@ class Reference:
                 shape = [self._count(axis, row) for axis in over]
                 cells = [self.value(body, row, place) for place in self._places(over, row, at)]
                 return np.asarray(cells).reshape(*shape, *cells[0].shape) if cells else np.zeros(shape)
+            case typed.Carry(axis=axis, name=name, offset=offset):
+                return self.cells[axis.order, name][self._index(axis, 0, row, at) + offset]
+            case typed.Scan():
+                return self._scan(node, row, at)
             case typed.OverExamples(function=name, body=body):
                 every = np.asarray([_real(self.value(body, r, at)) for r in range(len(self.rows))])
                 if name == "cov":
@@ -97,6 +102,28 @@ class Reference:
         if (name, row) not in self.lets:
             self.lets[name, row] = self.let(name, row)
         return self.lets[name, row]
+
+    def _scan(self, node: typed.Scan, row: int, at: Place) -> Array:
+        """All states of a recurrence step by step; the cells of one of them as an array."""
+        axis = node.axis
+        count = self._count(axis, row)
+        stop = axis.start.evaluate(self.sizes) + count
+        tables: list[dict[int, Array]] = []
+        for state in node.states:
+            first = stop + state.offset if node.backward else 0
+            starts = [self.value(start, row, at) for start in state.starts]
+            tables.append({first + k: start for k, start in enumerate(starts)})
+        for state, table in zip(node.states, tables, strict=True):
+            self.cells[axis.order, state.name] = table
+        for position in reversed(range(count)) if node.backward else range(count):
+            place = {**at, axis.order: position}
+            for state, table in zip(node.states, tables, strict=True):
+                cell = self.value(state.body, row, place)
+                table[self._index(axis, 0, row, place) + state.offset] = cell
+        table, kind = tables[node.which], node.type.kind
+        ordered = [_real(table[k]) if kind == "real" else table[k] for k in sorted(table)]
+        assert sorted(table) == list(range(len(ordered)))
+        return np.stack(ordered, axis=node.state.dim)
 
     # --- axes ---
 
@@ -182,6 +209,11 @@ class Reference:
 
     def _lazy(self, node: typed.Apply, row: int, at: Place) -> Array:
         first = self.value(node.arguments[0], row, at)
+        if node.function == "where" and not np.shape(first):
+            # Decided before it is computed: what is left out may have no value.
+            chosen = self.value(node.arguments[1 if first else 2], row, at)
+            shape = [s.evaluate(self.sizes) for s in node.type.shape]
+            return np.broadcast_to(_real(chosen) if node.type.kind == "real" else chosen, shape)
         if node.function == "where":
             branches = [self.value(a, row, at) for a in node.arguments[1:]]
             if node.type.kind == "real":

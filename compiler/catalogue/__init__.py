@@ -7,9 +7,18 @@ from ebmlang.compiler.diagnostics import Diagnostic
 
 def all_diagnostics() -> tuple[type[Diagnostic], ...]:
     """The classes of all codes, by code."""
-    from ebmlang.compiler.catalogue import later, model, names, shapes, syntax, types, values
+    from ebmlang.compiler.catalogue import (
+        later,
+        model,
+        names,
+        recurrences,
+        shapes,
+        syntax,
+        types,
+        values,
+    )
 
-    modules = (syntax, names, types, values, shapes, model, later)
+    modules = (syntax, names, types, values, shapes, model, recurrences, later)
     found = {
         kind
         for module in modules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ebmlang.compiler import typed
 from ebmlang.compiler.typed import (
     Apply,
+    Carry,
     Constant,
     Expr,
     Fold,
@@ -14,6 +15,7 @@ from ebmlang.compiler.typed import (
     Pick,
     Position,
     Read,
+    Scan,
     Scatter,
     SizeOf,
     SliceOf,
@@ -68,6 +70,12 @@ class Canonical:
                 return ("tabulate", children, tuple(a.order for a in node.over))
             case OverExamples():
                 return ("examples", node.function, children)
+            case Carry():
+                axes = tuple(a.order for a in node.axes)
+                return ("carry", node.axis.order, node.name, node.offset, axes, node.level)
+            case Scan():
+                names = tuple((s.name, len(s.starts)) for s in node.states)
+                return ("scan", node.axis.order, children, names, node.which, node.backward)
         raise AssertionError(type(node).__name__)
 
 

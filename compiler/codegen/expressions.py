@@ -23,9 +23,10 @@ from ebmlang.compiler.codegen.layout import (
     size_text,
     spread,
 )
-from ebmlang.compiler.codegen.lines import Line
+from ebmlang.compiler.codegen.lines import Line, Statement
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.picks import Picks
+from ebmlang.compiler.codegen.scans import write_scan
 from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.codegen.writers import write_apply
 from ebmlang.compiler.facts import Dependence
@@ -54,7 +55,7 @@ class Emitter:
     available: dict[str, str]
     lets: dict[str, typed.Let] = field(default_factory=dict)
     hoisted: dict[int, Code] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[Statement] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     used: dict[str, None] = field(default_factory=dict)
     sizes: set[str] = field(default_factory=set)
@@ -65,6 +66,8 @@ class Emitter:
     target: str = ""
     target_batch: bool = False
     draws: int = 0
+    loops: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
+    loop_indices: set[str] = field(default_factory=set)
     _codes: dict[int, Code] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
     _suffixes: dict[str, int] = field(default_factory=dict)
@@ -196,6 +199,8 @@ class Emitter:
                 return self._tabulate(node)
             case typed.OverExamples():
                 return over_examples(self, node)
+            case typed.Scan():
+                return write_scan(self, node)
             case Apply():
                 return write_apply(self, node)
         raise AssertionError(type(node).__name__)
@@ -302,7 +307,7 @@ class Emitter:
         ordered = tuple(sorted(axes, key=lambda axis: axis.order))
         code = self.expanded(body, Layout(level, ordered, node.body.type.rank))
         code = permuted(code, axes)
-        return Code(code.text, ATOM, level, node.axes, node.type.rank, code.kind)
+        return Code(code.text, code.strength, level, node.axes, node.type.rank, code.kind)
 
 
 def even(items: list[Code]) -> bool:

@@ -8,7 +8,7 @@ from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.canonical import Canonical
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.layout import ATOM, Code, comment
-from ebmlang.compiler.codegen.lines import Line
+from ebmlang.compiler.codegen.lines import Line, Statement
 from ebmlang.compiler.codegen.names import field_name, local_name
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.graph import FactorGraph
@@ -84,7 +84,7 @@ class Functions:
             return
         if isinstance(node, Read) and node.name in self.graph.lets:
             self._hoist(self.canonical(self.graph.lets[node.name].value), local_name(node.name))
-        with self.prepare.guarded(node.guard if isinstance(node, Fold) else None):
+        with self.prepare.guarded(_guard_of(node)):
             for child in node.children():
                 # An index is made where it is used: it may turn out to be a slice.
                 if not (_indexes(node, child) and _light(child)):
@@ -110,6 +110,7 @@ class Functions:
         e.hoisted = self.hoisted
         e.names |= set(self.results) | self.prepare.names
         e.index_owner = self.prepare
+        e.loop_indices = set(self.prepare.loop_indices)
         return e
 
     def standalone(self, target: str, target_batch: bool) -> Emitter:
@@ -118,9 +119,9 @@ class Functions:
         e.target, e.target_batch = target, target_batch
         return e
 
-    def prologue(self, e: Emitter, sought_from_unknown: bool = True) -> list[Line]:
+    def prologue(self, e: Emitter, sought_from_unknown: bool = True) -> list[Statement]:
         """Local names for everything that the lines of a function may use."""
-        lines = []
+        lines: list[Statement] = []
         for v in self.graph.variables:
             name = local_name(v.name)
             if v.role == "hyper" and v.type.scalar:
@@ -135,7 +136,7 @@ class Functions:
             lines += [Line((name,), f'held["{name}"]') for name in e.used if name in shared]
         return lines
 
-    def prepared(self, wanted: frozenset[str]) -> tuple[list[Line], list[str]]:
+    def prepared(self, wanted: frozenset[str]) -> tuple[list[Statement], list[str]]:
         """The lines of `prepare` and what it returns: the values that other methods read."""
         e = self.prepare
         names = dict.fromkeys([*self.results, *e.index_names.values()])
@@ -148,6 +149,13 @@ class Functions:
         own = [v.name for v in self.graph.variables if v.per_example and v.role != "hyper"]
         codes = {**self.results, **self.prepare.kept_codes}
         return (*own, *(name for name in kept if name in codes and codes[name].batch))
+
+
+def _guard_of(node: Expr) -> Expr | None:
+    """What keeps the subscripts of a part in range."""
+    if isinstance(node, typed.Scan):
+        return node if node.guarded else None
+    return node.guard if isinstance(node, Fold) else None
 
 
 def _is_leaf(node: Expr, graph: FactorGraph) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 WIDTH = 100
@@ -32,9 +33,30 @@ class Line:
             return f"{self.targets[0]}[{self.place}] {'-' if self.subtracts else '+'}= "
         return f"{', '.join(self.targets)}{',' if len(self.targets) == 1 and self.unpacks else ''} = "
 
+    def words(self) -> set[str]:
+        """Every name that it may read."""
+        return words(self.value) | words(self.place)
+
     @property
     def unpacks(self) -> bool:
         return self.value.endswith("as_tuple=True)")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A `for` with lines inside, which set the entries of the tables `targets`."""
+
+    targets: tuple[str, ...]
+    head: str
+    lines: tuple[Statement, ...]
+
+    def words(self) -> set[str]:
+        """Every name that it may read."""
+        inside = (words(line.head) | line.words() for line in self.lines)
+        return words(self.head).union(*inside)
+
+
+Statement = Line | Loop
 
 
 def words(text: str) -> set[str]:
@@ -42,19 +64,22 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(text))
 
 
-def pruned(lines: list[Line]) -> list[Line]:
+def pruned(lines: Sequence[Statement]) -> list[Statement]:
     """The lines that the results are computed from."""
-    kept: list[Line] = []
+    kept: list[Statement] = []
     wanted: set[str] = set()
     for line in reversed(lines):
         if not line.targets or any(t in wanted for t in line.targets):
             kept.append(line)
-            wanted |= words(line.value) | words(line.place)
+            wanted |= line.words()
     return kept[::-1]
 
 
-def layout(line: Line, depth: int) -> str:
+def layout(line: Statement, depth: int) -> str:
     """The text of a line at a depth of indentation, broken where it is too long."""
+    if isinstance(line, Loop):
+        inside = "\n".join(layout(inner, depth + 1) for inner in line.lines)
+        return f"{INDENT * depth}{line.head}\n{inside}"
     room = WIDTH - len(INDENT) * depth
     remark = f"  # {line.remark}" if line.remark else ""
     whole = f"{line.head}{line.value}"

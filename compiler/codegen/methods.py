@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ebmlang.compiler.codegen.lines import INDENT, Line, layout, pruned
+from ebmlang.compiler.codegen.lines import INDENT, Statement, layout, pruned
 
 _QUOTE = re.compile(r'"(?="|$)|(?<=")"')
 """Quotes beside another one or at an end, which could close a string early."""
@@ -19,7 +19,7 @@ class Method:
     arguments: str
     result: str
     doc: str
-    lines: list[Line]
+    lines: list[Statement]
 
     def text(self) -> str:
         head = f"{INDENT}def {self.name}(self, {self.arguments}) -> {self.result}:"

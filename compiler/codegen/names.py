@@ -29,6 +29,8 @@ _TAKEN = frozenset(
         "int",
         "max",
         "min",
+        "range",
+        "reversed",
         "slice",
         "tuple",
         "Draws",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.lifting import over_arrays
 from ebmlang.compiler.pipeline import room_for_passes
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.typed import Let, Pick, Tabulate, Term, Variable
+from ebmlang.compiler.typed import Let, Pick, Scan, Tabulate, Term, Variable
 from ebmlang.draw.frames import Frames, Place, frames_of, place
 from ebmlang.draw.picture import Edge, FactorNode, LetNode, Node, Picture, VariableNode
 from ebmlang.draw.uses import Use, picked_text, subscripts, uses
@@ -65,6 +66,9 @@ def body_of(let: Let) -> tuple[typed.Expr, Place]:
     """What one cell of a let is computed from, and the plates that its cells fill."""
     if isinstance(let.value, Tabulate):
         return let.value.body, place(let.value.over, None)
+    if isinstance(let.value, Scan):
+        body = over_arrays(let.value, let.value.state.body)
+        return body, place((let.value.axis,), None)
     return let.value, NOWHERE
 
 
@@ -75,7 +79,8 @@ def uses_of_term(term: Term) -> tuple[Use, ...]:
 
 def _reading_let(let: Let) -> tuple[str, Place, tuple[Use, ...]]:
     body, where = body_of(let)
-    return let.name, where, uses(body, axes=where.axes)
+    starts = let.value.state.starts if isinstance(let.value, Scan) else ()
+    return let.name, where, uses(*starts, body, axes=where.axes)
 
 
 def _reading_term(term: Term) -> tuple[str, Place, tuple[Use, ...]]:
@@ -93,8 +98,11 @@ def _variable(v: Variable, frames: Frames, picks: list[tuple[Place, Pick]]) -> V
 
 def _let(let: Let, frames: Frames) -> LetNode:
     body, where = body_of(let)
-    indices = tuple(a.names[0] for a in where.axes)
-    label = picked_text(let.name, indices)
+    if isinstance(let.value, Scan):
+        state = let.value.state
+        label = typed.cell_text(let.name, let.value.axis, state.offset, state.dim)
+    else:
+        label = picked_text(let.name, tuple(a.names[0] for a in where.axes))
     return LetNode(let.name, label, dims(body.type.shape), frames.of(where), let.doc, formula(body))
 
 

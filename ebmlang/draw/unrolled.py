@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from ebmlang.compiler import typed
 from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.graph import FactorGraph
-from ebmlang.compiler.typed import Axis, Expr, SliceOf, Tabulate
+from ebmlang.compiler.sizes import ZERO, Size
+from ebmlang.compiler.typed import Axis, Expr, Scan, SliceOf, Tabulate
 from ebmlang.compiler.types import Shape
 from ebmlang.draw.evaluate import At, NotKnown, Number, Values
 from ebmlang.draw.lifted import body_of, dims, formula, signature, uses_of_term
@@ -103,7 +104,7 @@ class _Unrolling:
 
     def picture(self) -> Picture:
         model = self.graph.model
-        readers = [(let.name, uses(body_of(let)[0])) for let in model.lets]
+        readers = [(let.name, uses(part.value)) for let in model.lets for part in parts_of(let)]
         readers += [(term.name, uses_of_term(term)) for term in model.terms]
         every = [use for _, found in readers for use in found]
         self.measure(every)
@@ -116,8 +117,8 @@ class _Unrolling:
         for term in model.terms:
             self.summands(term)
         for let in model.lets:
-            body, where = body_of(let)
-            self.connect(let.name, body, None, where.axes, self.cell_name)
+            for part in parts_of(let):
+                self.connect(let.name, part.value, None, part.axes, self.namer(part))
         for term in model.terms:
             self.connect(term.name, term.value, term.guard, term.axes, _summand_name)
         sizes = tuple((n, self.values.sizes[n]) for n in sorted(self.values.sizes))
@@ -138,6 +139,8 @@ class _Unrolling:
             own = self.graph.lets.get(name)
             if own is not None:
                 deepest = len(own.value.over) if isinstance(own.value, Tabulate) else 0
+                if isinstance(own.value, Scan) and own.value.state.dim == 0:
+                    deepest = 1
             self.depths[name] = deepest
 
     def add(self, node: Node) -> None:
@@ -153,6 +156,17 @@ class _Unrolling:
             _refuse()
         return product(*(range(size) for size in sizes))
 
+    def namer(self, part: Part) -> Callable[[str, Cell], str]:
+        """How the cells that a part of a let computes are called."""
+        shift = None if part.shift is None else self.values.size(part.shift)
+
+        def named(name: str, cell: Cell) -> str:
+            if shift is None:
+                return self.cell_name(name, cell)
+            return self.cell_name(name, (cell[0] + shift if cell else shift,))
+
+        return named
+
     def cell_name(self, name: str, cell: Cell) -> str:
         return picked_text(name, tuple(map(str, cell[: self.depths.get(name, len(cell))])))
 
@@ -167,10 +181,18 @@ class _Unrolling:
             )  # fmt: skip
 
     def let_cells(self, let: typed.Let) -> None:
-        body, _ = body_of(let)
+        parts = parts_of(let)
+        formulas = {
+            self.namer(part)(let.name, ()): formula(part.value)
+            for part in parts
+            if part.shift is not None and not part.axes
+        }
+        body = parts[-1].value
+        shape = let.value.type.shape[self.depths[let.name] :]
         for cell in self.cells(let.name):
             label = self.cell_name(let.name, cell)
-            self.add(LetNode(label, label, dims(body.type.shape), None, let.doc, formula(body)))
+            text = formulas.get(label, formula(body))
+            self.add(LetNode(label, label, dims(shape), None, let.doc, text))
 
     def summands(self, term: typed.Term) -> None:
         for at in self.values.positions(term.axes, term.guard, {}):
@@ -221,6 +243,31 @@ class _Unrolling:
         except NotKnown:
             return range(size)  # chosen by data: it may be any of them
         return (found,) if 0 <= found < size else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some cells of a let are computed from: those at every position of the axes.
+
+    `shift` is what the number of a cell is ahead of that position, or the number of the only cell.
+    """
+
+    value: Expr
+    axes: typed.Axes
+    shift: Size | None = None
+
+
+def parts_of(let: typed.Let) -> tuple[Part, ...]:
+    """A let as parts: a recurrence has one for each start, and one for its steps."""
+    body, where = body_of(let)
+    if not isinstance(let.value, Scan) or let.value.state.dim:
+        whole = Part(body, where.axes, ZERO if isinstance(let.value, Scan) else None)
+        return (whole,)
+    scan, state = let.value, let.value.state
+    assert scan.axis.size is not None
+    first = scan.axis.start + scan.axis.size + state.offset if scan.backward else ZERO
+    starts = (Part(start, (), first + k) for k, start in enumerate(state.starts))
+    return (*starts, Part(body, where.axes, Size.of(state.offset)))
 
 
 def _refuse() -> NoReturn:

@@ -1,4 +1,4 @@
-"""What generated text may contain: no loops, no calls but those of the tables, names of its own."""
+"""What generated text may contain: loops of recurrences alone, calls of the tables, names of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import ast
 WIDTH = 100
 
 _ROOTS = {"torch", "F", "functions", "math", "self", "unknown", "held", "energies"}
-_BUILTIN_CALLS = {"abs", "bool", "float", "frozenset", "int", "max", "min", "slice", "SystemExit", "run_file"}
+_BUILTIN_CALLS = {
+    "abs", "bool", "float", "frozenset", "int", "max", "min", "range", "reversed", "slice", "SystemExit",
+    "run_file",
+}  # fmt: skip
 _TABLE_CALLS = {"Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
 _TABLE_CALLS |= {"Condition", "Coupling", "LiftedPattern", "Running"}
 _TABLE_CALLS |= {"as_index", "computed", "entry", "examples", "table"}
@@ -41,6 +44,7 @@ _ALLOWED = (
     ast.Compare,
     ast.IfExp,
     ast.If,
+    ast.For,
     ast.Raise,
     ast.operator,
     ast.unaryop,
@@ -57,11 +61,25 @@ def check_text(text: str) -> ast.Module:
         assert isinstance(node, _ALLOWED), f"{type(node).__name__} in generated text"
         if isinstance(node, ast.Call):
             _check_call(node)
+        if isinstance(node, ast.For):
+            _check_loop(node)
         if isinstance(node, ast.Attribute):
             assert not node.attr.startswith("__"), node.attr
     ifs = [n for n in ast.walk(tree) if isinstance(n, ast.If)]
     assert len(ifs) == 1, "the only condition is the one that makes the file a program"
     return tree
+
+
+def _check_loop(node: ast.For) -> None:
+    """`for t in range(...)`, also reversed, around assignments."""
+    assert isinstance(node.target, ast.Name)
+    steps = node.iter
+    if isinstance(steps, ast.Call) and isinstance(steps.func, ast.Name) and steps.func.id == "reversed":
+        (steps,) = steps.args
+    assert isinstance(steps, ast.Call), ast.dump(steps)
+    assert isinstance(steps.func, ast.Name), ast.dump(steps)
+    assert steps.func.id == "range"
+    assert all(isinstance(inner, ast.Assign) for inner in node.body)
 
 
 def _check_call(node: ast.Call) -> None:
