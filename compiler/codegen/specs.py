@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.sizes import Quotient, Size
@@ -87,9 +89,22 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"SPLIT = {plan.split is not None}",
-        f"BECAUSE = {plan.because!r}",
+        _sentence("BECAUSE", plan.because),
     ]
     return "\n".join(lines)
+
+
+_WIDEST = 110
+"""Columns of a line of the generated module."""
+
+
+def _sentence(name: str, text: str) -> str:
+    """A text as a constant, in several lines where one would be too long."""
+    if len(whole := f"{name} = {text!r}") <= _WIDEST:
+        return whole
+    pieces = textwrap.wrap(text, _WIDEST - 20, break_long_words=False, break_on_hyphens=False)
+    rows = [f"    {piece + ' '!r}" for piece in pieces[:-1]] + [f"    {pieces[-1]!r}"]
+    return "\n".join([f"{name} = (", *rows, ")"])
 
 
 def _options(plan: Plan) -> str:
