@@ -36,7 +36,10 @@ def undisturbed() -> Iterator[None]:
     def wait(number: int, frame: FrameType | None) -> None:
         late.append(number)
 
-    before = [(number, signal.signal(number, wait)) for number in (signal.SIGINT, signal.SIGTERM)]
+    # A job in the background ignores Ctrl-C, and a handler that is not Python's cannot be put back.
+    fixed = (signal.SIG_IGN, None)
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in fixed]
+    before = [(number, signal.signal(number, wait)) for number in numbers]
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ebmlang.compiler import pipeline, typed
-from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.compiler.query import default_question, default_sought
 from ebmlang.compiler.source import Source
 from ebmlang.compiler.typed import Expr, Method, Question
@@ -49,7 +49,8 @@ def objective_model(model: typed.Model, of: str) -> typed.Model:
     """
     text = model.source.text
     end = model.span.end - 1
-    line = f"\n  property {_OBJECTIVE} : {' '.join(of.split())} >= 0\n"
+    # On a line of its own, so that messages show what the caller wrote and nothing else.
+    line = f"\n  property {_OBJECTIVE} : (\n{' '.join(of.split())}\n) >= 0\n"
     checked = pipeline.check_source(Source("<of>", text[:end] + line + text[end:]))
     if checked.failed:
         raise ModelError(checked.diagnostics)
@@ -89,8 +90,10 @@ def _line(model: typed.Model, label: str | None) -> Question | None:
         return question
     if question is None:
         labels = [q.label for q in model.questions if q.label]
-        hint = did_you_mean(label, labels) or f"there are: {', '.join(labels) or 'none'}"
-        raise DataError(f"no objective is called `{label}`", hint)
+        hint = did_you_mean(label, labels) or (
+            f"it names {listing(labels, 'and')}" if labels else f"name a line of it: {label}: infer ..."
+        )
+        raise DataError(f"the model names no objective `{label}`", hint)
     if question.verb != "infer":
         raise DataError(
             f"`{label}` is a `{question.verb}` line, which is not built yet", "ask an `infer` line"

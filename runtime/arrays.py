@@ -33,10 +33,20 @@ def as_tensor(spec: VariableSpec, value: Any, dtype: torch.dtype, device: torch.
         raise DataError(f"`{spec.name}` holds complex numbers", "pass real and imaginary parts apart")
     match spec.kind:
         case "real":
-            return tensor.to(device, dtype)
+            return _in_range(spec, tensor, tensor.to(device, dtype))
         case "bool":
             return _whole(spec, tensor, "true or false (1 or 0)").to(device, torch.bool)
     return _whole(spec, tensor, "whole numbers").to(device, torch.long)
+
+
+def _in_range(spec: VariableSpec, tensor: Tensor, narrowed: Tensor) -> Tensor:
+    """The narrowed numbers; raises DataError when finite ones became infinite."""
+    if tensor.dtype == torch.float64 and narrowed.dtype != torch.float64:
+        count = int((torch.isinf(narrowed) & torch.isfinite(tensor).to(narrowed.device)).sum())
+        if count:
+            kind = str(narrowed.dtype).removeprefix("torch.")
+            raise DataError(f"{count:,} entries of `{spec.name}` are too large for {kind}", "dtype float64")
+    return narrowed
 
 
 def _from_array(spec: VariableSpec, value: Any) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
@@ -111,11 +113,24 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         f"WRITTEN = frozenset({sorted(written)!r})",
         f"SPLIT = {plan.split is not None}",
         f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",
-        f"BECAUSE = {plan.because!r}",
+        _sentence("BECAUSE", plan.because),
         "",
         *couplings_table(lifted_pattern(plan.block), _size),
     ]
     return "\n".join(lines)
+
+
+_WIDEST = 110
+"""Columns of a line of the generated module."""
+
+
+def _sentence(name: str, text: str) -> str:
+    """A text as a constant, in several lines where one would be too long."""
+    if len(whole := f"{name} = {text!r}") <= _WIDEST:
+        return whole
+    pieces = textwrap.wrap(text, _WIDEST - 20, break_long_words=False, break_on_hyphens=False)
+    rows = [f"    {piece + ' '!r}" for piece in pieces[:-1]] + [f"    {pieces[-1]!r}"]
+    return "\n".join([f"{name} = (", *rows, ")"])
 
 
 def _options(plan: Plan) -> str:

@@ -56,7 +56,7 @@ class Engine:
         q = self.question
         given = self._given(data, matching)
         settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
-        search = Search("", q.steps, q.tol, q.restarts if q.restarts > 1 else None, q.seed)
+        search = Search("", q.steps, q.tol, q.restarts, q.seed)
         return Inference.of(
             self.model,
             given,

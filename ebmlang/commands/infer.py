@@ -38,7 +38,7 @@ class Question:
     find: tuple[str, ...] | None
     of: str | None
     objective: str | None
-    restarts: int
+    restarts: int | None
     seed: int
     device: str | None
     dtype: str | None
@@ -74,7 +74,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
     search = parser.add_argument_group("the search")
     search.add_argument("--using", metavar="METHOD", help="a method instead of the chosen one")
-    search.add_argument("--restarts", metavar="R", type=options.count, default=1, help="starts per row")
+    search.add_argument("--restarts", metavar="R", type=options.count, help="starts per row")
     search.add_argument(
         "--seed", metavar="S", type=options.whole, default=0, help="of random starts and draws"
     )

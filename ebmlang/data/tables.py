@@ -57,6 +57,7 @@ class _Table:
         except ValueError:
             pass
         shown = text if len(text) <= 40 else text[:37] + "..."
+        shown = shown if shown.isprintable() else repr(shown)
         self.refused.setdefault(
             column,
             DataError(

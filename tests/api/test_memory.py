@@ -84,3 +84,11 @@ def test_looking_for_missing_entries_stays_within_the_limit() -> None:
     assert inference.incomplete == {"y"}
     assert max(taken) <= limit
     assert sum(taken) == values.nbytes
+
+
+def test_numbers_beyond_float32_are_counted() -> None:
+    y = np.array([[1e300, 0.0, -1e39], [np.inf, 1.0, 2.0]])
+    model = ebmlang.loads(CHAIN)
+    with pytest.raises(ebmlang.DataError, match="2 entries of `y` are too large for float32"):
+        model.infer(y=y)
+    assert model.infer(y=y[:1] / 1e200, dtype="float64").converged.all()

@@ -108,3 +108,11 @@ def test_loading_mistakes() -> None:
 def test_huge_sizes_are_refused_before_memory_is_touched() -> None:
     with pytest.raises(ebmlang.DataError, match="1,000,000,000,000"):
         ebmlang.loads(MODEL, n=10**12, k=2).infer(find=["y"])
+
+
+def test_a_mistake_in_an_objective_shows_what_was_written() -> None:
+    with pytest.raises(ebmlang.ModelError) as caught:
+        ebmlang.loads(MODEL).infer(y=np.ones(6), of="fitt + size")
+    shown = str(caught.value).splitlines()
+    assert any(line.endswith("| fitt + size") for line in shown)
+    assert "objective_of_caller" not in str(caught.value)

@@ -19,6 +19,7 @@ from ebmlang import cli, errors
 from ebmlang.commands import COMMANDS, Command, engine
 from ebmlang.commands.infer import Question
 from ebmlang.data import DataSet, ResultWriter, Wanted
+from ebmlang.interrupts import undisturbed
 from ebmlang.report import Progress
 from ebmlang.runtime.result import Result
 
@@ -290,6 +291,16 @@ def test_ctrl_c_between_two_arrays_of_a_chunk_waits(
         assert {name: len(found[name]) for name in ("z", "energy", "term.size", "status", "iterations")} == {
             "z": 3, "energy": 3, "term.size": 3, "status": 3, "iterations": 3
         }  # fmt: skip
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

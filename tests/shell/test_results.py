@@ -11,6 +11,7 @@ import pytest
 import ebmlang
 from ebmlang import cli
 from ebmlang.commands.standalone import run_file
+from ebmlang.inference import Inference
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -129,3 +130,20 @@ def test_no_line_of_a_piped_summary_ends_in_spaces(data: Path, capsys: pytest.Ca
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(" converged") for line in lines)
     assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(("words", "starts"), [([], 3), (["--restarts", "1"], 1), (["--restarts", "2"], 2)])
+def test_restarts_of_the_command_line_replace_those_of_the_file(
+    data: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], starts: int
+) -> None:
+    seen: list[int] = []
+    restarts = Inference._restarts
+
+    def counted(self: Inference) -> int:
+        seen.append(restarts(self))
+        return seen[-1]
+
+    monkeypatch.setattr(Inference, "_restarts", counted)
+    model = file(data, LETS.replace("infer x", "infer x using lbfgs(restarts = 3)"))
+    assert cli.main(["infer", model, "--data", str(data), *words]) == 0
+    assert set(seen) == {starts}
