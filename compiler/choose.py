@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ebmlang.compiler.methods import METHODS, MethodRow, find_method
+from ebmlang.compiler.methods import CONSTRAINED_METHODS, INNER, METHODS, MethodRow, find_method, method_names
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
 
@@ -14,6 +14,8 @@ NEED_TEXT = {
     "differentiable": "a differentiable energy",
     "constrained": "a closed domain or a manifold",
     "unconstrained": "no closed domain",
+    "hard constraints": "hard constraints (`subject to`)",
+    "quadratic program": "an energy of degree 2 and affine constraints",
 }
 
 
@@ -28,7 +30,8 @@ class Plan:
     """The method for a block, why, and what was rejected.
 
     `method` is None when nothing fits; `because` then says why. `fallback` is taken when an
-    obligation fails at binding.
+    obligation fails at binding. With hard constraints `inner` is the method for the
+    energy that the constraints have been added to.
     """
 
     structure: Structure
@@ -37,6 +40,7 @@ class Plan:
     rejected: tuple[Rejected, ...]
     fallback: MethodRow | None
     options: tuple[tuple[str, float | int | bool | str], ...] = ()
+    inner: MethodRow | None = None
 
     @property
     def block(self) -> Block:
@@ -62,8 +66,23 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
             f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
         )
         return Plan(structure, None, because, (), None)
+    if block.limits:
+        return _constrained(structure, name, options)
+    outside = tuple(row.name for row in CONSTRAINED_METHODS)
+    if name in outside:
+        return Plan(structure, None, f"{name} does not fit: the question has no hard constraints", (), None)
+    return _among(structure, METHODS, name, options)
+
+
+def _among(
+    structure: Structure,
+    rows: tuple[MethodRow, ...],
+    name: str | None,
+    options: tuple[tuple[str, float | int | bool | str], ...],
+) -> Plan:
+    """The plan for an energy, with the methods of these rows."""
     fitting, rejected = [], []
-    for row in METHODS:
+    for row in rows:
         missing = [need for need in row.needs if structure.find(need) is None]
         if not missing:
             fitting.append(row)
@@ -77,6 +96,37 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
 
 
+def _constrained(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan under hard constraints: a method for them, and one for the energy that they are added to."""
+    outer, general = {row.name: row for row in CONSTRAINED_METHODS}, CONSTRAINED_METHODS[-1]
+    rows = tuple(row for row in METHODS if row.name in INNER)
+    others = tuple(
+        Rejected(row, "hard constraints are not part of its problem") for row in METHODS if row not in rows
+    )
+    inner = _among(structure, rows, None if name in outer else name, options)
+    if inner.method is None:
+        return inner
+    rejected, fitting = [], []
+    for row in CONSTRAINED_METHODS:
+        missing = [need for need in row.needs if structure.find(need) is None]
+        if missing:
+            rejected.append(Rejected(row, _missing_text(structure, missing[0])))
+        else:
+            fitting.append(row)
+    picked = fitting[0] if name is None else outer.get(name, general)
+    if picked not in fitting:
+        reason = next(r.reason for r in rejected if r.method is picked)
+        return Plan(structure, None, f"{name} does not fit: {reason}", (*rejected, *others), None)
+    decisive = structure.find(next(need for need in reversed(picked.needs) if need != "separable bounds"))
+    why = "asked for by name" if name is not None else f"{decisive}"
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting if row is not picked)
+    return Plan(
+        structure, picked, why, (*rejected, *later, *inner.rejected, *others), general, options, inner.method
+    )
+
+
 def _overridden(
     structure: Structure,
     name: str,
@@ -86,8 +136,10 @@ def _overridden(
 ) -> Plan:
     row = find_method(name)
     if row is None:
-        known = ", ".join(m.name for m in METHODS)
+        known = ", ".join(method_names())
         return Plan(structure, None, f"there is no method `{name}`; methods are {known}", (), None)
+    if row.name not in (*(m.name for m in fitting), *(r.method.name for r in rejected)):
+        return Plan(structure, None, f"{name} does not fit: it takes no hard constraints", (), None)
     # Kinks do not stop a gradient method that somebody asks for by name; a missing view does.
     hard = ("smooth plus absolute values", "separable bounds", "constrained", "unconstrained")
     for need in row.needs:
@@ -109,6 +161,9 @@ def _because(structure: Structure, row: MethodRow) -> str:
 
 def _missing_text(structure: Structure, need: str) -> str:
     match need:
+        case "quadratic program":
+            found = structure.find("hard constraints")
+            return "the energy is not proven of degree 2" if found is None else found.because
         case "differentiable" | "smooth plus absolute values":
             rough = structure.find("kinks") or structure.find("steps")
             if rough is not None:
@@ -136,10 +191,16 @@ def explain(plan: Plan) -> str:
         lines.append(f"  method   none: {plan.because}")
     else:
         row = plan.method
-        lines.append(f"  method   {row.name}: {row.title} ({row.reference})")
+        title = (
+            row.title if plan.inner is None or row is not plan.fallback else f"{row.title} {plan.inner.name}"
+        )
+        lines.append(f"  method   {row.name}: {title} ({row.reference})")
         lines.append(f"  because  {plan.because}")
         lines.append(f"  answer   {row.certificate}")
         split = plan.split
+        if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
+            says = "the energy is convex, checked on its matrix when values are bound"
+            lines.append(f"  provided {says}; else {plan.fallback.name} around {plan.inner.name}")
         if row.name == "fista" and split is not None and split.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
             lines.append(f"  provided {', '.join(o.says for o in split.obligations)}; else {fallback}")

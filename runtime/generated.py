@@ -98,6 +98,9 @@ class GeneratedModel:
     def absolute(self, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return {}
+
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 

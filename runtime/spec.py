@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.sizes import Size
 
-__all__ = ["Requirement", "Size", "TermSpec", "VariableSpec"]
+__all__ = ["ConstraintSpec", "Requirement", "Size", "TermSpec", "VariableSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,17 @@ class TermSpec:
     per_example: bool
     batch: bool = False
     plated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintSpec:
+    """One hard constraint: its values are <= 0, or == 0, entry by entry. `given` tells that it reads nothing
+    sought, so that it is a check of the data."""
+
+    name: str
+    relation: str
+    per_example: bool
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ _ATTRIBUTES = frozenset(
         "energy",
         "smooth",
         "absolute",
+        "constraints",
         "factors",
         "lets",
         "start",

@@ -16,6 +16,7 @@ def header(plan: Plan, body: str) -> str:
     sought = ", ".join(plan.block.query.sought)
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
+    constraint = "ConstraintSpec, " if "ConstraintSpec(" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -36,7 +37,7 @@ def header(plan: Plan, body: str) -> str:
             "",
             *runtime,
             "from ebmlang.runtime.generated import Draws, GeneratedModel, Values",
-            "from ebmlang.runtime.spec import Requirement, Size, TermSpec, VariableSpec",
+            f"from ebmlang.runtime.spec import {constraint}Requirement, Size, TermSpec, VariableSpec",
             "",
         ]
     )
@@ -68,6 +69,7 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         lines.append(f"    TermSpec({', '.join(arguments)}),")
     lines.append(")")
     lines.append("")
+    lines += _constraints(plan)
     if model.requirements:
         lines.append("REQUIREMENTS = (")
         lines += [f"    Requirement({_size(r.size)}, {r.reason!r})," for r in model.requirements]
@@ -82,6 +84,7 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"ROW_LETS = frozenset({sorted(x.name for x in model.lets if x.value.level is Level.EXAMPLE)!r})",
         f"JOINT = {plan.block.joint is not None}",
         f"METHOD = {method!r}",
+        *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
         f"FALLBACK = {fallback!r}",
         f"OPTIONS = {_options(plan)}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
@@ -90,6 +93,20 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"BECAUSE = {plan.because!r}",
     ]
     return "\n".join(lines)
+
+
+def _constraints(plan: Plan) -> list[str]:
+    """The table of constraints; a model without one has none."""
+    limits = plan.block.graph.limits
+    if not limits:
+        return []
+    lines = ["CONSTRAINTS = ("]
+    for limit in limits:
+        arguments = [repr(limit.name), repr(limit.relation), f"per_example={limit.per_example}"]
+        if limit not in plan.block.limits:
+            arguments.append("given=True")
+        lines.append(f"    ConstraintSpec({', '.join(arguments)}),")
+    return [*lines, ")", ""]
 
 
 def _options(plan: Plan) -> str:

@@ -13,12 +13,20 @@ from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
+from ebmlang.compiler.structure.limits import find_limits
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.smooth import find_smoothness
 
 Rule = Callable[[Block], tuple[Finding, ...]]
 
-RULES: tuple[Rule, ...] = (find_barrier, find_domains, find_reach, find_smoothness, find_absolute)
+RULES: tuple[Rule, ...] = (
+    find_barrier,
+    find_domains,
+    find_reach,
+    find_smoothness,
+    find_absolute,
+    find_limits,
+)
 
 
 def analyse(block: Block) -> Structure:

@@ -15,6 +15,8 @@ def find_barrier(block: Block) -> tuple[Finding, ...]:
     The slope of -entropy is infinite at the boundary and that of the other terms is not, so the
     minimiser has no entry 0 and the search may use logits.
     """
+    if block.limits:
+        return ()  # a constraint may push an entry to 0 against any slope
     found: list[Finding] = []
     simplex = {v.name for v in block.sought if v.domain.name == "simplex"}
     for summand in block.summands:
@@ -24,9 +26,7 @@ def find_barrier(block: Block) -> tuple[Finding, ...]:
             name = _entropy_of(block, part, -sign)
             if name in simplex:
                 found.append(
-                    Finding(
-                        "interior", (name,), f"the entropy in {summand.name} has an infinite slope at 0"
-                    )
+                    Finding("interior", (name,), f"the entropy in {summand.name} has an infinite slope at 0")
                 )
     names = [f.variables[0] for f in found]
     return tuple(f for i, f in enumerate(found) if f.variables[0] not in names[:i])

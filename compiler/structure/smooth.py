@@ -17,6 +17,10 @@ def find_smoothness(block: Block) -> tuple[Finding, ...]:
         found = smoothness(block.graph, summand.total, block.depends)
         if ROUGHNESS.index(found.grade) > ROUGHNESS.index(worst):
             worst, because = found.grade, f"`{found.because}` in {summand.name}"
+    for limit in block.limits:
+        found = smoothness(block.graph, limit.value, block.depends)
+        if ROUGHNESS.index(found.grade) > ROUGHNESS.index(worst):
+            worst, because = found.grade, f"`{found.because}` in the constraint {limit.name}"
     match worst:
         case "smooth":
             return (Finding("differentiable", names, "every operation is twice differentiable"),)

@@ -22,7 +22,6 @@ STATEMENTS = {
     "use": "use other as o with u = x",
     "solve": "solve other as o with u = x",
     "part": "part p = other(d = 4)",
-    "subject to": "subject to limit : sum(x) <= 1",
     "recurrence": "let s : real[n]; let s[0] = 1; for t in 0..n-1 { let s[t+1] = s[t] }",
     "state": "state s = 0.0",
     "update": "state s = 0.0; update s = s + 1",

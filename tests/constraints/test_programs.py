@@ -1,0 +1,555 @@
+"""Hard constraints against closed forms and scipy: quadratic programs, nonlinear ones, and none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linprog, minimize
+
+import ebmlang
+from tests.numeric.gallery import load, relative
+
+Array = NDArray[np.float64]
+
+METHODS = ("interior_point", "augmented_lagrangian")
+each_method = pytest.mark.parametrize("using", METHODS)
+
+QP = """
+model qp(n: int, k: int, e: int) {
+  shared observed S : real[n, n]
+  observed        q : real[n]
+  shared observed G : real[k, n]
+  observed        h : real[k]
+  shared observed A : real[e, n]
+  observed        b : real[e]
+  latent          x : real[n] in [-1, 2]
+  energy cost_of = 1/2 * x @ S @ x + q @ x
+  subject to below : G @ x <= h
+  subject to exact : A @ x == b
+  infer x
+}
+"""
+
+
+def program(seed: int, rows: int = 3, n: int = 7, k: int = 4, e: int = 2, rank: int = 7) -> dict[str, Any]:
+    """A feasible convex program; some inequalities are tight at the point that it is built around."""
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(n, rank))
+    inside = rng.uniform(-0.5, 1, size=(rows, n))
+    G, A = rng.normal(size=(k, n)), rng.normal(size=(e, n))
+    room = np.maximum(rng.normal(size=(rows, k)), 0)
+    return {
+        "S": factor @ factor.T,
+        "q": 3 * rng.normal(size=(rows, n)),
+        "G": G,
+        "h": inside @ G.T + room,
+        "A": A,
+        "b": inside @ A.T,
+    }
+
+
+def by_scipy(p: dict[str, Any], row: int) -> float:
+    """The least energy by SLSQP, polished by trust-constr where that is lower."""
+    S, q = p["S"], p["q"][row]
+
+    def energy(x: Array) -> float:
+        return float(x @ S @ x / 2 + q @ x)
+
+    limits = [
+        {"type": "ineq", "fun": lambda x: p["h"][row] - p["G"] @ x, "jac": lambda x: -p["G"]},
+        {"type": "eq", "fun": lambda x: p["A"] @ x - p["b"][row], "jac": lambda x: p["A"]},
+    ]
+    found = minimize(
+        energy, np.zeros(len(q)), jac=lambda x: S @ x + q, bounds=[(-1, 2)] * len(q), constraints=limits,
+        method="SLSQP", options={"ftol": 1e-14, "maxiter": 500},
+    )  # fmt: skip
+    return float(found.fun)
+
+
+@each_method
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rank", [7, 3])
+def test_convex_quadratic_programs_equal_scipy(seed: int, rank: int, using: str) -> None:
+    p = program(seed, rank=rank)
+    r = ebmlang.loads(QP).infer(**p, dtype="float64", using=using)
+    assert bool(r.converged.all()), r.status
+    assert r.method == using
+    for row in range(3):
+        expected = by_scipy(p, row)
+        assert float(r.energy[row]) == pytest.approx(expected, rel=1e-7, abs=1e-8)
+    x = r.x.numpy()
+    assert (x @ p["G"].T - p["h"]).max() < 1e-8
+    assert np.abs(x @ p["A"].T - p["b"]).max() < 1e-8
+    assert x.min() >= -1
+    assert x.max() <= 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_multipliers_satisfy_the_optimality_conditions(seed: int) -> None:
+    p = program(seed)
+    r = ebmlang.loads(QP).infer(**p, dtype="float64")
+    x, y, w = r.x.numpy(), r.multipliers["below"].numpy(), r.multipliers["exact"].numpy()
+    slope = x @ p["S"] + p["q"] + y @ p["G"] + w @ p["A"]
+    assert y.min() >= 0
+    assert np.abs(y * (p["h"] - x @ p["G"].T)).max() < 1e-8
+    projected = np.clip(x - slope, -1, 2) - x
+    assert np.abs(projected).max() < 1e-8
+    assert "largest violation" in r.certificate
+
+
+def test_a_linear_program_equals_highs() -> None:
+    rng = np.random.default_rng(5)
+    A, price = rng.uniform(0.1, 1, size=(3, 6)), rng.uniform(1, 2, size=6)
+    need = rng.uniform(1, 2, size=(4, 3))
+    m = ebmlang.loads(
+        """
+        model diet(n: int, k: int) {
+          shared observed A     : real[k, n]
+          shared observed price : real[n]
+          observed        need  : real[k]
+          latent          x     : real[n] in nonnegative = 1
+          energy spent = price @ x
+          subject to enough : A @ x >= need
+          infer x
+        }
+        """
+    )
+    r = m.infer(A=A, price=price, need=need, dtype="float64")
+    assert r.method == "interior_point"
+    assert bool(r.converged.all()), r.status
+    for row in range(4):
+        expected = linprog(price, A_ub=-A, b_ub=-need[row], method="highs")
+        assert float(r.energy[row]) == pytest.approx(expected.fun, rel=1e-9)
+        assert relative(r.multipliers["enough"][row], -expected.ineqlin.marginals) < 1e-6
+
+
+@each_method
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-8), ("float32", 2e-5)])
+def test_projection_on_a_hyperplane(using: str, dtype: str, bound: float) -> None:
+    rng = np.random.default_rng(1)
+    y, a = rng.normal(size=(6, 5)), rng.normal(size=5)
+    m = ebmlang.loads(
+        """
+        model nearest(n: int) {
+          shared observed a : real[n]
+          observed        y : real[n]
+          latent          x : real[n]
+          energy fit = 1/2 * ||y - x||^2
+          subject to flat : a @ x == 1
+          infer x
+        }
+        """
+    )
+    r = m.infer(y=y, a=a, dtype=dtype, using=using)
+    multiplier = (y @ a - 1) / (a @ a)
+    assert bool(r.converged.all()), r.status
+    assert str(r.x.dtype) == f"torch.{dtype}"
+    assert relative(r.x, y - multiplier[:, None] * a) < bound
+    assert relative(r.multipliers["flat"], multiplier) < bound
+
+
+@each_method
+def test_a_simplex_made_of_constraints_is_the_domain(using: str) -> None:
+    rng = np.random.default_rng(2)
+    y = rng.normal(size=(8, 6))
+    head = "model near(n: int) { observed y : real[n]; latent x : real[n]"
+    tail = "; energy fit = ||y - x||^2; infer x }"
+    limits = "; subject to whole : sum(x) == 1; subject to positive : x >= 0"
+    by_domain = ebmlang.loads(f"{head} in simplex{tail}".replace(";", "\n"))
+    by_limits = ebmlang.loads(f"{head}{limits}{tail}".replace(";", "\n"))
+    expected = by_domain.infer(y=y, dtype="float64")
+    found = by_limits.infer(y=y, dtype="float64", using=using)
+    assert bool(found.converged.all()), found.status
+    assert float((found.x - expected.x).abs().max()) < 1e-8
+
+
+HOCK_SCHITTKOWSKI = (
+    # number, the model, its minimum
+    (
+        "hs6",
+        """latent x : real[2] = [-1.2, 1.0]
+           energy e = (1 - x[0])^2
+           subject to c : 10 * (x[1] - x[0]^2) == 0""",
+        0.0,
+    ),
+    (
+        "hs7",
+        """latent x : real[2] = [2.0, 2.0]
+           energy e = log(1 + x[0]^2) - x[1]
+           subject to c : (1 + x[0]^2)^2 + x[1]^2 == 4""",
+        -np.sqrt(3),
+    ),
+    (
+        "hs12",
+        """latent x : real[2] = [0.0, 0.0]
+           energy e = 0.5 * x[0]^2 + x[1]^2 - x[0] * x[1] - 7 * x[0] - 7 * x[1]
+           subject to c : 25 - 4 * x[0]^2 - x[1]^2 >= 0""",
+        -30.0,
+    ),
+    (
+        "hs24",
+        """latent x : real[2] in nonnegative = [1.0, 0.5]
+           energy e = ((x[0] - 3)^2 - 9) * x[1]^3 / (27 * sqrt(3))
+           subject to a : x[0] / sqrt(3) - x[1] >= 0
+           subject to b : x[0] + sqrt(3) * x[1] >= 0
+           subject to c : -x[0] - sqrt(3) * x[1] + 6 >= 0""",
+        -1.0,
+    ),
+    (
+        "hs28",
+        """latent x : real[3] = [-4.0, 1.0, 1.0]
+           energy e = (x[0] + x[1])^2 + (x[1] + x[2])^2
+           subject to c : x[0] + 2 * x[1] + 3 * x[2] == 1""",
+        0.0,
+    ),
+    (
+        "hs35",
+        """latent x : real[3] in nonnegative = 0.5
+           energy e = 9 - 8*x[0] - 6*x[1] - 4*x[2] + 2*x[0]^2 + 2*x[1]^2 + x[2]^2 + 2*x[0]*x[1] + 2*x[0]*x[2]
+           subject to c : 3 - x[0] - x[1] - 2 * x[2] >= 0""",
+        1 / 9,
+    ),
+    (
+        "hs43",
+        """latent x : real[4] = 0
+           energy e = x[0]^2 + x[1]^2 + 2*x[2]^2 + x[3]^2 - 5*x[0] - 5*x[1] - 21*x[2] + 7*x[3]
+           subject to a : x[0]^2 + x[1]^2 + x[2]^2 + x[3]^2 + x[0] - x[1] + x[2] - x[3] <= 8
+           subject to b : x[0]^2 + 2*x[1]^2 + x[2]^2 + 2*x[3]^2 - x[0] - x[3] <= 10
+           subject to c : 2*x[0]^2 + x[1]^2 + x[2]^2 + 2*x[0] - x[1] - x[3] <= 5""",
+        -44.0,
+    ),
+    (
+        "hs71",
+        """latent x : real[4] in [1, 5] = [1.0, 5.0, 5.0, 1.0]
+           energy e = x[0] * x[3] * (x[0] + x[1] + x[2]) + x[2]
+           subject to a : x[0] * x[1] * x[2] * x[3] >= 25
+           subject to b : ||x||^2 == 40""",
+        17.0140173,
+    ),
+)
+"""Problems of Hock and Schittkowski 1981, with their published minima."""
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "minimum"), HOCK_SCHITTKOWSKI, ids=[p[0] for p in HOCK_SCHITTKOWSKI]
+)
+def test_published_minima(name: str, body: str, minimum: float) -> None:
+    lines = "\n".join(line.strip() for line in body.splitlines())
+    r = ebmlang.loads(f"model {name} {{\n{lines}\ninfer x\n}}").infer(dtype="float64")
+    assert bool(r.converged.all()), r.status
+    assert float(r.energy[0]) == pytest.approx(minimum, rel=1e-7, abs=1e-8)
+    assert max(float(v[0]) for v in r.violations.values()) < 1e-7
+
+
+# --- no feasible point ---------------------------------------------------------------------------
+
+NEAREST = """
+model nearest(n: int) {
+  observed y   : real[n]
+  observed top : real
+  latent   x   : real[n] in [0, 1]
+  energy fit = ||y - x||^2
+  subject to limit : sum(x) <= top
+  infer x
+}
+"""
+
+
+@each_method
+def test_rows_without_a_feasible_point_are_named_and_leave_the_others_alone(using: str) -> None:
+    y = np.array([[0.5, 0.9], [0.5, 0.9], [0.2, 0.1], [0.5, 0.9]])
+    top = np.array([1.0, -0.3, 5.0, -2.0])
+    r = ebmlang.loads(NEAREST).infer(y=y, top=top, dtype="float64", using=using)
+    assert r.converged.tolist() == [True, False, True, False]
+    assert r.status[1] == "no feasible point was found: 'limit' is violated by 0.3"
+    assert r.status[3] == "no feasible point was found: 'limit' is violated by 2"
+    assert relative(r.x[0], [0.3, 0.7]) < 1e-8
+    assert relative(r.x[2], [0.2, 0.1]) < 1e-8
+    assert float(r.x[1].abs().max()) < 1e-8  # the point that violates it least
+    assert r.violations["limit"].tolist() == pytest.approx([0, 0.3, 0, 2], abs=1e-8)
+    alone = ebmlang.loads(NEAREST).infer(y=y[:1], top=top[:1], dtype="float64", using=using)
+    assert float((alone.x[0] - r.x[0]).abs().max()) < 1e-9
+
+
+def test_the_constraint_that_is_violated_most_is_named() -> None:
+    m = ebmlang.loads(
+        """
+        model torn {
+          observed y : real
+          latent   x : real
+          energy fit = (x - y)^2
+          subject to low : x <= 0
+          subject to high : 10 * x >= 30
+          infer x
+        }
+        """
+    )
+    r = m.infer(y=[0.0, 1.0], dtype="float64")
+    assert not bool(r.converged.any())
+    for status in r.status:
+        # the least sum of squares is at x = 300/101
+        assert status == "no feasible point was found: 'low' is violated by 2.97"
+
+
+def test_a_nonlinear_constraint_without_a_point() -> None:
+    m = ebmlang.loads(
+        """
+        model none(n: int) {
+          observed y : real[n]
+          latent   x : real[n] = 1
+          energy fit = ||x - y||^2
+          subject to ball : ||x||^2 <= -1
+          infer x
+        }
+        """
+    )
+    r = m.infer(y=np.ones((2, 3)), dtype="float64")
+    assert r.status[0] == "no feasible point was found: 'ball' is violated by 1"
+    assert not bool(r.converged.any())
+
+
+def test_the_step_limit_says_that_constraints_do_not_hold() -> None:
+    m = ebmlang.loads(NEAREST)
+    r = m.infer(y=[[0.5, 0.9]], top=[1.0], dtype="float64", using="augmented_lagrangian", steps=1)
+    assert r.status[0].startswith("stopped before the constraints held: 'limit' is violated by")
+    assert not bool(r.converged[0])
+
+
+def test_a_constraint_on_given_values_is_a_check_of_the_data() -> None:
+    text = NEAREST.replace("infer x", "subject to sane : y <= 2\n  infer x")
+    y = np.array([[0.5, 0.9], [0.5, 3.0]])
+    r = ebmlang.loads(text).infer(y=y, top=[1.0, 1.0], dtype="float64")
+    assert r.converged.tolist() == [True, False]
+    assert r.status[1] == "no feasible point was found: 'sane' is violated by 1"
+    only = NEAREST.replace("subject to limit : sum(x) <= top", "subject to sane : y <= top")
+    r = ebmlang.loads(only).infer(y=y, top=[1.0, 1.0], dtype="float64")
+    assert r.converged.tolist() == [True, False]
+    assert r.status[1] == "no feasible point was found: 'sane' is violated by 2"
+    assert r.multipliers == {}
+
+
+def test_an_evaluation_reports_violations() -> None:
+    m = ebmlang.loads(NEAREST)
+    r = m.infer(y=[[0.5, 0.9]], top=[1.0], x=[[0.9, 0.9]], dtype="float64")
+    assert r.violations["limit"].tolist() == pytest.approx([0.8])
+    assert r.status == ("given: nothing was sought; 'limit' is violated by 0.8",)
+    assert r.converged.tolist() == [False]
+
+
+# --- parts of the language ------------------------------------------------------------------------
+
+
+@each_method
+def test_plates_guards_and_masks(using: str) -> None:
+    m = ebmlang.loads(
+        """
+        model steps(n: int) {
+          observed y  : real[n]
+          observed on : bool[n]
+          latent   x  : real[n]
+          energy fit = 1/2 * ||y - x||^2
+          for i in 0..n-1 if on[i] { subject to rising[i] : x[i] <= x[i+1] }
+          for i in 0..n, j in 0..n if i + 2 == j { subject to near[i, j] : x[j] - x[i] <= 1 }
+          infer x
+        }
+        """
+    )
+    rng = np.random.default_rng(3)
+    y, on = 2 * rng.normal(size=(5, 6)), rng.integers(0, 2, size=(5, 6)).astype(bool)
+    r = m.infer(y=y, on=on, dtype="float64", using=using)
+    assert bool(r.converged.all()), r.status
+    assert tuple(r.multipliers["rising"].shape) == (5, 5)
+    assert tuple(r.multipliers["near"].shape) == (5, 4)
+    for row in range(5):
+        rows = [np.eye(6)[i] - np.eye(6)[i + 1] for i in range(5) if on[row, i]]
+        table = np.array([*rows, *(np.eye(6)[i + 2] - np.eye(6)[i] for i in range(4))])
+        right = np.array([0.0] * len(rows) + [1.0] * 4)
+
+        def energy(x: Array, row: int = row) -> float:
+            return float(((y[row] - x) ** 2).sum() / 2)
+
+        limit = {"type": "ineq", "fun": lambda x, t=table, b=right: b - t @ x}
+        expected = minimize(energy, np.zeros(6), constraints=[limit], method="SLSQP", options={"ftol": 1e-14})
+        assert float(r.energy[row]) == pytest.approx(expected.fun, rel=1e-7, abs=1e-9)
+
+
+def test_absolute_values_under_constraints() -> None:
+    """Basis pursuit: the sum of absolute values under equations is a linear program."""
+    rng = np.random.default_rng(4)
+    A, b = rng.normal(size=(4, 9)), rng.normal(size=(3, 4))
+    m = ebmlang.loads(
+        """
+        model pursuit(k: int, n: int) {
+          shared observed A : real[k, n]
+          observed        b : real[k]
+          latent          x : real[n]
+          energy size = ||x||_1
+          subject to exact : A @ x == b
+          infer x
+        }
+        """
+    )
+    plan = m.plan()
+    assert plan.method is not None
+    assert plan.inner is not None
+    assert (plan.method.name, plan.inner.name) == ("augmented_lagrangian", "fista")
+    r = m.infer(A=A, b=b, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    for row in range(3):
+        split = np.hstack([A, -A])
+        expected = linprog(np.ones(18), A_eq=split, b_eq=b[row], method="highs")
+        assert float(r.energy[row]) == pytest.approx(expected.fun, rel=1e-7)
+
+
+def test_unknowns_that_all_examples_share() -> None:
+    m = ebmlang.loads(
+        """
+        model shared_level(n: int) {
+          observed y : real[n]
+          latent   x : real[n]
+          latent   c : real[n] per batch
+          energy fit = ||y - x||^2 + 0.1 * ||c||^2
+          subject to level : x == c
+          batch energy flat = 0 * sum(c)
+          infer x, c
+        }
+        """.replace("          batch energy flat = 0 * sum(c)\n", "")
+    )
+    rng = np.random.default_rng(6)
+    y = rng.normal(size=(4, 3))
+    r = m.infer(y=y, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    expected = y.sum(0) / (4 + 4 * 0.1)  # a term counts in every row
+    assert relative(r.c, expected) < 1e-8
+    assert relative(r.x, np.tile(expected, (4, 1))) < 1e-8
+    assert tuple(r.multipliers["level"].shape) == (4, 3)
+
+
+def test_a_constraint_across_the_batch() -> None:
+    m = ebmlang.loads(
+        """
+        model budget(n: int) {
+          observed y : real[n]
+          latent   x : real[n]
+          energy fit = 1/2 * ||y - x||^2
+          subject to shared_budget : mean(x, over = batch) == 0
+          infer x
+        }
+        """
+    )
+    y = np.random.default_rng(7).normal(size=(5, 2))
+    r = m.infer(y=y, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    assert relative(r.x, y - y.mean(0)) < 1e-8
+    assert tuple(r.multipliers["shared_budget"].shape) == (2,)
+
+
+def test_given_entries_stay_given() -> None:
+    m = ebmlang.loads(
+        """
+        model filled(n: int) {
+          observed x : real[n] missing
+          energy small = ||x||^2
+          subject to whole : sum(x) == 1
+        }
+        """
+    )
+    x = np.array([[0.4, np.nan, np.nan], [np.nan, 0.0, 0.7]])
+    r = m.infer(x=x, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    assert relative(r.x, [[0.4, 0.3, 0.3], [0.3, 0.0, 0.7]]) < 1e-9
+
+
+def test_an_energy_that_is_not_convex_is_left_to_the_augmented_lagrangian() -> None:
+    m = ebmlang.loads(
+        """
+        model saddle {
+          observed y : real[2]
+          latent   x : real[2] in [-1, 1] = [0.3, 0.2]
+          energy bent = x[0] * x[1] + y @ x
+          subject to level : x[0] + x[1] == 0.5
+          infer x
+        }
+        """
+    )
+    assert m.plan().method.name == "interior_point"  # type: ignore[union-attr]
+    r = m.infer(y=[[0.0, 0.0]], dtype="float64")
+    assert r.method == "augmented_lagrangian"
+    assert "not convex" in r.because
+    assert bool(r.converged.all()), r.status
+    assert sorted(r.x[0].tolist()) == pytest.approx([-0.5, 1.0], abs=1e-8)
+
+
+def test_restarts_find_the_lower_of_two_minima() -> None:
+    m = ebmlang.loads(
+        """
+        model ring {
+          observed y : real
+          latent   x : real[2] in [-2, 2] = [1.0, 0.1]
+          energy bent = (x[0] + 1)^2 * (x[0] - 1)^2 + 0.3 * y * x[0]
+          subject to ring : ||x||^2 == 1
+          infer x
+        }
+        """
+    )
+    r = m.infer(y=[1.0, -1.0], dtype="float64", restarts=8)
+    assert bool(r.converged.all()), r.status
+    assert r.x[:, 0].tolist() == pytest.approx([-1.0, 1.0], abs=0.05)
+
+
+def test_energies_do_not_see_constraints() -> None:
+    m = ebmlang.loads(NEAREST)
+    values: dict[str, Any] = {"y": [[0.5, 0.9]], "top": [1.0], "x": [[0.9, 0.9]]}
+    assert m.energy(**values, dtype="float64").tolist() == pytest.approx([0.16])
+    assert set(m.terms(**values)) == {"fit"}
+    assert m.graph.nodes["limit"]["kind"] == "constraint"
+
+
+def test_an_empty_domain_is_named() -> None:
+    m = ebmlang.loads(NEAREST.replace("in [0, 1]", "in [1, top]"))
+    with pytest.raises(ebmlang.DataError, match="x"):
+        m.infer(y=[[0.5, 0.9]], top=[0.5])
+
+
+def test_a_start_that_is_not_finite_is_no_proof_of_infeasibility() -> None:
+    m = ebmlang.loads(
+        """
+        model broken {
+          observed y : real
+          latent   x : real = -1
+          energy fit = (x - y)^2
+          subject to root : log(x) <= 0
+          infer x
+        }
+        """
+    )
+    r = m.infer(y=[0.5], dtype="float64")
+    assert r.status == ("non-finite energy in term 'root' at the start",)
+
+
+def test_portfolio_of_the_gallery_equals_scipy() -> None:
+    rng = np.random.default_rng(8)
+    R = 0.05 * rng.normal(size=(40, 6)) + rng.uniform(0, 0.02, size=6)
+    mean, covariance = R.mean(0), np.cov(R.T)
+    least = float(np.quantile(mean, 0.7))
+    r = load("portfolio", least=least, most=0.5).infer(R=R, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    expected = minimize(
+        lambda w: 1e4 * w @ covariance @ w / 2,
+        np.full(6, 1 / 6),
+        bounds=[(0, 0.5)] * 6,
+        constraints=[
+            {"type": "eq", "fun": lambda w: w.sum() - 1},
+            {"type": "ineq", "fun": lambda w: mean @ w - least},
+        ],
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    assert float(r.energy[0]) == pytest.approx(expected.fun / 1e4, rel=1e-6)
+    assert relative(r.w[0], expected.x) < 1e-3
+    assert float(r.w.sum()) == pytest.approx(1, abs=1e-9)
+    assert torch.all(r.w >= 0)
