@@ -23,6 +23,7 @@ from ebmlang.runtime.constrained.problem import (
     sentence,
     violation,
 )
+from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
@@ -171,12 +172,21 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
     """The method, after the obligations of the plan have met the numbers."""
     module = bound.module
     name, because = search.method or module.METHOD, module.BECAUSE
-    if name == "fista" and module.SPLIT:
-        least = min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
-        if least < 0:
-            other = module.FALLBACK or "adam"
-            return other, f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
+    least = _least_weight(bound, problem) if name == "fista" else 0.0
+    if least < 0:
+        return module.FALLBACK or "adam", _negative(least)
     return name, because
+
+
+def _least_weight(bound: Bound, problem: Problem) -> float:
+    """The least weight of an absolute value, at most 0."""
+    if not bound.module.SPLIT:
+        return 0.0
+    return min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
+
+
+def _negative(least: float) -> str:
+    return f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
 
 
 def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
@@ -263,7 +273,8 @@ def _constrained(
     options = dict(module.OPTIONS)
     limits, starts = _limits(bound, search, options)
     limits = Limits(limits.steps, limits.tolerance(dtype))
-    inner = make_solver(module.INNER, options, False)
+    least = _least_weight(bound, problem) if module.INNER == "fista" else 0.0
+    inner = make_solver("adam" if least < 0 else module.INNER, {} if least < 0 else options, False)
     solved = solve_constrained(
         constrained_problem(wide, make_problem(wide, observed)),
         module.METHOD,
@@ -284,7 +295,8 @@ def _constrained(
         found.sentences,
         trace,
     )
-    result = _result(bound, problem, outcome, solved.method, solved.because or module.BECAUSE)
+    because = solved.because or (_negative(least) if least < 0 else module.BECAUSE)
+    result = _result(bound, problem, outcome, solved.method, because)
     good = torch.tensor([kind is Status.CONVERGED for kind in found.status], dtype=torch.bool)
     residuals = (
         f"largest violation {_worst(found.violation[good])}, projected gradient of the Lagrangian "
@@ -431,12 +443,16 @@ _SOLVER_VECTORS = 40
 """Vectors of the unknowns that the hungriest solver keeps per row: two histories of ten, and iterates."""
 
 
+_SOLVER_MATRICES = 6
+
+
 def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     """Memory that a row needs while it is searched.
 
     Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
     that solvers keep; an upper bound, since tensors are freed on the way.
     """
+    bound = _in_float64(bound) if plan_inner(bound.module) else bound
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
     problem = make_problem(bound, observed or {})
@@ -446,4 +462,10 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
         problem.energy_and_gradient(start.x)
     given = sum(v.nbytes for n, v in problem.held.items() if n in problem.row_values)
     total: int = counted.total + given
-    return total // max(bound.batch, 1) + width * _SOLVER_VECTORS * sought
+    vectors = width * _SOLVER_VECTORS * sought
+    if bound.module.METHOD == "interior_point" and sought <= LARGEST_UNKNOWNS:
+        with torch.no_grad():
+            entries = constrained_problem(bound, problem).values(start.x).shape[1]
+        # The interior point keeps this many dense matrices of all unknowns and constraints.
+        vectors += width * _SOLVER_MATRICES * (sought + entries) ** 2
+    return total // max(bound.batch, 1) + vectors

@@ -104,8 +104,8 @@ def _require_constraints(constrained: Constrained, x: Tensor, found: Result) -> 
     rows = found.energy.shape[0]
     joint = constrained.problem.space.joint
     count = 1 if joint else rows
-    parts = [found.multipliers[s.name].reshape(count, -1) for s in constrained.specs]
-    y = torch.cat(parts, 1)
+    each = [found.multipliers[s.name] for s in constrained.specs]
+    y = torch.cat([v.flatten()[None] if joint else v.reshape(count, v[0].numel()) for v in each], 1)
     with torch.no_grad():
         c = constrained.values(x)
     equal, scale = constrained.equal(x), 1 + c.abs() + y.abs()

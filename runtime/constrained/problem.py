@@ -137,7 +137,10 @@ def feasible_within(tol: float) -> float:
 
 def flat(value: Tensor, spec: ConstraintSpec, rows: int) -> Tensor:
     """[rows, entries] of what generated code returns for one constraint."""
-    leading = value.reshape(value.shape[0], -1) if spec.per_example else value.reshape(1, -1)
+    if spec.per_example:
+        leading = value.flatten(1) if value.ndim > 1 else value[:, None]
+    else:
+        leading = value.flatten()[None]
     return leading.expand(rows, leading.shape[1])
 
 

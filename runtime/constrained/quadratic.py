@@ -18,7 +18,7 @@ from ebmlang.runtime.constrained.problem import Constrained
 LARGEST_UNKNOWNS = 1_000
 LARGEST_CONSTRAINTS = 4_000
 PROBED_NUMBERS = 2**22
-"""Coordinates of all probes that are evaluated together."""
+"""Coordinates of all probes that are evaluated together, and numbers of the rows they belong to."""
 
 ROUNDING = 1e-9
 """Relative size of a negative eigenvalue that counts as rounding."""
@@ -60,7 +60,8 @@ def measure(constrained: Constrained, x: Tensor) -> QuadraticProgram:
     step = 2.0 ** math.ceil(math.log2(max(1.0, most)))  # a power of two: moving and dividing are exact
     hessian = torch.empty(rows, size, size, dtype=x.dtype, device=x.device)
     jacobian = torch.empty(rows, offset.shape[1], size, dtype=x.dtype, device=x.device)
-    at_once = max(1, PROBED_NUMBERS // max(1, rows * size))
+    own = [v for n, v in problem.held.items() if n in problem.row_values and v.shape[0] == rows > 1]
+    at_once = max(1, PROBED_NUMBERS // max(1, rows * size + sum(v.numel() for v in own)))
     for start in range(0, size, at_once):
         entries = torch.arange(start, min(start + at_once, size), device=x.device)
         count = entries.shape[0]

@@ -553,3 +553,56 @@ def test_portfolio_of_the_gallery_equals_scipy() -> None:
     assert relative(r.w[0], expected.x) < 1e-3
     assert float(r.w.sum()) == pytest.approx(1, abs=1e-9)
     assert torch.all(r.w >= 0)
+
+
+def test_a_guard_that_leaves_no_position_demands_nothing() -> None:
+    m = ebmlang.loads(
+        """
+        model free(n: int) {
+          observed y : real[n]
+          latent   x : real[n]
+          energy fit = ||x - y||^2
+          for i in 0..n, j in 0..n if i + n < j { subject to never[i, j] : x[i] <= x[j] }
+          infer x
+        }
+        """
+    )
+    y = np.array([[1.0, 2.0], [3.0, 0.0]])
+    r = m.infer(y=y, dtype="float64")
+    assert bool(r.converged.all()), r.status
+    assert relative(r.x, y) < 1e-9
+    assert r.violations["never"].tolist() == [0, 0]
+    assert tuple(r.multipliers["never"].shape) == (2, 0)
+
+
+def test_negative_weights_of_absolute_values_are_noticed() -> None:
+    m = ebmlang.loads(
+        """
+        model pull(n: int) {
+          shared observed w : real
+          observed y : real[n]
+          latent x : real[n] in [-1, 1]
+          energy fit = ||x - y||^2 + w * ||x||_1
+          subject to flat : sum(x) == 1
+          infer x
+        }
+        """
+    )
+    y = np.array([[0.4, 0.1]])
+    good = m.infer(w=0.1, y=y, dtype="float64")
+    assert bool(good.converged.all()), good.status
+    r = m.infer(w=-0.1, y=y, dtype="float64", steps=300)
+    assert "negative" in r.because
+    assert not bool(r.converged.any())
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_rows_in_chunks_equal_rows_together(rows: int) -> None:
+    p = program(11, rows=rows)
+    m = ebmlang.loads(QP)
+    whole = m.infer(**p, dtype="float64")
+    cut = m.infer(**p, dtype="float64", max_memory=200_000)
+    assert bool(whole.converged.all()), whole.status
+    assert float((whole.x - cut.x).abs().max()) < 1e-9
+    assert cut.multipliers["below"].shape == whole.multipliers["below"].shape
+    assert cut.violations["below"].shape == (rows,)

@@ -8,7 +8,7 @@ WIDTH = 100
 
 _ROOTS = {"torch", "F", "functions", "math", "self", "unknown", "held", "energies"}
 _BUILTIN_CALLS = {"abs", "bool", "float", "frozenset", "int", "max", "min", "slice", "SystemExit", "run_file"}
-_TABLE_CALLS = {"Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
+_TABLE_CALLS = {"ConstraintSpec", "Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
 _ALLOWED = (
     ast.Module,
     ast.Expr,
