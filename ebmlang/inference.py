@@ -283,8 +283,8 @@ def joined(parts: list[Result]) -> Result:
         converged=torch.cat([p.converged for p in parts]),
         status=tuple(s for p in parts for s in p.status),
         iterations=torch.cat([p.iterations for p in parts]),
-        violations={n: torch.cat([p.violations[n] for p in parts]) for n in first.violations},
-        multipliers={n: rows(n, lambda p: p.multipliers) for n in first.multipliers},
+        violations={n: rows(lambda p: p.violations, n) for n in first.violations},
+        multipliers={n: rows(lambda p: p.multipliers, n) for n in first.multipliers},
         trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
     )
 

@@ -195,7 +195,8 @@ def add_result(result: Result, summary: Summary, writer: ResultWriter | None) ->
         for name, largest in result.violations.items():
             writer.append(f"violation.{name}", _numpy(largest))
         for name, value in result.multipliers.items():
-            writer.append(f"multiplier.{name}", _numpy(value))
+            by_row = value.ndim > 0 and value.shape[0] == len(energy)
+            (writer.append if by_row else writer.put)(f"multiplier.{name}", _numpy(value))
         writer.append("converged", converged)
         writer.append("iterations", iterations)
         writer.append_words("status", result.status)

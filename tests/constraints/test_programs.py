@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
 
 import ebmlang
+from ebmlang import cli
+from ebmlang.testing.inference import check_inference
 from tests.numeric.gallery import load, relative
 
 Array = NDArray[np.float64]
@@ -606,3 +610,32 @@ def test_rows_in_chunks_equal_rows_together(rows: int) -> None:
     assert float((whole.x - cut.x).abs().max()) < 1e-9
     assert cut.multipliers["below"].shape == whole.multipliers["below"].shape
     assert cut.violations["below"].shape == (rows,)
+
+
+def test_the_command_writes_violations_and_multipliers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, data, out = tmp_path / "nearest.ebm", tmp_path / "data.npz", tmp_path / "out.npz"
+    model.write_text(NEAREST, encoding="utf-8")
+    np.savez(data, y=np.array([[0.5, 0.9], [0.5, 0.9]]), top=np.array([1.0, -0.3]))
+    options = ["--dtype", "float64", "--no-progress"]
+    assert cli.main(["infer", str(model), "--data", str(data), "-o", str(out), *options]) == 0
+    shown = capsys.readouterr().out
+    assert "largest violation" in shown
+    assert "'limit' is violated by 0.3" in " ".join(shown.split())
+    written = np.load(out)
+    assert written["violation.limit"] == pytest.approx([0, 0.3], abs=1e-8)
+    assert written["multiplier.limit"][0] == pytest.approx(0.4)
+    assert written["x"][0] == pytest.approx([0.3, 0.7])
+    found = cli.main(["infer", str(model), "--data", str(data), "--json", "--strict", *options])
+    assert found == 3
+    assert json.loads(capsys.readouterr().out)["violations"]["limit"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("text", [NEAREST.replace("observed top : real", ""), QP])
+def test_properties_of_inference_hold(text: str) -> None:
+    m = ebmlang.loads(text.replace("<= top", "<= 1"))
+    rng = np.random.default_rng(9)
+    values = program(9) if text is QP else {"y": rng.normal(size=(3, 3))}
+    names = {v.name for v in m.checked.variables if v.role == "observed"}
+    assert check_inference(m, {n: v for n, v in values.items() if n in names}) == {"converged": 3}
