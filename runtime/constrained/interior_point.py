@@ -314,3 +314,61 @@ def polished(program: QuadraticProgram, answer: Answer) -> Answer:
         solution = solution + torch.linalg.lu_solve(factors, pivots, right[..., None] - exact @ solution)
     d, multipliers = solution[..., 0].split([size, active.shape[1]], 1)
     return replace(answer, d=d, multipliers=multipliers)
+
+
+# --- multipliers of a degenerate point -------------------------------------------------------------
+
+MOST_DEGENERATE = 64
+"""Rows whose multipliers are looked for one by one."""
+
+TOUCHING = 1e-9
+"""A constraint or bound with less room than this times 1 + its numbers is active."""
+
+CLOSE = 1e-6
+"""A point that misses a constraint by more than this, relative in the same way, is left alone."""
+
+
+def with_least_multipliers(program: QuadraticProgram, answer: Answer, rows: list[int]) -> Answer:
+    """The answer with other multipliers in some rows: those that leave the least gradient of the Lagrangian.
+
+    More constraints than unknowns may touch at the answer. Then the equations of the active set do not say
+    which multipliers are positive, and non-negative least squares does (Lawson & Hanson 1974).
+    """
+    multipliers = answer.multipliers.clone()
+    for row in rows[:MOST_DEGENERATE]:
+        found = _least(program, answer.d[row], row)
+        if found is not None:
+            multipliers[row] = found
+    return replace(answer, multipliers=multipliers)
+
+
+def _least(program: QuadraticProgram, d: Tensor, row: int) -> Tensor | None:
+    """Multipliers [M] at d [N]; None when the search for them ends without any."""
+    from scipy.optimize import nnls
+
+    slope = program.gradient[row] + program.hessian[row] @ d
+    jacobian = program.jacobian[row]
+    c = jacobian @ d + program.offset[row]
+    size = 1 + (jacobian.abs() @ d.abs()) + program.offset[row].abs()
+    if bool((torch.where(program.equal, c.abs(), c) > CLOSE * size).any()):
+        return None  # not feasible: no multipliers make it an answer
+    active = (~program.equal & (c >= -TOUCHING * size)).nonzero()[:, 0]
+    x, near = program.base[row] + d, TOUCHING * (1 + d.abs())
+    free = program.lo[row] < program.hi[row]
+    unit = torch.eye(d.shape[0], dtype=d.dtype, device=d.device)
+    lower = unit[:, free & (x - program.lo[row] <= near)]
+    upper = unit[:, free & (program.hi[row] - x <= near)]
+    exact = jacobian[program.equal].T
+    columns = torch.cat([exact, -exact, jacobian[active].T, -lower, upper], 1)[free]
+    norms = torch.linalg.vector_norm(columns, dim=0)
+    norms = torch.where(norms > 0, norms, 1.0)
+    scale = slope.abs().amax().clamp(min=1e-300)
+    try:
+        weights, _ = nnls((columns / norms).cpu().numpy(), (-slope[free] / scale).cpu().numpy())
+    except (RuntimeError, ValueError):
+        return None
+    solved = torch.from_numpy(weights).to(d) * scale / norms
+    found, count = torch.zeros_like(c), exact.shape[1]
+    found[program.equal] = solved[:count] - solved[count : 2 * count]
+    found[active] = solved[2 * count : 2 * count + active.shape[0]]
+    return found

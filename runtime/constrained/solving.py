@@ -19,7 +19,7 @@ from ebmlang.runtime.constrained.problem import (
 )
 from ebmlang.runtime.driver import Limits, Progress, Starts
 from ebmlang.runtime.result import Status
-from ebmlang.runtime.solvers.solver import AbstractSolver
+from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
 
 NEAR = 1e4
 """An answer of the interior point this many tolerances off is a start for the augmented Lagrangian."""
@@ -159,22 +159,7 @@ def _interior(
         row = int((~positive).nonzero()[0])
         return f"the energy is not convex (row {row}), so interior_point does not apply", None
     answer = interior_point.solve(program)
-    space = constrained.problem.space
-    plain = space.project(x + answer.d)
-    first = _judge(constrained, x, plain, answer.multipliers, limits)
-    better = interior_point.polished(program, answer)
-    multipliers = torch.where(program.equal, better.multipliers, better.multipliers.clamp(min=0))
-    refined = space.project(x + better.d)
-    second = _judge(constrained, x, refined, multipliers, limits)
-    take = second.off < first.off
-    at = torch.where(take[:, None], refined, plain)
-    y = torch.where(take[:, None], multipliers, answer.multipliers)
-    found = _Judgement(
-        *(
-            torch.where(take, getattr(second, name), getattr(first, name))
-            for name in ("stationarity", "violation", "complementarity", "off")
-        )
-    )
+    at, y, found = _best(constrained, program, answer, x, limits)
     broken = constrained.failed_checks(at, feasible_within(limits.tolerance(x.dtype)))
     done = (found.off <= 1) & ~broken
     energy = constrained.problem.energy(at)
@@ -202,6 +187,47 @@ def _interior(
     begin, held = torch.where(near, at[index], x[index]), torch.where(near, y[index], 0.0)
     rest = augmented_lagrangian.solve(constrained.select(index), solver, begin, limits, held, progress, False)
     return "", _replaced(outcome, index, rest)
+
+
+def _best(
+    constrained: Constrained,
+    program: quadratic.QuadraticProgram,
+    answer: interior_point.Answer,
+    start: Tensor,
+    limits: Limits,
+) -> tuple[Tensor, Tensor, _Judgement]:
+    """Points [R, N] and multipliers [R, M]: the answer itself, or what makes it more exact, row by row."""
+    at, y = _placed(constrained, program, answer)
+    found = _judge(constrained, start, at, y, limits)
+
+    def improved(other: interior_point.Answer) -> None:
+        nonlocal at, y, found
+        there, multipliers = _placed(constrained, program, other)
+        judged = _judge(constrained, start, there, multipliers, limits)
+        take = judged.off < found.off
+        at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
+        found = _Judgement(
+            torch.where(take, judged.stationarity, found.stationarity),
+            torch.where(take, judged.violation, found.violation),
+            torch.where(take, judged.complementarity, found.complementarity),
+            torch.where(take, judged.off, found.off),
+        )
+
+    refined = interior_point.polished(program, answer)
+    improved(refined)
+    for candidate in (refined, answer):
+        left = ((found.off > 1) & torch.isfinite(candidate.d).all(1)).nonzero()[:, 0].tolist()
+        if left:
+            improved(interior_point.with_least_multipliers(program, candidate, left))
+    return at, y, found
+
+
+def _placed(
+    constrained: Constrained, program: quadratic.QuadraticProgram, answer: interior_point.Answer
+) -> tuple[Tensor, Tensor]:
+    """The point of an answer inside the domain, and its multipliers with the signs that they must have."""
+    y = torch.where(program.equal, answer.multipliers, answer.multipliers.clamp(min=0))
+    return constrained.problem.space.project(program.base + answer.d), y
 
 
 def _judge(constrained: Constrained, start: Tensor, x: Tensor, y: Tensor, limits: Limits) -> _Judgement:
