@@ -18,9 +18,10 @@ from ebmlang.compiler.catalogue.model import (
     TooManyModelMistakes,
 )
 from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnusedHyper
-from ebmlang.compiler.catalogue.types import ConditionExpected, TermNotScalar
+from ebmlang.compiler.catalogue.types import TermNotScalar
 from ebmlang.compiler.catalogue.values import BatchTermPerExample, CoupledTerm
 from ebmlang.compiler.collector import collector_paused
+from ebmlang.compiler.constraints import relation
 from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
@@ -82,6 +83,7 @@ class _ModelChecker:
     errors_before: int
     scope: Scope = field(default_factory=Scope)
     later: list[ast.Question | ast.Property] = field(default_factory=list)
+    constraints: list[typed.Constraint] = field(default_factory=list)
     expressions: Expressions = field(init=False)
     declarations: Declarations = field(init=False)
     lets: LetStatements = field(init=False)
@@ -121,6 +123,7 @@ class _ModelChecker:
             tuple(self.declarations.variables),
             tuple(self.expressions.lets.defined.values()),
             tuple(self.expressions.terms),
+            tuple(self.constraints),
             tuple(self.questions.found),
             tuple(self.questions.properties),
             self.requirements(floors),
@@ -185,8 +188,10 @@ class _ModelChecker:
     def declare_inside(self, s: ast.Statement) -> None:
         """Names that a statement declares in the model, also from inside plates."""
         match s:
-            case ast.Term() | ast.Subject():
+            case ast.Term():
                 self.declare(s.name, TermEntry(None, s.name.span))
+            case ast.Subject():
+                self.declare(s.name, Unbuilt("a constraint", s.name.span))
             case ast.LetCell():
                 self.lets.declare_cell(s)
             case ast.Net():
@@ -358,17 +363,28 @@ class _ModelChecker:
             span = name.span.to(Span(end.start, end.end + 1))
             self.report.add(PlateSubscripts(span, name.text, ", ".join(found), ", ".join(wanted)))
 
-    # --- what later versions build ---
+    # --- constraints ---
 
     def subject(self, node: ast.Subject, scope: Scope) -> None:
-        """Constraints are checked, and refused."""
         self.plate_subscripts(node.name, node.subscripts, scope)
-        relation = self.expressions.value(node.relation, scope)
-        if relation.type.kind not in ("bool", "error"):
-            self.report.add(ConditionExpected(node.relation.span, str(relation.type), "a constraint"))
-        else:
-            self.report.add(NotBuilt(node.span, "a constraint (`subject to`)"))
-        self.silence(node.name)
+        found = relation(self.expressions, node, scope)
+        if found is None or self.scope.find(node.name.text) is None:
+            return
+        guard = self.plate_guard(scope)
+        self.constraints.append(
+            typed.Constraint(
+                node.name.text,
+                scope.axes,
+                guard,
+                found.relation,
+                found.value,
+                found.written,
+                node.doc,
+                node.span,
+            )
+        )
+
+    # --- what later versions build ---
 
     def unbuilt(self, node: Any, scope: Scope) -> None:
         what = _UNBUILT[type(node)] if not isinstance(node, ast.Compose) else f"`{node.word}`"

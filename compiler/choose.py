@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.choose_discrete import DISCRETE_METHODS, fitting_rows, misfit
 from ebmlang.compiler.curvature.obligation import Obligation, both
-from ebmlang.compiler.methods import METHODS, MethodRow, find_method
+from ebmlang.compiler.methods import CONSTRAINED_METHODS, INNER, METHODS, MethodRow, find_method, method_names
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
@@ -27,7 +27,8 @@ class Plan:
     """The method for a block, why, and what was rejected.
 
     `method` is None when nothing fits; `because` then says why. The method holds under the
-    `obligations`; `fallback`, which needs none, is taken when one of them fails at binding.
+    `obligations`; `fallback`, which needs none, is taken when one of them fails at binding. With
+    hard constraints `inner` is the method for the energy that the constraints have been added to.
     """
 
     structure: Structure
@@ -36,6 +37,7 @@ class Plan:
     rejected: tuple[Rejected, ...]
     fallback: MethodRow | None
     options: tuple[tuple[str, float | int | bool | str], ...] = ()
+    inner: MethodRow | None = None
 
     @property
     def block(self) -> Block:
@@ -62,10 +64,23 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
         options = ()
     if structure.find("discrete") is not None:
         return _discrete(structure, name, options)
+    if block.limits:
+        return _constrained(structure, name, options)
+    if name in {row.name for row in CONSTRAINED_METHODS}:
+        return Plan(structure, None, f"{name} does not fit: the question has no hard constraints", (), None)
+    rows = tuple(row for row in METHODS if row not in DISCRETE_METHODS or row.name == name)
+    return _among(structure, rows, name, options)
+
+
+def _among(
+    structure: Structure,
+    rows: tuple[MethodRow, ...],
+    name: str | None,
+    options: tuple[tuple[str, float | int | bool | str], ...],
+) -> Plan:
+    """The plan for an energy, with the methods of these rows."""
     fitting, rejected = [], []
-    for row in METHODS:
-        if row in DISCRETE_METHODS and row.name != name:
-            continue
+    for row in rows:
         missing = [need for need in row.needs if structure.find(need) is None]
         if not missing:
             fitting.append(row)
@@ -100,6 +115,37 @@ def _discrete(
     return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
 
 
+def _constrained(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan under hard constraints: a method for them, and one for the energy that they are added to."""
+    outer, general = {row.name: row for row in CONSTRAINED_METHODS}, CONSTRAINED_METHODS[-1]
+    rows = tuple(row for row in METHODS if row.name in INNER)
+    others = tuple(
+        Rejected(row, "hard constraints are not part of its problem") for row in METHODS if row not in rows
+    )
+    inner = _among(structure, rows, None if name in outer else name, options)
+    if inner.method is None:
+        return inner
+    rejected, fitting = [], []
+    for row in CONSTRAINED_METHODS:
+        missing = [need for need in row.needs if structure.find(need) is None]
+        if missing:
+            rejected.append(Rejected(row, missing_text(structure, missing[0])))
+        else:
+            fitting.append(row)
+    picked = fitting[0] if name is None else outer.get(name, general)
+    if picked not in fitting:
+        reason = next(r.reason for r in rejected if r.method is picked)
+        return Plan(structure, None, f"{name} does not fit: {reason}", (*rejected, *others), None)
+    decisive = structure.find(next(need for need in reversed(picked.needs) if need != "separable bounds"))
+    why = "asked for by name" if name is not None else f"{decisive}"
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting if row is not picked)
+    return Plan(
+        structure, picked, why, (*rejected, *later, *inner.rejected, *others), general, options, inner.method
+    )
+
+
 def _overridden(
     structure: Structure,
     name: str,
@@ -109,8 +155,10 @@ def _overridden(
 ) -> Plan:
     row = find_method(name)
     if row is None:
-        known = ", ".join(m.name for m in METHODS)
+        known = ", ".join(method_names())
         return Plan(structure, None, f"there is no method `{name}`; methods are {known}", (), None)
+    if row.name not in (*(m.name for m in fitting), *(r.method.name for r in rejected)):
+        return Plan(structure, None, f"{name} does not fit: it takes no hard constraints", (), None)
     # Kinks do not stop a gradient method that somebody asks for by name; a missing view does.
     for need in row.needs:
         if is_hard(need) and structure.find(need) is None:
@@ -152,7 +200,10 @@ def explain(plan: Plan) -> str:
         lines.append(_line("method", f"none: {plan.because}"))
     else:
         row = plan.method
-        lines.append(_line("method", f"{row.name}: {row.title} ({row.reference})"))
+        title = (
+            row.title if plan.inner is None or row is not plan.fallback else f"{row.title} {plan.inner.name}"
+        )
+        lines.append(_line("method", f"{row.name}: {title} ({row.reference})"))
         lines.append(_line("because", plan.because))
         lines.append(_line("answer", row.certificate))
         if row in DISCRETE_METHODS and plan.fallback not in (None, row):
@@ -160,6 +211,9 @@ def explain(plan: Plan) -> str:
             lines.append(
                 _line("provided", f"it fits into memory when sizes are known; else {plan.fallback.name}")
             )
+        if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
+            says = "the energy is convex, checked on its matrix when values are bound"
+            lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))
         if plan.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
             conditions = ", ".join(o.says for o in plan.obligations)

@@ -18,6 +18,7 @@ def dump_model(model: typed.Model) -> str:
         ("variables", [_variable(v) for v in model.variables]),
         ("lets", [_let(let) for let in model.lets]),
         ("terms", [_term(t) for t in model.terms]),
+        ("constraints", [_constraint(c) for c in model.constraints]),
         ("questions", [_question(q) for q in model.questions]),
         ("properties", [_property(p) for p in model.properties]),
         ("requirements", [f"{r.size} >= 0, else {r.reason}" for r in model.requirements]),
@@ -36,6 +37,9 @@ def dump_names(model: typed.Model) -> str:
     for t in model.terms:
         shape = f" over {_axes(t.axes)}" if t.axes else ""
         rows.append((t.name, f"batch {t.kind}" if t.batch else t.kind, f"{t.value.type}{shape}"))
+    for c in model.constraints:
+        shape = f" over {_axes(c.axes)}" if c.axes else ""
+        rows.append((c.name, "constraint", f"{c.value.type}{shape}"))
     rows.extend((q.label, "question", q.text) for q in model.questions if q.label is not None)
     rows.extend((p.name, "property", ", ".join(q.name for q in p.quantified)) for p in model.properties)
     width = max((len(name) for name, _, _ in rows), default=0)
@@ -74,6 +78,12 @@ def _term(t: typed.Term) -> str:
     where = f"for {_axes(t.axes)}{guard} " if t.axes else ""
     kind = f"batch {t.kind}" if t.batch else t.kind
     return f"{where}{kind} {t.name} : {t.value.type} = {typed.text(t.value)}    {_reach(t.value)}"
+
+
+def _constraint(c: typed.Constraint) -> str:
+    guard = f" if {typed.text(c.guard)}" if c.guard is not None else ""
+    where = f"for {_axes(c.axes)}{guard} " if c.axes else ""
+    return f"{where}{c.name} : {c.value.type} = {typed.text(c.value)} {c.relation} 0    {_reach(c.value)}"
 
 
 def _axes(axes: Axes) -> str:

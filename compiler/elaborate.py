@@ -5,29 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.graph import Factor, FactorGraph, Limit
 from ebmlang.compiler.sizes import ZERO
-from ebmlang.compiler.typed import Axis, Expr, Level, Position
+from ebmlang.compiler.typed import Axes, Axis, Expr, Level, Position
 
 
 def elaborate(model: typed.Model) -> FactorGraph:
     """The factor graph of a model. Plates are kept; nothing is unrolled."""
-    return FactorGraph(model, tuple(_factor(term) for term in model.terms))
+    factors = tuple(_factor(term) for term in model.terms)
+    return FactorGraph(model, factors, tuple(_limit(c) for c in model.constraints))
 
 
 def _factor(term: typed.Term) -> Factor:
-    guard = term.guard
+    axes, mask, value = _selected(term.axes, term.guard, term.value)
+    return Factor(term.name, term.kind, term.batch, axes, mask, value, term)
+
+
+def _limit(constraint: typed.Constraint) -> Limit:
+    axes, mask, value = _selected(constraint.axes, constraint.guard, constraint.value)
+    return Limit(constraint.name, constraint.relation, axes, mask, value, constraint)
+
+
+def _selected(axes: Axes, guard: Expr | None, value: Expr) -> tuple[Axes, Expr | None, Expr]:
+    """Axes, mask and value with a guard that is known before the unknowns are as a selection."""
     if guard is None or guard.level is Level.EXAMPLE:
-        return Factor(term.name, term.kind, term.batch, term.axes, guard, term.value, term)
+        return axes, guard, value
     # Only the index tuples that count are evaluated: an entry that the guard excludes may be
     # infinite or not a number, and would spoil gradients even with a weight of 0.
-    names = tuple(n for axis in term.axes for n in axis.names)
-    selection = Axis(
-        "_".join(names), names, term.axes[0].order, ZERO, None, None, term.axes, guard
-    )
-    return Factor(
-        term.name, term.kind, term.batch, (selection,), None, select(term.value, selection), term
-    )
+    names = tuple(n for axis in axes for n in axis.names)
+    selection = Axis("_".join(names), names, axes[0].order, ZERO, None, None, axes, guard)
+    return (selection,), None, select(value, selection)
 
 
 def select(root: Expr, selection: Axis) -> Expr:

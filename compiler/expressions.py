@@ -258,7 +258,7 @@ class Expressions:
                     return self.term_value(term)
                 places = declared_at(entry, f"`{node.text}` is a term")
                 self.report.add(TermInTerm(node.span, node.text, places))
-            case Unbuilt(what="a net"):
+            case Unbuilt(what="a net" | "a constraint"):
                 places = declared_at(entry, "declared here")
                 self.report.add(NotAValue(node.span, node.text, entry.what, places))
         return self.error(node.span)

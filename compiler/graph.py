@@ -42,6 +42,33 @@ class Factor:
         return summed(self.value, self.axes, self.mask)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Limit:
+    """One lifted constraint: `value <= 0` or `value == 0` for every position of its axes, entry by entry.
+
+    A guard that differs by example stays as `mask`; where it is false nothing is demanded.
+    """
+
+    name: str
+    relation: typed.Relation
+    axes: Axes
+    mask: Expr | None
+    value: Expr
+    constraint: typed.Constraint
+
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        """Everything that it reads, as declared."""
+        rows = tuple(a.rows for a in self.constraint.axes if a.rows is not None)
+        guard = () if self.constraint.guard is None else (self.constraint.guard,)
+        return (self.constraint.value, *guard, *rows)
+
+    @property
+    def per_example(self) -> bool:
+        parts = (self.value,) if self.mask is None else (self.value, self.mask)
+        return any(p.level is typed.Level.EXAMPLE for p in parts)
+
+
 def summed(value: Expr, axes: Axes, mask: Expr | None) -> Expr:
     """A value summed over axes where the mask holds."""
     if not axes:
@@ -52,10 +79,11 @@ def summed(value: Expr, axes: Axes, mask: Expr | None) -> Expr:
 
 @dataclass(frozen=True)
 class FactorGraph:
-    """Variables, lets and factors of one model, and the bipartite graph between them."""
+    """Variables, lets, factors and constraints of one model, and the bipartite graph between them."""
 
     model: Model
     factors: tuple[Factor, ...]
+    limits: tuple[Limit, ...] = ()
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -84,8 +112,9 @@ class FactorGraph:
 
     @cached_property
     def networkx(self) -> networkx.Graph[str]:
-        """A frozen networkx graph. Node attributes: `kind` (variable, let or factor) and what
-        `describe` lists; edges run from factors and lets to what they read."""
+        """A frozen networkx graph. Node attributes: `kind` (variable, let, factor or
+        constraint) and what `describe` lists; edges run from factors, constraints and lets to what
+        they read."""
         import networkx as nx
 
         graph: networkx.Graph[str] = nx.Graph(name=self.model.name)
@@ -101,6 +130,9 @@ class FactorGraph:
             node = factor.name
             graph.add_node(node, **_factor_attributes(factor))
             self._connect(graph, node, factor.parts, hypers)
+        for limit in self.limits:
+            graph.add_node(limit.name, **_limit_attributes(limit))
+            self._connect(graph, limit.name, limit.parts, hypers)
         return nx.freeze(graph)
 
     def text(self) -> str:
@@ -120,6 +152,11 @@ class FactorGraph:
             word = f"batch {factor.kind}" if factor.batch else factor.kind
             mask = f" if {typed.text(factor.mask)}" if factor.mask is not None else ""
             lines.append(f"  {word} {factor.name}{plates}{mask} reads {self._reads(parts)}")
+        for limit in self.limits:
+            plates = "".join(f" for {axis}" for axis in limit.axes)
+            parts = (limit.value,) if limit.mask is None else (limit.value, limit.mask)
+            mask = f" if {typed.text(limit.mask)}" if limit.mask is not None else ""
+            lines.append(f"  subject to {limit.name}{plates}{mask} reads {self._reads(parts)}")
         return "\n".join(lines)
 
     def _reads(self, parts: tuple[Expr, ...]) -> str:
@@ -163,15 +200,22 @@ def _factor_attributes(factor: Factor) -> dict[str, Any]:
     }
 
 
+def _limit_attributes(limit: Limit) -> dict[str, Any]:
+    return {
+        "kind": "constraint",
+        "label": limit.name,
+        "relation": limit.relation,
+        "plates": tuple(str(axis) for axis in limit.axes),
+        "formula": limit.constraint.written,
+        "doc": limit.constraint.doc,
+    }
+
+
 def _subscripts_of(name: str, parts: tuple[Expr, ...]) -> tuple[str, ...]:
     """How a factor reads a variable: the distinct subscripts, for instance `x[t]`, `x[t + 1]`."""
     found: dict[str, None] = {}
     for part in parts:
         for node in typed.walk(part):
-            if (
-                isinstance(node, typed.Pick)
-                and isinstance(node.base, typed.Read)
-                and node.base.name == name
-            ):
+            if isinstance(node, typed.Pick) and isinstance(node.base, typed.Read) and node.base.name == name:
                 found[typed.text(node)] = None
     return tuple(found)

@@ -118,5 +118,38 @@ METHODS: tuple[MethodRow, ...] = (
 )
 
 
+CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
+    MethodRow(
+        "interior_point",
+        "ebmlang.runtime.constrained.interior_point:solve",
+        ("hard constraints", "quadratic program", "separable bounds"),
+        ("energy and gradient", "bounds", "constraints"),
+        (),
+        "primal-dual interior point",
+        "optimal: the conditions of Karush, Kuhn and Tucker hold within the tolerance of a convex problem",
+        "Mehrotra 1992; Nocedal & Wright 2006, chapter 16",
+    ),
+    MethodRow(
+        "augmented_lagrangian",
+        "ebmlang.runtime.constrained.augmented_lagrangian:solve",
+        ("hard constraints",),
+        ("energy and gradient", "projection", "constraints"),
+        (),
+        "augmented Lagrangian around",
+        "the constraints hold, and the point is stationary for them (Karush, Kuhn and Tucker)",
+        "Powell 1969; Hestenes 1969; Rockafellar 1973; Birgin & Martinez 2014",
+    ),
+)
+"""Methods for energies with hard constraints, in order of preference."""
+
+INNER = ("fista", "projected_lbfgs", "projected_gradient", "lbfgs", "adam")
+"""Methods that may run inside the augmented Lagrangian: they need nothing but smoothness of the energy."""
+
+
 def find_method(name: str) -> MethodRow | None:
-    return next((row for row in METHODS if row.name == name), None)
+    return next((row for row in (*METHODS, *CONSTRAINED_METHODS) if row.name == name), None)
+
+
+def method_names() -> tuple[str, ...]:
+    """Everything that may follow `using`."""
+    return tuple(row.name for row in (*METHODS, *CONSTRAINED_METHODS))

@@ -66,7 +66,14 @@ def _not_squares(structure: Structure) -> str:
     return "no term depends on the unknowns"
 
 
+def _no_program(structure: Structure) -> str:
+    found = structure.find("hard constraints")
+    return "the energy is not proven of degree 2" if found is None else found.because
+
+
 NEEDS: tuple[Need, ...] = (
+    Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
+    Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
     Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
     Need("tables", "an energy that splits into tables over few entries", _says("no tables were found")),
     Need(

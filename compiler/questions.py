@@ -34,7 +34,7 @@ from ebmlang.compiler.catalogue.types import (
 from ebmlang.compiler.declarations import UNKNOWN_ROLES, Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.methods import COMMON, METHODS, MethodRow, find_method
+from ebmlang.compiler.methods import COMMON, MethodRow, find_method, method_names
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.scope import (
     Bound,
@@ -233,7 +233,7 @@ class Questions:
         row = find_method(name)
         if row is None:
             shown = name or self.report.source.extract(value.span)
-            self.report.add(UnknownMethod(value.span, shown, tuple(r.name for r in METHODS)))
+            self.report.add(UnknownMethod(value.span, shown, method_names()))
             return None
         return Method(name, self._options(row, arguments), clause.span)
 

@@ -427,6 +427,27 @@ class Term:
     span: Span
 
 
+Relation = Literal["<=", "=="]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Constraint:
+    """`value <= 0` or `value == 0`, entry by entry, at every position of its plates.
+
+    `value` is the difference of the two sides: left - right, and right - left for `>=`. `written` is the
+    relation as the file words it.
+    """
+
+    name: str
+    axes: Axes
+    guard: Expr | None
+    relation: Relation
+    value: Expr
+    written: str
+    doc: str
+    span: Span
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Method:
     """What follows `using`: a name and its options."""
@@ -484,6 +505,7 @@ class Model:
     variables: tuple[Variable, ...]
     lets: tuple[Let, ...]
     terms: tuple[Term, ...]
+    constraints: tuple[Constraint, ...]
     questions: tuple[Question, ...]
     properties: tuple[Property, ...]
     requirements: tuple[Requirement, ...]

@@ -117,7 +117,7 @@ def free_words() -> str:
 
 def method_table() -> str:
     rows = []
-    for row in methods.METHODS:
+    for row in (*methods.METHODS, *methods.CONSTRAINED_METHODS):
         needs = "; ".join(NEED_TEXT[need] for need in row.needs) or "nothing: it takes any energy"
         options = ", ".join(code(name) for name, _ in (*row.options, *methods.COMMON))
         rows.append((code(row.name), needs, row.certificate, options, row.reference))
@@ -125,7 +125,7 @@ def method_table() -> str:
 
 
 def method_names() -> str:
-    return ", ".join(code(row.name) for row in methods.METHODS) + "\n"
+    return ", ".join(map(code, methods.method_names())) + "\n"
 
 
 # --- commands -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
-from ebmlang.compiler.methods import METHODS
+from ebmlang.compiler.methods import method_names
 from ebmlang.errors import DataError
 from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search
@@ -138,8 +138,8 @@ class Inference:
         """Settle roles and method. Raises DataError where nothing fits."""
         incomplete = _incomplete(model, given, masks, settings.chunk_bytes)
         asked = model.asked(find, given.names(), of, objective, incomplete)
-        if using is not None and using not in {m.name for m in METHODS}:
-            known = [m.name for m in METHODS]
+        if using is not None and using not in method_names():
+            known = method_names()
             raise DataError(
                 f"there is no method `{using}`",
                 did_you_mean(using, known) or f"methods are {', '.join(known)}",
@@ -283,6 +283,8 @@ def joined(parts: list[Result]) -> Result:
         converged=torch.cat([p.converged for p in parts]),
         status=tuple(s for p in parts for s in p.status),
         iterations=torch.cat([p.iterations for p in parts]),
+        violations={n: rows(lambda p: p.violations, n) for n in first.violations},
+        multipliers={n: rows(lambda p: p.multipliers, n) for n in first.multipliers},
         trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
     )
 

@@ -47,6 +47,8 @@ class Summary:
     because: str = ""
     worst: list[WorstRow] = field(default_factory=list)
     """The few rows of highest energy among those that did not converge."""
+    violations: dict[str, float] = field(default_factory=dict)
+    """The largest violation of each hard constraint over all rows."""
     _total: float = 0.0
     _terms: dict[str, float] = field(default_factory=dict)
     _batch: dict[str, list[float]] = field(default_factory=dict)
@@ -78,6 +80,12 @@ class Summary:
         self._steps = counts
         self._add_worst(energy, converged, iterations, status)
         self.rows += len(energy)
+
+    def add_violations(self, violations: Mapping[str, Numbers]) -> None:
+        """Keep the largest violation of each constraint, from the violations [r] of a chunk."""
+        for name, values in violations.items():
+            found = float(np.max(values)) if len(values) else 0.0
+            self.violations[name] = max(self.violations.get(name, 0.0), found)
 
     def _add_worst(
         self, energy: Numbers, converged: Numbers, iterations: Numbers, status: Sequence[str]
@@ -139,6 +147,7 @@ class Summary:
             "iterations": {"median": self.median_iterations, "max": self.most_iterations},
             "method": self.method,
             "because": self.because,
+            "violations": {name: _number(value) for name, value in self.violations.items()},
             "worst": [{**worst._asdict(), "energy": _number(worst.energy)} for worst in self.worst],
         }
 
@@ -191,6 +200,9 @@ class Summary:
         style = "green" if self.converged == self.rows else "yellow"
         _row(table, "converged", f"{self.converged:,} of {self.rows:,} rows", style=style)
         _row(table, "iterations", f"median {self.median_iterations:,.6g}, most {self.most_iterations:,}")
+        if self.violations:
+            shown = ", ".join(f"{name} {value:.2g}" for name, value in self.violations.items())
+            _row(table, "largest violation", shown)
         _row(table, "method", self.method)
         if self.because:
             _row(table, "because", self.because)

@@ -14,6 +14,17 @@ from torch import Tensor
 from ebmlang.compiler.methods import find_method
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
+from ebmlang.runtime.constrained.problem import (
+    Constrained,
+    ConstrainedOutcome,
+    by_constraint,
+    feasible_within,
+    flat,
+    sentence,
+    violation,
+)
+from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
+from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
@@ -24,7 +35,7 @@ from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.space import Unknown, space_of
-from ebmlang.runtime.spec import VariableSpec
+from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
 Values = Mapping[str, Tensor]
 
@@ -60,6 +71,9 @@ class _Unshared:
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return self.instance.terms(self._seen(unknown), held)
 
+    def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.constraints(self._seen(unknown), held)
+
     def smooth(self, unknown: Values, held: Values) -> Tensor:
         return self.instance.smooth(self._seen(unknown), held)
 
@@ -89,7 +103,7 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     """
     module = bound.module
     sought = [bound.specs[name] for name in module.SOUGHT]
-    shared = frozenset(s.name for s in sought if not s.per_example)
+    shared = _shared_names(bound)
     known = dict(bound.values)
     unknowns = []
     for spec in sought:
@@ -107,6 +121,11 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     held = held_values(bound)
     split = functions if module.SPLIT else None
     return Problem(functions, held, rows & held.keys(), space, split, functions)
+
+
+def _shared_names(bound: Bound) -> frozenset[str]:
+    """Sought variables that all examples share."""
+    return frozenset(n for n in bound.module.SOUGHT if not bound.specs[n].per_example)
 
 
 def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: Tensor | None) -> Unknown:
@@ -142,18 +161,12 @@ def infer(
     if discrete.is_discrete(bound):
         return _discrete(bound, search, observed or {})
     problem = make_problem(bound, observed or {})
+    if plan_inner(bound.module):
+        return _constrained(bound, problem, search, observed or {}, progress)
     name, because = _method(bound, problem, search)
-    options = (
-        dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
-    )
+    options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     solver = make_solver(name, options, bound.module.QUADRATIC)
-    defaults = Limits()
-    limits = Limits(
-        int(_pick(search.steps, options.get("steps"), defaults.steps)),
-        _pick(search.tol, options.get("tol"), None),
-    )
-    restarts = int(_pick(search.restarts, options.get("restarts"), 1))
-    starts = Starts(search.seed, bound.settings.first_row, restarts)
+    limits, starts = _limits(bound, search, options)
     outcome = solve(problem, solver, limits, starts, progress, search.trace)
     return _result(bound, problem, outcome, name, because)
 
@@ -172,6 +185,11 @@ def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
         because=answer.because,
         certificate=answer.certificate,
     )
+def _limits(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
+    steps = int(_pick(search.steps, options.get("steps"), Limits().steps))
+    restarts = int(_pick(search.restarts, options.get("restarts"), 1))
+    starts = Starts(search.seed, bound.settings.first_row, restarts)
+    return Limits(steps, _pick(search.tol, options.get("tol"), None)), starts
 
 
 def _pick(*choices: Any) -> Any:
@@ -187,6 +205,17 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
     return name, because
+
+
+def _least_weight(bound: Bound, problem: Problem) -> float:
+    """The least weight of an absolute value, at most 0."""
+    if not bound.module.SPLIT:
+        return 0.0
+    return min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
+
+
+def _negative(least: float) -> str:
+    return f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
 
 
 def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
@@ -208,6 +237,7 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
             unknown = dict(problem.functions._seen(unknown))
     unknown = {n: v.detach() for n, v in unknown.items()}
     report = evaluate(bound, unknown, problem.held)
+    outcome = _checked(bound, problem, outcome)
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
     converged = torch.tensor([k is Status.CONVERGED for k in kinds], dtype=torch.bool)
@@ -233,6 +263,156 @@ def _certificate(method: str, converged: Tensor) -> str:
     )
 
 
+# --- hard constraints -----------------------------------------------------------------------------
+
+
+def plan_inner(module: Any) -> str:
+    """The method that runs inside the one for hard constraints; empty where the plan has none."""
+    inner: str = getattr(module, "INNER", "")
+    return inner
+
+
+def constraint_specs(module: Any) -> tuple[ConstraintSpec, ...]:
+    specs: tuple[ConstraintSpec, ...] = getattr(module, "CONSTRAINTS", ())
+    return specs
+
+
+def constrained_problem(bound: Bound, problem: Problem) -> Constrained:
+    """A problem of a bound module with the constraints of the module."""
+    specs = constraint_specs(bound.module)
+    return Constrained(
+        problem,
+        _Unshared(bound.instance, _shared_names(bound), bound.module.WRITTEN),
+        tuple(s for s in specs if not s.given),
+        tuple(s for s in specs if s.given),
+    )
+
+
+def _constrained(
+    bound: Bound,
+    problem: Problem,
+    search: Search,
+    observed: Values,
+    progress: Callable[[Progress], None] | None,
+) -> Result:
+    """The answer under hard constraints. The search is in float64 whatever the values are: penalties take
+    digits that float32 does not have. The answer is rounded to the type of the values."""
+    module, dtype = bound.module, bound.settings.dtype
+    wide = _in_float64(bound)
+    options = dict(module.OPTIONS)
+    limits, starts = _limits(bound, search, options)
+    limits = Limits(limits.steps, limits.tolerance(dtype))
+    least = _least_weight(bound, problem) if module.INNER == "fista" else 0.0
+    inner = make_solver("adam" if least < 0 else module.INNER, {} if least < 0 else options, False)
+    solved = solve_constrained(
+        constrained_problem(wide, make_problem(wide, observed)),
+        module.METHOD,
+        inner,
+        limits,
+        starts,
+        progress,
+        search.trace,
+    )
+    found = solved.outcome
+    trace = None if found.trace is None else found.trace.to(dtype)
+    outcome = Outcome(
+        found.x.to(dtype),
+        found.energy,
+        found.optimality,
+        found.iterations,
+        found.status,
+        found.sentences,
+        trace,
+    )
+    because = solved.because or (_negative(least) if least < 0 else module.BECAUSE)
+    result = _result(bound, problem, outcome, solved.method, because)
+    good = torch.tensor([kind is Status.CONVERGED for kind in found.status], dtype=torch.bool)
+    residuals = (
+        f"largest violation {_worst(found.violation[good])}, projected gradient of the Lagrangian "
+        f"{_worst(found.optimality[good])}, complementarity {_worst(found.complementarity[good])}"
+    )
+    return replace(
+        result,
+        multipliers=_multipliers(bound, result, problem, found),
+        certificate=f"{result.certificate} ({residuals})",
+    )
+
+
+def _in_float64(bound: Bound) -> Bound:
+    def wide(value: Tensor) -> Tensor:
+        return value.double() if value.is_floating_point() else value
+
+    double = torch.float64
+    instance: Any = bound.instance
+    instance = replace(instance, dtype=double, draw=replace(instance.draw, dtype=double))
+    return replace(
+        bound,
+        instance=instance,
+        values={n: wide(v) for n, v in bound.values.items()},
+        settings=replace(bound.settings, dtype=double),
+    )
+
+
+def _worst(values: Tensor) -> str:
+    return f"{float(values.max()):.1e}" if values.numel() else "0"
+
+
+def _multipliers(
+    bound: Bound, result: Result, problem: Problem, found: ConstrainedOutcome
+) -> dict[str, Tensor]:
+    """Multipliers by constraint: [B, *shape], or the constraint's own shape where all rows share it."""
+    specs = tuple(s for s in constraint_specs(bound.module) if not s.given)
+    unknown = {n: result.values[n] for n in bound.module.SOUGHT}
+    with torch.no_grad():
+        values = bound.instance.constraints(unknown, problem.held)
+    joint = problem.space.joint
+    shapes = {
+        s.name: tuple(values[s.name].shape[1:] if s.per_example and not joint else values[s.name].shape)
+        for s in specs
+    }
+    each = by_constraint(found.multipliers.to(bound.settings.dtype), specs, shapes)
+    return {n: v[0] if joint else v for n, v in each.items()}
+
+
+def _checked(bound: Bound, problem: Problem, outcome: Outcome) -> Outcome:
+    """The outcome with rows marked whose given values break a constraint that depends on nothing sought."""
+    specs = constraint_specs(bound.module)
+    if not specs or plan_inner(bound.module):
+        return outcome
+    constrained = constrained_problem(bound, problem)
+    broken = constrained.failed_checks(
+        outcome.x, feasible_within(Limits().tolerance(outcome.x.dtype))
+    ).tolist()
+    names, by = constrained.worst(outcome.x)
+    status = tuple(Status.INFEASIBLE if b else s for b, s in zip(broken, outcome.status, strict=True))
+    sentences = tuple(
+        sentence(Status.INFEASIBLE, names[row], float(by[row])) if bad else old
+        for row, (bad, old) in enumerate(zip(broken, outcome.sentences, strict=True))
+    )
+    return replace(outcome, status=status, sentences=sentences)
+
+
+def _given_status(violations: Values, broken: list[bool]) -> tuple[str, ...]:
+    """The status of rows in which nothing was sought."""
+    plain = "given: nothing was sought"
+    if not any(broken):
+        return (plain,) * len(broken)
+    worst = [max(violations, key=lambda name: float(violations[name][row])) for row in range(len(broken))]
+    return tuple(
+        f"{plain}; '{name}' is violated by {float(violations[name][row]):.3g}" if broken[row] else plain
+        for row, name in enumerate(worst)
+    )
+
+
+def _violations(bound: Bound, unknown: Values, held: Values) -> dict[str, Tensor]:
+    """By how much each constraint is violated at most, name -> [B]."""
+    specs = constraint_specs(bound.module)
+    if not specs:
+        return {}
+    values = bound.instance.constraints(unknown, held)
+    return {s.name: violation(flat(values[s.name], s, bound.batch), s.relation == "==") for s in specs}
+
+
 def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     """Energies, terms, factors and lets at given values, without searching."""
     module, instance, batch = bound.module, bound.instance, bound.batch
@@ -241,6 +421,11 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         energy = energy_rows(bound, unknown, held, terms)
         lets = instance.lets(unknown, held)
         factors = instance.factors(unknown, held)
+        violations = _violations(bound, unknown, held)
+    tolerance = feasible_within(Limits().tolerance(bound.settings.dtype))
+    broken = torch.zeros(batch, dtype=torch.bool)
+    for largest in violations.values():
+        broken = broken | ~(largest.cpu() <= tolerance)
     per_row = {t.name for t in module.TERMS if not t.batch}
     values = dict(unknown)
     for name, value in lets.items():
@@ -252,14 +437,15 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         values=values,
         energy=energy,
         terms={n: _rows(v, batch) for n, v in terms.items() if n in per_row},
-        converged=torch.ones(batch, dtype=torch.bool),
-        status=("given: nothing was sought",) * batch,
+        converged=~broken,
+        status=_given_status(violations, broken.tolist()),
         iterations=torch.zeros(batch, dtype=torch.int64),
         method="",
         because="",
         certificate="",
         factors={n: _with_rows(v, batch) for n, v in factors.items() if n in per_row},
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
+        violations=violations,
     )
 
 
@@ -286,6 +472,9 @@ _SOLVER_VECTORS = 40
 """Vectors of the unknowns that the hungriest solver keeps per row: two histories of ten, and iterates."""
 
 
+_SOLVER_MATRICES = 6
+
+
 def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     """Memory that a row needs while it is searched.
 
@@ -294,6 +483,7 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     """
     if discrete.is_discrete(bound):
         return discrete.bytes_per_row(bound, held_values(bound))
+    bound = _in_float64(bound) if plan_inner(bound.module) else bound
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
     problem = make_problem(bound, observed or {})
@@ -303,4 +493,10 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
         problem.energy_and_gradient(start.x)
     given = sum(v.nbytes for n, v in problem.held.items() if n in problem.row_values)
     total: int = counted.total + given
-    return total // max(bound.batch, 1) + width * _SOLVER_VECTORS * sought
+    vectors = width * _SOLVER_VECTORS * sought
+    if bound.module.METHOD == "interior_point" and sought <= LARGEST_UNKNOWNS:
+        with torch.no_grad():
+            entries = constrained_problem(bound, problem).values(start.x).shape[1]
+        # The interior point keeps this many dense matrices of all unknowns and constraints.
+        vectors += width * _SOLVER_MATRICES * (sought + entries) ** 2
+    return total // max(bound.batch, 1) + vectors

@@ -122,6 +122,9 @@ class GeneratedModel:
     def scopes(self, unknown: Values, held: Values) -> Scopes:
         raise NotImplementedError
 
+    def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return {}
+
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 

@@ -23,6 +23,8 @@ class Status(Enum):
     NON_FINITE = "non-finite energy{}; stopped at the last finite point"
     NON_FINITE_START = "non-finite energy{} at the start"
     NON_FINITE_GRADIENT = "non-finite gradient{}; stopped there"
+    INFEASIBLE = "no feasible point was found: {}"
+    VIOLATED = "stopped before the constraints held: {}"
     OUTSIDE = "start outside the domain"
     EXACT = "exact: no other assignment has a lower energy"
     LOCAL = "local: no change of a single entry lowers the energy"
@@ -43,6 +45,10 @@ class Result:
     energy: [B]. terms: name -> [B], plates summed. factors: name -> [B, *plate]. batch_terms: name -> [].
     converged: bool [B]. status: B sentences. iterations: int64 [B].
     method: the name of the method; because: why it was chosen; certificate: what is known about the answer.
+    violations: by how much each constraint is violated at most, name -> [B]; 0 where it holds.
+    multipliers: of each constraint, name -> [B, *its shape] (without [B] where all rows share it): the answer
+    is stationary for energy + sum(multiplier * value), with value = left - right, and right - left for `>=`;
+    not negative for inequalities. Empty where nothing was sought under constraints.
     trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
     """
 
@@ -59,6 +65,8 @@ class Result:
     batch_terms: Mapping[str, Tensor] = field(default_factory=dict)
     trace: Tensor | None = None
     shared: frozenset[str] = frozenset()
+    violations: Mapping[str, Tensor] = field(default_factory=dict)
+    multipliers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         try:

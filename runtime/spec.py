@@ -19,6 +19,7 @@ from ebmlang.compiler.sizes import Size
 
 __all__ = [
     "Condition",
+    "ConstraintSpec",
     "Coupling",
     "LiftedPattern",
     "Requirement",
@@ -81,6 +82,17 @@ class TableSpec:
     variables: tuple[str, ...]
     plates: int
     per_example: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintSpec:
+    """One hard constraint: its values are <= 0, or == 0, entry by entry. `given` tells that it reads nothing
+    sought, so that it is a check of the data."""
+
+    name: str
+    relation: str
+    per_example: bool
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)

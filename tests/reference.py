@@ -57,6 +57,17 @@ class Reference:
     def term(self, term: typed.Term, row: int) -> float:
         return sum(v for v in self.factor(term, row) if v is not None)
 
+    def demand(self, constraint: typed.Constraint, row: int, static: bool) -> list[Array]:
+        """What a constraint bounds, at every position of its plates; where the guard is false nothing when
+        that is known early (`static`), else 0."""
+        cells = []
+        for at in self._places(constraint.axes, row, {}):
+            if self._holds(constraint.guard, row, at):
+                cells.append(_real(self.value(constraint.value, row, at)))
+            elif not static:
+                cells.append(np.zeros([s.evaluate(self.sizes) for s in constraint.value.type.shape]))
+        return cells
+
     # --- expressions ---
 
     def value(self, node: Expr, row: int, at: Place) -> Array:

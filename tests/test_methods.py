@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from ebmlang.compiler.methods import COMMON, METHODS, MethodRow
+from ebmlang.compiler.methods import COMMON, CONSTRAINED_METHODS, INNER, METHODS, MethodRow
 from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.runtime.discrete.methods import DISCRETE
 from ebmlang.runtime.solvers import SOLVERS
@@ -39,3 +39,20 @@ def test_every_discrete_method_has_a_row(name: str) -> None:
 
 def test_the_last_row_needs_nothing() -> None:
     assert METHODS[-1].needs == ()
+
+
+@pytest.mark.parametrize("row", CONSTRAINED_METHODS, ids=lambda row: row.name)
+def test_methods_for_constraints_exist(row: MethodRow) -> None:
+    module, _, name = row.implementation.partition(":")
+    assert callable(getattr(import_module(module), name))
+    assert set(row.needs) <= set(NEED_TEXT)
+
+
+def test_the_last_method_for_constraints_takes_any() -> None:
+    assert CONSTRAINED_METHODS[-1].needs == ("hard constraints",)
+
+
+def test_inner_methods_have_rows_and_the_last_needs_nothing() -> None:
+    rows = {row.name: row for row in METHODS}
+    assert set(INNER) <= set(rows)
+    assert rows[INNER[-1]].needs == ()

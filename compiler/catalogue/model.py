@@ -314,3 +314,36 @@ class TooManyModelMistakes(Diagnostic):
 
     def message(self) -> str:
         return f"more than {self.limit} mistakes; the rest of the model was not checked"
+
+
+@dataclass(frozen=True)
+class NotARelation(Diagnostic):
+    """A constraint compares two numbers with `<=`, `>=` or `==`.
+
+    A strict inequality has no nearest point, and `!=` forbids next to nothing.
+    """
+
+    code: ClassVar[str] = "E0520"
+    name: str = ""
+    found: str = ""
+
+    def message(self) -> str:
+        what = f"joined by `{self.found}`" if self.found else "a single value"
+        return f"the constraint `{self.name}` is {what}, not an equation or an inequality"
+
+    def expected(self) -> str:
+        return "<=, >= or == between two numbers"
+
+    def hint(self) -> str:
+        match self.found:
+            case "<" | ">":
+                return f"write {self.found}=: the nearest point of a strict inequality lies on its boundary"
+            case "!=":
+                return "state which side: g(x) >= 0.1, or give a term that grows near equality"
+            case "~=":
+                return "write ==, or bound the distance: (a - b)^2 <= 0.01"
+            case "and":
+                return "write two constraints"
+            case "or":
+                return "constraints hold together; a choice needs a term or a discrete unknown"
+        return "say what it has to be: subject to NAME : g(x) <= 0"

@@ -130,7 +130,7 @@ class UnknownFunction(Diagnostic):
 
 @dataclass(frozen=True)
 class NotAValue(Diagnostic):
-    """A function or a net is used as a value."""
+    """A function, a net or a constraint is used as a value."""
 
     code: ClassVar[str] = "E0206"
     name: str = ""
@@ -141,6 +141,8 @@ class NotAValue(Diagnostic):
         return f"`{self.name}` is {self.what}, not a value"
 
     def hint(self) -> str:
+        if self.what == "a constraint":
+            return "give what it bounds a name: let, and read that here"
         return f"call it: {self.name}(...)"
 
     def related(self) -> Sequence[Label]:

@@ -27,9 +27,11 @@ class Energies:
     plan: Plan
     functions: Functions
     factors: tuple[Summand, ...] = field(init=False)
+    limits: tuple[Summand, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         graph = self.plan.block.graph
+        self.limits = tuple(Summand(c.name, c.value, c.axes, c.mask) for c in graph.limits)
         self.factors = tuple(Summand(f.name, f.value, f.axes, f.mask) for f in graph.factors)
 
     @property
@@ -37,7 +39,7 @@ class Energies:
         return ", ".join(self.plan.block.query.sought) or "anything sought"
 
     def methods(self) -> list[Method]:
-        made = [self.terms(), self.energy(), *self.split(), self.plated(), self.lets()]
+        made = [self.terms(), self.energy(), *self.split(), self.constraints(), self.plated(), self.lets()]
         return [method for method in made if method is not None]
 
     def method(self, name: str, result: str, doc: str, e: Emitter | None, value: str) -> Method:
@@ -147,6 +149,21 @@ class Energies:
         doc = "Weights of |x| per sought variable, entry by entry."
         return self.method("absolute", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
 
+    # --- constraints ---
+
+    def constraints(self) -> Method | None:
+        """What has to be <= 0 or == 0."""
+        if not self.limits:
+            return None
+        e = self.functions.method()
+        e.count(*(s.value for s in self.limits))
+        entries = []
+        for s in self.limits:
+            code = e.assign(local_name(s.name), self._every_position(e, s), s.value.type.shape, exact=True)
+            entries.append(f'"{s.name}": {code.text}')
+        doc = "What every constraint bounds, [B, plate sizes..., shape]; 0 where a guard is false."
+        return self.method("constraints", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
+
     # --- every position of a plate, and named values ---
 
     def plated(self) -> Method | None:
@@ -164,16 +181,17 @@ class Energies:
 
     @staticmethod
     def _every_position(e: Emitter, s: Summand) -> Code:
+        rank = s.value.type.rank
         with e.guarded(s.mask):
             value = e.expanded(
-                number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, 0)
+                number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, rank)
             )
             if s.mask is None:
                 return value
             mask = e.tensor(e.code(s.mask))
-        where = Layout(per_row(s), s.axes, 0)
-        text = f"torch.where({aligned(mask, where).text}, {aligned(value, where).text}, 0.0)"
-        return Code(text, ATOM, where.batch, s.axes, 0, "real")
+        where = Layout(per_row(s), s.axes, rank)
+        text = f"torch.where({_stretched(mask, where)}, {aligned(value, where).text}, 0.0)"
+        return Code(text, ATOM, where.batch, s.axes, rank, "real")
 
     def lets(self) -> Method | None:
         lets = self.plan.block.graph.model.lets
@@ -186,6 +204,14 @@ class Energies:
             f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values
         ]
         return self.method("lets", _TABLE, "The named values of the model.", e, f"{{{', '.join(entries)}}}")
+
+
+def _stretched(mask: Code, where: Layout) -> str:
+    """A condition on positions beside values of a declared rank."""
+    code = aligned(mask, Layout(where.batch, where.axes, 0))
+    if not where.rank or not code.dims:
+        return code.text
+    return f"{code.at(ATOM)}[..., {', '.join(['None'] * where.rank)}]"
 
 
 def _sum_lines(parts: list[str]) -> list[Line]:

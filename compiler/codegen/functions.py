@@ -65,6 +65,7 @@ class Functions:
         names = {local_name(v.name) for v in self.graph.variables}
         names |= {local_name(name) for name in self.graph.lets}
         names |= {local_name(factor.name) for factor in self.graph.factors}
+        names |= {local_name(limit.name) for limit in self.graph.limits}
         return Emitter(self.canonical, self.depends, available, self.graph.lets, names=names)
 
     # --- hoisting ---

@@ -97,13 +97,14 @@ class _Writer:
 
     def hoist_everything(self) -> None:
         totals = (*self.energies.factors, *self.plan.block.summands)
+        limits = [(local_name(s.name), s.value) for s in self.energies.limits]
         roots: list[tuple[str, Expr]] = [(local_name(s.name), simplified(s.total)) for s in totals]
         split = self.plan.split
         if split is not None:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
         roots += self.gradients.roots()
-        self.functions.hoist(roots)
+        self.functions.hoist([*roots, *limits])
 
     def prepare(self, wanted: frozenset[str]) -> tuple[Method, list[str]]:
         lines, kept = self.functions.prepared(wanted)

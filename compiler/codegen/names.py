@@ -64,6 +64,7 @@ _ATTRIBUTES = frozenset(
         "smooth",
         "absolute",
         "obligations",
+        "constraints",
         "factors",
         "lets",
         "start",

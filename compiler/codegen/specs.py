@@ -49,8 +49,8 @@ def header(plan: Plan, body: str) -> str:
 
 
 _SPECS = (
-    "Condition", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TableSpec", "TermSpec",
-    "VariableSpec",
+    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TableSpec",
+    "TermSpec", "VariableSpec",
     "as_index", "computed", "entry", "examples", "table",
 )  # fmt: skip
 """What the tables of a module are made of."""
@@ -92,6 +92,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         lines.append(f"    TermSpec({', '.join(arguments)}),")
     lines.append(")")
     lines.append("")
+    lines += _constraints(plan)
     if model.requirements:
         lines.append("REQUIREMENTS = (")
         lines += [f"    Requirement({_size(r.size)}, {r.reason!r})," for r in model.requirements]
@@ -106,6 +107,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         f"ROW_LETS = frozenset({sorted(x.name for x in model.lets if x.value.level is Level.EXAMPLE)!r})",
         f"JOINT = {plan.block.joint is not None}",
         f"METHOD = {method!r}",
+        *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
         f"FALLBACK = {fallback!r}",
         f"OPTIONS = {_options(plan)}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
@@ -131,6 +133,20 @@ def _sentence(name: str, text: str) -> str:
     pieces = textwrap.wrap(text, _WIDEST - 20, break_long_words=False, break_on_hyphens=False)
     rows = [f"    {piece + ' '!r}" for piece in pieces[:-1]] + [f"    {pieces[-1]!r}"]
     return "\n".join([f"{name} = (", *rows, ")"])
+
+
+def _constraints(plan: Plan) -> list[str]:
+    """The table of constraints; a model without one has none."""
+    limits = plan.block.graph.limits
+    if not limits:
+        return []
+    lines = ["CONSTRAINTS = ("]
+    for limit in limits:
+        arguments = [repr(limit.name), repr(limit.relation), f"per_example={limit.per_example}"]
+        if limit not in plan.block.limits:
+            arguments.append("given=True")
+        lines.append(f"    ConstraintSpec({', '.join(arguments)}),")
+    return [*lines, ")", ""]
 
 
 def _options(plan: Plan) -> str:

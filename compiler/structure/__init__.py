@@ -15,6 +15,7 @@ from ebmlang.compiler.structure.convex import find_blocks, find_bound, find_curv
 from ebmlang.compiler.structure.discrete import find_discrete
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
+from ebmlang.compiler.structure.limits import find_limits
 from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.smooth import find_smoothness
@@ -37,6 +38,7 @@ RULES: tuple[Rule, ...] = (
     find_mixture,
     find_blocks,
     find_pattern,
+    find_limits,
 )
 
 

@@ -22,6 +22,11 @@ from ebmlang.compiler.types import REAL
 
 def find_absolute(block: Block) -> tuple[Finding, ...]:
     """`smooth plus absolute values`, with the weights as obligations where not proven >= 0."""
+    if any(
+        block.smoothness(limit.value).grade not in ("smooth", "piecewise")
+        for limit in block.limits
+    ):
+        return ()  # what a constraint adds to the energy on the way has to be smooth
     smooth: list[Expr] = []
     smooth_of: list[str] = []
     absolute: list[AbsolutePart] = []

@@ -14,6 +14,8 @@ def find_barrier(block: Block) -> tuple[Finding, ...]:
     The slope of -entropy is infinite at the boundary and that of the other terms is not, so the
     minimiser has no entry 0 and the search may use logits.
     """
+    if block.limits:
+        return ()  # a constraint may push an entry to 0 against any slope
     found: list[Finding] = []
     simplex = {v.name for v in block.sought if v.domain.name == "simplex"}
     for summand in block.summands:

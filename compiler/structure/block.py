@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.calculus import Calculus
 from ebmlang.compiler.facts import Dependence, Smoothness, smoothness
-from ebmlang.compiler.graph import FactorGraph, summed
+from ebmlang.compiler.graph import FactorGraph, Limit, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -84,6 +84,13 @@ class Block:
         return tables_of(self)
 
     @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """The constraints that depend on the sought block; the others are checks of the data."""
+        return tuple(
+            c for c in self.graph.limits if self.depends(c.value) or (c.mask and self.depends(c.mask))
+        )
+
+    @cached_property
     def joint(self) -> tuple[str, str] | None:
         """Why all examples form one problem, as (what, reason); None when rows are independent."""
         for variable in self.sought:
@@ -93,4 +100,7 @@ class Block:
         for summand in self.touching:
             if summand.value.coupled:
                 return summand.name, f"`{summand.name}` looks across the examples of the batch"
+        for limit in self.limits:
+            if limit.value.coupled or (limit.mask is not None and limit.mask.coupled):
+                return limit.name, f"`{limit.name}` looks across the examples of the batch"
         return None

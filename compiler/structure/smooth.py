@@ -20,6 +20,10 @@ def find_smoothness(block: Block) -> tuple[Finding, ...]:
         found = block.smoothness(summand.total)
         if ROUGHNESS.index(found.grade) > ROUGHNESS.index(worst):
             worst, because = found.grade, f"`{found.because}` in {summand.name}"
+    for limit in block.limits:
+        found = block.smoothness(limit.value)
+        if ROUGHNESS.index(found.grade) > ROUGHNESS.index(worst):
+            worst, because = found.grade, f"`{found.because}` in the constraint {limit.name}"
     match worst:
         case "smooth":
             return (Finding("smooth", names, "every operation is twice differentiable"),)

@@ -179,6 +179,7 @@ def add_result(result: Result, summary: Summary, writer: ResultWriter | None) ->
 
         entries = {"energy", "converged", "iterations", "status", "status_names"}
         entries |= {f"term.{name}" for name in terms} | {f"batch_term.{name}" for name in batch_terms}
+        entries |= {f"{what}.{name}" for what in ("violation", "multiplier") for name in result.violations}
         for name, value in result.values.items():
             # a variable may be called `status`; the entries that every result has keep their names
             entry = f"value.{name}" if name in entries else name
@@ -191,10 +192,16 @@ def add_result(result: Result, summary: Summary, writer: ResultWriter | None) ->
             writer.append(f"term.{name}", np.broadcast_to(each, energy.shape))
         for name, each in batch_terms.items():
             writer.append(f"batch_term.{name}", each.reshape(1))
+        for name, largest in result.violations.items():
+            writer.append(f"violation.{name}", _numpy(largest))
+        for name, value in result.multipliers.items():
+            by_row = value.ndim > 0 and value.shape[0] == len(energy)
+            (writer.append if by_row else writer.put)(f"multiplier.{name}", _numpy(value))
         writer.append("converged", converged)
         writer.append("iterations", iterations)
         writer.append_words("status", result.status)
     summary.add(energy, terms, batch_terms, converged, iterations, result.status)
+    summary.add_violations({name: _numpy(value) for name, value in result.violations.items()})
     summary.method, summary.because = result.method, result.because
 
 

@@ -10,8 +10,10 @@ version; new ones may come.
     nodes       [{id, kind, label, plate, doc, ...}]; kind is
                 "variable": role, type, dims, domain, per_example, missing
                 "let":      dims, formula
+                "constraint": relation, formula
                 "factor":   term, batch, formula, energy (a number, or null before inference)
-    edges       [{reader, read, subscripts, rows}]: a factor or a let reads a variable or a let;
+    edges       [{reader, read, subscripts, rows}]: a factor, a constraint or a let reads a
+                variable or a let;
                 rows is true for the list that the plate of the reader runs over
 """
 
@@ -21,7 +23,7 @@ import json
 import math
 from typing import Any
 
-from ebmlang.draw.picture import Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import ConstraintNode, Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
 
 FORMAT, VERSION = "ebmlang.graph", 1
 
@@ -59,6 +61,8 @@ def _node(n: Node) -> dict[str, Any]:
             }  # fmt: skip
         case LetNode():
             return {**shared, "kind": "let", "dims": n.dims, "formula": n.formula}
+        case ConstraintNode():
+            return {**shared, "kind": "constraint", "relation": n.relation, "formula": n.formula}
         case FactorNode():
             energy = n.energy if n.energy is not None and math.isfinite(n.energy) else None
             return {

@@ -7,7 +7,17 @@ from html import escape
 
 from ebmlang.draw import look
 from ebmlang.draw.order import downward
-from ebmlang.draw.picture import Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import (
+    ConstraintNode,
+    Edge,
+    FactorNode,
+    Frame,
+    LetNode,
+    Mark,
+    Node,
+    Picture,
+    VariableNode,
+)
 from ebmlang.draw.positions import Point, positions, split
 
 MOST_PARALLEL = 2
@@ -45,7 +55,7 @@ def dot_text(picture: Picture, dpi: int | None = None) -> str:
         return "\n".join([*lines, *_indented(_free(picture, names)), "}", ""])
     directions = downward(picture)
     lines += _indented(_inside(picture, None, names, _label_sides(picture, directions)))
-    ports = {n.id: f"{names[n.id]}:mark" if isinstance(n, FactorNode) else names[n.id] for n in picture.nodes}
+    ports = {n.id: f"{names[n.id]}:mark" if isinstance(n, Mark) else names[n.id] for n in picture.nodes}
     homes = {n.id: n for n in picture.nodes}
     for edge in picture.edges:
         lines += _indented(_edge(edge, directions[edge], ports, homes[edge.reader]))
@@ -181,10 +191,10 @@ def _frame(frame: Frame, side: str, crossed: bool) -> str:
 def _free(picture: Picture, names: Mapping[str, str]) -> list[str]:
     """Nodes and edges without plates, for springs to lay out."""
     lines = []
-    crowded = sum(isinstance(n, FactorNode) for n in picture.nodes) > MOST_BESIDE
+    crowded = sum(isinstance(n, Mark) for n in picture.nodes) > MOST_BESIDE
     for node in picture.nodes:
-        if isinstance(node, FactorNode):
-            words = "" if crowded and node.energy is None else f", xlabel=<{_words(node, node.label)}>"
+        if isinstance(node, Mark):
+            words = "" if crowded and _energy(node) is None else f", xlabel=<{_words(node, node.label)}>"
             lines.append(f"{names[node.id]} {_square(node)[:-1]}{words}];")
         else:
             lines.append(_node(node, names[node.id]))
@@ -197,17 +207,17 @@ def _free(picture: Picture, names: Mapping[str, str]) -> list[str]:
 def _placed(picture: Picture, names: Mapping[str, str], points: Mapping[str, Point], dpi: int | None) -> str:
     """Squares stand exactly on the lines, and their names beside them as texts of their own."""
     lines = _header(picture, "placed", dpi)
-    labelled = sum(isinstance(n, FactorNode) for n in picture.nodes) <= MOST_NAMED
+    labelled = sum(isinstance(n, Mark) for n in picture.nodes) <= MOST_NAMED
     for node in picture.nodes:
         name, (x, y) = names[node.id], points[node.id]
         at = f'pos="{x:g},{y:g}!"'
-        if not isinstance(node, FactorNode):
+        if not isinstance(node, Mark):
             lines.append(f"{_node(node, name)[:-2]}, {at}];")
             continue
         lines.append(f"{name} {_square(node)[:-1]}, {at}];")
         words = _words(node, node.label if labelled else split(node.label)[0])
         around = [points[e.read] for e in picture.edges if e.reader == node.id]
-        below = 20 if node.energy is None else 26
+        below = 20 if _energy(node) is None else 26
         lines.append(f"{name}_name {_beside(words, (x, y), around, below)};")
     for edge in picture.edges:
         lines.append(f"{names[edge.read]} -- {names[edge.reader]};")
@@ -227,7 +237,18 @@ def _beside(words: str, square: Point, around: list[Point], below: int) -> str:
     return f'[shape="plain", label=<{table}>, pos="{x + 61:g},{y:g}!"]'
 
 
-def _square(node: FactorNode) -> str:
+def _energy(node: Mark) -> float | None:
+    return node.energy if isinstance(node, FactorNode) else None
+
+
+def _square(node: Mark) -> str:
+    if isinstance(node, ConstraintNode):
+        side = look.CONSTRAINT_SIDE / 72
+        return attributes(
+            shape="square", fixedsize="true", width=round(side, 3), height=round(side, 3), margin=0,
+            label=look.RELATIONS[node.relation], fontsize=look.NAME_SIZE, style="filled", fillcolor="#ffffff",
+            color=look.INK, penwidth=1.6, tooltip=_tooltip(node),
+        )  # fmt: skip
     own = look.term_look(node.term)
     side = (own.side - 5 if own.hollow else own.side) / 72  # half of a line stands outside
     return attributes(
@@ -247,7 +268,7 @@ def _node(node: Node, name: str) -> str:
             return f"{name} {_variable(node)};"
         case LetNode():
             return f"{name} {_let(node)};"
-        case FactorNode():
+        case FactorNode() | ConstraintNode():
             return f"{name} {_factor(node)};"
 
 
@@ -300,22 +321,36 @@ def _named(label: str, dims: str) -> str:
     return f"<{'<BR/>'.join(rows)}>"
 
 
-def _factor(node: FactorNode) -> str:
-    own = look.term_look(node.term)
-    mark = _mark(own, node.batch)
+def _tooltip(node: Mark) -> str:
+    if isinstance(node, FactorNode):
+        return _about(node.label, node.formula, node.doc)
+    return f"{node.label}: {node.formula}" + (f"\n{node.doc}" if node.doc else "")
+
+
+def _factor(node: Mark) -> str:
+    mark = _box(node) if isinstance(node, ConstraintNode) else _mark(look.term_look(node.term), node.batch)
     words = _words(node, node.label)
     table = (
         f'<TABLE {_BARE} CELLPADDING="0">'
         f'<TR>{mark}<TD WIDTH="5"></TD><TD ALIGN="LEFT">{words}</TD></TR></TABLE>'
     )
-    return attributes(shape="plain", label=f"<{table}>", tooltip=_about(node.label, node.formula, node.doc))
+    return attributes(shape="plain", label=f"<{table}>", tooltip=_tooltip(node))
 
 
-def _words(node: FactorNode, label: str) -> str:
+def _words(node: Mark, label: str) -> str:
     words = _font(escape(label), look.DETAIL_SIZE + 1, look.INK)
-    if node.energy is not None:
-        words += f"<BR/>{_font(number(node.energy), look.DETAIL_SIZE, look.RED, bold=True)}"
+    energy = _energy(node)
+    if energy is not None:
+        words += f"<BR/>{_font(number(energy), look.DETAIL_SIZE, look.RED, bold=True)}"
     return words
+
+
+def _box(node: ConstraintNode) -> str:
+    """The white box of a constraint, with its relation inside."""
+    side = look.CONSTRAINT_SIDE
+    sign = _font(look.RELATIONS[node.relation], look.NAME_SIZE - 1, look.INK, bold=True)
+    size = f'FIXEDSIZE="TRUE" WIDTH="{side}" HEIGHT="{side}"'
+    return f'<TD PORT="mark" {size} BGCOLOR="#ffffff" BORDER="2" COLOR="{look.INK}">{sign}</TD>'
 
 
 def _mark(own: look.TermLook, batch: bool) -> str:

@@ -9,9 +9,9 @@ from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.lifting import over_arrays
 from ebmlang.compiler.pipeline import room_for_passes
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.typed import Let, Pick, Scan, Tabulate, Term, Variable
+from ebmlang.compiler.typed import Constraint, Let, Pick, Scan, Tabulate, Term, Variable
 from ebmlang.draw.frames import Frames, Place, frames_of, place
-from ebmlang.draw.picture import Edge, FactorNode, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import ConstraintNode, Edge, FactorNode, LetNode, Node, Picture, VariableNode
 from ebmlang.draw.uses import Use, picked_text, subscripts, uses
 
 NOWHERE = place((), None)
@@ -21,7 +21,8 @@ def lifted(graph: FactorGraph) -> Picture:
     """The picture of a model with plates as frames; hyperparameters are not drawn."""
     model = graph.model
     drawn = {v.name for v in model.variables if v.role != "hyper"} | set(graph.lets)
-    readers = [*map(_reading_let, model.lets), *map(_reading_term, model.terms)]
+    marks: tuple[Term | Constraint, ...] = (*model.terms, *model.constraints)
+    readers = [*map(_reading_let, model.lets), *map(_reading_term, marks)]
     readers = [(name, where, tuple(u for u in found if u.name in drawn)) for name, where, found in readers]
     frames = frames_of([where for _, where, _ in readers])
     nodes: list[Node] = [
@@ -31,6 +32,7 @@ def lifted(graph: FactorGraph) -> Picture:
     ]
     nodes += [_let(let, frames) for let in model.lets]
     nodes += [_factor(term, frames) for term in model.terms]
+    nodes += [_constraint(constraint, frames) for constraint in model.constraints]
     homes = {n.id: n for n in nodes}
     edges = tuple(
         e for reader, where, found in readers for e in _edges(reader, frames.path(where), found, homes)
@@ -72,7 +74,7 @@ def body_of(let: Let) -> tuple[typed.Expr, Place]:
     return let.value, NOWHERE
 
 
-def uses_of_term(term: Term) -> tuple[Use, ...]:
+def uses_of_term(term: Term | Constraint) -> tuple[Use, ...]:
     parts = (term.value,) if term.guard is None else (term.value, term.guard)
     return uses(*parts, axes=term.axes)
 
@@ -83,7 +85,7 @@ def _reading_let(let: Let) -> tuple[str, Place, tuple[Use, ...]]:
     return let.name, where, uses(*starts, body, axes=where.axes)
 
 
-def _reading_term(term: Term) -> tuple[str, Place, tuple[Use, ...]]:
+def _reading_term(term: Term | Constraint) -> tuple[str, Place, tuple[Use, ...]]:
     return term.name, place(term.axes, term.guard), uses_of_term(term)
 
 
@@ -110,6 +112,18 @@ def _factor(term: Term, frames: Frames) -> FactorNode:
     where = place(term.axes, term.guard)
     return FactorNode(
         term.name, term.name, frames.of(where), term.kind, term.batch, formula(term.value), term.doc
+    )
+
+
+def _constraint(constraint: Constraint, frames: Frames) -> ConstraintNode:
+    where = place(constraint.axes, constraint.guard)
+    return ConstraintNode(
+        constraint.name,
+        constraint.name,
+        frames.of(where),
+        constraint.relation,
+        constraint.written,
+        constraint.doc,
     )
 
 

@@ -56,6 +56,11 @@ TERMS: tuple[TermLook, ...] = (
 )
 
 
+CONSTRAINT_SIDE = 20
+RELATIONS = {"<=": "\N{LESS-THAN OR EQUAL TO}", "==": "="}
+"""A hard constraint is a white box with a dark border, and its relation inside."""
+
+
 def variable_look(role: str) -> VariableLook:
     return next(look for look in VARIABLES if look.role == role)
 

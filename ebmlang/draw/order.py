@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmlang.draw.picture import Edge, FactorNode, Picture, VariableNode
+from ebmlang.draw.picture import Edge, Mark, Picture, VariableNode
 
 
 def downward(picture: Picture) -> dict[Edge, tuple[str, str]]:
@@ -13,9 +13,7 @@ def downward(picture: Picture) -> dict[Edge, tuple[str, str]]:
     computed from. This never makes a cycle: an unknown that a let reads stands above everything.
     """
     sought = _sought(picture)
-    lets = {n.id for n in picture.nodes} - {
-        n.id for n in picture.nodes if isinstance(n, FactorNode | VariableNode)
-    }
+    lets = {n.id for n in picture.nodes} - {n.id for n in picture.nodes if isinstance(n, Mark | VariableNode)}
     early = {e.read for e in picture.edges if e.reader in lets}
     anchored = {e.reader for e in picture.edges if e.read not in sought and not e.rows}
     found: dict[Edge, tuple[str, str]] = {}

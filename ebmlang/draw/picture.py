@@ -61,7 +61,22 @@ class FactorNode:
     energy: float | None = None
 
 
-Node = VariableNode | LetNode | FactorNode
+@dataclass(frozen=True, slots=True)
+class ConstraintNode:
+    """A hard constraint, or its demand at one position of its plates."""
+
+    id: str
+    label: str
+    frame: str | None
+    relation: str
+    formula: str
+    doc: str
+
+
+Mark = FactorNode | ConstraintNode
+"""What reads variables and is no value itself: a mark with its name beside it."""
+
+Node = VariableNode | LetNode | FactorNode | ConstraintNode
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ebmlang.draw.picture import FactorNode, LetNode, Picture, VariableNode
+from ebmlang.draw.picture import LetNode, Mark, Picture, VariableNode
 
 STEP, GRID_STEP = 108, 132
 """Points between neighbours."""
@@ -39,7 +39,7 @@ def positions(picture: Picture) -> dict[str, Point] | None:
     anchor = _anchor(picture)
     if anchor is None:
         return None
-    touched: dict[str, list[str]] = {n.id: [] for n in picture.nodes if isinstance(n, FactorNode)}
+    touched: dict[str, list[str]] = {n.id: [] for n in picture.nodes if isinstance(n, Mark)}
     readers: dict[str, list[str]] = {n.id: [] for n in picture.nodes if isinstance(n, VariableNode)}
     for edge in picture.edges:
         touched[edge.reader].append(edge.read)

@@ -16,7 +16,7 @@ from ebmlang.compiler.typed import Axis, Expr, Scan, SliceOf, Tabulate
 from ebmlang.compiler.types import Shape
 from ebmlang.draw.evaluate import At, NotKnown, Number, Values
 from ebmlang.draw.lifted import body_of, dims, formula, signature, uses_of_term
-from ebmlang.draw.picture import Edge, FactorNode, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import ConstraintNode, Edge, FactorNode, LetNode, Node, Picture, VariableNode
 from ebmlang.draw.uses import Use, dimensions, picked_text, uses
 from ebmlang.errors import DataError
 
@@ -104,8 +104,9 @@ class _Unrolling:
 
     def picture(self) -> Picture:
         model = self.graph.model
+        marks: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
         readers = [(let.name, uses(part.value)) for let in model.lets for part in parts_of(let)]
-        readers += [(term.name, uses_of_term(term)) for term in model.terms]
+        readers += [(mark.name, uses_of_term(mark)) for mark in marks]
         every = [use for _, found in readers for use in found]
         self.measure(every)
         listed = {u.name for u in every if u.rows} - {u.name for u in every if not u.rows}
@@ -116,11 +117,13 @@ class _Unrolling:
             self.let_cells(let)
         for term in model.terms:
             self.summands(term)
+        for constraint in model.constraints:
+            self.demands(constraint)
         for let in model.lets:
             for part in parts_of(let):
                 self.connect(let.name, part.value, None, part.axes, self.namer(part))
-        for term in model.terms:
-            self.connect(term.name, term.value, term.guard, term.axes, _summand_name)
+        for mark in marks:
+            self.connect(mark.name, mark.value, mark.guard, mark.axes, _summand_name)
         sizes = tuple((n, self.values.sizes[n]) for n in sorted(self.values.sizes))
         return Picture(
             model.name, signature(model, self.values.numbers), model.doc, "unrolled", sizes, (),
@@ -198,6 +201,13 @@ class _Unrolling:
         for at in self.values.positions(term.axes, term.guard, {}):
             label = _summand_name(term.name, _cell(at, term.axes))
             self.add(FactorNode(label, label, None, term.kind, term.batch, formula(term.value), term.doc))
+
+    def demands(self, constraint: typed.Constraint) -> None:
+        for at in self.values.positions(constraint.axes, constraint.guard, {}):
+            label = _summand_name(constraint.name, _cell(at, constraint.axes))
+            self.add(
+                ConstraintNode(label, label, None, constraint.relation, constraint.written, constraint.doc)
+            )
 
     # --- edges ---
 

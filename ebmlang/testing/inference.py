@@ -14,6 +14,7 @@ from ebmlang.errors import DataError
 from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, bind
+from ebmlang.runtime.constrained import Constrained
 from ebmlang.runtime.discrete.answer import is_discrete
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
@@ -34,6 +35,10 @@ PROBE = 1e-7
 DESCENT = 1e-4
 """Energy per length that an answer which is called converged may still offer, relative to 1 + the gradient
 at the start. Solvers promise 1e-9; the rest is for curvature and rounding over a move of PROBE."""
+
+HELD = 1e-6
+"""How far a constraint of a row that is called converged may be off, relative to 1 + its value and
+multiplier; solvers promise 1e-9 of the value at the start."""
 
 _MOST_DIRECTIONS = 24
 
@@ -72,7 +77,9 @@ def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
     begun = _seen(bound, problem, start.x)
     with torch.no_grad():
         before, after = objective(bound, begun), objective(bound, answer)
-    _require_no_rise(before, after)
+    constrained = ask.constrained_problem(bound, problem) if ask.plan_inner(bound.module) else None
+    if constrained is None:
+        _require_no_rise(before, after)
     x = problem.space.pack(_for_space(bound, problem, answer))
     if not bool(problem.space.inside(x, INSIDE).all()):
         row = int((~problem.space.inside(x, INSIDE)).nonzero()[0])
@@ -81,7 +88,8 @@ def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
     for sentence, ended in zip(found.status, converged.tolist(), strict=True):
         if ended != (sentence == Status.CONVERGED.sentence()):
             raise CheckFailed(f"the status and `converged` disagree: {ended} and `{sentence}`")
-    _require_stationary(problem, start.x, x, converged)
+    multipliers = None if constrained is None else _require_constraints(constrained, x, found)
+    _require_stationary(problem, start.x, x, converged, constrained, multipliers)
     return Counter(sentence.split(":")[0] for sentence in found.status)
 
 
@@ -94,8 +102,37 @@ def _require_no_rise(before: Tensor, after: Tensor) -> None:
         raise CheckFailed(f"inference raised the energy in row {row} from {a!r} at the start to {b!r}")
 
 
-def _require_stationary(problem: Problem, start: Tensor, x: Tensor, converged: Tensor) -> None:
-    """No short feasible move lowers the energy of a row that is called converged.
+def _require_constraints(constrained: Constrained, x: Tensor, found: Result) -> Tensor:
+    """Where a row is called converged its constraints hold, and multipliers are those of a minimum: none is
+    negative for an inequality, and none pulls at one that has room. Returns them, [R, M]."""
+    rows = found.energy.shape[0]
+    joint = constrained.problem.space.joint
+    count = 1 if joint else rows
+    each = [found.multipliers[s.name] for s in constrained.specs]
+    y = torch.cat([v.flatten()[None] if joint else v.reshape(count, v[0].numel()) for v in each], 1)
+    with torch.no_grad():
+        c = constrained.values(x)
+    equal, scale = constrained.equal(x), 1 + c.abs() + y.abs()
+    off = torch.where(equal, c.abs(), torch.maximum(c, torch.maximum(-y, torch.minimum(-c, y))))
+    bad = (off > HELD * scale).any(1) & (found.converged[:count] if not joint else found.converged.all())
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        raise CheckFailed(
+            f"row {row} is called converged, but its constraints are off by {float(off[row].max()):.3g}"
+        )
+    return y
+
+
+def _require_stationary(
+    problem: Problem,
+    start: Tensor,
+    x: Tensor,
+    converged: Tensor,
+    constrained: Constrained | None = None,
+    multipliers: Tensor | None = None,
+) -> None:
+    """No short feasible move lowers the energy of a row that is called converged; under hard constraints the
+    energy with the constraints times their multipliers.
 
     A minimum along one line is not enough, so moves go down the gradient and along single coordinates,
     wherever the solver looked.
@@ -103,7 +140,18 @@ def _require_stationary(problem: Problem, start: Tensor, x: Tensor, converged: T
     rows = converged if converged.shape[0] == x.shape[0] else converged.all().reshape(1)
     if not bool(rows.any()):
         return
-    energy, gradient = problem.energy_and_gradient(x)
+
+    def lowered(at: Tensor) -> Tensor:
+        with torch.no_grad():
+            value = problem.energy(at)
+            if constrained is not None and multipliers is not None:
+                value = value + (multipliers * constrained.values(at)).sum(1)
+        return value
+
+    energy = lowered(x)
+    _, gradient = problem.energy_and_gradient(x)
+    if constrained is not None and multipliers is not None:
+        gradient = gradient + constrained.pulled_back(x, multipliers)[1]
     _, first = problem.energy_and_gradient(start)
     usual = 1 + torch.nan_to_num(torch.linalg.vector_norm(first, dim=1), nan=0.0, posinf=0.0)
     allowed = DESCENT * usual + 64 * torch.finfo(x.dtype).eps * energy.abs() / PROBE
@@ -114,7 +162,7 @@ def _require_stationary(problem: Problem, start: Tensor, x: Tensor, converged: T
         directions += [along, -along]
     for direction in directions:
         move = PROBE * problem.space.tangent(x, torch.nan_to_num(problem.space.sought(direction)))
-        rate = (energy - problem.energy(problem.space.retract(x, move))) / PROBE
+        rate = (energy - lowered(problem.space.retract(x, move))) / PROBE
         bad = rows & torch.isfinite(energy) & (rate > allowed)
         if bool(bad.any()):
             row = int(bad.nonzero()[0])

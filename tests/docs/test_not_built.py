@@ -22,7 +22,6 @@ STATEMENTS = {
     "use": "use other as o with u = x",
     "solve": "solve other as o with u = x",
     "part": "part p = other(d = 4)",
-    "subject to": "subject to limit : sum(x) <= 1",
     "state": "state s = 0.0",
     "update": "state s = 0.0; update s = s + 1",
     "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",

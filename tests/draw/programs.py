@@ -109,7 +109,22 @@ model walker(T: int = 40, d: int = 6, m: int = 3, K: int = 4, dt: real = 0.05) {
 }
 """
 
+LIMITS = """## A plan that must not fall, within a budget.
+model limits(T: int) {
+  observed y : real[T]
+  shared observed price : real[T]
+  latent x : real[T]
+  for t in 0..T { energy fit[t] = (x[t] - y[t])^2 }
+  ## What it may cost.
+  subject to budget : price @ x <= 1
+  subject to whole : sum(x) == 1
+  for t in 0..T-1 { subject to rising[t] : x[t] <= x[t+1] }
+  infer x
+}
+"""
+
 PROGRAMS = {
+    "limits": LIMITS,
     "chain": CHAIN,
     "grid": GRID,
     "edges": EDGES,

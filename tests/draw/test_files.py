@@ -71,6 +71,7 @@ NODE = {"id": str, "label": str, "plate": (str, type(None)), "doc": str, "kind":
 KINDS: dict[str, dict[str, Any]] = {
     "variable": {"role": str, "type": str, "dims": str, "domain": str, "per_example": bool, "missing": bool},
     "let": {"dims": str, "formula": str},
+    "constraint": {"relation": str, "formula": str},
     "factor": {"term": str, "batch": bool, "formula": str, "energy": (float, type(None))},
 }
 PLATE = {"id": str, "label": str, "indices": list, "guard": str, "parent": (str, type(None))}

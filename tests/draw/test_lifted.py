@@ -4,7 +4,7 @@ import pytest
 
 from ebmlang.draw import Picture, lifted
 from ebmlang.draw.order import downward
-from ebmlang.draw.picture import FactorNode, VariableNode
+from ebmlang.draw.picture import ConstraintNode, FactorNode, VariableNode
 from tests.draw.programs import PROGRAMS, graph_of
 
 
@@ -27,6 +27,7 @@ def test_every_variable_let_and_term_is_drawn_once(name: str) -> None:
     graph = graph_of(PROGRAMS[name])
     declared = [v.name for v in graph.variables if v.role != "hyper"]
     declared += [*graph.lets, *(t.name for t in graph.model.terms)]
+    declared += [c.name for c in graph.model.constraints]
     assert sorted(n.id for n in lifted(graph).nodes) == sorted(declared)
 
 
@@ -96,3 +97,11 @@ def test_marks() -> None:
     assert subscripts(shown, "tip", "s") == ("s[T - 1, 0..2]",)
     assert home(shown, "contact") == "k in 0..K"
     assert shown.signature == "walker(T = 40, d = 6, m = 3, K = 4, dt = 0.05)"
+
+
+def test_constraints_have_marks_of_their_own() -> None:
+    shown = picture("limits")
+    found = {n.id: n.relation for n in shown.nodes if isinstance(n, ConstraintNode)}
+    assert found == {"budget": "<=", "whole": "==", "rising": "<="}
+    assert home(shown, "rising") == "t in 0..T - 1"
+    assert subscripts(shown, "rising", "x") == ("x[t]", "x[t + 1]")

@@ -492,8 +492,22 @@ class Models:
             self.lets.setdefault(shape, []).append(name)
         for _ in range(1 + self.pick(3)):
             lines += self.term(deep)
+        if self.chance(3):
+            lines += self.constraint(deep)
         body = "\n  ".join(lines)
         return f"model drawn{HEAD} {{{DECLARATIONS}\n  {body}\n}}\n"
+
+    def constraint(self, deep: int) -> list[str]:
+        shape, sign = self.of(((), ("n",), ("m", "n"))), self.of(("<=", ">=", "=="))
+        c, t = self.name("c"), self.name("t")
+        if self.chance(2):
+            sides = f"{self.real(shape, deep, ())} {sign} {self.real(shape, deep - 1, ())}"
+            return [f"subject to {c} : {sides}"]
+        first = Index(t, "n", 1) if self.chance(2) else Index(t, "n")
+        guard = f" if {self.guard(first, (first,), True)}" if self.chance(2) else ""
+        sides = f"{self.real(shape, deep, (first,))} {sign} {self.real(shape, deep - 1, (first,))}"
+        stop = "n-1" if first.reach else "n"
+        return [f"for {t} in 0..{stop}{guard} {{ subject to {c}[{t}] : {sides} }}"]
 
     def term(self, deep: int) -> list[str]:
         picked = self.pick(8)

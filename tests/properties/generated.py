@@ -19,7 +19,9 @@ from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
 from ebmlang.runtime.ask import held_values
 from ebmlang.runtime.bind import Bound, Settings, bind
+from ebmlang.runtime.constrained.problem import flat
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.spec import ConstraintSpec
 from tests.properties.energies import PER_EXAMPLE, SIZES, values
 from tests.reference import Reference
 
@@ -136,8 +138,21 @@ def compare(
             mine = found[min(row, found.shape[0] - 1)] if let.name in asked.module.ROW_LETS else found
             assert tuple(mine.shape) == np.shape(value), f"let {let.name} has the shape {tuple(mine.shape)}"
             close(mine.detach(), value, f"let {let.name}")
+    _compare_constraints(asked, bound, reference)
     energy = bound.instance.energy(unknown, held).detach()
     close(energy, batch_sum if asked.module.JOINT else total if energy.ndim else total[0], "energy")
+
+
+def _compare_constraints(asked: Asked, bound: Bound, reference: Reference) -> None:
+    values = bound.instance.constraints(asked.unknown(bound), held_values(bound))
+    assert [c.name for c in asked.model.constraints] == list(values)
+    for constraint, limit in zip(asked.model.constraints, asked.plan.block.graph.limits, strict=True):
+        found = flat(values[constraint.name], ConstraintSpec(limit.name, "", limit.per_example), bound.batch)
+        for row in range(bound.batch):
+            cells = reference.demand(constraint, row, static=limit.mask is None)
+            expected = np.concatenate([c.flatten() for c in cells]) if cells else np.zeros(0)
+            assert found.shape[1] == len(expected), f"constraint {limit.name}"
+            close(found[row].detach(), expected, f"constraint {limit.name}")
 
 
 def _compare_factors(term: typed.Term, found: Tensor, reference: Reference, batch: int) -> None:

@@ -11,7 +11,7 @@ _BUILTIN_CALLS = {
     "abs", "bool", "float", "frozenset", "int", "max", "min", "range", "reversed", "slice", "SystemExit",
     "run_file",
 }  # fmt: skip
-_TABLE_CALLS = {"Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
+_TABLE_CALLS = {"ConstraintSpec", "Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
 _TABLE_CALLS |= {"Condition", "Coupling", "LiftedPattern", "Running"}
 _TABLE_CALLS |= {"as_index", "computed", "entry", "examples", "table"}
 _ALLOWED = (

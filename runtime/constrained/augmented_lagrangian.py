@@ -1,0 +1,389 @@
+"""The augmented Lagrangian of Powell, Hestenes and Rockafellar around any method for the energy.
+
+For multipliers y and a penalty r > 0 per row, the energy
+
+    energy(x) + sum over equations    y c + r/2 c^2
+              + sum over inequalities (max(0, y + r c)^2 - y^2) / (2 r)
+
+is minimised over the domain; then y <- y + r c (not below 0 for inequalities), which makes the gradient of
+the Lagrangian at the new y that of the energy above (Nocedal & Wright 2006, section 17.3). The safeguards
+are those of Birgin & Martinez 2014: y is kept bounded, r grows only where feasibility and complementarity
+together have not fallen enough. Rows are independent: each has its own y, r and end.
+
+A row whose violation does not fall is handed to the minimisation of the violation alone: a stationary point
+of that which is not feasible ends the row as infeasible, with the constraint that is violated most.
+
+Everything is computed in float64; see `ask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.constrained.problem import (
+    Constrained,
+    ConstrainedOutcome,
+    Everything,
+    excess,
+    feasible_within,
+    joined,
+    largest,
+    sentence,
+)
+from ebmlang.runtime.constrained.problem import flat as flat_values
+from ebmlang.runtime.driver import Limits, Outcome, Progress, solve_from
+from ebmlang.runtime.problem import Problem, Values
+from ebmlang.runtime.result import Status
+from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
+from ebmlang.runtime.spec import ConstraintSpec
+
+MULTIPLIERS, PENALTY = "multipliers of constraints", "penalty of constraints"
+"""Names of held values; no variable can be called so."""
+
+MOST_OUTER = 60
+MOST_INNER = 2_000
+LARGEST_MULTIPLIER = 1e12
+LARGEST_PENALTY = 1e12
+GROWTH = 10.0
+SUFFICIENT = 0.25
+"""The penalty of a row grows unless its measure has fallen to this share."""
+
+PATIENCE = 4
+"""Outer steps in a row without progress towards feasibility before the violation alone is minimised."""
+
+MOST_TIRED = 4
+"""Times that the inner method may stop short of its tolerance where the constraints hold: new multipliers
+often let it go on."""
+
+MOST_RESTORATIONS = 2
+CLEAR = 1e3
+"""A violation counts as proof of infeasibility only above this many tolerances."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Augmented:
+    """The energy with its constraints added; takes the place of the generated functions."""
+
+    base: Everything
+    specs: tuple[ConstraintSpec, ...]
+    equal: Tensor
+    joint: bool
+    only_violation: bool = False
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        added = self._added(unknown, held)
+        return added if self.only_violation else self.base.energy(unknown, held) + added
+
+    def smooth(self, unknown: Values, held: Values) -> Tensor:
+        added = self._added(unknown, held)
+        return added if self.only_violation else self.base.smooth(unknown, held) + added
+
+    def absolute(self, held: Values) -> dict[str, Tensor]:
+        return {} if self.only_violation else self.base.absolute(held)
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """Terms and constraints by name, so that one which is not finite can be named."""
+        found = {} if self.only_violation else dict(self.base.terms(unknown, held))
+        rows = held[MULTIPLIERS].shape[0]
+        for name, value in self._each(unknown, held, rows).items():
+            found[name] = value.sum(1).sum() if self.joint else value.sum(1)
+        return found
+
+    def _each(self, unknown: Values, held: Values, rows: int) -> dict[str, Tensor]:
+        values = self.base.constraints(unknown, held)
+        if self.joint:
+            return {s.name: values[s.name].reshape(1, -1) for s in self.specs}
+        return {s.name: flat_values(values[s.name], s, rows) for s in self.specs}
+
+    def _added(self, unknown: Values, held: Values) -> Tensor:
+        y, r = held[MULTIPLIERS], held[PENALTY]
+        c = joined(list(self._each(unknown, held, y.shape[0]).values()), y)
+        moved = y + r * c
+        moved = torch.where(self.equal, moved, moved.clamp(min=0))
+        added = ((moved.square() - y.square()) / (2 * r)).sum(1)
+        return added[0] if self.joint else added
+
+
+@dataclass(slots=True, eq=False)
+class _Rows:
+    """The state of the rows in play, leading dimension R.
+
+    `measure` is feasibility and complementarity together, `violation` feasibility alone, both relative to the
+    scales. `stuck` counts outer steps without progress, `tired` those in which the inner method could not
+    reach its tolerance. `words` are sentences of the inner method that name a term, by row.
+    """
+
+    x: Tensor
+    y: Tensor
+    r: Tensor
+    measure: Tensor
+    violation: Tensor
+    stuck: Tensor
+    restored: Tensor
+    iterations: Tensor
+    tired: Tensor
+    optimality: Tensor
+    status: list[Status]
+    words: dict[int, str]
+
+
+@dataclass(slots=True)
+class _Search:
+    """One call: what stays the same over its outer steps."""
+
+    constrained: Constrained
+    solver: AbstractSolver
+    limits: Limits
+    equal: Tensor
+    bound: Tensor
+    scale: Tensor
+    tol: float
+    near: float
+
+    def augmented(self, rows: Tensor, y: Tensor, r: Tensor, only_violation: bool = False) -> Problem:
+        """The problem of some rows with their constraints added."""
+        problem = self.constrained.problem.select(rows)
+        space = problem.space
+        functions = _Augmented(
+            self.constrained.functions, self.constrained.specs, self.equal, space.joint, only_violation
+        )
+        held = {**problem.held, MULTIPLIERS: y, PENALTY: r[:, None]}
+        split = functions if problem.split is not None else None
+        return replace(
+            problem,
+            functions=functions,
+            held=held,
+            row_values=problem.row_values | {MULTIPLIERS, PENALTY},
+            split=split,
+        )
+
+    def minimise(
+        self, rows: Tensor, x: Tensor, y: Tensor, r: Tensor, tol: float, steps: int, only: bool = False
+    ) -> Outcome:
+        problem = self.augmented(rows, y, r, only)
+        return solve_from(problem, self.solver, x, Limits(steps, tol))
+
+
+def solve(
+    constrained: Constrained,
+    solver: AbstractSolver,
+    x: Tensor,
+    limits: Limits,
+    multipliers: Tensor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    trace: bool = False,
+) -> ConstrainedOutcome:
+    """Minimise every row under its constraints from the feasible-in-domain points x [R, N].
+
+    `limits.steps` bounds the steps of the inner method over all outer ones. Never raises for a numeric
+    outcome: it is in the status of the row.
+    """
+    constrained = constrained.detached()
+    if constrained.problem.space.joint and x.shape[0] > 1:
+        # Values that all rows hold cannot differ by row, and multipliers do.
+        each = [
+            solve(constrained.select(torch.tensor([i])), solver, x[i : i + 1], limits, None, None, trace)
+            for i in range(x.shape[0])
+        ]
+        return stacked(each)
+    search = _search(constrained, solver, x, limits)
+    state = _first(search, x, multipliers)
+    lines = [constrained.problem.energy(x)]
+    running = torch.tensor([s is Status.STEP_LIMIT for s in state.status], device=x.device)
+    for outer in range(MOST_OUTER):
+        index = running.nonzero()[:, 0]
+        if index.shape[0] == 0:
+            break
+        if progress is not None:
+            done = x.shape[0] - index.shape[0]
+            progress(Progress(int(state.iterations.max()), done, x.shape[0], limits.steps))
+        _outer_step(search, state, index, outer)
+        lines.append(constrained.problem.energy(state.x))
+        spent = state.iterations >= limits.steps
+        running = torch.tensor([s is Status.STEP_LIMIT for s in state.status], device=x.device) & ~spent
+    if progress is not None:
+        progress(Progress(int(state.iterations.max()), x.shape[0], x.shape[0], limits.steps))
+    return _outcome(search, state, torch.stack(lines) if trace else None)
+
+
+def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits) -> _Search:
+    tol = limits.tolerance(x.dtype)
+    first = solver.init(constrained.problem, x)
+    usual = torch.nan_to_num(first.optimality, nan=0.0, posinf=0.0)
+    with torch.no_grad():
+        c = constrained.values(x)
+    scale = 1 + torch.nan_to_num(c.abs(), nan=0.0, posinf=0.0)
+    return _Search(
+        constrained, solver, limits, constrained.equal(x), tol * (1 + usual), scale, tol, feasible_within(tol)
+    )
+
+
+def _first(search: _Search, x: Tensor, multipliers: Tensor | None) -> _Rows:
+    """Where the search begins; the penalty balances energy and violation (Birgin & Martinez 2014)."""
+    energy = search.constrained.problem.energy(x)
+    with torch.no_grad():
+        c = search.constrained.values(x)
+    beyond = excess(c, search.equal)
+    size = torch.nan_to_num(energy.abs(), nan=1.0, posinf=1.0).clamp(min=1)
+    r = (10 * size / (beyond.square().sum(1) / 2).clamp(min=1)).clamp(1e-3, 1e3)
+    r = torch.nan_to_num(r, nan=10.0)
+    rows = x.shape[0]
+    broken = search.constrained.failed_checks(x, search.near)
+    status = [Status.INFEASIBLE if bad else Status.STEP_LIMIT for bad in broken.tolist()]
+    counts = torch.zeros(rows, dtype=torch.int64, device=x.device)
+    return _Rows(
+        x=x.clone(),
+        y=torch.zeros_like(c) if multipliers is None else multipliers.clone(),
+        r=r,
+        measure=torch.full_like(energy, torch.inf),
+        violation=largest(beyond / search.scale),
+        stuck=counts.clone(),
+        restored=counts.clone(),
+        iterations=counts,
+        tired=counts.clone(),
+        optimality=torch.full_like(energy, torch.inf),
+        status=status,
+        words={},
+    )
+
+
+def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> None:
+    """Minimise, move the multipliers, judge: for the rows `index` of the state, which is changed in place."""
+    left = search.limits.steps - int(state.iterations[index].max())
+    tol = max(search.tol / 2, 10.0 ** -(2 + outer))
+    x, y, r = state.x[index], state.y[index], state.r[index]
+    found = search.minimise(index, x, y, r, tol, max(1, min(left, MOST_INNER)))
+    state.iterations[index] += found.iterations
+    x = where_rows(torch.isfinite(found.x).all(1), found.x, x)
+    with torch.no_grad():
+        c = search.constrained.select(index).values(x)
+    scale = search.scale[index]
+    moved = y + r[:, None] * c
+    moved = torch.where(search.equal, moved, moved.clamp(min=0))
+    # How far c is from feasible and complementary: |c|, or max(c, -y/r) where y may still be given back.
+    both = torch.where(search.equal, c.abs(), torch.maximum(c, -y / r[:, None]).abs())
+    measure, violated = largest(both / scale), largest(excess(c, search.equal) / scale)
+    state.x[index], state.optimality[index] = x, found.optimality
+    ended = _judged(search, state, index, found, measure)
+    slow = measure > SUFFICIENT * state.measure[index]
+    state.y[index] = moved.clamp(-LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
+    state.r[index] = torch.where(slow & ~ended, (r * GROWTH).clamp(max=LARGEST_PENALTY), r)
+    lagging = (violated > search.near) & (violated > SUFFICIENT * state.violation[index])
+    state.stuck[index] = torch.where(lagging, state.stuck[index] + 1, 0)
+    state.measure[index], state.violation[index] = measure, violated
+    hopeless = (state.stuck[index] >= PATIENCE) & ~ended
+    if bool(hopeless.any()):
+        _restore(search, state, index[hopeless])
+
+
+def _judged(search: _Search, state: _Rows, index: Tensor, found: Outcome, measure: Tensor) -> Tensor:
+    """Enter the status of rows that have come to an end; bool [len(index)]."""
+    held = measure <= search.near
+    stationary = found.optimality <= search.bound[index]
+    ended = torch.zeros_like(held)
+    tired = torch.tensor([kind in _TIRED for kind in found.status], device=held.device)
+    state.tired[index] = torch.where(held & tired, state.tired[index] + 1, 0)
+    given_up = state.tired[index] >= MOST_TIRED
+    for i, (row, kind) in enumerate(zip(index.tolist(), found.status, strict=True)):
+        new = Status.STEP_LIMIT
+        if kind in _BROKEN:
+            new = kind
+            state.words[row] = found.sentences[i]
+        elif bool(held[i]) and bool(stationary[i]):
+            new = Status.CONVERGED
+        elif bool(given_up[i]):
+            new = kind
+        state.status[row] = new
+        ended[i] = new is not Status.STEP_LIMIT
+    return ended
+
+
+_TIRED = (Status.SETTLED, Status.PRECISION)
+_BROKEN = (Status.NON_FINITE, Status.NON_FINITE_START, Status.NON_FINITE_GRADIENT, Status.OUTSIDE)
+
+
+def _restore(search: _Search, state: _Rows, index: Tensor) -> None:
+    """Minimise the violation alone: rows where it stays are infeasible, the others go on from there."""
+    x, rows = state.x[index], index.shape[0]
+    zeros = torch.zeros_like(state.y[index])
+    unit = torch.ones(rows, dtype=x.dtype, device=x.device)
+    left = search.limits.steps - int(state.iterations[index].max())
+    found = search.minimise(index, x, zeros, unit, search.tol * 1e-3, max(1, min(left, MOST_INNER)), True)
+    state.iterations[index] += found.iterations
+    with torch.no_grad():
+        c = search.constrained.select(index).values(found.x)
+    violated = largest(excess(c, search.equal) / search.scale[index])
+    better = violated <= state.violation[index]
+    still = violated > CLEAR * search.near
+    ended = [kind in (Status.CONVERGED, Status.PRECISION, Status.SETTLED) for kind in found.status]
+    stationary = torch.tensor(ended, device=x.device)
+    infeasible = still & (stationary | (state.restored[index] >= MOST_RESTORATIONS - 1))
+    spent = (state.restored[index] >= MOST_RESTORATIONS) & ~infeasible
+    state.x[index] = where_rows(better, found.x, x)
+    state.violation[index] = torch.where(better, violated, state.violation[index])
+    state.restored[index] += 1
+    state.stuck[index] = 0
+    state.measure[index] = torch.inf
+    for row, none, over in zip(index.tolist(), infeasible.tolist(), spent.tolist(), strict=True):
+        if none:
+            state.status[row] = Status.INFEASIBLE
+        elif over:
+            state.status[row] = Status.VIOLATED
+    again = ~infeasible
+    state.y[index] = torch.where(again[:, None], zeros, state.y[index])
+
+
+def _outcome(search: _Search, state: _Rows, trace: Tensor | None) -> ConstrainedOutcome:
+    constrained = search.constrained
+    names, violation = constrained.worst(state.x)
+    with torch.no_grad():
+        c = constrained.values(state.x)
+    slack = torch.where(search.equal, 0.0, torch.minimum(-c, state.y).abs())
+    held = largest(excess(c, search.equal) / search.scale) <= search.near
+    status = [
+        Status.VIOLATED if kind is Status.STEP_LIMIT and not ok else kind
+        for kind, ok in zip(state.status, held.tolist(), strict=True)
+    ]
+    sentences = tuple(
+        state.words.get(row, sentence(kind, names[row], float(violation[row])))
+        for row, kind in enumerate(status)
+    )
+    return ConstrainedOutcome(
+        state.x,
+        constrained.problem.energy(state.x),
+        state.optimality,
+        state.y,
+        violation,
+        largest(slack),
+        state.iterations,
+        tuple(status),
+        sentences,
+        trace,
+    )
+
+
+def stacked(parts: list[ConstrainedOutcome]) -> ConstrainedOutcome:
+    """Outcomes of several problems as rows of one."""
+
+    def rows(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    traces = [part.trace for part in parts if part.trace is not None]
+    longest = max((t.shape[0] for t in traces), default=0)
+    filled = [torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) for t in traces]
+    return ConstrainedOutcome(
+        rows("x"),
+        rows("energy"),
+        rows("optimality"),
+        rows("multipliers"),
+        rows("violation"),
+        rows("complementarity"),
+        rows("iterations"),
+        tuple(s for part in parts for s in part.status),
+        tuple(s for part in parts for s in part.sentences),
+        torch.cat(filled, 1) if traces else None,
+    )

@@ -1,0 +1,193 @@
+"""A problem together with its hard constraints, as flat vectors.
+
+Everything is of the form c_j(x) == 0 (where `equal`) or c_j(x) <= 0, with the Lagrangian L(x, y) =
+energy(x) + y . c(x), y_j >= 0 for inequalities. Domains are not among the c_j: they are kept exactly by
+whoever moves x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.problem import Functions, Problem, SmoothPlusAbsolute, Values
+from ebmlang.runtime.result import Status
+from ebmlang.runtime.spec import ConstraintSpec
+
+
+class ConstraintFunctions(Protocol):
+    """What generated code offers for constraints; arguments as for energies."""
+
+    def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """The value of every constraint by name, [B or 1, *shape]; [*shape] where all rows share it."""
+
+
+class Everything(Functions, SmoothPlusAbsolute, ConstraintFunctions, Protocol):
+    """Generated code: energies, and constraints."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constrained:
+    """Rows of independent constrained minimisations.
+
+    `specs` lists the constraints that depend on what is sought, M entries in all; `checks` those that do not,
+    which only tell whether a row can have an answer.
+    """
+
+    problem: Problem
+    functions: Everything
+    specs: tuple[ConstraintSpec, ...]
+    checks: tuple[ConstraintSpec, ...] = ()
+
+    def by_name(self, x: Tensor) -> dict[str, Tensor]:
+        """Every constraint, checks too, name -> [R, entries]; differentiable in x [R, N]."""
+        space = self.problem.space
+        each = (*self.specs, *self.checks)
+        if not space.joint:
+            found = self.functions.constraints(space.values(x), self.problem.held)
+            return {s.name: flat(found[s.name], s, x.shape[0]) for s in each}
+        rows = []
+        for row in x:
+            unknown = {name: value[0] for name, value in space.values(row[None]).items()}
+            found = self.functions.constraints(unknown, self.problem.held)
+            rows.append({s.name: found[s.name].reshape(-1) for s in each})
+        return {s.name: torch.stack([row[s.name] for row in rows]) for s in each}
+
+    def values(self, x: Tensor) -> Tensor:
+        """c(x), [R, N] -> [R, M]; differentiable."""
+        found = self.by_name(x)
+        return joined([found[s.name] for s in self.specs], x)
+
+    def equal(self, x: Tensor) -> Tensor:
+        """Which entries of c are equations, bool [M]."""
+        with torch.no_grad():
+            found = self.by_name(x)
+        return equations(self.specs, [found[s.name].shape[1] for s in self.specs], x.device)
+
+    def failed_checks(self, x: Tensor, tol: float) -> Tensor:
+        """Rows whose given values break a constraint that depends on nothing sought, bool [R]."""
+        broken = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+        if not self.checks:
+            return broken
+        with torch.no_grad():
+            found = self.by_name(x)
+        for spec in self.checks:
+            broken |= ~(violation(found[spec.name], spec.relation == "==") <= tol)
+        return broken
+
+    def worst(self, x: Tensor) -> tuple[list[str], Tensor]:
+        """Per row the constraint that is violated most, and by how much [R] (0 when all hold)."""
+        with torch.no_grad():
+            found = self.by_name(x)
+        specs = (*self.specs, *self.checks)
+        table = torch.stack([violation(found[s.name], s.relation == "==") for s in specs], 1)
+        largest = torch.where(torch.isnan(table), torch.inf, table).max(1)
+        return [specs[i].name for i in largest.indices.tolist()], largest.values
+
+    def pulled_back(self, x: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:
+        """c(x) [R, M], and the gradient of multipliers . c at x, [R, N] (0 at given entries)."""
+        leaf = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            c = self.values(leaf)
+            weighted = (multipliers * c).sum()
+        slope = torch.zeros_like(x)
+        if weighted.requires_grad:
+            (slope,) = torch.autograd.grad(weighted, leaf)
+        return c.detach(), self.problem.space.sought(slope)
+
+    def select(self, rows: Tensor) -> Constrained:
+        """The given rows; they may repeat."""
+        return replace(self, problem=self.problem.select(rows))
+
+    def detached(self) -> Constrained:
+        return replace(self, problem=self.problem.detached())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstrainedOutcome:
+    """How the search ended, per row.
+
+    x [R, N]; energy [R] without anything that stands for constraints; optimality [R]: norm of the projected
+    gradient of the Lagrangian; multipliers [R, M]; violation [R]: largest violation of any constraint, in the
+    units of the constraint; complementarity [R]: largest min(slack, multiplier). iterations int64 [R].
+    trace: None, or the energy after each outer step [steps + 1, R].
+    """
+
+    x: Tensor
+    energy: Tensor
+    optimality: Tensor
+    multipliers: Tensor
+    violation: Tensor
+    complementarity: Tensor
+    iterations: Tensor
+    status: tuple[Status, ...]
+    sentences: tuple[str, ...]
+    trace: Tensor | None = None
+
+
+def feasible_within(tol: float) -> float:
+    """How much of a violation, relative to 1 + that at the start, counts as none: a tenth of the tolerance
+    of gradients, but never less than 1e-9."""
+    return min(tol, max(tol / 10, 1e-9))
+
+
+def flat(value: Tensor, spec: ConstraintSpec, rows: int) -> Tensor:
+    """[rows, entries] of what generated code returns for one constraint."""
+    if spec.per_example:
+        leading = value.flatten(1) if value.ndim > 1 else value[:, None]
+    else:
+        leading = value.flatten()[None]
+    return leading.expand(rows, leading.shape[1])
+
+
+def joined(parts: list[Tensor], x: Tensor) -> Tensor:
+    return torch.cat(parts, 1) if parts else x.new_zeros(x.shape[0], 0)
+
+
+def equations(specs: tuple[ConstraintSpec, ...], sizes: list[int], device: torch.device) -> Tensor:
+    flags = [spec.relation == "==" for spec, size in zip(specs, sizes, strict=True) for _ in range(size)]
+    return torch.tensor(flags, dtype=torch.bool, device=device)
+
+
+def excess(c: Tensor, equal: Tensor) -> Tensor:
+    """By how much each entry is violated, >= 0, shaped as c."""
+    return torch.where(equal, c.abs(), c.clamp(min=0))
+
+
+def violation(c: Tensor, equal: bool) -> Tensor:
+    """The largest violation of each row, [R, entries] -> [R]."""
+    each = c.abs() if equal else c.clamp(min=0)
+    return each.amax(1) if c.shape[1] else c.new_zeros(c.shape[0])
+
+
+def by_constraint(
+    vector: Tensor, specs: tuple[ConstraintSpec, ...], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """A vector [R, M] taken apart, name -> [R, *shape of one row]."""
+    found, at = {}, 0
+    for spec in specs:
+        shape = shapes[spec.name]
+        size = 1
+        for extent in shape:
+            size *= extent
+        found[spec.name] = vector[:, at : at + size].reshape(vector.shape[0], *shape)
+        at += size
+    return found
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest entry of each row, 0 where there is none; NaN counts as infinite."""
+    if not values.shape[1]:
+        return values.new_zeros(values.shape[0])
+    return torch.where(torch.isnan(values), torch.inf, values).amax(1)
+
+
+def sentence(kind: Status, name: str, by: float) -> str:
+    """The status of a row in words."""
+    if kind in (Status.INFEASIBLE, Status.VIOLATED):
+        return kind.sentence(f"'{name}' is violated by {by:.3g}")
+    return kind.sentence("float64" if kind is Status.PRECISION else "")
