@@ -70,6 +70,15 @@ class AbstractSolver(ABC):
         """Halt codes, int8 [R]."""
 
 
+class Shared:
+    """A tensor in a solver's memory that has no rows: all rows use the same one."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
 def select_rows(value: T, rows: Tensor) -> T:
     """The given rows of every tensor in nested dataclasses and tuples; everything else as it is."""
     picked: Any = value
