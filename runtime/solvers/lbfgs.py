@@ -116,22 +116,28 @@ class Lbfgs(AbstractSolver):
         memory: LbfgsMemory = state.memory
         direction = -memory.curvature.times(memory.gradient)
         slope = row_dot(direction, memory.gradient)
-        size, length = row_norm(memory.gradient), row_norm(direction)
+        # The optimality of this solver is the norm of the gradient.
+        size, length = state.optimality, row_norm(direction)
         downhill = torch.isfinite(length) & (slope < -torch.finfo(x.dtype).eps * size * length)
         plain = memory.plain | ~downhill
-        # The scale goes into the direction, not into the step: the square of a huge gradient would overflow.
-        short = first_step(x, size)
-        direction = where_rows(plain, -short[:, None] * memory.gradient, direction)
-        slope = torch.where(plain, -size * (short * size), slope)
+        if bool(plain.any()):
+            # The scale goes into the direction, not into the step: the square of a huge gradient would
+            # overflow.
+            short = first_step(x, size)
+            direction = where_rows(plain, -short[:, None] * memory.gradient, direction)
+            slope = torch.where(plain, -size * (short * size), slope)
         ray = Ray(x, state.energy, memory.gradient, direction, slope)
         accepted = line_search(problem, ray, torch.ones_like(slope), state.active)
         found = state.active & accepted.found
-        # x stays as it is in rows without a step: 0 times an infinite direction is NaN.
-        moved = where_rows(found, x + accepted.step[:, None] * direction, x)
-        stuck = state.active & ~accepted.found
-        history = memory.curvature
-        if bool((stuck | (plain & ~memory.plain)).any()):
-            history = history.forget(stuck | (plain & ~memory.plain))
+        everywhere = bool(found.all())
+        moved = x + accepted.step[:, None] * direction
+        stuck, history = state.active & ~found, memory.curvature
+        if not everywhere:
+            # x stays as it is in rows without a step: 0 times an infinite direction is NaN.
+            moved = where_rows(found, moved, x)
+        lost = stuck | (plain & ~memory.plain)
+        if bool(lost.any()):
+            history = history.forget(lost)
         history = history.with_pair(moved - x, accepted.gradient - memory.gradient, self.memory)
         optimality = row_norm(accepted.gradient)
         stall = memory.stall.after(accepted.energy, optimality, self.patience)

@@ -62,12 +62,9 @@ class _Bracket:
 
 def line_search(problem: Problem, ray: Ray, first: Tensor, rows: Tensor) -> Accepted:
     """Search from the trial steps `first` [R] in the marked rows [R], where slopes must be negative."""
-    none = torch.zeros_like(ray.energy)
-    best = Accepted(none, ray.energy, ray.gradient, torch.zeros_like(rows))
-    infinite = torch.full_like(none, torch.inf)
-    bracket = _Bracket(none, ray.energy, ray.slope, ray.gradient, infinite, infinite, infinite, infinite)
     slack = noise(ray.energy)
     step, searching = first, rows
+    best, bracket = _nothing(ray, rows), None
     for trial in range(TRIALS):
         point = ray.x + step[:, None] * ray.direction
         energy, gradient = evaluate_rows(problem, point, searching, full_energy_and_gradient)
@@ -79,6 +76,11 @@ def line_search(problem: Problem, ray: Ray, first: Tensor, rows: Tensor) -> Acce
             (energy <= ray.energy + DECREASE * step * ray.slope) | ((energy - ray.energy).abs() <= slack)
         )
         good = searching & ((enough & (slope.abs() <= -CURVATURE * ray.slope)) | bottomless)
+        if bracket is None:
+            if bool(good.all()):
+                # By far the most frequent case: the first trial is good in every row.
+                return Accepted(step, energy, gradient, good)
+            bracket = _open_bracket(ray)
         best = _take(best, good, step, energy, gradient)
         searching = searching & ~good
         if trial >= 3:
@@ -88,12 +90,24 @@ def line_search(problem: Problem, ray: Ray, first: Tensor, rows: Tensor) -> Acce
         lower = searching & enough & (slope < 0)
         upper = searching & ~lower
         previous = bracket
-        bracket = _narrow(bracket, lower, upper, step, energy.where(finite, infinite), slope, gradient)
+        known = torch.where(finite, energy, torch.inf)
+        bracket = _narrow(bracket, lower, upper, step, known, slope, gradient)
         step = torch.where(searching, _next_step(previous, bracket, slack), step)
     # A row that found no strong-Wolfe step keeps the end of its bracket that has enough decrease, if it moved
     # at all.
+    assert bracket is not None
     partial = rows & ~best.found & (bracket.lo > 0)
     return _take(best, partial, bracket.lo, bracket.lo_energy, bracket.lo_gradient)
+
+
+def _nothing(ray: Ray, rows: Tensor) -> Accepted:
+    return Accepted(torch.zeros_like(ray.energy), ray.energy, ray.gradient, torch.zeros_like(rows))
+
+
+def _open_bracket(ray: Ray) -> _Bracket:
+    none = torch.zeros_like(ray.energy)
+    infinite = torch.full_like(none, torch.inf)
+    return _Bracket(none, ray.energy, ray.slope, ray.gradient, infinite, infinite, infinite, infinite)
 
 
 def _take(best: Accepted, good: Tensor, step: Tensor, energy: Tensor, gradient: Tensor) -> Accepted:

@@ -126,7 +126,7 @@ def noise(energy: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stall:
-    """Watches, window after window of steps, whether a search still gets anywhere; all [R].
+    """Watches, window after window of steps, whether a search still gets anywhere; tensors are [R].
 
     A window is without progress when neither the lowest energy nor the geometric mean of the optimality has
     fallen since the window before. (The lowest optimality would be a poor witness: on ill-conditioned
@@ -137,33 +137,25 @@ class Stall:
     lowest: Tensor
     mean: Tensor
     total: Tensor
-    steps: Tensor
     stalled: Tensor
+    steps: int = 0
 
     def after(self, energy: Tensor, optimality: Tensor, window: int) -> Stall:
         """Count one more step."""
         steps = self.steps + 1
         lowest = torch.minimum(self.lowest, energy)
         total = self.total + torch.log(optimality)
-        full = steps >= window
-        fallen = (lowest < self.energy - rounding(self.energy)) | (total / window < self.mean - 0.05)
-        return Stall(
-            energy=torch.where(full, lowest, self.energy),
-            lowest=lowest,
-            mean=torch.where(full, total / window, self.mean),
-            total=torch.where(full, 0.0, total),
-            steps=torch.where(full, 0, steps),
-            stalled=self.stalled | (full & ~fallen),
-        )
+        if steps < window:
+            return Stall(self.energy, lowest, self.mean, total, self.stalled, steps)
+        mean = total / window
+        fallen = (lowest < self.energy - rounding(self.energy)) | (mean < self.mean - 0.05)
+        return Stall(lowest, lowest, mean, torch.zeros_like(total), self.stalled | ~fallen)
 
 
 def no_stall(energy: Tensor) -> Stall:
     """At the start."""
-    steps = torch.zeros_like(energy, dtype=torch.int64)
-    mean = torch.full_like(energy, torch.inf)
-    return Stall(
-        energy, energy, mean, torch.zeros_like(energy), steps, torch.zeros_like(energy, dtype=torch.bool)
-    )
+    never = torch.zeros_like(energy, dtype=torch.bool)
+    return Stall(energy, energy, torch.full_like(energy, torch.inf), torch.zeros_like(energy), never)
 
 
 def evaluate_rows(problem: Problem, x: Tensor, rows: Tensor, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
@@ -173,7 +165,7 @@ def evaluate_rows(problem: Problem, x: Tensor, rows: Tensor, evaluation: Evaluat
     a problem costs about as much as an evaluation of what is cut out. On an accelerator all rows are
     computed, because there the launches cost more than the arithmetic.
     """
-    if x.is_cuda:
+    if x.is_cuda or bool(rows.all()):
         return evaluation(problem, x)
     index = rows.nonzero()[:, 0]
     if 4 * index.shape[0] > x.shape[0]:
