@@ -21,7 +21,7 @@ WIDEST = 1024
 WIDEST_JOINT = 256
 """The same where each column of the matrix costs an evaluation of its own."""
 WIDEST_OWN = 64
-LARGEST_OWN = 2**24
+LARGEST_OWN = 2**22
 """Unknowns, and numbers in all, of matrices that differ by row."""
 TOGETHER = 64
 """Columns that are found at once, if there are not more rows than that anyway."""

@@ -303,6 +303,27 @@ def test_an_energy_without_a_minimum_does_not_converge() -> None:
     assert set(outcome.status) <= {Status.NON_FINITE, Status.STEP_LIMIT, Status.NON_FINITE_GRADIENT}
 
 
+def test_an_indefinite_matrix_within_bounds_reaches_a_stationary_point() -> None:
+    rng = np.random.default_rng(0)
+    made = rng.normal(size=(12, 12))
+    H, b = torch.tensor(made + made.T), torch.tensor(rng.normal(size=(5, 12)))
+
+    def term(u: Values, h: Values) -> Tensor:
+        return ((u["x"] @ H) * u["x"]).sum(1) / 2 - (h["b"] * u["x"]).sum(1)
+
+    start = torch.zeros(5, 12, dtype=F64)
+    domain = Interval(-1.0, 2.0)
+    question = split_problem(term, torch.tensor(0.4), start, domain, {"b": b}, row_values=("b",))
+    outcome = solve(question, Fista(quadratic=True))
+    assert outcome.converged.all()
+    # No entry alone can lower the energy to first order by moving a little within its bounds.
+    for shift in (1e-4, -1e-4):
+        for entry in range(12):
+            moved = outcome.x.clone()
+            moved[:, entry] = (moved[:, entry] + shift).clamp(-1.0, 2.0)
+            assert (question.energy(moved) >= outcome.energy - 1e-7).all()
+
+
 def test_the_step_length_is_proven_and_tight() -> None:
     made = np.random.default_rng(0)
     for size in (1, 2, 10, 128, 300):
