@@ -109,16 +109,23 @@ def restricted_times(curvature: Curvature, vector: Tensor, free: Tensor) -> tupl
     Each pair is cut to the free entries. For a quadratic energy and entries that stayed at their bounds this
     is a pair of the restricted Hessian, which a cut through the full inverse would not give.
     """
-    rest = vector.clone()
-    pairs = []
-    scale = curvature.scale
-    for pair in curvature.pairs:
-        step, change = torch.where(free, pair.step, 0.0), torch.where(free, pair.change, 0.0)
-        product, square = row_dot(step, change), row_dot(change, change)
-        floor = torch.finfo(step.dtype).eps * row_norm(step) * square.sqrt()
-        useful = (pair.weight > 0) & (product > floor) & torch.isfinite(1 / product) & (square > 0)
-        pairs.append((step, change, torch.where(useful, 1 / product, 0.0)))
-        scale = torch.where(useful, product / square, scale)
+    rest, scale = vector.clone(), curvature.scale
+    if not curvature.pairs:
+        return rest * scale[:, None], scale
+    # All pairs at once, [R, pairs, N]: on small problems the number of operations is what costs.
+    held = ~free[:, None]
+    steps = torch.stack([pair.step for pair in curvature.pairs], 1).masked_fill_(held, 0.0)
+    changes = torch.stack([pair.change for pair in curvature.pairs], 1).masked_fill_(held, 0.0)
+    known = torch.stack([pair.weight for pair in curvature.pairs], 1)
+    products, squares = row_dot(steps, changes), row_dot(changes, changes)
+    floor = torch.finfo(steps.dtype).eps * row_norm(steps) * squares.sqrt()
+    useful = (known > 0) & (products > floor) & torch.isfinite(1 / products) & (squares > 0)
+    weights = torch.where(useful, 1 / products, 0.0).unbind(1)
+    # The scale comes from the newest useful pair.
+    newest = useful.shape[1] - 1 - useful.flip(1).to(torch.int8).argmax(1, keepdim=True)
+    latest = (products / squares).gather(1, newest)[:, 0]
+    scale = torch.where(useful.any(1), latest, scale)
+    pairs = list(zip(steps.unbind(1), changes.unbind(1), weights, strict=True))
     shares = []
     for step, change, weight in reversed(pairs):
         share = weight * row_dot(step, rest)
