@@ -269,6 +269,11 @@ def test_a_joint_problem() -> None:
 def test_what_is_too_large_or_not_shared_takes_the_other_way() -> None:
     wide = coding(np.ones((1, 1025)), np.ones((2, 1)), 0.1)
     assert gram_of(wide, torch.zeros(2, 1025, dtype=F64)) is None
+    # A product with 900 x 900 numbers costs more than an evaluation with 4 x 900, and less than one with
+    # 200 x 900.
+    flat, tall = coding(np.ones((4, 900)), np.ones((2, 4)), 0.1), np.ones((200, 900))
+    assert gram_of(flat, torch.zeros(2, 900, dtype=F64)) is None
+    assert gram_of(coding(tall, np.ones((2, 200)), 0.1), torch.zeros(2, 900, dtype=F64)) is not None
     held = {"scale": torch.tensor([1.0, 2.0], dtype=F64), "b": torch.ones(2, 70, dtype=F64)}
 
     def term(u: Values, h: Values) -> Tensor:
