@@ -10,7 +10,9 @@ Beck and Teboulle 2009 (FISTA); restart by the gradient test: O'Donoghue and Can
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -31,6 +33,8 @@ from ebmlang.runtime.solvers.support import support_step
 ROUND = 16
 """Iterations between evaluations of the energy."""
 RESTART_EVERY = 4
+OLDEST = 1000
+"""Iterations after which momentum does not grow any more."""
 CACHED = 2**16
 """Numbers of a vector for as many rows as go through a round together: a handful of such vectors and the
 matrix stay in a cache."""
@@ -99,8 +103,8 @@ class Edges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GramMemory:
-    """`origin` [R, N] is the extrapolated point and `inertia` [R] the sequence t_k of the method; `gradient`
-    is that of the smooth part at x, and `side` [R, N] the piece of the energy that x is on.
+    """`origin` [R, N] is the extrapolated point, and `age` [R] counts iterations since momentum was dropped;
+    `gradient` is that of the smooth part at x, and `side` [R, N] the piece of the energy that x is on.
 
     `steady` [R] counts rounds on the same piece, `rounds` [R] all of them; the next exact step comes after
     `wait` [R] more rounds, and after a vain one the pause `pause` [R] doubles.
@@ -108,7 +112,7 @@ class GramMemory:
 
     gram: Gram
     origin: Tensor
-    inertia: Tensor
+    age: Tensor
     gradient: Tensor
     side: Tensor
     steady: Tensor
@@ -135,7 +139,7 @@ def gram_start(problem: Problem, gram: Gram, x: Tensor) -> State:
     point = _rated(problem, edges, x)
     total, none = point.total, torch.zeros_like(point.total, dtype=torch.int64)
     memory = GramMemory(
-        gram, x, torch.ones_like(total), point.gradient, edges.side(x), none, none, none, none + 1,
+        gram, x, none, point.gradient, edges.side(x), none, none, none, none + 1,
         no_stall(total),
     )  # fmt: skip
     return State(total, point.optimality, all_active(total), memory)
@@ -145,7 +149,7 @@ def gram_step(problem: Problem, x: Tensor, state: State, patience: int) -> tuple
     """One round in every active row, and an exact step in rows whose signs have settled."""
     memory: GramMemory = state.memory
     edges, keep = edges_of(problem), state.active
-    to, origin, inertia = _round(memory, edges, x)
+    to, origin, age = _round(memory, edges, x)
     if not bool(keep.all()):
         to = where_rows(keep, to, x)
     point = _rated(problem, edges, to)
@@ -163,11 +167,11 @@ def gram_step(problem: Problem, x: Tensor, state: State, patience: int) -> tuple
         good = at[better]
         found = select_rows(exact, better.nonzero()[:, 0])
         point = _with_rows(point, good, found)
-        origin, inertia = origin.index_copy(0, good, found.x), inertia.index_fill(0, good, 1.0)
+        origin, age = origin.index_copy(0, good, found.x), age.index_fill(0, good, 0)
         longer = torch.where(better, pause[at], 2 * pause[at])
         pause, wait = pause.index_copy(0, at, longer), wait.index_copy(0, at, longer)
     stall = memory.stall.after(point.total, point.optimality, max(patience // ROUND, 8))
-    after = GramMemory(memory.gram, origin, inertia, point.gradient, side, steady, rounds, wait, pause, stall)
+    after = GramMemory(memory.gram, origin, age, point.gradient, side, steady, rounds, wait, pause, stall)
     return point.x, State(point.total, point.optimality, keep, after)
 
 
@@ -182,60 +186,75 @@ class _Rated:
 
 
 def _round(memory: GramMemory, edges: Edges, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """ROUND iterations: the new iterates, extrapolated points [R, N] and inertia [R]."""
+    """ROUND iterations: the new iterates, extrapolated points [R, N] and ages [R]."""
     gram, (rows, size) = memory.gram, x.shape
     # Steps v - length (H v - right) are products with 1 - length H.
     right = (gram.times(x) - memory.gradient) * gram.length[:, None]
     keep = torch.eye(size, dtype=x.dtype, device=x.device)
+    shares = torch.tensor(_momentum(), dtype=x.dtype, device=x.device)
     if gram.shared is not None:
         length = float(gram.length[0])
-        sweep = _Sweep(torch.sub(keep, gram.shared.tensor, alpha=length), edges, length, gram.length)
+        sweep = _Sweep(torch.sub(keep, gram.shared.tensor, alpha=length), edges, length, gram.length, shares)
     else:
         assert gram.own is not None
-        sweep = _Sweep(keep - gram.length[:, None, None] * gram.own, edges, None, gram.length)
+        sweep = _Sweep(keep - gram.length[:, None, None] * gram.own, edges, None, gram.length, shares)
     block = rows if x.is_cuda else max(CACHED // max(size, 1), 1)
     if rows <= block:
-        return sweep.run(x, memory.origin, right, memory.inertia)
+        return sweep.run(x, memory.origin, right, memory.age)
     parts = [slice(begin, begin + block) for begin in range(0, rows, block)]
-    pieces = [sweep.rows(p).run(x[p], memory.origin[p], right[p], memory.inertia[p]) for p in parts]
-    to, origin, inertia = (torch.cat(column) for column in zip(*pieces, strict=True))
-    return to, origin, inertia
+    pieces = [sweep.rows(p).run(x[p], memory.origin[p], right[p], memory.age[p]) for p in parts]
+    to, origin, age = (torch.cat(column) for column in zip(*pieces, strict=True))
+    return to, origin, age
+
+
+@cache
+def _momentum() -> tuple[float, ...]:
+    """(t_k - 1) / t_{k+1} for t_1 = 1, t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2 (Beck and Teboulle 2009)."""
+    shares, t = [], 1.0
+    for _ in range(OLDEST + RESTART_EVERY):
+        later = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        shares.append((t - 1) / later)
+        t = later
+    return tuple(shares)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sweep:
     """What iterations need: 1 - length H, [N, N] or one for each row, edges, and lengths [R].
 
-    `length` is the one that all rows share.
+    `length` is the one that all rows share; `shares` are those of the last move that are added, by age.
     """
 
     matrix: Tensor
     edges: Edges
     length: float | None
     lengths: Tensor
+    shares: Tensor
 
     def rows(self, part: slice) -> _Sweep:
         matrix = self.matrix[part] if self.matrix.ndim == 3 else self.matrix
-        return _Sweep(matrix, self.edges.rows(part), self.length, self.lengths[part])
+        return _Sweep(matrix, self.edges.rows(part), self.length, self.lengths[part], self.shares)
 
-    def run(self, x: Tensor, origin: Tensor, right: Tensor, inertia: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        origin, t = origin.clone(), inertia[:, None]
-        for number in range(1, ROUND + 1):
-            if self.matrix.ndim == 2:
-                moved = torch.addmm(right, origin, self.matrix)
-            else:
-                moved = torch.baddbmm(right[:, None], origin[:, None], self.matrix)[:, 0]
-            to = self.edges.proximal(moved, self.length, self.lengths)
-            shift = to - x
-            later = (1 + torch.sqrt(1 + 4 * t * t)) / 2
-            share = (t - 1) / later
-            if number % RESTART_EVERY == 0:
-                # Momentum that points uphill is dropped.
-                uphill = torch.linalg.vecdot(origin.sub_(to), shift)[:, None] > 0
-                later = torch.where(uphill, 1.0, later)
-            torch.addcmul(to, share, shift, out=origin)
-            x, t = to, later
-        return x, origin, t[:, 0]
+    def run(self, x: Tensor, origin: Tensor, right: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        origin, moved, shift = origin.clone(), torch.empty_like(x), torch.empty_like(x)
+        next_ages = torch.arange(RESTART_EVERY, device=x.device)
+        for _ in range(ROUND // RESTART_EVERY):
+            shares = self.shares[age[:, None] + next_ages]
+            for number in range(RESTART_EVERY):
+                if self.matrix.ndim == 2:
+                    torch.addmm(right, origin, self.matrix, out=moved)
+                else:
+                    moved = torch.baddbmm(right[:, None], origin[:, None], self.matrix)[:, 0]
+                to = self.edges.proximal(moved, self.length, self.lengths)
+                torch.sub(to, x, out=shift)
+                if number < RESTART_EVERY - 1:
+                    torch.addcmul(to, shares[:, number, None], shift, out=origin)
+                    x = to
+            # Momentum that points uphill is dropped.
+            uphill = torch.linalg.vecdot(origin.sub_(to), shift) > 0
+            torch.addcmul(to, shares[:, -1, None], shift, out=origin)
+            x, age = to, torch.clamp(age + RESTART_EVERY, max=OLDEST).masked_fill(uphill, 0)
+        return x, origin, age
 
 
 def _rated(problem: Problem, edges: Edges, x: Tensor) -> _Rated:
