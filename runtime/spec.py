@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ebmlang.compiler.couplings import (
+    Condition,
+    Coupling,
+    LiftedPattern,
+    Running,
+    as_index,
+    computed,
+    entry,
+    examples,
+    table,
+)
 from ebmlang.compiler.sizes import Size
 
-__all__ = ["ConstraintSpec", "Requirement", "Size", "TermSpec", "VariableSpec"]
+__all__ = [
+    "Condition",
+    "ConstraintSpec",
+    "Coupling",
+    "LiftedPattern",
+    "Requirement",
+    "Running",
+    "Size",
+    "TermSpec",
+    "VariableSpec",
+    "as_index",
+    "computed",
+    "entry",
+    "examples",
+    "table",
+]
 
 
 @dataclass(frozen=True, slots=True)

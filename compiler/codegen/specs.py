@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.sizes import Quotient, Size
+from ebmlang.compiler.structure.pattern import lifted_pattern
 from ebmlang.compiler.typed import Level, Variable
 
 _INFINITE = (float("inf"), float("-inf"))
@@ -16,7 +18,6 @@ def header(plan: Plan, body: str) -> str:
     sought = ", ".join(plan.block.query.sought)
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
-    constraint = "ConstraintSpec, " if "ConstraintSpec(" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -37,10 +38,27 @@ def header(plan: Plan, body: str) -> str:
             "",
             *runtime,
             "from ebmlang.runtime.generated import Draws, GeneratedModel, Values",
-            f"from ebmlang.runtime.spec import {constraint}Requirement, Size, TermSpec, VariableSpec",
+            *_spec_imports(body),
             "",
         ]
     )
+
+
+_SPECS = (
+    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TermSpec",
+    "VariableSpec", "as_index", "computed", "entry", "examples", "table",
+)  # fmt: skip
+"""What the tables of a module are made of."""
+
+
+def _spec_imports(body: str) -> list[str]:
+    """The import of what the tables name, one name a line where it would be long."""
+    tables = body[: body.index("\n    def ") if "\n    def " in body else len(body)]
+    names = [n for n in _SPECS if n in ("Requirement", "Size") or f"{n}(" in tables]
+    line = f"from ebmlang.runtime.spec import {', '.join(names)}"
+    if len(line) <= 100:
+        return [line]
+    return ["from ebmlang.runtime.spec import (", *(f"    {n}," for n in names), ")"]
 
 
 def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
@@ -91,6 +109,8 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"SPLIT = {plan.split is not None}",
         f"BECAUSE = {plan.because!r}",
+        "",
+        *couplings_table(lifted_pattern(plan.block), _size),
     ]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
+from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.smooth import find_smoothness
 
@@ -26,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     find_smoothness,
     find_absolute,
     find_limits,
+    find_pattern,
 )
 
 

@@ -9,6 +9,8 @@ WIDTH = 100
 _ROOTS = {"torch", "F", "functions", "math", "self", "unknown", "held", "energies"}
 _BUILTIN_CALLS = {"abs", "bool", "float", "frozenset", "int", "max", "min", "slice", "SystemExit", "run_file"}
 _TABLE_CALLS = {"ConstraintSpec", "Requirement", "Size", "TermSpec", "VariableSpec", "dataclass"}
+_TABLE_CALLS |= {"Condition", "Coupling", "LiftedPattern", "Running"}
+_TABLE_CALLS |= {"as_index", "computed", "entry", "examples", "table"}
 _ALLOWED = (
     ast.Module,
     ast.Expr,
