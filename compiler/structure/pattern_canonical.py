@@ -13,6 +13,7 @@ from ebmlang.compiler.couplings import (
     Entry,
     Index,
     Running,
+    Slot,
     Table,
     as_index,
 )
@@ -47,8 +48,12 @@ def _solved(coupling: Coupling) -> Coupling | None:
             return None
         bare = replaced
     read = {r for e in (bare.first, bare.second) for r in e.running()}
-    kept = tuple(c for c in bare.where if set(c.left.running()) <= read)
+    kept = tuple(c for c in bare.where if all(r in read or _row(r) for r in c.left.running()))
     return Coupling(bare.term, bare.first, bare.second, kept)
+
+
+def _row(index: Running | Slot) -> bool:
+    return isinstance(index, Running) and index.name == ROWS
 
 
 def _bare(entry: Entry) -> Entry:
