@@ -39,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     find_blocks,
     find_pattern,
     find_limits,
+    find_pattern,
 )
 
 

@@ -46,9 +46,10 @@ def find_pattern(block: Block) -> tuple[Finding, ...]:
     names = tuple(v.name for v in block.sought)
     found = sparsity(block, couplings_of(block))
     findings = [Finding(f"{found.name} Hessian", names, found.because)]
-    # A domain may tie entries that no term couples, as a simplex does.
+    # A domain may tie entries that no term couples, as a simplex does; so may a constraint.
     tied = any(v.domain.rule.rank for v in block.sought)
-    if found.separable and not (tied and found.separable.startswith("over")):
+    limited = bool(block.graph.model.constraints)
+    if found.separable and not limited and not (tied and found.separable.startswith("over")):
         findings.append(Finding("separable", names, found.separable))
     return tuple(findings)
 

@@ -212,7 +212,7 @@ def test_a_start_that_is_not_finite_is_no_proof_of_infeasibility() -> None:
 def test_portfolio_of_the_gallery_equals_scipy() -> None:
     rng = np.random.default_rng(8)
     R = 0.05 * rng.normal(size=(40, 6)) + rng.uniform(0, 0.02, size=6)
-    mean, covariance = R.mean(0), np.cov(R.T)
+    mean, covariance = R.mean(0), np.cov(R.T, ddof=0)
     least = float(np.quantile(mean, 0.7))
     r = load("portfolio", least=least, most=0.5).infer(R=R, dtype="float64")
     assert bool(r.converged.all()), r.status

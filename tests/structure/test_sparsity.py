@@ -141,3 +141,13 @@ def test_long_sums_and_many_variables_take_no_long() -> None:
         found = find_pattern(block)
     assert found[0].property == "block-banded Hessian"
     assert found[0].because.startswith("blocks of 21, bandwidth 1")
+
+
+def test_constraints_and_domains_may_tie_what_no_term_couples() -> None:
+    near = "latent x : real[n]\nlatent v : real[n]\nenergy near = ||x - v||^2\n"
+    limit = "subject to total_mass : sum(x) <= 1\n"
+    tied = near.replace("latent x : real[n]", "latent x : real[n] in simplex")
+    for body, says in ((near, True), (near + limit, False), (tied, False)):
+        found = find_pattern(block_of(f"model one(n: int) {{\n{body}}}\n"))
+        assert found[0].property == "block-diagonal Hessian"
+        assert (len(found) == 2) is says
