@@ -149,7 +149,7 @@ REDUCTIONS: tuple[Builtin, ...] = (
     Builtin("prod", "reduction", (1, 1), "{0}.flatten({first}).prod(-1)", "product", "prod(x)", result="same"),
     Builtin("max", "reduction", (1, 2), "{0}.amax({dim})", "largest entry; max(x, y) is the larger of two values", "max(x)", (), "convex", "increasing", "kink", result="same"),
     Builtin("min", "reduction", (1, 2), "{0}.amin({dim})", "smallest entry; min(x, y) is the smaller of two values", "min(x)", (), "concave", "increasing", "kink", result="same"),
-    Builtin("std", "reduction", (1, 1), "functions.fold_std({0}, {dim})", "standard deviation, unbiased", "std(x)"),
+    Builtin("std", "reduction", (1, 1), "functions.fold_std({0}, {dim})", "standard deviation, unbiased", "std(x)", (), "convex", smoothness="piecewise"),
     Builtin("var", "reduction", (1, 1), "functions.fold_var({0}, {dim})", "variance, unbiased", "var(x)", (), "convex"),
     Builtin("logsumexp", "reduction", (1, 1), "torch.logsumexp({0}, {dim})", "log of the sum of exponentials; of the last axis unless `over` says otherwise", "logsumexp(x)", (), "convex", "increasing"),
     Builtin("entropy", "reduction", (1, 1), "torch.special.entr({0}).sum({dim})", "-sum x log x, 0 at 0", "entropy(p)", (), "concave", points=_POSITIVE),

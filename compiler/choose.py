@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
+from ebmlang.compiler.curvature.obligation import Obligation, both
 from ebmlang.compiler.methods import CONSTRAINED_METHODS, INNER, METHODS, MethodRow, find_method, method_names
+from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
 
-NEED_TEXT = {
-    "smooth plus absolute values": "a smooth energy plus weighted absolute values",
-    "separable bounds": "bounds entry by entry",
-    "differentiable": "a differentiable energy",
-    "constrained": "a closed domain or a manifold",
-    "unconstrained": "no closed domain",
-    "hard constraints": "hard constraints (`subject to`)",
-    "quadratic program": "an energy of degree 2 and affine constraints",
-}
+WIDTH = 78
+"""Columns of the text of `explain`, which may be set in by two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +25,9 @@ class Rejected:
 class Plan:
     """The method for a block, why, and what was rejected.
 
-    `method` is None when nothing fits; `because` then says why. `fallback` is taken when an
-    obligation fails at binding. With hard constraints `inner` is the method for the
-    energy that the constraints have been added to.
+    `method` is None when nothing fits; `because` then says why. The method holds under the
+    `obligations`; `fallback`, which needs none, is taken when one of them fails at binding.
+    With hard constraints `inner` is the method for the energy that the constraints have been added to.
     """
 
     structure: Structure
@@ -45,6 +41,11 @@ class Plan:
     @property
     def block(self) -> Block:
         return self.structure.block
+
+    @property
+    def obligations(self) -> tuple[Obligation, ...]:
+        """What must hold of the values for the findings that the method rests on."""
+        return () if self.method is None else _obligations(self.structure, self.method)
 
     @property
     def split(self) -> Finding | None:
@@ -87,12 +88,12 @@ def _among(
         if not missing:
             fitting.append(row)
         else:
-            rejected.append(Rejected(row, _missing_text(structure, missing[0])))
+            rejected.append(Rejected(row, missing_text(structure, missing[0])))
     if name is not None:
         return _overridden(structure, name, fitting, rejected, options)
     picked = fitting[0]
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
-    fallback = next((row for row in fitting[1:]), None)
+    fallback = _fallback(structure, picked, fitting)
     return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
 
 
@@ -112,7 +113,7 @@ def _constrained(
     for row in CONSTRAINED_METHODS:
         missing = [need for need in row.needs if structure.find(need) is None]
         if missing:
-            rejected.append(Rejected(row, _missing_text(structure, missing[0])))
+            rejected.append(Rejected(row, missing_text(structure, missing[0])))
         else:
             fitting.append(row)
     picked = fitting[0] if name is None else outer.get(name, general)
@@ -141,14 +142,26 @@ def _overridden(
     if row.name not in (*(m.name for m in fitting), *(r.method.name for r in rejected)):
         return Plan(structure, None, f"{name} does not fit: it takes no hard constraints", (), None)
     # Kinks do not stop a gradient method that somebody asks for by name; a missing view does.
-    hard = ("smooth plus absolute values", "separable bounds", "constrained", "unconstrained")
     for need in row.needs:
-        if need in hard and structure.find(need) is None:
-            because = f"{name} does not fit: it needs {NEED_TEXT[need]}; {_missing_text(structure, need)}"
+        if is_hard(need) and structure.find(need) is None:
+            because = f"{name} does not fit: it needs {NEED_TEXT[need]}; {missing_text(structure, need)}"
             return Plan(structure, None, because, tuple(rejected), None)
     others = tuple(Rejected(m, "another method was asked for") for m in fitting if m is not row)
     kept = tuple(r for r in rejected if r.method is not row)
-    return Plan(structure, row, "asked for by name", (*kept, *others), None, options)
+    fallback = _fallback(structure, row, fitting)
+    return Plan(structure, row, "asked for by name", (*kept, *others), fallback, options)
+
+
+def _obligations(structure: Structure, row: MethodRow) -> tuple[Obligation, ...]:
+    found = [f.obligations for need in row.needs if (f := structure.find(need)) is not None]
+    return both(*found) or ()
+
+
+def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) -> MethodRow | None:
+    """The first other method that fits whatever the values are."""
+    if not _obligations(structure, row):
+        return None
+    return next((m for m in fitting if m is not row and not _obligations(structure, m)), None)
 
 
 def _because(structure: Structure, row: MethodRow) -> str:
@@ -159,50 +172,40 @@ def _because(structure: Structure, row: MethodRow) -> str:
     return "; ".join(f"{f.property} in {', '.join(f.variables)} ({f.because})" for f in found)
 
 
-def _missing_text(structure: Structure, need: str) -> str:
-    match need:
-        case "quadratic program":
-            found = structure.find("hard constraints")
-            return "the energy is not proven of degree 2" if found is None else found.because
-        case "differentiable" | "smooth plus absolute values":
-            rough = structure.find("kinks") or structure.find("steps")
-            if rough is not None:
-                return f"the energy has {rough.property}: {rough.because}"
-            return (
-                "no absolute values of the unknowns stand apart"
-                if need != "differentiable"
-                else "not proven smooth"
-            )
-        case "constrained":
-            return "no closed domain is declared"
-        case "unconstrained" | "separable bounds":
-            domain = structure.find("constrained")
-            return domain.because if domain is not None else "a domain couples the entries"
-    return f"{need} was not found"
-
-
 def explain(plan: Plan) -> str:
     """The text of `ebmlang explain`: findings, the pick, and what was rejected."""
     block = plan.block
     names = ", ".join(v.name for v in block.sought) or "nothing"
     lines = [f"seek {names}"]
-    lines += [f"  found    {finding}" for finding in plan.structure.findings]
+    lines += [_line("found", str(finding)) for finding in plan.structure.findings]
     if plan.method is None:
-        lines.append(f"  method   none: {plan.because}")
+        lines.append(_line("method", f"none: {plan.because}"))
     else:
         row = plan.method
         title = (
             row.title if plan.inner is None or row is not plan.fallback else f"{row.title} {plan.inner.name}"
         )
-        lines.append(f"  method   {row.name}: {title} ({row.reference})")
-        lines.append(f"  because  {plan.because}")
-        lines.append(f"  answer   {row.certificate}")
-        split = plan.split
+        lines.append(_line("method", f"{row.name}: {title} ({row.reference})"))
+        lines.append(_line("because", plan.because))
+        lines.append(_line("answer", row.certificate))
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
-            lines.append(f"  provided {says}; else {plan.fallback.name} around {plan.inner.name}")
-        if row.name == "fista" and split is not None and split.obligations:
+            lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))
+        if plan.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
-            lines.append(f"  provided {', '.join(o.says for o in split.obligations)}; else {fallback}")
-    lines += [f"  not      {r.method.name}: {r.reason}" for r in plan.rejected]
+            conditions = ", ".join(o.says for o in plan.obligations)
+            lines.append(_line("provided", f"{conditions}; else {fallback}"))
+    lines += [_line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
     return "\n".join(lines)
+
+
+def _line(label: str, text: str) -> str:
+    """One entry, folded below where its text begins."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<8} ",
+        subsequent_indent=" " * 11,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

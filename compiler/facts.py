@@ -1,4 +1,4 @@
-"""Facts about expressions as functions of the sought block: dependence, smoothness, sign.
+"""Facts about expressions as functions of the sought block: dependence and smoothness.
 
 Everything here is proven from the rows of the built-ins table, never by sampling. A fact that
 cannot be proven is reported as unknown.
@@ -6,6 +6,7 @@ cannot be proven is reported as unknown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ebmlang.compiler import typed
@@ -65,7 +66,11 @@ class Dependence:
         return self._lets[name]
 
 
-def smoothness(graph: FactorGraph, root: Expr, depends: Dependence) -> Smoothness:
+Positive = Callable[[Expr], bool]
+"""Whether every entry of a value is proven > 0."""
+
+
+def smoothness(graph: FactorGraph, root: Expr, depends: Dependence, positive: Positive) -> Smoothness:
     """The worst grade of any operation on the way from the sought block to the value."""
     worst, because = 0, ""
     seen: set[int] = set()
@@ -75,7 +80,7 @@ def smoothness(graph: FactorGraph, root: Expr, depends: Dependence) -> Smoothnes
         if id(node) in seen or not depends(node):
             continue
         seen.add(id(node))
-        grade = ROUGHNESS.index(_own_grade(node, depends))
+        grade = ROUGHNESS.index(_own_grade(node, depends, positive))
         if grade > worst:
             worst, because = grade, typed.text(node)
         if isinstance(node, Read) and node.name in graph.lets:
@@ -84,10 +89,13 @@ def smoothness(graph: FactorGraph, root: Expr, depends: Dependence) -> Smoothnes
     return Smoothness(ROUGHNESS[worst], because)
 
 
-def _own_grade(node: Expr, depends: Dependence) -> str:
+def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:
     match node:
-        case Apply(function="pow", arguments=(_, exponent)):
-            return _power_grade(exponent, depends)
+        case Apply(function="pow", arguments=(base, exponent)):
+            return "smooth" if positive(base) else _power_grade(exponent, depends)
+        case Apply(function="sqrt", arguments=(base,)):
+            # The slope at 0 is infinite; a root of squares has a kink there.
+            return "smooth" if positive(base) else "kink"
         case Apply(function="where", arguments=(condition, _, _)):
             return "kink" if depends(condition) else "smooth"
         case Apply(function=name):
@@ -131,101 +139,4 @@ def number(node: Expr) -> float | None:
             if x is None or y is None or (op == "div" and y == 0):
                 return None
             return {"add": x + y, "sub": x - y, "mul": x * y, "div": x / y if y else 0.0}[op]
-    return None
-
-
-_NONNEGATIVE_FUNCTIONS = frozenset(
-    {
-        "exp",
-        "abs",
-        "square",
-        "sqrt",
-        "relu",
-        "softplus",
-        "sigmoid",
-        "huber",
-        "norm",
-        "norm_squared",
-        "softmax",
-        "cosh",
-    }
-)
-
-
-def nonnegative(graph: FactorGraph, node: Expr) -> bool:
-    """Whether a value is proven >= 0 (entry by entry) by declarations and arithmetic."""
-    value = number(node)
-    if value is not None:
-        return value >= 0
-    match node:
-        case SizeOf():
-            return node.size.known_positive(0) is True
-        case Read(name=name) if name in graph.lets:
-            return nonnegative(graph, graph.lets[name].value)
-        case Read(name=name):
-            variable = graph.model.variable(name)
-            if variable is None:
-                return False
-            if variable.type.kind == "bool":
-                return True
-            domain = variable.domain
-            if domain.name == "interval":
-                low = number(domain.arguments[0])
-                return low is not None and low >= 0
-            return domain.name in ("nonnegative", "positive", "simplex")
-        case Pick(base=base):
-            return nonnegative(graph, base)
-        case Apply(function="add" | "mul" | "div" | "maximum" | "minimum", arguments=(a, b)):
-            if node.function == "mul" and a is b:
-                return True
-            return nonnegative(graph, a) and nonnegative(graph, b)
-        case Apply(function="pow", arguments=(a, b)):
-            exponent = number(b)
-            return (exponent is not None and exponent % 2 == 0) or nonnegative(graph, a)
-        case Apply(function=name) if name in _NONNEGATIVE_FUNCTIONS:
-            return True
-        case Apply(function="sum" | "mean" | "max" | "min" | "prod", arguments=(a,)):
-            return nonnegative(graph, a)
-        case Fold(function="sum" | "mean" | "max" | "prod", body=body):
-            return nonnegative(graph, body)
-    return False
-
-
-_LINEAR_FUNCTIONS = frozenset({"sum", "mean", "neg", "transpose", "trace", "diag", "cumsum", "reshape"})
-_BILINEAR_FUNCTIONS = frozenset({"mul", "matmul", "dot", "outer"})
-_JOINING_FUNCTIONS = frozenset({"add", "sub", "concat", "stack"})
-
-
-def degree(node: Expr, depends: Dependence) -> int | None:
-    """The degree of a value as a polynomial in the sought block; None when it is not proven one."""
-    if not depends(node):
-        return 0
-    parts = [degree(c, depends) for c in node.children()]
-    match node:
-        case Read(name=name):
-            let = depends.graph.lets.get(name)
-            return 1 if let is None else degree(let.value, depends)
-        case Apply(function=function, arguments=arguments):
-            if any(p is None for p in parts):
-                return None
-            known = [p for p in parts if p is not None]
-            if function in _LINEAR_FUNCTIONS or function in _JOINING_FUNCTIONS:
-                return max(known)
-            if function in _BILINEAR_FUNCTIONS or function == "einsum":
-                return sum(known)
-            if function == "div" and known[1] == 0:
-                return known[0]
-            if function in ("square", "norm_squared"):
-                return 2 * known[0]
-            if function == "pow" and known[1] == 0:
-                exponent = number(arguments[1])
-                whole = exponent is not None and exponent >= 0 and float(exponent).is_integer()
-                return known[0] * int(exponent) if whole and exponent is not None else None
-            return None
-        case Pick():
-            return parts[0] if all(p == 0 for p in parts[1:]) else None
-        case Fold(function="sum" | "mean"):
-            return parts[0] if all(p == 0 for p in parts[1:]) else None
-        case typed.Pack() | typed.Tabulate() | typed.OverExamples(function="sum" | "mean"):
-            return None if any(p is None for p in parts) else max(p for p in parts if p is not None)
     return None

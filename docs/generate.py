@@ -20,8 +20,8 @@ from ebmlang import cli
 from ebmlang.commands import COMMANDS
 from ebmlang.compiler import builtins, domains, methods
 from ebmlang.compiler.catalogue import all_diagnostics
-from ebmlang.compiler.choose import NEED_TEXT
 from ebmlang.compiler.diagnostics import listing
+from ebmlang.compiler.needs import NEED_TEXT
 
 DOCS = Path(__file__).parent
 GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"

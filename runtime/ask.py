@@ -29,6 +29,7 @@ from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.generated import GeneratedModel
 from ebmlang.runtime.memory import AllocatedBytes
+from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
@@ -172,9 +173,10 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
     """The method, after the obligations of the plan have met the numbers."""
     module = bound.module
     name, because = search.method or module.METHOD, module.BECAUSE
-    least = _least_weight(bound, problem) if name == "fista" else 0.0
-    if least < 0:
-        return module.FALLBACK or "adam", _negative(least)
+    if name == module.METHOD:
+        failed = unmet(module, bound.instance, problem.held)
+        if failed:
+            return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
     return name, because
 
 

@@ -101,6 +101,10 @@ class GeneratedModel:
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 
+    def obligations(self, held: Values) -> dict[str, Tensor]:
+        """Values by the text of what must hold of them, for the method of the plan."""
+        return {}
+
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 

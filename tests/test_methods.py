@@ -6,8 +6,8 @@ from importlib import import_module
 
 import pytest
 
-from ebmlang.compiler.choose import NEED_TEXT
 from ebmlang.compiler.methods import COMMON, CONSTRAINED_METHODS, INNER, METHODS, MethodRow
+from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.runtime.solvers import SOLVERS
 
 

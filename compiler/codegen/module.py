@@ -14,6 +14,7 @@ from ebmlang.compiler.codegen.layout import Code, trailing
 from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
+from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.specs import header, specs
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -51,7 +52,8 @@ class _Writer:
     def module(self) -> Generated:
         name = class_name(self.model.name)
         self.hoist_everything()
-        methods = [*self.energies.methods(), *self.starts(), *self.domains(), *self.properties()]
+        own = [*self.energies.methods(), *obligations(self.plan, self.functions)]
+        methods = [*own, *self.starts(), *self.domains(), *self.properties()]
         bodies = [method.text() for method in methods]
         prepare, kept = self.prepare(frozenset(_HELD.findall("\n".join(bodies))))
         body = "\n\n".join([prepare.text(), *bodies])

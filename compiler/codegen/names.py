@@ -57,6 +57,7 @@ _ATTRIBUTES = frozenset(
         "smooth",
         "absolute",
         "constraints",
+        "obligations",
         "factors",
         "lets",
         "start",

@@ -108,6 +108,7 @@ def specs(plan: Plan, row_values: tuple[str, ...]) -> str:
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"SPLIT = {plan.split is not None}",
+        f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",
         f"BECAUSE = {plan.because!r}",
         "",
         *couplings_table(lifted_pattern(plan.block), _size),

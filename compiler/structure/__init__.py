@@ -11,12 +11,15 @@ from collections.abc import Callable
 from ebmlang.compiler.structure.absolute import find_absolute
 from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
+from ebmlang.compiler.structure.convex import find_blocks, find_bound, find_curvature
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
 from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.smooth import find_smoothness
+from ebmlang.compiler.structure.special import find_mixture, find_softmax
+from ebmlang.compiler.structure.squares import find_squares
 
 Rule = Callable[[Block], tuple[Finding, ...]]
 
@@ -25,7 +28,13 @@ RULES: tuple[Rule, ...] = (
     find_domains,
     find_reach,
     find_smoothness,
+    find_curvature,
+    find_bound,
+    find_squares,
     find_absolute,
+    find_softmax,
+    find_mixture,
+    find_blocks,
     find_limits,
     find_pattern,
 )

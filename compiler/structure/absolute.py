@@ -10,19 +10,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.facts import degree, nonnegative, smoothness
-from ebmlang.compiler.sizes import ONE, ZERO
+from ebmlang.compiler.curvature.obligation import both
+from ebmlang.compiler.curvature.signs import nonnegative
+from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block, Summand
-from ebmlang.compiler.structure.finding import AbsolutePart, Finding, Obligation, weight_text
-from ebmlang.compiler.structure.pieces import pieces
-from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Level, Pick, Position, Read, SizeOf
-from ebmlang.compiler.types import INT, REAL
+from ebmlang.compiler.structure.finding import AbsolutePart, Finding
+from ebmlang.compiler.structure.pieces import negated, one, pieces, times, weighted
+from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read
+from ebmlang.compiler.types import REAL
 
 
 def find_absolute(block: Block) -> tuple[Finding, ...]:
     """`smooth plus absolute values`, with the weights as obligations where not proven >= 0."""
     if any(
-        smoothness(block.graph, limit.value, block.depends).grade not in ("smooth", "piecewise")
+        block.smoothness(limit.value).grade not in ("smooth", "piecewise")
         for limit in block.limits
     ):
         return ()  # what a constraint adds to the energy on the way has to be smooth
@@ -33,75 +34,46 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
         if not block.depends(summand.value):
             continue
         for sign, part in pieces(summand.value):
-            weighted = None if summand.mask is not None else _absolute(block, part, summand.axes, sign)
-            if weighted is not None:
-                absolute.append(AbsolutePart(weighted[0], weighted[1], summand.name))
+            found = None if summand.mask is not None else _absolute(block, part, summand.axes, sign)
+            if found is not None:
+                absolute.append(AbsolutePart(found[0], found[1], summand.name))
                 continue
-            whole = _signed(sign, _total_of(summand, part))
-            if smoothness(block.graph, whole, block.depends).grade not in ("smooth", "piecewise"):
+            whole = _total_of(summand, part) if sign > 0 else negated(_total_of(summand, part))
+            if block.smoothness(whole).grade not in ("smooth", "piecewise"):
                 return ()
             smooth.append(whole)
             smooth_of.append(summand.name)
     if not absolute:
         return ()
     names = tuple(v.name for v in block.sought)
-    obligations = tuple(
-        Obligation(a.weight, weight_text(a.weight))
-        for a in absolute
-        if not nonnegative(block.graph, a.weight)
-    )
+    obligations = both(*(nonnegative(a.weight, block.calculus.ranges) for a in absolute))
+    if obligations is None:
+        return ()
     terms = ", ".join(dict.fromkeys(a.summand for a in absolute))
     because = f"{terms} weighs |{', '.join(dict.fromkeys(a.variable for a in absolute))}|, the rest is {{}}"
-    degrees = [degree(part, block.depends) for part in smooth]
-    quadratic = all(d is not None and d <= 2 for d in degrees)
+    quadratic = all(block.calculus.quadratic(part) for part in smooth)
     because = because.format("quadratic" if quadratic else "smooth")
-    found = Finding(
-        "smooth plus absolute values",
-        names,
-        because,
-        obligations,
-        tuple(absolute),
-        tuple(smooth),
-        tuple(smooth_of),
-        quadratic,
+    return (
+        Finding(
+            "smooth plus absolute values",
+            names,
+            because,
+            obligations,
+            absolute=tuple(absolute),
+            smooth=tuple(smooth),
+            smooth_of=tuple(smooth_of),
+            quadratic=quadratic,
+        ),
     )
-    return (found,)
 
 
 def _total_of(summand: Summand, part: Expr) -> Expr:
     return replace(summand, value=part).total
 
 
-def _signed(sign: int, value: Expr) -> Expr:
-    if sign > 0:
-        return value
-    return Apply(value.type, value.axes, value.level, value.coupled, value.span, "neg", (value,))
-
-
 def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Expr] | None:
     """(variable, weight) when the node, summed over the axes, is a weighted sum of |x|."""
-    weight: Expr = SizeOf(INT, (), Level.CONSTANT, False, node.span, ONE if sign > 0 else -ONE)
-    while True:
-        match node:
-            case Apply(function="mul", arguments=(a, b)) if not block.depends(a):
-                weight, node = _times(weight, a), b
-            case Apply(function="mul", arguments=(a, b)) if not block.depends(b):
-                weight, node = _times(weight, b), a
-            case Apply(function="div", arguments=(a, b)) if not block.depends(b):
-                weight = Apply(
-                    REAL,
-                    typed.merge_axes((weight, b)),
-                    max(weight.level, b.level),
-                    False,
-                    b.span,
-                    "div",
-                    (weight, b),
-                )
-                node = a
-            case Apply(function="neg", arguments=(a,)):
-                weight, node = _signed(-1, weight), a
-            case _:
-                break
+    weight, node = weighted(block.depends, node, None if sign > 0 else negated(one(node)))
     match node:
         case Apply(function="norm", arguments=(Read() as x,)) if node.option("order") == 1.0 and not axes:
             return _sought(block, x, weight)
@@ -114,14 +86,6 @@ def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Exp
     if axes == () and node.type.scalar:
         return _entrywise(block, node, weight)
     return None
-
-
-def _times(a: Expr, b: Expr) -> Expr:
-    if isinstance(a, SizeOf) and a.size == ONE:
-        return b
-    shape = b.type.shape or a.type.shape
-    axes, level = typed.merge_axes((a, b)), max(a.level, b.level)
-    return Apply(REAL.with_shape(shape), axes, level, False, b.span, "mul", (a, b))
 
 
 def _sought(block: Block, x: Expr, weight: Expr) -> tuple[str, Expr] | None:
@@ -139,7 +103,7 @@ def _entrywise(block: Block, node: Expr, weight: Expr) -> tuple[str, Expr] | Non
             Apply(function="mul", arguments=(w, Apply(function="abs", arguments=(Read() as x,))))
             | Apply(function="mul", arguments=(Apply(function="abs", arguments=(Read() as x,)), w))
         ) if not block.depends(w) and w.type.shape in ((), x.type.shape):
-            return _sought(block, x, _times(weight, w))
+            return _sought(block, x, times(weight, w))
     return None
 
 
@@ -147,9 +111,9 @@ def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Ex
     """`w[t] * |x[t]|` over a plate that visits every entry of x once."""
     match node:
         case Apply(function="mul", arguments=(w, inner)) if not block.depends(w):
-            return _plated(block, inner, axes, _times(weight, w))
+            return _plated(block, inner, axes, times(weight, w))
         case Apply(function="mul", arguments=(inner, w)) if not block.depends(w):
-            return _plated(block, inner, axes, _times(weight, w))
+            return _plated(block, inner, axes, times(weight, w))
         case Apply(function="abs", arguments=(Pick(base=Read() as x, subscripts=subscripts),)):
             if x.name not in block.names or len(subscripts) != len(axes):
                 return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler.facts import number
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
-from ebmlang.compiler.structure.pieces import pieces
+from ebmlang.compiler.structure.pieces import pieces, weighted
 from ebmlang.compiler.typed import Apply, Expr, Read
 
 
@@ -34,37 +33,11 @@ def find_barrier(block: Block) -> tuple[Finding, ...]:
 
 def _entropy_of(block: Block, node: Expr, sign: int) -> str:
     """The name of x when the node is `w * entropy(x)` over all entries with sign * w > 0."""
-    while True:
-        match node:
-            case Apply(function="mul", arguments=(a, b)) if not block.depends(a):
-                factor, node = _sign(block, a), b
-            case Apply(function="mul", arguments=(a, b)) if not block.depends(b):
-                factor, node = _sign(block, b), a
-            case Apply(function="div", arguments=(a, b)) if not block.depends(b):
-                factor, node = _sign(block, b), a
-            case Apply(function="neg", arguments=(a,)):
-                factor, node = -1, a
-            case _:
-                break
-        sign *= factor
-    if (
-        sign > 0
-        and isinstance(node, Apply)
-        and node.function == "entropy"
-        and node.option("dims") is not None
-    ):
-        inner = node.arguments[0]
-        if isinstance(inner, Read):
-            return inner.name
+    weight, value = weighted(block.depends, node)
+    within = block.calculus.ranges(weight)
+    if not (within.positive if sign > 0 else within.negative):
+        return ""
+    match value:
+        case Apply(function="entropy", arguments=(Read(name=name),)) if value.option("dims") is not None:
+            return name
     return ""
-
-
-def _sign(block: Block, node: Expr) -> int:
-    """1 or -1 when it is proven, else 0."""
-    value = number(node)
-    if value is not None:
-        return (value > 0) - (value < 0)
-    if isinstance(node, Read):
-        variable = block.graph.model.variable(node.name)
-        return int(variable is not None and variable.domain.name == "positive")
-    return 0

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.curvature.calculus import Calculus
+from ebmlang.compiler.facts import Dependence, Smoothness, smoothness
 from ebmlang.compiler.graph import FactorGraph, Limit, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
@@ -21,7 +22,7 @@ class Summand:
     axes: typed.Axes
     mask: Expr | None
 
-    @property
+    @cached_property
     def total(self) -> Expr:
         return summed(self.value, self.axes, self.mask)
 
@@ -46,6 +47,15 @@ class Block:
         return Dependence(self.graph, self.names)
 
     @cached_property
+    def calculus(self) -> Calculus:
+        """Proven ranges, degrees and curvature of values as functions of the sought block."""
+        return Calculus(self.depends)
+
+    def smoothness(self, value: Expr) -> Smoothness:
+        """How smooth a value is in the sought block."""
+        return smoothness(self.graph, value, self.depends, lambda x: self.calculus.ranges(x).positive)
+
+    @cached_property
     def summands(self) -> tuple[Summand, ...]:
         """The factors of the total, or the one expression of `of`."""
         if self.query.of is not None:
@@ -55,7 +65,7 @@ class Block:
     @cached_property
     def touching(self) -> tuple[Summand, ...]:
         """The summands that depend on the sought block."""
-        return tuple(s for s in self.summands if self.depends(s.value))
+        return tuple(s for s in self.summands if self.depends(s.total))
 
     @cached_property
     def limits(self) -> tuple[Limit, ...]:

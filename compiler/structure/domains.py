@@ -5,6 +5,7 @@ from __future__ import annotations
 from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
+from ebmlang.compiler.typed import Variable
 
 _SEPARABLE = ("reals", "interval", "nonnegative")
 
@@ -26,15 +27,11 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
         for v in block.sought
         if v.domain.rule.geometry in ("closed convex", "manifold") and v.name not in interior
     ]
-    where = ", ".join(
-        f"{v.name} in {_spelled(v.domain.name)}" for v in block.sought if v.domain.name != "reals"
-    )
+    where = domain_text(block.sought)
     if closed:
         found.append(Finding("constrained", tuple(v.name for v in closed), where))
     else:
-        found.append(
-            Finding("unconstrained", names, f"open: {where}" if where else "no domain is declared")
-        )
+        found.append(Finding("unconstrained", names, f"open: {where}" if where else "no domain is declared"))
     if all(v.domain.name in _SEPARABLE for v in block.sought):
         why = "every entry has its own bounds" if closed else "no entry is bounded"
         found.append(Finding("separable bounds", names, why))
@@ -44,6 +41,11 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
 def interior_names(block: Block) -> frozenset[str]:
     """Simplex variables whose minimiser is proven to lie inside."""
     return frozenset(f.variables[0] for f in find_barrier(block))
+
+
+def domain_text(variables: tuple[Variable, ...]) -> str:
+    """The declared domains of variables, as `x in sphere`."""
+    return ", ".join(f"{v.name} in {_spelled(v.domain.name)}" for v in variables if v.domain.name != "reals")
 
 
 def _spelled(name: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ebmlang.compiler import typed
+from ebmlang.compiler.curvature.obligation import Obligation, Proof
 from ebmlang.compiler.structure.block import Block
-from ebmlang.compiler.typed import Expr
+from ebmlang.compiler.typed import Axes, Expr
 
-
-@dataclass(frozen=True, slots=True)
-class Obligation:
-    """A value that must be >= 0 for the finding to hold; checked when values are bound."""
-
-    value: Expr
-    says: str
+IMPLIED: dict[str, tuple[str, ...]] = {
+    "smooth": ("differentiable",),
+    "piecewise smooth": ("differentiable",),
+    "affine": ("quadratic", "convex energy"),
+    "convex": ("convex energy",),
+    "sum of squares": ("sum of losses",),
+}
+"""What else is true where a property is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +28,71 @@ class AbsolutePart:
 
 
 @dataclass(frozen=True, slots=True)
+class LossPart:
+    """`weight * loss(residual)` summed over entries, axes and guard; weight >= 0 is fixed.
+
+    `loss` is an expression of the residual, written as the placeholder `RESIDUAL` and increasing in
+    its magnitude; None is the square. `residual` has a shape of its own, to which weight broadcasts.
+    """
+
+    residual: Expr
+    weight: Expr
+    loss: Expr | None
+    axes: Axes
+    guard: Expr | None
+    summand: str
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxPart:
+    """The energy is `linear`, affine in the simplex variable, minus temperatures > 0 times entropy."""
+
+    variable: str
+    temperatures: tuple[Expr, ...]
+    linear: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MixturePart:
+    """`-weight * logsumexp(scores)`, a summand of the energy with weight >= 0.
+
+    `value` is the logsumexp; every entry of its argument, `scores`, is concave and at most quadratic.
+    Where `axes` are not empty the summand is added up over them, where `guard` holds.
+    """
+
+    value: Expr
+    scores: Expr
+    weight: Expr
+    axes: Axes
+    guard: Expr | None
+    summand: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A property that is true of the energy as a function of the block, and why.
 
-    A split into a smooth part and absolute values carries its parts, and in `smooth_of` the summand
-    of every smooth part; `quadratic` says that the smooth part is a polynomial of degree 2.
+    It holds for values that meet the obligations. A split into a smooth part and absolute values
+    carries its parts, and in `smooth_of` the summand of every smooth part; `quadratic` says that the
+    smooth part is a polynomial of degree 2. The other fields belong to one property each: `losses`
+    to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
+    plus quadratic, `blocks` to convex by blocks, `bound` to bounded below.
     """
 
     property: str
     variables: tuple[str, ...]
     because: str
-    obligations: tuple[Obligation, ...] = ()
+    obligations: Proof = ()
     absolute: tuple[AbsolutePart, ...] = ()
     smooth: tuple[Expr, ...] = ()
     smooth_of: tuple[str, ...] = ()
     quadratic: bool = False
+    losses: tuple[LossPart, ...] = ()
+    softmax: SoftmaxPart | None = None
+    mixtures: tuple[MixturePart, ...] = ()
+    rest: tuple[Expr, ...] = ()
+    blocks: tuple[tuple[str, ...], ...] = ()
+    bound: float | None = None
 
     def __str__(self) -> str:
         names = ", ".join(self.variables)
@@ -57,11 +108,22 @@ class Structure:
     findings: tuple[Finding, ...]
 
     def find(self, name: str) -> Finding | None:
-        return next((f for f in self.findings if f.property == name), None)
+        """The finding of a property, or of one that implies it; without conditions before others."""
+        fitting = [f for f in self.findings if f.property == name or name in IMPLIED.get(f.property, ())]
+        return min(fitting, key=lambda f: len(f.obligations), default=None)
 
     def properties(self) -> frozenset[str]:
-        return frozenset(f.property for f in self.findings)
+        found = frozenset(f.property for f in self.findings)
+        return found.union(*(IMPLIED.get(p, ()) for p in found))
 
 
-def weight_text(weight: Expr) -> str:
-    return f"{typed.text(weight)} >= 0"
+__all__ = [
+    "IMPLIED",
+    "AbsolutePart",
+    "Finding",
+    "LossPart",
+    "MixturePart",
+    "Obligation",
+    "SoftmaxPart",
+    "Structure",
+]

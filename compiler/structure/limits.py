@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler.facts import degree, smoothness
 from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
@@ -17,7 +16,7 @@ def find_limits(block: Block) -> tuple[Finding, ...]:
     shapes = [(limit.name, _shape(block, limit)) for limit in block.limits]
     because = ", ".join(f"{name} is {shape}" for name, shape in shapes)
     found = [Finding("hard constraints", names, because)]
-    degrees = [degree(s.total, block.depends) for s in block.touching]
+    degrees = [block.calculus.degrees(s.total) for s in block.touching]
     quadratic = all(d is not None and d <= 2 for d in degrees)
     if quadratic and all(shape == "affine" for _, shape in shapes):
         power = "quadratic" if any(d == 2 for d in degrees) else "affine"
@@ -30,9 +29,9 @@ def find_limits(block: Block) -> tuple[Finding, ...]:
 def _shape(block: Block, limit: Limit) -> str:
     if limit.mask is not None and block.depends(limit.mask):
         return "switched by what is sought"
-    found = degree(limit.value, block.depends)
+    found = block.calculus.degrees(limit.value)
     if found is not None and found <= 2:
         return ("constant", "affine", "quadratic")[found]
     return {"smooth": "smooth", "piecewise": "smooth apart from a null set", "kink": "with kinks"}.get(
-        smoothness(block.graph, limit.value, block.depends).grade, "piecewise constant"
+        block.smoothness(limit.value).grade, "piecewise constant"
     )

@@ -1,0 +1,124 @@
+"""What methods need of an energy: the words for it, and why it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ebmlang.compiler.structure import Structure
+from ebmlang.compiler.structure.convex import why_not_convex
+from ebmlang.compiler.typed import text
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """`missing` says why a structure lacks the property. A `hard` need stops a method even where
+    it is asked for by name: the solver could not run without it."""
+
+    property: str
+    text: str
+    missing: Callable[[Structure], str]
+    hard: bool = False
+
+
+def _says(words: str) -> Callable[[Structure], str]:
+    return lambda _: words
+
+
+def _rough(otherwise: str) -> Callable[[Structure], str]:
+    """The kinks that stand in the way, if there are any."""
+
+    def missing(structure: Structure) -> str:
+        rough = structure.find("kinks") or structure.find("steps")
+        return otherwise if rough is None else f"the energy has {rough.property}: {rough.because}"
+
+    return missing
+
+
+def _bounds(structure: Structure) -> str:
+    found = structure.find("constrained")
+    return found.because if found is not None else "a domain couples the entries"
+
+
+def _not_quadratic(structure: Structure) -> str:
+    block = structure.block
+    names = [s.name for s in block.touching if not block.calculus.quadratic(s.total)]
+    if not names:
+        return "no term depends on the unknowns"
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} no polynomial of degree 2"
+
+
+def _not_convex(structure: Structure) -> str:
+    return why_not_convex(structure.block)
+
+
+def _not_squares(structure: Structure) -> str:
+    block = structure.block
+    for summand in block.touching:
+        shown = text(summand.value)
+        if len(block.touching) > 1 or len(shown) > 50:
+            shown = summand.name
+        return (
+            f"`{shown}` is no sum of losses"
+            if len(block.touching) == 1
+            else "not every term is a sum of losses"
+        )
+    return "no term depends on the unknowns"
+
+
+def _no_program(structure: Structure) -> str:
+    found = structure.find("hard constraints")
+    return "the energy is not proven of degree 2" if found is None else found.because
+
+
+NEEDS: tuple[Need, ...] = (
+    Need(
+        "smooth plus absolute values",
+        "a smooth energy plus weighted absolute values",
+        _rough("no absolute values of the unknowns stand apart"),
+        hard=True,
+    ),
+    Need("separable bounds", "bounds entry by entry", _bounds, hard=True),
+    Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
+    Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),
+    Need("constrained", "a closed domain or a manifold", _says("no closed domain is declared"), hard=True),
+    Need("unconstrained", "no closed domain", _bounds, hard=True),
+    Need("affine", "an affine energy", _says("some term has curvature"), hard=True),
+    Need("quadratic", "a quadratic energy", _not_quadratic, hard=True),
+    Need("convex", "a convex energy on a convex domain", _not_convex),
+    Need("convex energy", "a convex energy", _not_convex),
+    Need("sum of squares", "a sum of squares", _not_squares, hard=True),
+    Need("sum of losses", "a sum of losses of residuals", _not_squares, hard=True),
+    Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
+    Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
+    Need(
+        "linear minus entropy",
+        "a linear energy minus entropy on a simplex",
+        _says("no simplex variable enters linearly apart from its entropy"),
+        hard=True,
+    ),
+    Need(
+        "log-sum-exp plus quadratic",
+        "a convex quadratic minus log-sum-exps",
+        _says("no term is minus a log-sum-exp of concave quadratics"),
+        hard=True,
+    ),
+    Need(
+        "convex by blocks",
+        "groups of unknowns in each of which the energy is convex",
+        _says("no partition into convex blocks was found"),
+        hard=True,
+    ),
+)
+
+NEED_TEXT: dict[str, str] = {need.property: need.text for need in NEEDS}
+
+
+def missing_text(structure: Structure, name: str) -> str:
+    """Why a structure lacks a property that a method needs."""
+    need = next((n for n in NEEDS if n.property == name), None)
+    return f"{name} was not found" if need is None else need.missing(structure)
+
+
+def is_hard(name: str) -> bool:
+    return any(n.hard for n in NEEDS if n.property == name)
