@@ -30,7 +30,7 @@ def find_curvature(block: Block) -> tuple[Finding, ...]:
         found.append(_convex(block, names, proof))
     else:
         concave = energy_is(block, "concave")
-        if concave is not None:
+        if concave == ():
             found.append(
                 Finding("concave", names, f"{_terms(block)}: least at the edge of the domain", concave)
             )
