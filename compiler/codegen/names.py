@@ -65,6 +65,7 @@ _ATTRIBUTES = frozenset(
         "absolute",
         "obligations",
         "constraints",
+        "obligations",
         "factors",
         "lets",
         "start",

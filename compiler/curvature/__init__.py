@@ -1,1 +1,6 @@
-"""Convexity, ranges and signs of expressions as functions of the sought block, proven and never sampled."""
+"""Curvature, ranges and signs of typed expressions, by proof.
+
+`Calculus` answers for one block of unknowns: is every entry of a value convex or concave, under
+which conditions on given values, and why not. `Ranges` bounds values; `obligation` holds the
+conditions; `scalars` and `algebra` settle functions of one number, with sympy.
+"""

@@ -31,9 +31,9 @@ def curvature(found: Composition) -> str:
     return {"+": "convex", "-": "concave", "0": "affine"}.get(_derivative_sign(found, 2), "")
 
 
-def increases(found: Composition) -> bool:
-    """Whether a composition is proven nondecreasing in its argument."""
-    return _derivative_sign(found, 1) == "+"
+def trend(found: Composition) -> int:
+    """1 when a composition is proven nondecreasing in its argument, -1 for nonincreasing, else 0."""
+    return {"+": 1, "-": -1}.get(_derivative_sign(found, 1), 0)
 
 
 def _derivative_sign(found: Composition, order: int) -> str:

@@ -224,15 +224,13 @@ class Calculus:
     def _weighed(self, weight: Expr, value: Expr, want: Want) -> Proof | None:
         """A value whose entries are multiplied by fixed ones, and perhaps added up."""
         other: Want = "concave" if want == "convex" else "convex"
-        straight, turned = self.prove(value, want), self.prove(value, other)
-        if straight is not None:
-            sign = nonnegative(weight, self.ranges)
-            if sign == () or (turned is None and sign is not None):
-                return both(straight, sign)
-        if turned is not None:
-            sign = nonpositive(weight, self.ranges)
-            return both(turned, sign)
-        return None
+        straight, sign = self.prove(value, want), nonnegative(weight, self.ranges)
+        if straight is not None and sign == ():
+            return straight
+        turned = self.prove(value, other)
+        if straight is not None and sign is not None and turned is None:
+            return both(straight, sign)
+        return None if turned is None else both(turned, nonpositive(weight, self.ranges))
 
     def _quotient(self, a: Expr, b: Expr, want: Want) -> Proof | None:
         if not self.depends(b):

@@ -18,30 +18,34 @@ RESIDUAL = "residual'"
 MOST_OPERATIONS = 20
 
 
-def loss_of(node: Expr, calculus: Calculus) -> tuple[Expr, Expr] | None:
-    """(residual, loss) of an expression that is a loss entry by entry, or None.
+def loss_of(node: Expr, calculus: Calculus) -> tuple[Expr, Expr, int] | None:
+    """(residual, loss, sign) of an expression that is a loss entry by entry, or minus one; or None.
 
-    The loss is twice differentiable up to kinks of its slope, and increasing in the magnitude of
-    the residual: huber, and increasing functions of a square such as `log(1 + r^2)`.
+    The expression is sign * loss. The loss is twice differentiable up to kinks of its slope, and
+    increasing in the magnitude of the residual: huber, and increasing functions of a square such
+    as `log(1 + r^2)` or `-exp(-r^2)`.
     """
     match node:
         case Apply(function="huber", arguments=(r, *rest)):
             if any(calculus.depends(a) for a in rest) or not all(calculus.ranges(a).positive for a in rest):
                 return None
-            return r, replace(node, arguments=(_placeholder(r), *rest))
+            return r, replace(node, arguments=(_placeholder(r), *rest)), 1
     square = _inner_square(node, calculus)
     if square is None or square is node:
         return None
     found = Composition(node, square, NONNEGATIVE, calculus.ranges, calculus.degrees)
     if not regular(node, square, calculus.degrees, calculus.ranges):
         return None
-    from ebmlang.compiler.curvature.algebra import increases
+    from ebmlang.compiler.curvature.algebra import trend
 
-    if not increases(found):
+    direction = trend(found)
+    if not direction:
         return None
     assert isinstance(square, Apply)
-    residual = square.arguments[0]
-    return residual, _replaced(node, square, _placed(square), calculus)
+    loss = _replaced(node, square, _placed(square), calculus)
+    if direction < 0:
+        loss = Apply(loss.type, loss.axes, loss.level, loss.coupled, loss.span, "neg", (loss,))
+    return square.arguments[0], loss, direction
 
 
 def _placeholder(r: Expr) -> Read:

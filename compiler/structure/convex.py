@@ -8,6 +8,7 @@ from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.calculus import Want
 from ebmlang.compiler.curvature.interval import Interval
 from ebmlang.compiler.curvature.obligation import Proof, both
+from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.domains import domain_text
@@ -29,7 +30,7 @@ def find_curvature(block: Block) -> tuple[Finding, ...]:
         found.append(_convex(block, names, proof))
     else:
         concave = energy_is(block, "concave")
-        if concave is not None:
+        if concave == ():
             found.append(
                 Finding("concave", names, f"{_terms(block)}: least at the edge of the domain", concave)
             )
@@ -80,7 +81,14 @@ def _convex(block: Block, names: tuple[str, ...], proof: Proof) -> Finding:
     if curved:
         text = f"{why}; the domain is not, {domain_text(curved)}"
         return Finding("convex energy", names, text, proof)
+    if not all(_affine_limit(block, limit) for limit in block.limits):
+        return Finding("convex energy", names, f"{why}; the hard constraints are not proven so", proof)
     return Finding("convex", names, why, proof)
+
+
+def _affine_limit(block: Block, limit: Limit) -> bool:
+    switched = limit.mask is not None and block.depends(limit.mask)
+    return not switched and block.calculus.degrees.affine(limit.value)
 
 
 def _terms(block: Block) -> str:

@@ -76,7 +76,8 @@ class Finding:
     carries its parts, and in `smooth_of` the summand of every smooth part; `quadratic` says that the
     smooth part is a polynomial of degree 2. The other fields belong to one property each: `losses`
     to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
-    plus quadratic, `blocks` to convex by blocks, `bound` to bounded below.
+    plus quadratic, `blocks` to convex by blocks, `bound` (of the summands that depend on the block) to
+    bounded below.
     """
 
     property: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.losses import loss_of
@@ -155,6 +155,8 @@ class _Search:
             loss = loss_of(rest, self.block.calculus)
             if loss is None:
                 raise _NotSquares
+            if loss[2] < 0:
+                here = replace(here, weight=negated(here.weight))
             found.append(self._part(loss[0], loss[1], here))
         return found
 
