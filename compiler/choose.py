@@ -5,9 +5,17 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from ebmlang.compiler.choose_discrete import DISCRETE_METHODS, fitting_rows, misfit
+from ebmlang.compiler.choose_discrete import fitting_rows, misfit
 from ebmlang.compiler.curvature.obligation import Obligation, both
-from ebmlang.compiler.methods import CONSTRAINED_METHODS, INNER, METHODS, MethodRow, find_method, method_names
+from ebmlang.compiler.methods import (
+    CONSTRAINED_METHODS,
+    DISCRETE_METHODS,
+    INNER,
+    METHODS,
+    MethodRow,
+    find_method,
+    method_names,
+)
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
@@ -64,12 +72,14 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
         options = ()
     if structure.find("discrete") is not None:
         return _discrete(structure, name, options)
+    if name in tuple(row.name for row in DISCRETE_METHODS):
+        because = f"{name} does not fit: {missing_text(structure, 'discrete')}"
+        return Plan(structure, None, because, (), None)
     if block.limits:
         return _constrained(structure, name, options)
     if name in {row.name for row in CONSTRAINED_METHODS}:
         return Plan(structure, None, f"{name} does not fit: the question has no hard constraints", (), None)
-    rows = tuple(row for row in METHODS if row not in DISCRETE_METHODS or row.name == name)
-    return _among(structure, rows, name, options)
+    return _among(structure, METHODS, name, options)
 
 
 def _among(
@@ -144,6 +154,27 @@ def _constrained(
     return Plan(
         structure, picked, why, (*rejected, *later, *inner.rejected, *others), general, options, inner.method
     )
+
+
+def _discrete(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for a block of discrete unknowns; sizes decide at binding whether its fallback is taken."""
+    discrete = structure.find("discrete")
+    assert discrete is not None
+    reason = misfit(structure, discrete, name)
+    if reason:
+        return Plan(structure, None, reason, (), None)
+    fitting, unfit = fitting_rows(structure)
+    rejected = tuple(Rejected(row, why) for row, why in unfit)
+    picked = fitting[0] if name is None else next(row for row in fitting if row.name == name)
+    if name is not None:
+        others = tuple(Rejected(row, "another method was asked for") for row in fitting if row is not picked)
+        return Plan(structure, picked, "asked for by name", (*others, *rejected), None, options)
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+    found = structure.find("tables") or structure.find("whole terms")
+    because = found.because if found is not None else discrete.because
+    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
 
 
 def _overridden(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler.methods import METHODS, MethodRow, find_method
+from ebmlang.compiler.methods import DISCRETE_METHODS, MethodRow, find_method, method_names
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.structure.finding import Finding
-
-DISCRETE_METHODS: tuple[MethodRow, ...] = tuple(row for row in METHODS if "discrete" in row.needs)
 
 
 def fitting_rows(structure: Structure) -> tuple[list[MethodRow], list[tuple[MethodRow, str]]]:
@@ -25,6 +23,8 @@ def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
     """Why nothing fits, or an empty string."""
     if any(v.type.kind == "permutation" for v in structure.block.discrete):
         return f"no method fits, because {discrete.because}: search over permutations is not built yet"
+    if structure.block.limits:
+        return f"no method fits, because {discrete.because}: hard constraints on them are not built yet"
     if structure.find("mixed") is not None:
         mixed = structure.find("mixed")
         assert mixed is not None
@@ -36,7 +36,7 @@ def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
         return ""
     row = find_method(name)
     if row is None:
-        return f"there is no method `{name}`; methods are {', '.join(m.name for m in METHODS)}"
+        return f"there is no method `{name}`; methods are {', '.join(method_names())}"
     if row not in DISCRETE_METHODS:
         return f"{name} does not fit: {discrete.because}"
     reasons = {r.name: why for r, why in fitting_rows(structure)[1]}

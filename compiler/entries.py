@@ -178,7 +178,7 @@ class Entries:
                 return apply("where", (same, self.entry(a, index[:1]), zero), node.type.kind)
             case "diag", (a,):
                 return self.entry(a, (index[0], index[0]))
-            case "onehot", (a, _):
+            case "onehot", (a, *_):
                 # As numbers: a class may only be compared with a class.
                 return apply("eq", (self.entry(a, index[:-1]), index[-1]), "bool")
             case "gather", (a, at):

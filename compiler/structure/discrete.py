@@ -13,7 +13,13 @@ def find_discrete(block: Block) -> tuple[Finding, ...]:
     if not block.discrete:
         return ()
     names = tuple(v.name for v in block.discrete)
-    sizes = ", ".join(f"{v.name} is {v.type} with {domain_size(v)} values" for v in block.discrete)
+    alike: dict[str, list[str]] = {}
+    for v in block.discrete:
+        alike.setdefault(f"{v.type} with {domain_size(v)} values", []).append(v.name)
+    sizes = ", ".join(
+        f"{', '.join(own)} {'are' if len(own) > 1 else 'is'} {kind}{' each' * (len(own) > 1)}"
+        for kind, own in alike.items()
+    )
     found = [Finding("discrete", names, sizes)]
     real = tuple(v.name for v in block.sought if v.type.kind == "real")
     if real:

@@ -159,6 +159,7 @@ class _Search:
             held=held,
             row_values=problem.row_values | {MULTIPLIERS, PENALTY},
             split=split,
+            derivatives=None,
         )
 
     def minimise(
