@@ -104,27 +104,6 @@ def _among(
     return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
 
 
-def _discrete(
-    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
-) -> Plan:
-    """The plan for a block of discrete unknowns; sizes decide at binding whether its fallback is taken."""
-    discrete = structure.find("discrete")
-    assert discrete is not None
-    reason = misfit(structure, discrete, name)
-    if reason:
-        return Plan(structure, None, reason, (), None)
-    fitting, unfit = fitting_rows(structure)
-    rejected = tuple(Rejected(row, why) for row, why in unfit)
-    picked = fitting[0] if name is None else next(row for row in fitting if row.name == name)
-    if name is not None:
-        others = tuple(Rejected(row, "another method was asked for") for row in fitting if row is not picked)
-        return Plan(structure, picked, "asked for by name", (*others, *rejected), None, options)
-    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
-    found = structure.find("tables") or structure.find("whole terms")
-    because = f"{discrete.because}; {found.because}" if found is not None else discrete.because
-    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
-
-
 def _constrained(
     structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
 ) -> Plan:

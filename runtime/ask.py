@@ -185,27 +185,13 @@ def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
         because=answer.because,
         certificate=answer.certificate,
     )
+
+
 def _limits(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
     steps = int(_pick(search.steps, options.get("steps"), Limits().steps))
     restarts = int(_pick(search.restarts, options.get("restarts"), 1))
     starts = Starts(search.seed, bound.settings.first_row, restarts)
     return Limits(steps, _pick(search.tol, options.get("tol"), None)), starts
-
-
-def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
-    """The answer for discrete unknowns."""
-    held = held_values(bound)
-    wanted = discrete.Wanted(search.method, search.steps, search.restarts, search.seed)
-    answer = discrete.solve(bound, held, observed, wanted)
-    return replace(
-        evaluate(bound, answer.values, held),
-        converged=answer.converged,
-        status=answer.status,
-        iterations=answer.iterations,
-        method=answer.method,
-        because=answer.because,
-        certificate=answer.certificate,
-    )
 
 
 def _pick(*choices: Any) -> Any:

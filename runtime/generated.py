@@ -21,9 +21,6 @@ EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
 Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
 """By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
 
-Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
-"""By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
-
 
 @dataclass(frozen=True, slots=True)
 class Draws:
@@ -127,12 +124,6 @@ class GeneratedModel:
 
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
-
-    def tables(self, unknown: Values, held: Values) -> dict[int, Tensor]:
-        raise NotImplementedError
-
-    def scopes(self, unknown: Values, held: Values) -> Scopes:
-        raise NotImplementedError
 
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}

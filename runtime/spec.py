@@ -96,18 +96,6 @@ class ConstraintSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class TableSpec:
-    """One table of `tables`: a summand of `term` that joins entries of `variables` at each position of
-    its `plates` plate axes. `per_example`: the term counts once for every example."""
-
-    key: int
-    term: str
-    variables: tuple[str, ...]
-    plates: int
-    per_example: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Requirement:
     """A size that must be at least 0, and what goes wrong otherwise."""
 

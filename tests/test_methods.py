@@ -28,15 +28,6 @@ def test_every_solver_has_a_row() -> None:
     assert set(SOLVERS) == {row.name for row in CONTINUOUS}
 
 
-@pytest.mark.parametrize("name", DISCRETE)
-def test_every_discrete_method_has_a_row(name: str) -> None:
-    row = next(row for row in METHODS if row.name == name)
-    module, _, function = row.implementation.partition(":")
-    assert getattr(import_module(module), function) is DISCRETE[name]
-    assert row.needs[0] == "discrete"
-    assert set(row.needs) <= set(NEED_TEXT)
-
-
 def test_the_last_row_needs_nothing() -> None:
     assert METHODS[-1].needs == ()
 

@@ -91,18 +91,6 @@ class Block:
         )
 
     @cached_property
-    def discrete(self) -> tuple[Variable, ...]:
-        """The sought variables with countable values."""
-        return tuple(v for v in self.sought if v.type.kind != "real")
-
-    @cached_property
-    def tables(self) -> Tables:
-        """The energy as tables over the discrete unknowns."""
-        from ebmlang.compiler.tables import tables_of
-
-        return tables_of(self)
-
-    @cached_property
     def joint(self) -> tuple[str, str] | None:
         """Why all examples form one problem, as (what, reason); None when rows are independent."""
         for variable in self.sought:
