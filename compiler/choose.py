@@ -5,8 +5,17 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from ebmlang.compiler.choose_discrete import fitting_rows, misfit
 from ebmlang.compiler.curvature.obligation import Obligation, both
-from ebmlang.compiler.methods import CONSTRAINED_METHODS, INNER, METHODS, MethodRow, find_method, method_names
+from ebmlang.compiler.methods import (
+    CONSTRAINED_METHODS,
+    DISCRETE_METHODS,
+    INNER,
+    METHODS,
+    MethodRow,
+    find_method,
+    method_names,
+)
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
@@ -61,11 +70,10 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     name = method_name if method_name is not None else using.name if using is not None else None
     if using is not None and method_name is not None and method_name != using.name:
         options = ()
-    discrete = structure.find("discrete")
-    if discrete is not None:
-        because = (
-            f"no method fits, because {discrete.because}: search over discrete unknowns is not built yet"
-        )
+    if structure.find("discrete") is not None:
+        return _discrete(structure, name, options)
+    if name in tuple(row.name for row in DISCRETE_METHODS):
+        because = f"{name} does not fit: {missing_text(structure, 'discrete')}"
         return Plan(structure, None, because, (), None)
     if block.limits:
         return _constrained(structure, name, options)
@@ -128,6 +136,27 @@ def _constrained(
     )
 
 
+def _discrete(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for a block of discrete unknowns; sizes decide at binding whether its fallback is taken."""
+    discrete = structure.find("discrete")
+    assert discrete is not None
+    reason = misfit(structure, discrete, name)
+    if reason:
+        return Plan(structure, None, reason, (), None)
+    fitting, unfit = fitting_rows(structure)
+    rejected = tuple(Rejected(row, why) for row, why in unfit)
+    picked = fitting[0] if name is None else next(row for row in fitting if row.name == name)
+    if name is not None:
+        others = tuple(Rejected(row, "another method was asked for") for row in fitting if row is not picked)
+        return Plan(structure, picked, "asked for by name", (*others, *rejected), None, options)
+    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+    found = structure.find("tables") or structure.find("whole terms")
+    because = found.because if found is not None else discrete.because
+    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
+
+
 def _overridden(
     structure: Structure,
     name: str,
@@ -188,6 +217,10 @@ def explain(plan: Plan) -> str:
         lines.append(_line("method", f"{row.name}: {title} ({row.reference})"))
         lines.append(_line("because", plan.because))
         lines.append(_line("answer", row.certificate))
+        if row in DISCRETE_METHODS and plan.fallback not in (None, row):
+            assert plan.fallback is not None
+            condition = f"it fits into memory when sizes are known; else {plan.fallback.name}"
+            lines.append(_line("provided", condition))
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
             lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))

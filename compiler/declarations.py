@@ -172,9 +172,6 @@ class Declarations:
         if node.missing and node.role != "observed":
             advice = "only given values can be missing: observed y : real[n] missing"
             self.report.add(WrongModifier(self._word(node, "missing"), "missing", role, advice))
-        elif node.missing and node.type.name.text in ("bool", "class"):
-            what = f"`missing` on {node.type.name.text} values"
-            self.report.add(NotBuilt(self._word(node, "missing"), what))
         elif node.missing and node.shared:
             self.report.add(NotBuilt(self._word(node, "missing"), "`missing` on a shared value"))
         if node.per == "batch" and node.role in ("observed", "param"):

@@ -116,10 +116,47 @@ INNER = ("fista", "projected_lbfgs", "projected_gradient", "lbfgs", "adam")
 """Methods that may run inside the augmented Lagrangian: they need nothing but smoothness of the energy."""
 
 
+DISCRETE_METHODS: tuple[MethodRow, ...] = (
+    MethodRow(
+        "elimination",
+        "ebmlang.runtime.discrete.methods:by_elimination",
+        ("discrete", "tables"),
+        ("tables",),
+        (),
+        "variable elimination: min-sum, or sum-product to marginalize",
+        "exact: no other assignment has a lower energy",
+        "Bertele & Brioschi 1972; Dechter 1999; reductions by Arnborg & Proskurowski 1986",
+    ),
+    MethodRow(
+        "enumeration",
+        "ebmlang.runtime.discrete.methods:by_enumeration",
+        ("discrete",),
+        ("energy",),
+        (),
+        "every assignment",
+        "exact: no other assignment has a lower energy",
+        "definition",
+    ),
+    MethodRow(
+        "coordinate_search",
+        "ebmlang.runtime.discrete.methods:by_coordinates",
+        ("discrete",),
+        ("energy",),
+        (),
+        "coordinate search over many starts (iterated conditional modes)",
+        "local: no change of a single entry lowers the energy; nothing is claimed about others",
+        "Besag 1986",
+    ),
+)
+"""Methods for unknowns with countable values; sizes decide at binding whether one works."""
+
+ALL_METHODS = (*METHODS, *CONSTRAINED_METHODS, *DISCRETE_METHODS)
+
+
 def find_method(name: str) -> MethodRow | None:
-    return next((row for row in (*METHODS, *CONSTRAINED_METHODS) if row.name == name), None)
+    return next((row for row in ALL_METHODS if row.name == name), None)
 
 
 def method_names() -> tuple[str, ...]:
     """Everything that may follow `using`."""
-    return tuple(row.name for row in (*METHODS, *CONSTRAINED_METHODS))
+    return tuple(row.name for row in ALL_METHODS)

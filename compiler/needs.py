@@ -72,6 +72,13 @@ def _no_program(structure: Structure) -> str:
 
 
 NEEDS: tuple[Need, ...] = (
+    Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
+    Need(
+        "tables",
+        "an energy that splits into tables over few entries",
+        _says("a term stays whole"),
+        hard=True,
+    ),
     Need(
         "smooth plus absolute values",
         "a smooth energy plus weighted absolute values",

@@ -129,9 +129,10 @@ class Questions:
         self._clauses(node, clauses)
         self._prediction(node)
         using = self._method(clauses.get("using"), node.verb)
+        beta = self._temperature(clauses.get("at"), node.verb)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
-            typed.Question(node.verb, label, targets, of, given, using, shown, node.doc, node.span)
+            typed.Question(node.verb, label, targets, of, given, using, shown, node.doc, node.span, beta)
         )
 
     def _listed(self, nodes: tuple[ast.Dotted, ...], good: list[bool]) -> tuple[str, ...]:
@@ -184,6 +185,21 @@ class Questions:
         if not value.type.scalar or not value.type.numeric:
             places = origins(self.scope, value)
             self.report.add(TermNotScalar(clause.value.span, "of", str(value.type), places, "what follows"))
+            return None
+        return value
+
+    def _temperature(self, clause: ast.Clause | None, verb: str) -> Expr | None:
+        """`at beta = VALUE`: the inverse temperature, a number that is known without data."""
+        if clause is None or clause.value is None or verb not in ("marginalize", "sample"):
+            return None
+        value = self.expressions.value(clause.value, self.scope)
+        if value.type.kind == "error":
+            return None
+        known = value.type.scalar and value.type.numeric and value.level is Level.CONSTANT
+        if not known:
+            shown = self.report.source.extract(clause.value.span)
+            wanted = "a positive number, or a hyperparameter"
+            self.report.add(BadOption(clause.value.span, "beta", f"`{shown}`", wanted))
             return None
         return value
 

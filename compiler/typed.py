@@ -336,6 +336,7 @@ class Question:
     text: str
     doc: str
     span: Span
+    beta: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -117,7 +117,7 @@ def free_words() -> str:
 
 def method_table() -> str:
     rows = []
-    for row in (*methods.METHODS, *methods.CONSTRAINED_METHODS):
+    for row in methods.ALL_METHODS:
         needs = "; ".join(NEED_TEXT[need] for need in row.needs) or "nothing: it takes any energy"
         options = ", ".join(code(name) for name, _ in (*row.options, *methods.COMMON))
         rows.append((code(row.name), needs, row.certificate, options, row.reference))

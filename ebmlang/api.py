@@ -26,9 +26,11 @@ from ebmlang.runtime.arrays import widest_dtype
 from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.marginal import Marginal
 from ebmlang.runtime.memory import device_memory
 from ebmlang.runtime.parameters import start_parameters
 from ebmlang.runtime.result import Result
+from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
     import networkx
@@ -394,6 +396,30 @@ class Model(nn.Module):
             with shown_progress("infer", run.given.rows) as update:
                 return run.all(update)
         return run.all(progress or None)
+
+    def marginal(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        find: Sequence[str] | None = None,
+        beta: float | None = None,
+        observed: Mapping[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        max_memory: int | str | None = None,
+        **values: Any,
+    ) -> Marginal:
+        """Sum unknowns out: free energies F = -1/beta log sum exp(-beta E), log Z and marginals.
+
+        What is summed out is what the file's `marginalize` lines name, else all latents, or `find`;
+        what is given is not. `observed` gives masks (True: given) of variables that are known in part.
+        `beta` overrides the file's. Exact, or a DataError that says what is too large; F and log Z are
+        differentiable in the values that are passed. See `Marginal` for the answer.
+        """
+        given = _merged(data, values)
+        settings = self.settings(given, dtype, device, None, _bytes(max_memory))
+        arrays = given_arrays(self.ranks, given)
+        return Summing.of(self, arrays, observed or {}, settings, find=find, beta=beta).all()
 
     def forward(self, **data: Any) -> Tensor:
         """The training loss, which is not built yet."""

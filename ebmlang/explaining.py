@@ -51,6 +51,8 @@ def explain_file(
             parts.append(
                 f"{question.text}\n{_indented(_question(model, given, None, None, question, using))}"
             )
+        elif question.verb == "marginalize":
+            parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
         else:
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
     return "\n\n".join(parts)
@@ -75,6 +77,23 @@ def _question(
         note = f"missing entries of {', '.join(sorted(holes))}; with none missing nothing is sought\n"
     query = Query(asked.sought, asked.objective, asked.using, asked.question)
     return note + explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
+
+
+def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str:
+    """How the unknowns of a `marginalize` line are summed out."""
+    names = tuple(v.name for v in model.variables if v.name in set(question.targets) - set(given))
+    if not names:
+        return "sum out nothing: every variable is given"
+    real = [v for v in model.variables if v.name in names and v.type.kind == "real"]
+    if real:
+        return f"understood; summing out real unknowns ({real[0].name} is {real[0].type}) is not built yet"
+    plan = pipeline.plan_for(pipeline.graph_of(model), Query(names))
+    lines = [f"sum out {', '.join(names)}", *(f"  found    {f}" for f in plan.structure.findings)]
+    if plan.method is None:
+        return "\n".join([*lines, f"  method   none: {plan.because}"])
+    lines.append(f"  method   {plan.method.name}: {plan.method.title} ({plan.method.reference})")
+    lines.append("  answer   exact: the sum over every assignment; refused where it does not fit into memory")
+    return "\n".join(lines)
 
 
 def _indented(text: str) -> str:

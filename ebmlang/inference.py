@@ -136,7 +136,7 @@ class Inference:
         using: str | None = None,
     ) -> Inference:
         """Settle roles and method. Raises DataError where nothing fits."""
-        incomplete = _incomplete(model, given, masks, settings.chunk_bytes)
+        incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         asked = model.asked(find, given.names(), of, objective, incomplete)
         if using is not None and using not in method_names():
             known = method_names()
@@ -156,8 +156,8 @@ class Inference:
         rows = self.given.rows
         if rows <= 1 or self.module.JOINT or not self.asked.sought:
             return max(rows, 1)
-        first = self._bound(0, min(rows, _MEASURED_ROWS))
-        observed = {name: self._mask(first, name, 0, first.batch) for name in self.incomplete}
+        first = self.bound_rows(0, min(rows, _MEASURED_ROWS))
+        observed = {name: self.mask(first, name, 0, first.batch) for name in self.incomplete}
         needed = ask.bytes_per_row(first, observed) * self._restarts()
         return min(rows, rows_that_fit(needed, self.settings.chunk_bytes))
 
@@ -186,22 +186,33 @@ class Inference:
 
     # --- one chunk ---
 
-    def _bound(self, start: int, stop: int) -> Any:
+    def _discrete(self, name: str) -> bool:
+        return any(v.name == name and v.type.kind != "real" for v in self.model.checked.variables)
+
+    def bound_rows(self, start: int, stop: int) -> Any:
+        """The model with the values of some rows."""
         values = self.given.chunk(start, stop)
+        for name in self.incomplete & values.keys():
+            if self._discrete(name):
+                values[name] = _holes_filled(values[name])
         settings = replace(self.settings, first_row=start)
         return self.model.bound(self.module, values, settings, self.incomplete)
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
-        bound = self._bound(start, stop)
+        bound = self.bound_rows(start, stop)
         if not self.asked.sought:
             return with_shared(ask.evaluate(bound, {}, ask.held_values(bound)), self.module)
-        observed = {name: self._mask(bound, name, start, stop) for name in self.incomplete}
+        observed = {name: self.mask(bound, name, start, stop) for name in self.incomplete}
         return with_shared(ask.infer(bound, self.search, observed, progress), self.module)
 
-    def _mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
+    def mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
         """True where the value is given."""
         value: Tensor = bound.values[name]
-        mask = ~torch.isnan(value)
+        if self._discrete(name):
+            mask = ~_holes(self.given.chunk(start, stop)[name]).to(value.device)
+            mask = mask if mask.ndim == value.ndim else mask[None]
+        else:
+            mask = ~torch.isnan(value)
         if name in self.masks:
             rank = value.ndim - 1
             own = torch.as_tensor(np.asarray(self.masks[name]))
@@ -210,7 +221,9 @@ class Inference:
         return mask
 
 
-def _incomplete(model: Model, given: Given, masks: Mapping[str, Any], chunk_bytes: int) -> frozenset[str]:
+def incomplete_names(
+    model: Model, given: Given, masks: Mapping[str, Any], chunk_bytes: int
+) -> frozenset[str]:
     """Given variables of which some entries are to be found."""
     variables = {v.name: v for v in model.checked.variables}
     found = set()
@@ -225,6 +238,20 @@ def _incomplete(model: Model, given: Given, masks: Mapping[str, Any], chunk_byte
     return frozenset(found)
 
 
+def _holes(value: Any) -> Tensor:
+    """True where a value of a discrete variable is missing."""
+    tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    return torch.isnan(tensor) if tensor.is_floating_point() else torch.zeros_like(tensor, dtype=torch.bool)
+
+
+def _holes_filled(value: Any) -> Any:
+    """The value with 0 in place of what is missing; the mask of what is given says that it is not."""
+    if isinstance(value, Tensor):
+        return value.nan_to_num(nan=0.0) if value.is_floating_point() else value
+    array = np.asarray(value)
+    return np.nan_to_num(array, nan=0.0) if array.dtype.kind == "f" else array
+
+
 def _has_nan(value: Any) -> bool:
     if isinstance(value, Tensor):
         return bool(torch.isnan(value).any())
@@ -234,7 +261,8 @@ def _has_nan(value: Any) -> bool:
 
 def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given) -> None:
     variable = variables.get(name)
-    if variable is None or variable.role != "observed":
+    clamped = variable is not None and variable.role == "latent" and variable.type.kind != "real"
+    if variable is None or (variable.role != "observed" and not clamped):
         known = [v.name for v in variables.values() if v.role == "observed"]
         raise DataError(
             f"observed= names `{name}`, which is no observed variable",
@@ -251,11 +279,6 @@ def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given
         raise DataError(
             f"the mask of `{name}` is not an array of true and false of its shape",
             "True = observed, False = to be found",
-        )
-    if variable.type.kind != "real":
-        raise DataError(
-            f"`{name}` is {variable.type}: missing entries of such values are not built yet",
-            "give it whole",
         )
 
 

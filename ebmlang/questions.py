@@ -83,6 +83,38 @@ def ask_roles(
     return Asked(model, ordered, question, of)
 
 
+def ask_sums(
+    model: typed.Model, find: Sequence[str] | None, given: frozenset[str], incomplete: frozenset[str]
+) -> Asked:
+    """What is summed out: `find`, or what `marginalize` lines name, or all latents; never what is given.
+
+    Raises DataError for other latents without a value, and for real unknowns.
+    """
+    _check_names(model, find or (), given)
+    lines = [q for q in model.questions if q.verb == "marginalize"]
+    latents = [v.name for v in model.variables if v.role == "latent"]
+    named = {t for q in lines for t in q.targets}
+    targets = set(find) if find is not None else named or set(latents)
+    sought = (targets - given) | incomplete
+    for v in model.variables:
+        if v.name in sought and v.type.kind == "real":
+            raise DataError(
+                f"`{v.name}` is {v.type}: summing out real unknowns is not built yet", f"pass {v.name}=..."
+            )
+        if v.role == "latent" and v.name not in sought and v.name not in given:
+            raise DataError(f"`{v.name}` is not summed out and has no value", f"pass {v.name}=...")
+    ordered = tuple(v.name for v in model.variables if v.name in sought)
+    if not ordered:
+        raise DataError("nothing is left to sum out: every unknown is given", "leave one of them out")
+    return Asked(model, ordered, None, None)
+
+
+def line_of(model: typed.Model, names: Sequence[str]) -> Question | None:
+    """The `marginalize` line that speaks about some of the names."""
+    lines = (q for q in model.questions if q.verb == "marginalize" and set(q.targets) & set(names))
+    return next(lines, None)
+
+
 def _line(model: typed.Model, label: str | None) -> Question | None:
     question = default_question(model, label)
     if label is None:

@@ -25,6 +25,7 @@ from ebmlang.runtime.constrained.problem import (
 )
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
+from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.generated import GeneratedModel
@@ -147,6 +148,8 @@ def infer(
 ) -> Result:
     """The answer for every row. Raises DataError for values that make no problem, never for a
     numeric outcome."""
+    if discrete.is_discrete(bound):
+        return _discrete(bound, search, observed or {})
     problem = make_problem(bound, observed or {})
     if plan_inner(bound.module):
         return _constrained(bound, problem, search, observed or {}, progress)
@@ -163,6 +166,22 @@ def _limits(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[L
     restarts = int(_pick(search.restarts, options.get("restarts"), 1))
     starts = Starts(search.seed, bound.settings.first_row, restarts)
     return Limits(steps, _pick(search.tol, options.get("tol"), None)), starts
+
+
+def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
+    """The answer for discrete unknowns."""
+    held = held_values(bound)
+    wanted = discrete.Wanted(search.method, search.steps, search.restarts, search.seed)
+    answer = discrete.solve(bound, held, observed, wanted)
+    return replace(
+        evaluate(bound, answer.values, held),
+        converged=answer.converged,
+        status=answer.status,
+        iterations=answer.iterations,
+        method=answer.method,
+        because=answer.because,
+        certificate=answer.certificate,
+    )
 
 
 def _pick(*choices: Any) -> Any:
@@ -454,6 +473,8 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
     that solvers keep; an upper bound, since tensors are freed on the way.
     """
+    if discrete.is_discrete(bound):
+        return discrete.bytes_per_row(bound, held_values(bound))
     bound = _in_float64(bound) if plan_inner(bound.module) else bound
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)

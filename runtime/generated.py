@@ -16,6 +16,9 @@ from ebmlang.runtime.seeded import Rows
 
 Values = Mapping[str, Tensor]
 
+Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
+"""By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:
@@ -104,6 +107,12 @@ class GeneratedModel:
     def obligations(self, held: Values) -> dict[str, Tensor]:
         """Values by the text of what must hold of them, for the method of the plan."""
         return {}
+
+    def tables(self, unknown: Values, held: Values) -> dict[int, Tensor]:
+        raise NotImplementedError
+
+    def scopes(self, unknown: Values, held: Values) -> Scopes:
+        raise NotImplementedError
 
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}

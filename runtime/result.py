@@ -26,6 +26,10 @@ class Status(Enum):
     INFEASIBLE = "no feasible point was found: {}"
     VIOLATED = "stopped before the constraints held: {}"
     OUTSIDE = "start outside the domain"
+    EXACT = "exact: no other assignment has a lower energy"
+    LOCAL = "local: no change of a single entry lowers the energy"
+    IMPOSSIBLE = "impossible: every assignment has the energy inf"
+    NO_FINITE_STATE = "no assignment of finite energy was found"
 
     def sentence(self, detail: str = "") -> str:
         """The sentence with its details filled in."""

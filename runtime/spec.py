@@ -25,6 +25,7 @@ __all__ = [
     "Requirement",
     "Running",
     "Size",
+    "TableSpec",
     "TermSpec",
     "VariableSpec",
     "as_index",
@@ -80,6 +81,18 @@ class ConstraintSpec:
     relation: str
     per_example: bool
     given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table of `tables`: a summand of `term` that joins entries of `variables` at each position of
+    its `plates` plate axes. `per_example`: the term counts once for every example."""
+
+    key: int
+    term: str
+    variables: tuple[str, ...]
+    plates: int
+    per_example: bool
 
 
 @dataclass(frozen=True, slots=True)

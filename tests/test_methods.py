@@ -6,8 +6,9 @@ from importlib import import_module
 
 import pytest
 
-from ebmlang.compiler.methods import COMMON, CONSTRAINED_METHODS, INNER, METHODS, MethodRow
+from ebmlang.compiler.methods import COMMON, CONSTRAINED_METHODS, DISCRETE_METHODS, INNER, METHODS, MethodRow
 from ebmlang.compiler.needs import NEED_TEXT
+from ebmlang.runtime.discrete.methods import DISCRETE
 from ebmlang.runtime.solvers import SOLVERS
 
 
@@ -44,3 +45,12 @@ def test_inner_methods_have_rows_and_the_last_needs_nothing() -> None:
     rows = {row.name: row for row in METHODS}
     assert set(INNER) <= set(rows)
     assert rows[INNER[-1]].needs == ()
+
+
+def test_every_discrete_method_has_a_row() -> None:
+    assert set(DISCRETE) == {row.name for row in DISCRETE_METHODS}
+    for row in DISCRETE_METHODS:
+        module, _, function = row.implementation.partition(":")
+        assert getattr(import_module(module), function) is DISCRETE[row.name]
+        assert row.needs[0] == "discrete"
+        assert set(row.needs) <= set(NEED_TEXT)

@@ -16,6 +16,7 @@ from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
 from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.specs import header, specs
+from ebmlang.compiler.codegen.tables import table_methods, table_specs
 from ebmlang.compiler.typed import Expr, Variable
 
 _HELD = re.compile(r'held\["(\w+)"\]')
@@ -54,10 +55,13 @@ class _Writer:
         self.hoist_everything()
         own = [*self.energies.methods(), *obligations(self.plan, self.functions)]
         methods = [*own, *self.starts(), *self.domains(), *self.properties()]
+        methods += self.tables()
         bodies = [method.text() for method in methods]
         prepare, kept = self.prepare(frozenset(_HELD.findall("\n".join(bodies))))
         body = "\n\n".join([prepare.text(), *bodies])
         tables = specs(self.plan, self.functions.row_values(kept))
+        if self.plan.block.discrete:
+            tables = "\n".join([tables, *table_specs(self.plan.block.tables)])
         doc = quoted(self.model.doc or f"The model `{self.model.name}`.", INDENT)
         parts = [
             header(self.plan, f"{tables}\n{body}"),
@@ -79,6 +83,11 @@ class _Writer:
         ]
         common = ("batch: int", "dtype: torch.dtype", "device: torch.device", "draw: Draws")
         return [*own, *(f"{INDENT}{c}" for c in common)]
+
+    def tables(self) -> list[Method]:
+        if not self.plan.block.discrete:
+            return []
+        return table_methods(self.plan.block.tables, self.functions)
 
     # --- what does not depend on the unknowns ---
 

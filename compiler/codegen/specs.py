@@ -18,6 +18,7 @@ def header(plan: Plan, body: str) -> str:
     sought = ", ".join(plan.block.query.sought)
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
+    scopes = "Scopes, " if "-> Scopes:" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -37,7 +38,7 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            "from ebmlang.runtime.generated import Draws, GeneratedModel, Values",
+            f"from ebmlang.runtime.generated import Draws, GeneratedModel, {scopes}Values",
             *_spec_imports(body),
             "",
         ]
@@ -45,8 +46,8 @@ def header(plan: Plan, body: str) -> str:
 
 
 _SPECS = (
-    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TermSpec",
-    "VariableSpec", "as_index", "computed", "entry", "examples", "table",
+    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TableSpec",
+    "TermSpec", "VariableSpec", "as_index", "computed", "entry", "examples", "table",
 )  # fmt: skip
 """What the tables of a module are made of."""
 

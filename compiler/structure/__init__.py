@@ -12,6 +12,7 @@ from ebmlang.compiler.structure.absolute import find_absolute
 from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.convex import find_blocks, find_bound, find_curvature
+from ebmlang.compiler.structure.discrete import find_discrete
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
@@ -24,6 +25,7 @@ from ebmlang.compiler.structure.squares import find_squares
 Rule = Callable[[Block], tuple[Finding, ...]]
 
 RULES: tuple[Rule, ...] = (
+    find_discrete,
     find_barrier,
     find_domains,
     find_reach,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.calculus import Calculus
@@ -11,6 +12,9 @@ from ebmlang.compiler.facts import Dependence, Smoothness, smoothness
 from ebmlang.compiler.graph import FactorGraph, Limit, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,18 @@ class Block:
         return tuple(
             c for c in self.graph.limits if self.depends(c.value) or (c.mask and self.depends(c.mask))
         )
+
+    @cached_property
+    def discrete(self) -> tuple[Variable, ...]:
+        """The sought variables with countable values."""
+        return tuple(v for v in self.sought if v.type.kind != "real")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The energy as tables over the discrete unknowns."""
+        from ebmlang.compiler.tables import tables_of
+
+        return tables_of(self)
 
     @cached_property
     def joint(self) -> tuple[str, str] | None:

@@ -11,16 +11,14 @@ _SEPARABLE = ("reals", "interval", "nonnegative")
 
 
 def find_domains(block: Block) -> tuple[Finding, ...]:
-    """`unconstrained`, `constrained`, `separable bounds` and `discrete`.
+    """`unconstrained`, `constrained` and `separable bounds`; nothing for discrete unknowns alone.
 
     Open domains count as unconstrained: they are searched in transformed coordinates.
     """
     found: list[Finding] = []
     names = tuple(v.name for v in block.sought)
-    discrete = tuple(v.name for v in block.sought if v.type.kind != "real")
-    if discrete:
-        kinds = ", ".join(f"{v.name} is {v.type}" for v in block.sought if v.name in discrete)
-        found.append(Finding("discrete", discrete, kinds))
+    if block.discrete and len(block.discrete) == len(block.sought):
+        return ()
     interior = interior_names(block)
     closed = [
         v

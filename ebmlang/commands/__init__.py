@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, explain, fmt, graph, infer, show, test
+from ebmlang.commands import check, explain, fmt, graph, infer, marginal, show, test
 from ebmlang.commands import compile as compile_
-from ebmlang.commands.unbuilt import MARGINAL, PLAN, SAMPLE, TRAIN
+from ebmlang.commands.unbuilt import PLAN, SAMPLE, TRAIN
 
 
 class Command(Protocol):
@@ -38,7 +38,7 @@ COMMANDS: tuple[Command, ...] = (
     infer,
     test,
     TRAIN,
-    MARGINAL,
+    marginal,
     SAMPLE,
     PLAN,
 )

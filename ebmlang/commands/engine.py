@@ -11,6 +11,7 @@ from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
 from ebmlang.runtime.ask import Search
+from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
     from ebmlang.commands.infer import Question
@@ -68,6 +69,12 @@ class Engine:
             objective=q.objective,
             using=q.using,
         )
+
+    def sums(self, data: DataSet, matching: Mapping[str, str], beta: float | None) -> Summing:
+        """The question with unknowns summed out. Raises DataError."""
+        q = self.question
+        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        return Summing.of(self.model, self._given(data, matching), {}, settings, find=q.find, beta=beta)
 
     def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
         """Number of examples. Raises DataError when the arrays do not agree."""

@@ -102,7 +102,7 @@ def run(args: Namespace) -> int:
     engine = engines.connect(question)
     dataset = read_dataset(args.data, engine.wanted)
     matching = data.match(dataset, engine.wanted, mapping)
-    _print_notes(dataset, data.unused(dataset, matching))
+    print_notes(dataset, data.unused(dataset, matching))
     total = engine.rows(dataset, matching)
 
     summary = report.Summary()
@@ -161,7 +161,8 @@ def read_dataset(spec: str | None, wanted: Mapping[str, Wanted]) -> DataSet:
     return data.DataSet("no data", {})
 
 
-def _print_notes(dataset: DataSet, unused: tuple[str, ...]) -> None:
+def print_notes(dataset: DataSet, unused: tuple[str, ...]) -> None:
+    """What the reader should know about the data, on stderr."""
     for note in dataset.notes:
         print(f"note: {note}", file=sys.stderr)
     if unused:

@@ -26,7 +26,7 @@ class Unbuilt:
         from ebmlang.explaining import open_model
 
         model = open_model(args.file, None)
-        verbs = {"marginal": ("marginalize",), "train": ("train", "amortize")}.get(self.NAME, (self.NAME,))
+        verbs = {"train": ("train", "amortize")}.get(self.NAME, (self.NAME,))
         line = next((q for q in model.questions if q.verb in verbs), None)
         span = line.span if line is not None else Span(model.span.start, model.span.start + len("model"))
         raise ModelError((Located(model.source, QuestionNotBuilt(span, self.NAME)),))
@@ -34,9 +34,6 @@ class Unbuilt:
 
 TRAIN = Unbuilt("train", "find parameters (not built yet)", "ebmlang train FILE --data D -o RUN")
 SAMPLE = Unbuilt("sample", "draw from exp(-E) (not built yet)", "ebmlang sample FILE --data D")
-MARGINAL = Unbuilt(
-    "marginal", "free energies and marginals (not built yet)", "ebmlang marginal FILE --data D"
-)
 PLAN = Unbuilt(
     "plan", "plan in an environment (not built yet)", "ebmlang plan FILE --env gymnasium:Pendulum-v1"
 )

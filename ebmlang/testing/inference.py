@@ -15,10 +15,12 @@ from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, bind
 from ebmlang.runtime.constrained import Constrained
+from ebmlang.runtime.discrete.answer import is_discrete
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.testing.case import CheckFailed
 from ebmlang.testing.checks import NOT_CHECKED, Remarks
+from ebmlang.testing.discrete import judge_discrete
 from ebmlang.testing.evaluate import Values, hypers_of, objective, settings
 
 STEPS = 200
@@ -60,6 +62,8 @@ def check_inference(model: Model, values: Values) -> Remarks:
     try:
         bound = bind(module, hypers_of(model, values), given, settings(), frozenset(asked.sought), blank)
         observed = {name: ~torch.isnan(bound.values[name]) for name in blank}
+        if is_discrete(bound):
+            return judge_discrete(bound, ask.infer(bound, Search(steps=STEPS), observed))
         problem = ask.make_problem(bound, observed)
         found = ask.infer(bound, Search(steps=STEPS), observed)
     except DataError as error:

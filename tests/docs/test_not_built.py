@@ -31,7 +31,6 @@ STATEMENTS = {
     "simplex(k)": "latent w : real[n] in simplex(2)",
     "subset(k)": "latent w : bool[n] in subset(2)",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
-    "missing class": "observed c : class[3] missing",
     "missing shared": "shared observed c : real[n] missing",
     "let tuple": "let (a, b) = f(x)",
     "property over permutations": "property p : forall q : permutation[n] { fit >= 0 }",

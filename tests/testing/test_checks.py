@@ -350,11 +350,15 @@ def test_an_honest_status_is_no_fault() -> None:
 def test_what_cannot_be_asked_is_not_checked() -> None:
     nothing = findings("model m() { observed y : real; energy e = y^2 }", "inference")["inference"]
     assert (nothing.verdict, nothing.examples, nothing.because) == ("not checked", 0, "nothing is sought")
-    discrete = findings(
-        "model m(K: int) { latent c : class[K]; param u : real[K]; energy e = u[c] }", examples=5
-    )
+    mixed = "model m(K: int) { latent c : class[K]; latent u : real[K]; energy e = u[c]^2 + ||u||^2 }"
+    discrete = findings(mixed, examples=5)
     assert discrete["inference"].verdict == "not checked"
     assert discrete["finite"].verdict == "holds"
+
+
+def test_discrete_answers_are_checked() -> None:
+    text = "model m(K: int) { latent c : class[K]; param u : real[K]; energy e = u[c] }"
+    assert findings(text, examples=10)["inference"].verdict == "holds"
 
 
 # --- what is shown ------------------------------------------------------------------------------

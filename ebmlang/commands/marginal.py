@@ -1,0 +1,170 @@
+"""`ebmlang marginal`: free energies and marginals for every row of a data set."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ebmlang.commands import infer, options
+
+if TYPE_CHECKING:
+    from ebmlang.data import ResultWriter
+    from ebmlang.runtime.marginal import Marginal
+
+NAME = "marginal"
+HELP = "sum unknowns out: free energies, log Z and marginals for every row of the data"
+EXAMPLE = "ebmlang marginal models/gallery/alarm.ebm -o marginals.npz"
+
+
+@dataclass
+class _Summary:
+    """What is told about all rows, gathered chunk by chunk."""
+
+    rows: int = 0
+    impossible: int = 0
+    energy: float = 0.0
+    log_z: float = 0.0
+    method: str = ""
+    because: str = ""
+    beta: float = 1.0
+    likely: dict[str, list[float]] = field(default_factory=dict)
+    """By variable: summed probability of each case, over rows and entries; then the number of them."""
+
+    def add(self, found: Marginal) -> None:
+        finite = found.log_z.isfinite()
+        self.rows += int(finite.numel())
+        self.impossible += int((~finite).sum())
+        self.energy += float(found.energy[finite].double().sum())
+        self.log_z += float(found.log_z[finite].double().sum())
+        self.method, self.because, self.beta = found.method, found.because, found.beta
+        for name, p in found.marginals.items():
+            flat = p.detach().double().reshape(-1, p.shape[-1])
+            total = self.likely.setdefault(name, [0.0] * (p.shape[-1] + 1))
+            for case, mass in enumerate([*flat.sum(0).tolist(), float(flat.shape[0])]):
+                total[case] += mass
+
+    def means(self) -> dict[str, list[float]]:
+        """The mean probability of each case, by variable."""
+        return {name: [mass / max(x[-1], 1.0) for mass in x[:-1]] for name, x in self.likely.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        finite = max(self.rows - self.impossible, 1)
+        known = self.rows > self.impossible
+        return {
+            "rows": self.rows,
+            "impossible": self.impossible,
+            "energy": self.energy / finite if known else None,
+            "log_z": self.log_z / finite if known else None,
+            "beta": self.beta,
+            "method": self.method,
+            "because": self.because,
+            "marginals": self.means(),
+        }
+
+    def print(self, title: str, written: str | None) -> None:
+        shown = self.to_json()
+        print(title)
+        for word in ("energy", "log_z"):
+            value = shown[word]
+            print(f"  mean {word:<8} {'-' if value is None else f'{value:,.6g}'}")
+        for name, cases in self.means().items():
+            first = ", ".join(f"{p:.4f}" for p in cases[:8]) + (", ..." if len(cases) > 8 else "")
+            print(f"  P({name}){' ' * max(1, 10 - len(name))}{first}  (by case, mean over rows and entries)")
+        if self.impossible:
+            rows = f"{self.impossible:,} of {self.rows:,} rows"
+            print(f"  impossible    {rows}: every assignment has the energy inf")
+        print(f"  method        {self.method}: {self.because}")
+        if written:
+            print(f"  written       {written}")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
+    parser.add_argument(
+        "--data",
+        metavar="D",
+        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
+    )
+    parser.add_argument(
+        "--map",
+        dest="mapping",
+        metavar="V=A",
+        type=options.pair,
+        action="append",
+        default=[],
+        help="variable V takes array A; may be repeated",
+    )
+    parser.add_argument("--given", metavar="A,B", type=options.names, help="variables that the data gives")
+    parser.add_argument("--find", metavar="Y", type=options.names, help="variables to sum out")
+    parser.add_argument(
+        "--beta", metavar="B", type=options.positive, help="inverse temperature instead of the file's"
+    )
+    options.add_settings(parser)
+    parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
+    parser.add_argument("--seed", metavar="S", type=options.whole, default=0, help="of random draws")
+    parser.add_argument("--device", help="cpu, cuda or cuda:1")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
+    parser.add_argument(
+        "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
+    )
+    options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
+    parser.add_argument("--strict", action="store_true", help="exit with 3 when a row is impossible")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: Namespace) -> int:
+    from ebmlang import data
+    from ebmlang.commands import engine as engines
+
+    mapping = options.once(args.mapping, "--map")
+    if args.output:
+        data.require_writable(args.output, args.force)
+    engine = engines.connect(_question(args))
+    dataset = infer.read_dataset(args.data, engine.wanted)
+    matching = data.match(dataset, engine.wanted, mapping)
+    infer.print_notes(dataset, data.unused(dataset, matching))
+    summary = _Summary()
+    with ExitStack() as stack:
+        writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
+        for found in engine.sums(dataset, matching, args.beta).chunks():
+            summary.add(found)
+            if writer is not None:
+                _write(found, writer)
+    if args.json:
+        print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
+    else:
+        rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
+        summary.print(f"{args.file}: {rows} from {args.data or 'no data'}", args.output)
+    return 3 if args.strict and summary.impossible else 0
+
+
+def _write(found: Marginal, writer: ResultWriter) -> None:
+    """`energy`, `log_z`, and `marginal.NAME` for every unknown that was summed out."""
+    writer.append("energy", found.energy.detach().cpu().numpy())
+    writer.append("log_z", found.log_z.detach().cpu().numpy())
+    for name, p in found.marginals.items():
+        writer.append(f"marginal.{name}", p.detach().cpu().numpy())
+
+
+def _question(args: Namespace) -> infer.Question:
+    return infer.Question(
+        path=args.file,
+        model=args.model,
+        settings=options.once(args.settings, "--set"),
+        given=args.given,
+        find=args.find,
+        of=None,
+        objective=None,
+        restarts=1,
+        seed=args.seed,
+        device=args.device,
+        dtype=args.dtype,
+        tol=None,
+        steps=None,
+        using=None,
+        max_memory=args.max_memory,
+        params=args.params,
+    )

@@ -1,0 +1,78 @@
+"""Summing unknowns out over all rows of the data, in chunks that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ebmlang.errors import DataError
+from ebmlang.inference import Given, Inference, incomplete_names
+from ebmlang.questions import ask_sums, line_of
+from ebmlang.runtime import ask
+from ebmlang.runtime.ask import Search
+from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.marginal import Marginal, beta_of, checked_beta, marginal
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+    from ebmlang.compiler.typed import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Summing:
+    """The question of one call. `beta` overrides the one of the line."""
+
+    run: Inference
+    line: Question | None
+    beta: float | None
+
+    @staticmethod
+    def of(
+        model: Model,
+        given: Given,
+        masks: Mapping[str, Any],
+        settings: Settings,
+        *,
+        find: Sequence[str] | None = None,
+        beta: float | None = None,
+    ) -> Summing:
+        """Settle what is summed out. Raises DataError where that is not possible."""
+        if beta is not None:
+            checked_beta(beta)
+        incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
+        asked = ask_sums(model.checked, find, given.names(), incomplete)
+        plan, module = model.compiled(asked, None)
+        if plan.method is None:
+            raise DataError(plan.because, "give these variables")
+        run = Inference(model, given, masks, settings, Search(), asked, plan, module, incomplete)
+        return Summing(run, line_of(model.checked, asked.sought), beta)
+
+    def chunks(self) -> Iterator[Marginal]:
+        """Answers for consecutive rows."""
+        rows, size = self.run.given.rows, self.run.chunk_size()
+        if rows == 0:
+            raise DataError("the data holds no examples", "pass at least one row")
+        for start in range(0, rows, size):
+            stop = min(start + size, rows)
+            bound = self.run.bound_rows(start, stop)
+            observed = {name: self.run.mask(bound, name, start, stop) for name in self.run.incomplete}
+            line = self.line.beta if self.line is not None else None
+            beta = self.beta if self.beta is not None else beta_of(line, bound)
+            yield marginal(bound, ask.held_values(bound), observed, checked_beta(beta))
+
+    def all(self) -> Marginal:
+        """All rows as one answer."""
+        parts = list(self.chunks())
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        return replace(
+            first,
+            energy=torch.cat([p.energy for p in parts]),
+            log_z=torch.cat([p.log_z for p in parts]),
+            marginals={n: torch.cat([p.marginals[n] for p in parts]) for n in first.marginals},
+            status=tuple(s for p in parts for s in p.status),
+        )

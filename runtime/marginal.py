@@ -1,0 +1,88 @@
+"""What summing unknowns out gives: free energies, log Z and marginals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebmlang.compiler.codegen.names import field_name
+from ebmlang.compiler.facts import number
+from ebmlang.compiler.typed import Apply, Expr, Read
+from ebmlang.errors import DataError
+from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.discrete.sums import sum_out
+
+IMPOSSIBLE = "impossible: every assignment has the energy inf"
+EXACT = "exact: summed over every assignment"
+
+
+@dataclass(frozen=True, slots=True)
+class Marginal:
+    """The answer for B rows.
+
+    energy: the free energy F = -log_z / beta [B]. log_z: log sum exp(-beta E) [B]. marginals: the
+    probability of every case of every entry, name -> [B, *shape, K]. status: B sentences. method: how
+    it was summed; because: what was learnt from the sizes. In a joint problem, where a value shared by
+    all examples is summed out, energy and log_z are one number in every row.
+    """
+
+    energy: Tensor
+    log_z: Tensor
+    marginals: Mapping[str, Tensor]
+    status: tuple[str, ...]
+    method: str
+    because: str
+    beta: float
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self.marginals[name]
+        except KeyError:
+            known = ", ".join(sorted(self.marginals))
+            raise KeyError(f"no marginal of {name!r}; there are: {known}") from None
+
+
+def marginal(
+    bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Tensor], beta: float
+) -> Marginal:
+    """Sum a bound model over its sought variables. Raises DataError where that is not possible."""
+    found = sum_out(bound, held, observed, beta)
+    dtype, batch = bound.settings.dtype, bound.batch
+    log_z = found.log_z.to(dtype).reshape(-1).expand(batch)
+    energy = (found.log_z / -beta).to(dtype).reshape(-1).expand(batch)
+    status = tuple(IMPOSSIBLE if x == -torch.inf else EXACT for x in log_z.detach().tolist())
+    marginals = {n: p.to(dtype) for n, p in found.marginals.items()}
+    return Marginal(energy, log_z, marginals, status, found.method, found.because, beta)
+
+
+def beta_of(value: Expr | None, bound: Bound) -> float:
+    """The inverse temperature of a `marginalize` line. Raises DataError unless it is positive."""
+    found = 1.0 if value is None else _value(value, bound)
+    return checked_beta(found)
+
+
+def checked_beta(beta: float) -> float:
+    """The inverse temperature itself. Raises DataError unless it is a positive number."""
+    if not 0.0 < beta < float("inf"):
+        raise DataError(f"beta is {beta:g}, not a positive number", "beta = 1 is the usual one")
+    return beta
+
+
+def _value(node: Expr, bound: Bound) -> float:
+    match node:
+        case Read(name=name):
+            return float(getattr(bound.instance, field_name(name)))
+        case Apply(function="add" | "sub" | "mul" | "div" as function, arguments=(a, b)):
+            x, y = _value(a, bound), _value(b, bound)
+            if function == "div":
+                return x / y if y else float("nan")
+            return {"add": x + y, "sub": x - y, "mul": x * y}[function]
+        case Apply(function="neg", arguments=(a,)):
+            return -_value(a, bound)
+    found = number(node)
+    if found is None:
+        raise DataError("beta is no plain number", "write a number, or a hyperparameter")
+    return found
