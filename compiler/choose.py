@@ -35,8 +35,8 @@ class Plan:
     """The method for a block, why, and what was rejected.
 
     `method` is None when nothing fits; `because` then says why. The method holds under the
-    `obligations`; `fallback`, which needs none, is taken when one of them fails at binding. With
-    hard constraints `inner` is the method for the energy that the constraints have been added to.
+    `obligations`; `fallback`, which needs none, is taken when one of them fails at binding.
+    With hard constraints `inner` is the method for the energy that the constraints have been added to.
     """
 
     structure: Structure
@@ -77,7 +77,8 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
         return Plan(structure, None, because, (), None)
     if block.limits:
         return _constrained(structure, name, options)
-    if name in {row.name for row in CONSTRAINED_METHODS}:
+    outside = tuple(row.name for row in CONSTRAINED_METHODS)
+    if name in outside:
         return Plan(structure, None, f"{name} does not fit: the question has no hard constraints", (), None)
     return _among(structure, METHODS, name, options)
 
@@ -218,9 +219,8 @@ def explain(plan: Plan) -> str:
         lines.append(_line("answer", row.certificate))
         if row in DISCRETE_METHODS and plan.fallback not in (None, row):
             assert plan.fallback is not None
-            lines.append(
-                _line("provided", f"it fits into memory when sizes are known; else {plan.fallback.name}")
-            )
+            condition = f"it fits into memory when sizes are known; else {plan.fallback.name}"
+            lines.append(_line("provided", condition))
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
             lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))

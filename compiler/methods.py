@@ -36,36 +36,6 @@ class MethodRow:
 
 METHODS: tuple[MethodRow, ...] = (
     MethodRow(
-        "elimination",
-        "ebmlang.runtime.discrete.methods:by_elimination",
-        ("discrete", "tables"),
-        ("tables",),
-        (),
-        "variable elimination: min-sum, or sum-product to marginalize",
-        "exact: no other assignment has a lower energy",
-        "Bertele & Brioschi 1972; Dechter 1999; reductions by Arnborg & Proskurowski 1986",
-    ),
-    MethodRow(
-        "enumeration",
-        "ebmlang.runtime.discrete.methods:by_enumeration",
-        ("discrete",),
-        ("energy",),
-        (),
-        "every assignment",
-        "exact: no other assignment has a lower energy",
-        "definition",
-    ),
-    MethodRow(
-        "coordinate_search",
-        "ebmlang.runtime.discrete.methods:by_coordinates",
-        ("discrete",),
-        ("energy",),
-        (),
-        "coordinate search over many starts (iterated conditional modes)",
-        "local: no change of a single entry lowers the energy; nothing is claimed about others",
-        "Besag 1986",
-    ),
-    MethodRow(
         "fista",
         "ebmlang.runtime.solvers.fista:Fista",
         ("smooth plus absolute values", "separable bounds"),

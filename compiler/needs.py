@@ -72,10 +72,13 @@ def _no_program(structure: Structure) -> str:
 
 
 NEEDS: tuple[Need, ...] = (
-    Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
-    Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
     Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
-    Need("tables", "an energy that splits into tables over few entries", _says("no tables were found")),
+    Need(
+        "tables",
+        "an energy that splits into tables over few entries",
+        _says("a term stays whole"),
+        hard=True,
+    ),
     Need(
         "smooth plus absolute values",
         "a smooth energy plus weighted absolute values",
@@ -93,6 +96,8 @@ NEEDS: tuple[Need, ...] = (
     Need("convex energy", "a convex energy", _not_convex),
     Need("sum of squares", "a sum of squares", _not_squares, hard=True),
     Need("sum of losses", "a sum of losses of residuals", _not_squares, hard=True),
+    Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
+    Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
     Need(
         "linear minus entropy",
         "a linear energy minus entropy on a simplex",

@@ -37,7 +37,6 @@ RULES: tuple[Rule, ...] = (
     find_softmax,
     find_mixture,
     find_blocks,
-    find_pattern,
     find_limits,
     find_pattern,
 )
