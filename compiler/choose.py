@@ -18,7 +18,7 @@ from ebmlang.compiler.methods import (
 )
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
-from ebmlang.compiler.structure.finding import Finding
+from ebmlang.compiler.structure.finding import Finding, Rollout
 
 WIDTH = 78
 """Columns of the text of `explain`, which may be set in by two."""
@@ -55,6 +55,12 @@ class Plan:
     def obligations(self) -> tuple[Obligation, ...]:
         """What must hold of the values for the findings that the method rests on."""
         return () if self.method is None else _obligations(self.structure, self.method)
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The states and the action, when the energy is that of a linear-quadratic rollout."""
+        found = self.structure.find("linear-quadratic rollout")
+        return found.rollout if found is not None else None
 
     @property
     def split(self) -> Finding | None:

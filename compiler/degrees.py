@@ -35,7 +35,7 @@ class Degrees:
         match node:
             case Read(name=name):
                 let = self.depends.graph.lets.get(name)
-                return 1 if let is None else self(let.value)
+                return 1 if let is None or name in self.depends.sought else self(let.value)
             case Pick(base=base):
                 fixed = not any(self.depends(c) for c in node.children()[1:])
                 return self(base) if fixed else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ebmlang.compiler import typed
+from ebmlang.compiler.cells import cells_of
 from ebmlang.compiler.indexing import pick
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import Apply, Carry, Expr, Level, Position, Read, Scan, SizeOf, SliceOf
@@ -32,6 +33,23 @@ def over_arrays(scan: Scan, body: Expr) -> Expr:
         return pick(array, tuple(parts), node.span)
 
     return typed.mapped(body, change)
+
+
+def next_cells(scan: Scan) -> tuple[Expr, ...]:
+    """The next cells of all states at every index, [T, ...], from the arrays of states alone.
+
+    What a step defines and uses itself is put in where it is used.
+    """
+    made: dict[str, Expr] = {}
+    for state in scan.states:
+
+        def change(node: Expr, offset: int = state.offset) -> Expr | None:
+            own = isinstance(node, Carry) and node.axis is scan.axis and node.name in made
+            return made[node.name] if own and node.offset == offset else None  # type: ignore[attr-defined]
+
+        made[state.name] = typed.mapped(state.body, change)
+    bodies = (over_arrays(scan, body) for body in made.values())
+    return tuple(cells_of(body, (scan.axis,)) for body in bodies)
 
 
 def _index(scan: Scan, node: Carry) -> Expr:

@@ -36,6 +36,16 @@ class MethodRow:
 
 METHODS: tuple[MethodRow, ...] = (
     MethodRow(
+        "riccati",
+        "ebmlang.runtime.solvers.riccati:Riccati",
+        ("linear-quadratic rollout", "unconstrained"),
+        ("steps and stage costs of a rollout",),
+        (),
+        "Riccati recursion over the states of a rollout",
+        "exact: the minimum of a linear-quadratic problem, in one pass back and one forward",
+        "Kalman 1960; Bertsekas 2017, section 3.1",
+    ),
+    MethodRow(
         "fista",
         "ebmlang.runtime.solvers.fista:Fista",
         ("smooth plus absolute values", "separable bounds"),

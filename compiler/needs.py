@@ -85,6 +85,12 @@ NEEDS: tuple[Need, ...] = (
         _rough("no absolute values of the unknowns stand apart"),
         hard=True,
     ),
+    Need(
+        "linear-quadratic rollout",
+        "affine steps and quadratic costs of one time each",
+        _says("no affine recurrence with quadratic costs of one time each"),
+        hard=True,
+    ),
     Need("separable bounds", "bounds entry by entry", _bounds, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),

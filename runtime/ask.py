@@ -33,11 +33,15 @@ from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
+from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.space import Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
 Values = Mapping[str, Tensor]
+
+WITHOUT_MINIMUM = "lbfgs"
+"""What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,9 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
     held = held_values(bound)
     split = functions if module.SPLIT else None
-    return Problem(functions, held, rows & held.keys(), space, split, functions)
+    found = vars(module).get("ROLLOUT")
+    rollout = None if found is None or observed else Rollout(bound.instance, *found)
+    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout)
 
 
 def _shared_names(bound: Bound) -> frozenset[str]:
@@ -168,6 +174,10 @@ def infer(
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = _limits(bound, search, options)
     outcome = solve(problem, solver, limits, starts, progress, search.trace)
+    if name == "riccati" and Status.SETTLED in outcome.status:
+        name = WITHOUT_MINIMUM
+        because = "riccati does not apply: the cost does not curve upwards in every action"
+        outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
     return _result(bound, problem, outcome, name, because)
 
 
@@ -206,6 +216,8 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    if name == "riccati" and problem.rollout is None and not search.method:
+        return WITHOUT_MINIMUM, "riccati does not apply: some actions are given"
     return name, because
 
 

@@ -125,6 +125,15 @@ class GeneratedModel:
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 
+    def first_states(self, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def next_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 

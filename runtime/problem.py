@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.hessian import hessian_times
+from ebmlang.runtime.rollout import Rollout, Stages, measure
 from ebmlang.runtime.space import Space, Unknown
 
 Values = Mapping[str, Tensor]
@@ -69,6 +70,7 @@ class View(Enum):
     GRADIENT = "the energy and its gradient"
     HESSIAN = "products with the Hessian"
     SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
+    ROLLOUT = "the steps and stage costs of a rollout"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,7 @@ class Problem:
     space: Space
     split: SmoothPlusAbsolute | None = None
     derivatives: Derivatives | None = None
+    rollout: Rollout | None = None
 
     @property
     def views(self) -> frozenset[View]:
@@ -94,6 +97,8 @@ class Problem:
             views.add(View.HESSIAN)
         if self.split is not None:
             views.add(View.SMOOTH_PLUS_ABSOLUTE)
+        if self.rollout is not None and self.space.mask is None:
+            views.add(View.ROLLOUT)
         return frozenset(views)
 
     def energy(self, x: Tensor) -> Tensor:
@@ -146,6 +151,19 @@ class Problem:
         if not parts:
             return torch.zeros(1, 0, dtype=space.dtype, device=space.device)
         return space.join([part.expand(rows, *part.shape[1:]) for part in parts])
+
+    def stages(self) -> Stages:
+        """The matrices of a rollout's steps and stage costs."""
+        if self.rollout is None:
+            raise RuntimeError("this problem has no rollout")
+        rollout = self.rollout
+        rows = torch.arange(self.space.rows, device=self.space.device)
+
+        def probed(width: int) -> Values:
+            chosen = rows[:1] if rollout.shared else rows.repeat_interleave(width)
+            return self.select(chosen).held
+
+        return measure(rollout, self.space, self.held, probed)
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Every term by name, as the functions return it. In a joint space x must be one row."""

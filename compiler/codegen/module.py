@@ -16,6 +16,7 @@ from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
 from ebmlang.compiler.codegen.obligations import obligations
+from ebmlang.compiler.codegen.rollouts import Rollouts
 from ebmlang.compiler.codegen.specs import header, specs
 from ebmlang.compiler.codegen.tables import table_methods, table_specs
 from ebmlang.compiler.typed import Expr, Variable
@@ -57,6 +58,7 @@ class _Writer:
         self.hoist_everything()
         derivatives = self.gradients.methods()
         checks = obligations(self.plan, self.functions)
+        checks += Rollouts(self.plan, self.functions).methods()
         known = [*self.starts(), *self.domains(), *self.properties()]
         methods = [*self.energies.methods(), *derivatives, *checks, *known, *self.tables()]
         bodies = [method.text() for method in methods]

@@ -119,6 +119,9 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         "",
         *couplings_table(lifted_pattern(plan.block), _size),
     ]
+    if plan.rollout is not None:
+        found = plan.rollout
+        lines.append(f"ROLLOUT = {(found.states, found.action, found.shared)!r}")
     return "\n".join(lines)
 
 

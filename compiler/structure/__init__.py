@@ -18,6 +18,7 @@ from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
 from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
+from ebmlang.compiler.structure.rollout import find_rollout
 from ebmlang.compiler.structure.smooth import find_smoothness
 from ebmlang.compiler.structure.special import find_mixture, find_softmax
 from ebmlang.compiler.structure.squares import find_squares
@@ -34,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     find_bound,
     find_squares,
     find_absolute,
+    find_rollout,
     find_softmax,
     find_mixture,
     find_blocks,

@@ -28,6 +28,16 @@ class AbsolutePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollout:
+    """States that follow from each other and from an action; `shared` says that the matrices of steps
+    and stage costs are the same for all examples."""
+
+    states: tuple[str, ...]
+    action: str
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LossPart:
     """`weight * loss(residual)` summed over entries, axes and guard; weight >= 0 is fixed.
 
@@ -94,6 +104,7 @@ class Finding:
     rest: tuple[Expr, ...] = ()
     blocks: tuple[tuple[str, ...], ...] = ()
     bound: float | None = None
+    rollout: Rollout | None = None
 
     def __str__(self) -> str:
         names = ", ".join(self.variables)

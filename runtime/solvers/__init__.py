@@ -10,6 +10,7 @@ from ebmlang.runtime.solvers.fista import Fista
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
 from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
+from ebmlang.runtime.solvers.riccati import Riccati
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "Lbfgs",
     "ProjectedGradient",
     "ProjectedLbfgs",
+    "Riccati",
     "State",
 ]
 
 SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
     {
+        "riccati": Riccati,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

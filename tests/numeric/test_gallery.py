@@ -30,6 +30,7 @@ def test_the_gallery_is_complete() -> None:
         "hopfield",
         "lasso",
         "logistic",
+        "lqr",
         "nnls",
         "pca_codes",
         "ridge",

@@ -1,0 +1,199 @@
+"""Rule: a rollout, whose energy is a sum over time of functions of the state and the action.
+
+The states `s[t+1] = f(s[t], a[t])` are taken as if they were unknowns of their own. When every
+summand then reads states and actions of one time only, the energy is a sum of stage costs. With an
+affine f and stage costs of degree 2 this is linear-quadratic control (Bertsekas 2017, section 3.1).
+"""
+
+from __future__ import annotations
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.degrees import Degrees
+from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.indexing import Affine, affine
+from ebmlang.compiler.sizes import ZERO
+from ebmlang.compiler.structure.block import Block
+from ebmlang.compiler.structure.finding import Finding, Rollout
+from ebmlang.compiler.structure.pieces import pieces
+from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Position, Read, Scan, SliceOf
+
+_ROWWISE = frozenset({"add", "sub", "mul", "div", "neg", "square", "pow"})
+_ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "diag", "trace", "transpose"})
+
+
+def find_rollout(block: Block) -> tuple[Finding, ...]:
+    """`linear-quadratic rollout`: affine steps and quadratic stage costs, of one sought array."""
+    if block.joint is not None or block.limits or len(block.sought) != 1 or block.query.of is not None:
+        return ()
+    action = block.sought[0]
+    if action.type.kind != "real" or action.domain.name != "reals" or not action.type.shape:
+        return ()
+    scan = _only_scan(block)
+    if scan is None or scan.axis.size != action.type.shape[0] or not _is_step(block, scan, action.name):
+        return ()
+    names = tuple(s.name for s in scan.states)
+    lifted = Dependence(block.graph, block.names | frozenset(names))
+    degree = Degrees(lifted)
+    degrees = [degree(s.body) for s in scan.states]
+    degrees += [d if d is None else d - 1 for d in (degree(s.value) for s in block.touching)]
+    if any(d is None or d > 1 for d in degrees):
+        return ()
+    if not all(_of_one_time(lifted, part) for s in block.touching for _, part in pieces(s.value)):
+        return ()
+    levels = [_bend(lifted, s.body) for s in scan.states]
+    parts = [part for s in block.touching for _, part in pieces(s.value)]
+    levels += [_bend(lifted, part) for part in parts if degree(part) == 2]
+    levels += [s.mask.level for s in block.touching if s.mask is not None]
+    shared = max(levels, default=Level.CONSTANT) is not Level.EXAMPLE
+    steps = ", ".join(f"{name}[{scan.axis.names[0]} + 1]" for name in names)
+    because = (
+        f"{steps} is affine in {', '.join(names)} and {action.name}, and every term is quadratic in"
+        f" {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
+    )
+    rollout = Rollout(names, action.name, shared)
+    return (Finding("linear-quadratic rollout", (action.name,), because, rollout=rollout),)
+
+
+def _only_scan(block: Block) -> Scan | None:
+    """The recurrence that everything sought goes through: no other let depends on the block."""
+    used: set[str] = set()
+    stack = [n for s in block.touching for n in _names(s.value, s.mask)]
+    while stack:
+        name = stack.pop()
+        let = block.graph.lets.get(name)
+        if name in used or let is None or not block.depends.reads(name):
+            continue
+        used.add(name)
+        stack.extend(typed.reads(let.value))
+    found = [block.graph.lets[name].value for name in used]
+    scans = [v for v in found if isinstance(v, Scan)]
+    if not scans or len(scans) < len(found):
+        return None
+    first = scans[0]
+    names = {s.name for s in first.states}
+    own = all(scan.axis is first.axis and {s.name for s in scan.states} == names for scan in scans)
+    return first if own and used <= names else None
+
+
+def _names(*parts: Expr | None) -> frozenset[str]:
+    return frozenset().union(*(typed.reads(p) for p in parts if p is not None))
+
+
+def _is_step(block: Block, scan: Scan, action: str) -> bool:
+    """Whether a step takes states at t and the action at t to states at t + 1, from known starts."""
+    if scan.backward or scan.axis.start != ZERO:
+        return False
+    for state in scan.states:
+        plain = state.dim == 0 and state.offset == 1 and len(state.starts) == 1
+        if not plain or state.body.type.kind != "real" or any(map(block.depends, state.starts)):
+            return False
+        for node in typed.walk(state.body):
+            if isinstance(node, typed.Carry) and node.axis is scan.axis and node.offset < 0:
+                return False
+        if not _reads_at(state.body, action, scan.axis):
+            return False
+    return True
+
+
+def _reads_at(root: Expr, name: str, axis: typed.Axis) -> bool:
+    """Whether a value reads an array at the index of the axis alone."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        match node:
+            case Pick(base=Read(name=found)) if found == name:
+                first = node.subscripts[0]
+                if not (isinstance(first, Position) and first.axis is axis):
+                    return False
+                stack.extend(node.children()[1:])
+            case Read(name=found) if found == name:
+                return False
+            case _:
+                stack.extend(node.children())
+    return True
+
+
+# --- stage costs --------------------------------------------------------------------------------
+
+
+def _of_one_time(lifted: Dependence, part: Expr) -> bool:
+    """Whether a summand is a sum of functions of states and actions of one time each."""
+    if not lifted(part):
+        return True
+    match part:
+        case Apply(function="mul", arguments=(a, b)) if not lifted(a):
+            return all(_of_one_time(lifted, p) for _, p in pieces(b))
+        case Apply(function="mul" | "div", arguments=(a, b)) if not lifted(b):
+            return all(_of_one_time(lifted, p) for _, p in pieces(a))
+        case Fold(function="sum", body=body, guard=guard) if guard is None or not lifted(guard):
+            return all(_of_one_time(lifted, p) for _, p in pieces(body))
+        case Apply(function="norm_squared" | "sum", arguments=(inner,)) if part.type.scalar:
+            if inner.type.shape and _row_start(lifted, inner) is not None:
+                return True
+    return len(_times(lifted, part) or ()) == 1
+
+
+def _times(lifted: Dependence, root: Expr) -> frozenset[Affine] | None:
+    """The indices at which states and actions are read; None where one is read in another way."""
+    found: set[Affine] = set()
+    bound: set[typed.Axis] = set()
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or not lifted(node):
+            continue
+        seen.add(id(node))
+        if isinstance(node, Pick) and isinstance(node.base, Read):
+            first = node.subscripts[0]
+            form = affine(first) if isinstance(first, Expr) else None
+            if form is None or any(lifted(s) for s in node.subscripts if isinstance(s, Expr)):
+                return None
+            found.add(form)
+        elif isinstance(node, Read | typed.Carry | Scan | typed.OverExamples):
+            return None
+        else:
+            if isinstance(node, Fold | typed.Tabulate):
+                bound.update(node.over)
+            stack.extend(node.children())
+    # An index that runs inside of the summand brings several times together.
+    meets = any(axis in bound for form in found for axis, _ in form[0])
+    return None if meets else frozenset(found)
+
+
+def _row_start(lifted: Dependence, node: Expr) -> object | None:
+    """Where the rows of an array that is computed row by row begin; None when rows meet."""
+    match node:
+        case Read(name=name) if name in lifted.sought:
+            return ZERO
+        case Pick(base=Read(name=name), subscripts=(SliceOf(start=start), *rest)) if name in lifted.sought:
+            return start if all(isinstance(s, SliceOf) for s in rest) else None
+        case Apply(function="matmul", arguments=(a, b)) if not lifted(b) and a.type.rank == 2:
+            return _row_start(lifted, a)
+        case Apply(function=name, arguments=arguments) if name in _ROWWISE:
+            moving = [a for a in arguments if lifted(a)]
+            if any(a.type.shape != node.type.shape for a in moving):
+                return None
+            starts = {_row_start(lifted, a) for a in moving}
+            return starts.pop() if len(starts) == 1 else None
+    return None
+
+
+# --- what the matrices are computed from -------------------------------------------------------
+
+
+def _bend(lifted: Dependence, node: Expr) -> Level:
+    """How far the coefficients in front of states and actions reach, those added to them aside."""
+    if not lifted(node):
+        return Level.CONSTANT
+    if isinstance(node, Read | typed.Carry):
+        return Level.CONSTANT
+    children = node.children()
+    bends = [_bend(lifted, c) for c in children]
+    if isinstance(node, Apply) and node.function in _ADDING:
+        return max(bends)
+    if isinstance(node, typed.Pack | typed.Tabulate | Apply) and (
+        not isinstance(node, Apply) or node.function in ("square", "norm_squared")
+    ):
+        return max(bends)
+    return max([*bends, *(c.level for c in children if not lifted(c))])

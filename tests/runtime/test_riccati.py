@@ -1,0 +1,253 @@
+"""The Riccati recursion against dense solves and scipy, and what counts as linear-quadratic."""
+
+# Texts of models are longer than lines of code.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+
+import ebmlang
+from ebmlang.compiler import pipeline
+from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.query import Query
+from ebmlang.compiler.source import Source
+from ebmlang.runtime.ask import make_problem
+from ebmlang.runtime.bind import Settings, bind
+from ebmlang.runtime.driver import Limits, solve
+from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.result import Status
+from ebmlang.runtime.solvers.riccati import Riccati
+from tests.numeric.gallery import load
+
+F64 = torch.float64
+SIZES = {"T": 6, "d": 3, "m": 2}
+HEAD = """model control(T: int, d: int, m: int, w: real = 0.3) {
+  shared observed A : real[d, d]; shared observed B : real[d, m]; shared observed L : real[T, d, d]
+  observed s0 : real[d]; observed y : real[T, d]; observed C : real[d, d]; observed r : real[T]
+  observed on : bool[T]
+  latent a : real[T, m] = 0
+"""
+LINEAR = "  let s[0] = s0\n  for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t] }\n"
+PLAIN = "  for t in 0..T { energy e[t] = ||s[t+1]||^2 + 0.1 * ||a[t]||^2 }"
+
+ACCEPTED = {
+    "plain": LINEAR + PLAIN,
+    "whole arrays": LINEAR + "  energy e = w * ||a||^2\n  energy f = sum(s[1..T]^2) / 2 + ||s[T] - y[0]||^2",
+    "cross terms": LINEAR + "  for t in 0..T { energy e[t] = ||s[t] + y[t]||^2 + 0.2 * (s[t] @ B @ a[t]) + ||a[t]||^2 }",
+    "moves with time": """  let s[0] = s0
+  for t in 0..T { let s[t+1] = L[t] @ s[t] + B @ a[t] * (t + 1) + y[t] }
+  for t in 0..T { energy e[t] = (t + 1) * ||s[t+1] - y[t]||^2 + ||a[t] - 1||^2 }""",
+    "matrices by example": """  let s[0] = s0
+  for t in 0..T { let s[t+1] = C @ s[t] + B @ a[t] }
+  for t in 0..T { energy e[t] = (1 + r[t]^2) * ||s[t+1]||^2 + ||a[t]||^2 }""",
+    "guards by example": """  let s[0] = s0
+  for t in 0..T if on[t] { let s[t+1] = A @ s[t] + B @ a[t] }
+  for t in 0..T if on[t] { energy e[t] = ||s[t+1]||^2 }
+  energy f = ||a||^2""",
+    "two arrays": """  let p[0] = s0[0]
+  let v[0] = s0[1]
+  for t in 0..T {
+    let v[t+1] = v[t] + w * (a[t, 0] - p[t] + y[t, 0])
+    let p[t+1] = p[t] + w * v[t+1]
+    energy e[t] = p[t+1]^2 + 0.1 * v[t+1]^2
+    energy f[t] = ||a[t]||^2 + sum(a[t, j] * y[t, j], over = j in 0..m)
+  }""",
+    "a matrix of states": """  let s : real[T+1, d, m]
+  let s[0] = B
+  for t in 0..T { let s[t+1] = 0.5 * A @ s[t] + outer(s0, a[t]) }
+  energy e = sum(s^2) + sum(a^2)""",
+}  # fmt: skip
+
+REFUSED = {
+    "state and action of different times": LINEAR + "  for t in 0..T { energy e[t] = ||s[t+1]||^2 + ||a[t]||^2 + s[t+1, 0] * a[t, 0] }",
+    "differences over time": LINEAR + PLAIN + "\n  for t in 0..T-1 { energy g[t] = ||a[t+1] - a[t]||^2 }",
+    "a square of a sum over time": LINEAR + PLAIN + "\n  energy g = sum(a[t, 0], over = t in 0..T)^2",
+    "a product of whole arrays": LINEAR + PLAIN + "\n  energy g = sum(a[0..T-1] * a[1..T])",
+    "a norm of sums": LINEAR + PLAIN + "\n  energy g = ||sum(a, over = 0)||^2",
+    "not quadratic": LINEAR + PLAIN + "\n  for t in 0..T { energy g[t] = a[t, 0]^4 }",
+    "kinks": LINEAR + PLAIN + "\n  for t in 0..T { energy g[t] = |a[t, 0]| }",
+    "not affine": "  let s[0] = s0\n  for t in 0..T { let s[t+1] = sin(s[t]) + B @ a[t] }\n" + PLAIN,
+    "bilinear": "  let s[0] = s0\n  for t in 0..T { let s[t+1] = s[t] * a[t, 0] }\n" + PLAIN,
+    "the action of another time": "  let s[0] = s0\n  for t in 0..T { let s[t+1] = A @ s[t] + B @ a[T - 1 - t] }\n" + PLAIN,
+    "two lags": "  let s[0] = s0\n  let s[1] = s0\n  for t in 0..T { let s[t+2] = s[t+1] - s[t] + B @ a[t] }\n" + PLAIN,
+    "a start that is sought": "  let s[0] = s0 + B @ a[0]\n  for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t] }\n" + PLAIN,
+    "another let": LINEAR + PLAIN + "\n  let z = sum(a)\n  energy g = z^2",
+}  # fmt: skip
+
+
+def planned(body: str) -> Plan:
+    found = pipeline.check_source(Source("<control>", f"{HEAD}{body}\n  infer a\n}}\n"))
+    assert not found.failed, [str(d.diagnostic) for d in found.diagnostics]
+    return pipeline.plan_for(pipeline.graph_of(found.models[0]), Query(("a",)))
+
+
+def given(rows: int, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    T, d, m = SIZES["T"], SIZES["d"], SIZES["m"]
+    return {
+        "A": rng.normal(size=(d, d)), "B": rng.normal(size=(d, m)), "L": rng.normal(size=(T, d, d)),
+        "s0": rng.normal(size=(rows, d)), "y": rng.normal(size=(rows, T, d)),
+        "C": rng.normal(size=(rows, d, d)), "r": rng.normal(size=(rows, T)), "on": rng.random((rows, T)) < 0.5,
+    }  # fmt: skip
+
+
+def question(body: str, rows: int = 4, dtype: torch.dtype = F64) -> Problem:
+    module = load_text(pipeline.generate_for(planned(body)).text, "control")
+    bound = bind(module, SIZES, given(rows), Settings(dtype, torch.device("cpu")), frozenset(("a",)))
+    return make_problem(bound, {})
+
+
+def dense(problem: Problem) -> Tensor:
+    """The stationary point by one solve with the whole Hessian, [R, N]."""
+    zero = torch.zeros(problem.space.rows, problem.space.size, dtype=F64)
+
+    def total(x: Tensor) -> Tensor:
+        unknown = {"a": x.reshape(x.shape[0], SIZES["T"], SIZES["m"])}
+        return problem.functions.energy(unknown, problem.held).sum()
+
+    gradient = torch.autograd.functional.jacobian(total, zero)
+    hessian = torch.autograd.functional.hessian(total, zero)
+    rows = range(zero.shape[0])
+    return torch.stack([torch.linalg.solve(hessian[i, :, i, :], -gradient[i]) for i in rows])
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_equals_a_dense_solve(name: str) -> None:
+    problem = question(ACCEPTED[name])
+    outcome = solve(problem, Riccati())
+    assert outcome.converged.all(), outcome.sentences
+    assert outcome.iterations.tolist() == [1] * 4
+    assert torch.allclose(outcome.x, dense(problem), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_what_is_claimed_of_a_rollout_holds(name: str) -> None:
+    """Costs meet states and actions of one time, steps go from one time to the next."""
+    problem = question(ACCEPTED[name], rows=1)
+    assert problem.rollout is not None
+    functions, T = problem.rollout.functions, SIZES["T"]
+    rng = torch.Generator().manual_seed(0)
+    first = functions.first_states(problem.held)
+    shapes = {n: (1, T + 1, *v.shape[1:]) for n, v in first.items()}
+    sizes = [int(np.prod(s)) for s in shapes.values()]
+    flat = torch.randn(sum(sizes) + T * SIZES["m"], generator=rng, dtype=F64)
+
+    def parts(x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        pieces = x.split([*sizes, T * SIZES["m"]])
+        states = {n: p.reshape(shape) for (n, shape), p in zip(shapes.items(), pieces, strict=False)}
+        return states, {"a": pieces[-1].reshape(1, T, SIZES["m"])}
+
+    def cost(x: Tensor) -> Tensor:
+        states, action = parts(x)
+        return functions.cost_of_states(states, action, problem.held).sum()
+
+    def ends(x: Tensor) -> Tensor:
+        states, action = parts(x)
+        after = functions.next_states(states, action, problem.held)
+        return torch.cat([v.expand(1, *v.shape[1:]).reshape(T, -1) for v in after.values()], 1)
+
+    time = torch.cat([torch.arange(s[1]).repeat_interleave(int(np.prod(s[2:]))) for s in (*shapes.values(), (1, T, SIZES["m"]))])
+    hessian = torch.autograd.functional.hessian(cost, flat)
+    assert (hessian[time[:, None] != time[None, :]] == 0).all()
+    jacobian = torch.autograd.functional.jacobian(ends, flat)
+    for t in range(T):
+        assert (jacobian[t][:, time != t] == 0).all()
+    other = flat + torch.randn(flat.shape, generator=rng, dtype=F64)
+    assert torch.allclose(torch.autograd.functional.hessian(cost, other), hessian)
+    assert torch.allclose(torch.autograd.functional.jacobian(ends, other), jacobian)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    plan = planned(REFUSED[name])
+    assert plan.rollout is None
+    assert plan.method is not None
+    assert plan.method.name != "riccati"
+
+
+def test_matrices_are_shared_only_where_no_example_has_its_own() -> None:
+    shared = {name: plan.rollout.shared for name in ACCEPTED if (plan := planned(ACCEPTED[name])).rollout}
+    own = {"matrices by example", "guards by example", "a matrix of states"}
+    assert shared == {name: name not in own for name in ACCEPTED}
+
+
+@pytest.mark.parametrize("name", ["moves with time", "matrices by example"])
+def test_a_batch_is_its_rows(name: str) -> None:
+    problem = question(ACCEPTED[name])
+    whole = solve(problem, Riccati())
+    for row in range(4):
+        alone = solve(problem.select(torch.tensor([row])), Riccati())
+        assert torch.allclose(alone.x[0], whole.x[row], rtol=1e-10, atol=1e-12)
+
+
+def test_the_first_gain_is_that_of_the_algebraic_equation() -> None:
+    rng = np.random.default_rng(1)
+    A, B = rng.normal(size=(4, 4)), rng.normal(size=(4, 2))
+    Q, R = np.diag([1.0, 0.5, 2.0, 1.0]), np.diag([0.3, 1.0])
+    P = scipy.linalg.solve_discrete_are(A, B, Q, R)
+    K = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+    starts = np.eye(4)
+    found = load("lqr", T=80).infer(A=A, B=B, Q=Q, R=R, s0=starts, dtype="float64")
+    assert found.method == "riccati"
+    assert found.converged.all()
+    assert np.allclose(found.a[:, 0].numpy(), -(K @ starts.T).T, rtol=1e-9, atol=1e-9)
+    assert np.allclose(found.energy.numpy(), np.diag(P) / 2, rtol=1e-9)
+
+
+def test_single_precision_stays_at_the_minimum() -> None:
+    """An unstable system over a long horizon."""
+    rng = np.random.default_rng(2)
+    A = rng.normal(size=(6, 6))
+    A *= 1.2 / np.abs(np.linalg.eigvals(A)).max()
+    values: dict[str, Any] = {"A": A, "B": rng.normal(size=(6, 2)), "Q": np.eye(6), "R": np.eye(2), "s0": rng.normal(size=(3, 6))}
+    exact = load("lqr", T=60).infer(**values, dtype="float64")
+    rough = load("lqr", T=60).infer(**values, dtype="float32")
+    assert exact.converged.all()
+    assert np.allclose(rough.energy.numpy(), exact.energy.numpy(), rtol=2e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_without_a_minimum_it_does_not_move(rows: int) -> None:
+    body = LINEAR + "  for t in 0..T { energy e[t] = ||s[t+1]||^2 - 100 * ||a[t]||^2 }"
+    outcome = solve(question(body, rows), Riccati(), Limits(steps=5))
+    assert outcome.status == (Status.SETTLED,) * rows
+    assert (outcome.x == 0).all()
+
+
+def test_a_saddle_at_the_start_is_not_called_a_minimum() -> None:
+    body = "  let s[0] = 0 * s0\n  for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t] }\n"
+    body += "  for t in 0..T { energy e[t] = ||a[t]||^2 - 100 * ||s[t+1]||^2 }"
+    outcome = solve(question(body), Riccati(), Limits(steps=5))
+    assert outcome.status == (Status.SETTLED,) * 4
+
+
+def test_a_start_at_the_minimum_is_found_to_be_one() -> None:
+    body = "  let s[0] = 0 * s0\n  for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t] }\n"
+    outcome = solve(question(body + PLAIN), Riccati())
+    assert outcome.converged.all()
+    assert (outcome.x == 0).all()
+
+
+def test_another_method_takes_over_where_the_cost_is_flat() -> None:
+    text = HEAD + LINEAR + "  energy e = ||s[T]||^2\n  infer a\n}\n"
+    found = ebmlang.loads(text).infer(**given(2), dtype="float64")
+    assert found.method == "lbfgs"
+    assert "curve upwards" in found.because
+    assert (found.energy < 1e-6).all()
+
+
+def test_given_actions_are_kept() -> None:
+    a = np.full((2, SIZES["T"], SIZES["m"]), np.nan)
+    a[:, 2] = 0.25
+    text = (HEAD + ACCEPTED["plain"] + "\n  infer a\n}\n").replace("latent a : real[T, m] = 0", "observed a : real[T, m] missing").replace("infer a", "")
+    found = ebmlang.loads(text).infer(**given(2), a=a, dtype="float64")
+    assert found.method != "riccati"
+    assert (found.a[:, 2] == 0.25).all()
