@@ -90,6 +90,8 @@ def processor_seconds(arguments: list[str]) -> float:
 def run_python(arguments: list[str]) -> str:
     """What a Python process prints. Raises RuntimeError with its errors when it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    # A user's second run finds byte code.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

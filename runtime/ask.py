@@ -441,6 +441,7 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     for largest in violations.values():
         broken = broken | ~(largest.cpu() <= tolerance)
     per_row = {t.name for t in module.TERMS if not t.batch}
+    differing = {t.name for t in module.TERMS if t.per_example}
     values = dict(unknown)
     for name, value in lets.items():
         if name not in values:
@@ -457,7 +458,12 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         method="",
         because="",
         certificate="",
-        factors={n: _with_rows(v, batch) for n, v in factors.items() if n in per_row},
+        factors={
+            # What is the same for every example stands in every row all the same.
+            n: _with_rows(v, batch) if n in differing else v.expand(batch, *v.shape)
+            for n, v in factors.items()
+            if n in per_row
+        },
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
         violations=violations,
     )

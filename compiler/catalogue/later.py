@@ -8,7 +8,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotBuilt(Diagnostic):
     """The construct is part of the language, and this version cannot run it yet.
 
@@ -29,7 +29,7 @@ class NotBuilt(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class QuestionNotBuilt(Diagnostic):
     """The question is part of the language, and this version cannot answer it yet.
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean, listing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class PlateSubscripts(Diagnostic):
     """The subscripts of a plated name must be the indices of its plates, in order."""
 
@@ -26,7 +26,7 @@ class PlateSubscripts(Diagnostic):
         return f"`{self.name}[{self.wanted}]`" if self.wanted else f"`{self.name}` without subscripts"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NoTerms(Diagnostic):
     """A model without a term has no energy."""
 
@@ -43,7 +43,7 @@ class NoTerms(Diagnostic):
         return "energy fit = ||y - f(z)||^2"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotSought(Diagnostic):
     """A question asks for something that is not unknown.
 
@@ -76,7 +76,7 @@ class NotSought(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SameLabel(Diagnostic):
     """Two questions carry the same name."""
 
@@ -94,7 +94,7 @@ class SameLabel(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Misplaced(Diagnostic):
     """A statement stands where it cannot.
 
@@ -114,7 +114,7 @@ class Misplaced(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ApproximateOutside(Diagnostic):
     """`~=` compares within a tolerance; only the claim of a property has one."""
 
@@ -130,7 +130,7 @@ class ApproximateOutside(Diagnostic):
         return "write two properties" if self.inside else "compare with == or <= here"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TermInTerm(Diagnostic):
     """A term, or `total`, stands in an expression of the model.
 
@@ -153,7 +153,7 @@ class TermInTerm(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MissingStart(Diagnostic):
     """A `random` variable is declared by a distribution."""
 
@@ -168,7 +168,7 @@ class MissingStart(Diagnostic):
         return "normal(...), uniform(...), bernoulli(...) or categorical(...)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WrongModifier(Diagnostic):
     """A word that this kind of declaration does not take."""
 
@@ -184,7 +184,7 @@ class WrongModifier(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NoQuestionTarget(Diagnostic):
     """A question that needs a name has none."""
 
@@ -201,7 +201,7 @@ class NoQuestionTarget(Diagnostic):
         return f"{self.verb} z"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CellsMissing(Diagnostic):
     """A let of an array declares cells that are never defined."""
 
@@ -220,7 +220,7 @@ class CellsMissing(Diagnostic):
         return "define them: for t in 0..T { let " + self.name + "[t] = ... }"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooManyNodes(Diagnostic):
     """Writing out functions, local lets and replacements made the model larger than the limit."""
 
@@ -234,7 +234,7 @@ class TooManyNodes(Diagnostic):
         return "name intermediate values with `let`, and call functions on them"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelMissing(Diagnostic):
     """The file has several models, and the one asked for is not among them."""
 
@@ -252,7 +252,7 @@ class ModelMissing(Diagnostic):
         return did_you_mean(self.name, self.known)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SoughtAndGiven(Diagnostic):
     """A question seeks a variable and takes it as given at once."""
 
@@ -266,7 +266,7 @@ class SoughtAndGiven(Diagnostic):
         return "name it once: what is given is held, what is sought is found"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooDeepExpression(Diagnostic):
     """An expression holds more operations inside one another than the limit."""
 
@@ -280,7 +280,7 @@ class TooDeepExpression(Diagnostic):
         return "name parts of it with `let`, or write the sum over an index: sum(..., over = i in 0..n)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotGiven(Diagnostic):
     """What follows `given` must be a variable of the model."""
 
@@ -305,7 +305,7 @@ class NotGiven(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooManyModelMistakes(Diagnostic):
     """The check stopped after the limit of mistakes."""
 
@@ -316,7 +316,7 @@ class TooManyModelMistakes(Diagnostic):
         return f"more than {self.limit} mistakes; the rest of the model was not checked"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotARelation(Diagnostic):
     """A constraint compares two numbers with `<=`, `>=` or `==`.
 

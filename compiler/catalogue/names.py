@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label, Severity, did_you_mean, listing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownName(Diagnostic):
     """A name that nothing declares.
 
@@ -41,7 +41,7 @@ class UnknownName(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeclaredTwice(Diagnostic):
     """Two declarations of one name."""
 
@@ -59,7 +59,7 @@ class DeclaredTwice(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownType(Diagnostic):
     """A type that does not exist.
 
@@ -80,7 +80,7 @@ class UnknownType(Diagnostic):
         return did_you_mean(self.name, self.known) or _FOREIGN_TYPES.get(self.name, "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownDomain(Diagnostic):
     """A domain that does not exist."""
 
@@ -98,7 +98,7 @@ class UnknownDomain(Diagnostic):
         return did_you_mean(self.name, self.known)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownFunction(Diagnostic):
     """A call of something that is not a function."""
 
@@ -128,7 +128,7 @@ class UnknownFunction(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotAValue(Diagnostic):
     """A function, a net or a constraint is used as a value."""
 
@@ -149,7 +149,7 @@ class NotAValue(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UsedBeforeDefinition(Diagnostic):
     """A value is used above the line that defines it.
 
@@ -176,7 +176,7 @@ class UsedBeforeDefinition(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecursiveFunction(Diagnostic):
     """A function calls itself, directly or through others."""
 
@@ -191,7 +191,7 @@ class RecursiveFunction(Diagnostic):
         return "a recurrence over an index is written with `let s[t+1] = ...`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownArgument(Diagnostic):
     """A named argument that the function does not take."""
 
@@ -211,7 +211,7 @@ class UnknownArgument(Diagnostic):
         return self.advice or did_you_mean(self.name, self.known)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownMethod(Diagnostic):
     """`using` names a method that does not exist, or `by` a loss."""
 
@@ -231,7 +231,7 @@ class UnknownMethod(Diagnostic):
         return did_you_mean(self.name, self.known) or leave_out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class KeptName(Diagnostic):
     """A declaration takes a name that has a fixed meaning: `total` is the sum of all terms."""
 
@@ -246,7 +246,7 @@ class KeptName(Diagnostic):
         return "choose another name"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HiddenName(Diagnostic):
     """A function reads a value of the model that it does not see.
 
@@ -271,7 +271,7 @@ class HiddenName(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RepeatedName(Diagnostic):
     """One name stands twice in a list: of arguments, of targets, of options."""
 
@@ -286,7 +286,7 @@ class RepeatedName(Diagnostic):
         return "keep one of them"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnusedHyper(Diagnostic):
     """A hyperparameter that nothing uses."""
 

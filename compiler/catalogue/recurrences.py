@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StartMissing(Diagnostic):
     """A recurrence needs a value for every cell that its plate does not define.
 
@@ -28,7 +28,7 @@ class StartMissing(Diagnostic):
         return f"define it above the plate: let {self.cell} = ..."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CellTwice(Diagnostic):
     """Each cell of an array is defined once."""
 
@@ -47,7 +47,7 @@ class CellTwice(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CellIndex(Diagnostic):
     """A plate defines cells at its own indices, one of them plus a fixed number: `let s[t+1]`."""
 
@@ -65,7 +65,7 @@ class CellIndex(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReadsAhead(Diagnostic):
     """A cell of a recurrence is computed from cells that are there before it.
 
@@ -84,7 +84,7 @@ class ReadsAhead(Diagnostic):
         return "cells of earlier steps, at an index of the plate plus a fixed number"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CellsDiffer(Diagnostic):
     """All cells of an array have one type."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShapesDiffer(Diagnostic):
     """Two operands have shapes that do not go together.
 
@@ -40,7 +40,7 @@ class ShapesDiffer(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MatrixProduct(Diagnostic):
     """The inner sizes of a matrix product differ."""
 
@@ -66,7 +66,7 @@ class MatrixProduct(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WrongRank(Diagnostic):
     """A function needs a vector or a matrix and got another shape."""
 
@@ -89,7 +89,7 @@ class WrongRank(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooManySubscripts(Diagnostic):
     """More subscripts than dimensions."""
 
@@ -113,7 +113,7 @@ class TooManySubscripts(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutOfRange(Diagnostic):
     """A subscript lies outside of the dimension.
 
@@ -147,7 +147,7 @@ class OutOfRange(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NoSuchAxis(Diagnostic):
     """`over` names an axis that the value does not have."""
 
@@ -171,7 +171,7 @@ class NoSuchAxis(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReshapeSize(Diagnostic):
     """A reshape changes the number of entries."""
 
@@ -195,7 +195,7 @@ class ReshapeSize(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ItemsDiffer(Diagnostic):
     """The items of a list, a stack or a concatenation have different shapes."""
 
@@ -217,7 +217,7 @@ class ItemsDiffer(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EinsumSpec(Diagnostic):
     """The index specification of einsum does not fit its operands."""
 
@@ -237,7 +237,7 @@ class EinsumSpec(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NotASize(Diagnostic):
     """A size that is negative or zero. Arrays have at least one entry along each dimension."""
 
@@ -255,7 +255,7 @@ class NotASize(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmptyRange(Diagnostic):
     """A range that holds no index."""
 
@@ -272,7 +272,7 @@ class EmptyRange(Diagnostic):
         return "ranges are half-open, as in Python"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooLarge(Diagnostic):
     """An array, or a range, with more entries than any machine holds."""
 
@@ -288,7 +288,7 @@ class TooLarge(Diagnostic):
         return f"at most {self.limit:,}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SizeArithmetic(Diagnostic):
     """The arithmetic of sizes leads out of what a size can be."""
 
@@ -302,7 +302,7 @@ class SizeArithmetic(Diagnostic):
         return "whole numbers below 4.6e18 and names, with + - * // % and powers of at most 16"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooFewEntries(Diagnostic):
     """A spread of fewer than two entries, which would be 0 divided by 0."""
 

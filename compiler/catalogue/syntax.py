@@ -11,7 +11,7 @@ from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean, listin
 from ebmlang.compiler.source import Span
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmptyFile(Diagnostic):
     """The file holds no model.
 
@@ -30,7 +30,7 @@ class EmptyFile(Diagnostic):
         return "model my_model(n: int) { observed y : real[n]; latent z : real[n]; energy fit = ||y - z||^2 }"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class FileTooLarge(Diagnostic):
     """The file is larger than a program can be.
 
@@ -49,7 +49,7 @@ class FileTooLarge(Diagnostic):
         return "is this the right file? Data goes into arrays (--data), not into the program"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WrongEncoding(Diagnostic):
     """The file is not text in UTF-8.
 
@@ -70,7 +70,7 @@ class WrongEncoding(Diagnostic):
         return "save the file as UTF-8; a .ebm file holds text only"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnexpectedWord(Diagnostic):
     """Something stands where the grammar has no place for it.
 
@@ -95,7 +95,7 @@ class UnexpectedWord(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownCharacter(Diagnostic):
     """A character that is not part of the language."""
 
@@ -140,7 +140,7 @@ _CHARACTER_ADVICE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LineStartsWithOperator(Diagnostic):
     """A line begins with an operator, so it cannot be a statement.
 
@@ -161,7 +161,7 @@ class LineStartsWithOperator(Diagnostic):
         return f"end the line above with `{self.operator}`, or put the expression into parentheses"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReservedName(Diagnostic):
     """A reserved word is used as a name.
 
@@ -185,7 +185,7 @@ class ReservedName(Diagnostic):
         return f"choose another name, such as `{self.word}_` or `my_{self.word}`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownStatement(Diagnostic):
     """A line begins with a word that begins no statement."""
 
@@ -246,7 +246,7 @@ _FOREIGN_WORDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Unclosed(Diagnostic):
     """A bracket is opened and never closed."""
 
@@ -273,7 +273,7 @@ class Unclosed(Diagnostic):
         return (Label(self.end, self.note or f"still open at {self.found}"),) if self.end else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Unopened(Diagnostic):
     """A bracket is closed that was not opened, or by a bracket of another kind."""
 
@@ -297,7 +297,7 @@ class Unopened(Diagnostic):
         return (Label(self.opened, f"`{self.opener}` was opened here"),) if self.opened else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NestedBars(Diagnostic):
     """Bars stand inside bars.
 
@@ -313,7 +313,7 @@ class NestedBars(Diagnostic):
         return "write the inner one as abs(x) or norm(x)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChainedComparison(Diagnostic):
     """Comparisons do not chain: `0 <= x <= 1` has two of them."""
 
@@ -327,7 +327,7 @@ class ChainedComparison(Diagnostic):
         return "write `a <= x and x <= b`; bounds of a variable are written `in [a, b]`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooDeep(Diagnostic):
     """Brackets or plates are nested deeper than the limit."""
 
@@ -341,7 +341,7 @@ class TooDeep(Diagnostic):
         return "name inner parts with `let`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ForeignOperator(Diagnostic):
     """An operator of another language.
 
@@ -359,7 +359,7 @@ class ForeignOperator(Diagnostic):
         return self.instead
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImplicitProduct(Diagnostic):
     """Two values stand side by side: a product needs its `*`."""
 
@@ -378,7 +378,7 @@ class ImplicitProduct(Diagnostic):
         return self.instead or f"{self.left} * {self.right}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MalformedNumber(Diagnostic):
     """A number is not spelled as one: `1.2.3`, `0x10`, `1e`."""
 
@@ -392,7 +392,7 @@ class MalformedNumber(Diagnostic):
         return "decimal digits, as in 12, 0.5 or 1e-3"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RepeatedPart(Diagnostic):
     """The same clause or modifier stands twice in one statement."""
 
@@ -406,7 +406,7 @@ class RepeatedPart(Diagnostic):
         return f"keep one `{self.word}`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StatementOutsideModel(Diagnostic):
     """A declaration, term or question stands outside of any model."""
 
@@ -423,7 +423,7 @@ class StatementOutsideModel(Diagnostic):
         return "put it between the braces of `model NAME(...) { ... }`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TooManyMistakes(Diagnostic):
     """The run stopped after the limit of syntax mistakes."""
 
@@ -434,7 +434,7 @@ class TooManyMistakes(Diagnostic):
         return f"more than {self.limit} syntax mistakes; the rest of the file was not read"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MissingSeparator(Diagnostic):
     """Two statements stand on one line without `;` between them."""
 
@@ -451,7 +451,7 @@ class MissingSeparator(Diagnostic):
         return f"put a newline or `;` before `{self.word}`"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NothingFollows(Diagnostic):
     """An operator, a comma or `=` has nothing behind it.
 

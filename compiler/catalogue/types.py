@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WrongKind(Diagnostic):
     """A value of one kind where another kind is needed.
 
@@ -40,7 +40,7 @@ class WrongKind(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WrongArgumentCount(Diagnostic):
     """A function is called with too few or too many arguments."""
 
@@ -60,7 +60,7 @@ class WrongArgumentCount(Diagnostic):
         return self.example and f"for example {self.example}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TermNotScalar(Diagnostic):
     """A term must be one number per example."""
 
@@ -88,7 +88,7 @@ class TermNotScalar(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeclaredOtherwise(Diagnostic):
     """A value does not have the type that is declared for it."""
 
@@ -116,7 +116,7 @@ class DeclaredOtherwise(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConditionExpected(Diagnostic):
     """A guard or a property must be true or false."""
 
@@ -134,7 +134,7 @@ class ConditionExpected(Diagnostic):
         return "compare: i != j, x >= 0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class IntegerExpected(Diagnostic):
     """A subscript must be an integer or a class."""
 
@@ -155,7 +155,7 @@ class IntegerExpected(Diagnostic):
         return ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SizeExpected(Diagnostic):
     """A size must be an integer expression over sizes."""
 
@@ -177,7 +177,7 @@ class SizeExpected(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class UnknownAttribute(Diagnostic):
     """A value has no such part."""
 
@@ -195,7 +195,7 @@ class UnknownAttribute(Diagnostic):
         return did_you_mean(self.name, (*self.known, "T"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BadOption(Diagnostic):
     """An option has a value that it cannot have."""
 
@@ -216,7 +216,7 @@ class BadOption(Diagnostic):
         return self.advice
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MisplacedDraw(Diagnostic):
     """A distribution stands where no value is drawn."""
 
@@ -230,7 +230,7 @@ class MisplacedDraw(Diagnostic):
         return "declare it: random eps : real[n] ~ normal()"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class HyperKind(Diagnostic):
     """A hyperparameter is int, real or bool."""
 
@@ -247,7 +247,7 @@ class HyperKind(Diagnostic):
         return "a choice among cases is an observed variable: observed c : class[K]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class IntegerVariable(Diagnostic):
     """Variables are real, bool or class[K]; `int` is for hyperparameters."""
 
@@ -264,7 +264,7 @@ class IntegerVariable(Diagnostic):
         return "a whole number among K cases is class[K]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NumberTooLarge(Diagnostic):
     """A number that no floating point value can hold."""
 
@@ -279,7 +279,7 @@ class NumberTooLarge(Diagnostic):
         return "a number below 1.8e308"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DivisionByZero(Diagnostic):
     """A division by the number 0."""
 
@@ -293,7 +293,7 @@ class DivisionByZero(Diagnostic):
         return "a divisor other than 0"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassesDiffer(Diagnostic):
     """Class values with different numbers of classes stand side by side."""
 
@@ -316,7 +316,7 @@ class ClassesDiffer(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NoSuchClass(Diagnostic):
     """A number stands for a case that the class does not have: cases count from 0."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ebmlang.compiler.diagnostics import Diagnostic, Label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class BatchTermPerExample(Diagnostic):
     """A `batch energy` must be one number for the whole batch."""
 
@@ -30,7 +30,7 @@ class BatchTermPerExample(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CoupledTerm(Diagnostic):
     """A term that looks at other examples must say so.
 
@@ -51,7 +51,7 @@ class CoupledTerm(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DomainMisfit(Diagnostic):
     """A domain does not fit the variable."""
 
@@ -77,7 +77,7 @@ class DomainMisfit(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DependsOnExample(Diagnostic):
     """A value that is shared by all examples is computed from one that differs by example."""
 
@@ -96,7 +96,7 @@ class DependsOnExample(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LateDefault(Diagnostic):
     """The default of a hyperparameter reads something that is only known later.
 
@@ -122,7 +122,7 @@ class LateDefault(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class ReadsUnknown(Diagnostic):
     """Something that has to be given is computed from an unknown.
 
@@ -149,7 +149,7 @@ class ReadsUnknown(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmptyInterval(Diagnostic):
     """An interval whose lower bound lies above its upper bound holds no value."""
 
@@ -167,7 +167,7 @@ class EmptyInterval(Diagnostic):
         return f"[{self.high}, {self.low}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class OutsideDomain(Diagnostic):
     """A default, or a start in an open domain, is not in the declared domain."""
 
@@ -190,7 +190,7 @@ class OutsideDomain(Diagnostic):
         return self.places
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SameForAll(Diagnostic):
     """A reduction over the examples of a value that is the same for all of them."""
 

@@ -289,3 +289,22 @@ def test_a_spread_needs_two_entries(spread: str, bad: tuple[int, int], said: str
         "var(y[i, 0], over = i in 1..n)": y[1:, 0].var(ddof=1),
     }
     assert float(model.infer(y=y, dtype="float64")["x"]) == pytest.approx(wanted[spread], rel=1e-6)
+
+
+def test_factors_have_a_row_for_every_example() -> None:
+    model = ebmlang.loads(
+        """
+        model shared_term(n: int) {
+          observed y : real[n]
+          latent x : real[n]
+          param W : real[n] = 0.5
+          for t in 0..n { energy data[t] = (y[t] - x[t])^2 }
+          for t in 0..n { regularizer size[t] = W[t]^2 }
+          infer x
+        }
+        """,
+        n=3,
+    )
+    result = model.infer(y=torch.ones(4, 3))
+    assert result.factors["data"].shape == (4, 3)
+    torch.testing.assert_close(result.factors["size"], torch.full((4, 3), 0.25))
