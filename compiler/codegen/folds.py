@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.builtins import BUILTINS
-from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, aligned, layout_of
+from ebmlang.compiler.codegen.layout import ATOM, PRODUCT, Code, Layout, aligned, layout_of
 from ebmlang.compiler.typed import Apply, Fold, Level
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _HELPERS = frozenset({"prod", "all", "any", "std", "var"})
 
 def over_examples(e: Emitter, node: typed.OverExamples) -> Code:
     """A reduction over the rows of the batch."""
+    product = _summed_products(e, node.body, node.function, ())
+    if product is not None:
+        return product
     body = e.tensor(e.real(node.body))
     where = layout_of(node)
     if not body.batch:
@@ -39,6 +42,8 @@ def over_examples(e: Emitter, node: typed.OverExamples) -> Code:
 def write_fold(e: Emitter, node: Fold) -> Code:
     """A reduction over indices; where the guard is false an entry does not count."""
     merged = _merged_sum(e, node)
+    if merged is None and node.guard is None:
+        merged = _summed_products(e, node.body, node.function, node.over)
     if merged is not None:
         return merged
     parts = (node.body,) if node.guard is None else (node.body, node.guard)
@@ -58,6 +63,20 @@ def write_fold(e: Emitter, node: Fold) -> Code:
     text = _reduced(node.function, code, dims[0] if len(dims) == 1 else dims, shown)
     kept = tuple(axis for axis in axes if axis.order not in over)
     return Code(text, ATOM, code.batch, kept, rank, code.kind)
+
+
+def _summed_products(e: Emitter, body: typed.Expr, function: str, over: typed.Axes) -> Code | None:
+    """A sum of outer products, over the examples or over one index, as one product of matrices."""
+    if function != "sum" or len(over) > 1 or not e.written_here(body):
+        return None
+    if not (isinstance(body, Apply) and body.function == "outer" and body.axes == over):
+        return None
+    left, right = (e.tensor(e.real(a)) for a in body.arguments)
+    lead = not over
+    if any(c.batch != left.batch or c.axes != over or (lead and not c.batch) for c in (left, right)):
+        return None
+    text = f"{left.at(ATOM)}.mT @ {right.at(ATOM)}"
+    return Code(text, PRODUCT, left.batch and not lead, (), 2, "real")
 
 
 def _masked(e: Emitter, node: Fold, body: Code, mask: Code | None, axes: typed.Axes) -> tuple[Code, str]:

@@ -105,5 +105,6 @@ def _narrowed(node: Expr, child: Expr, shape: Shape, part: Expr) -> Expr:
 
 def _affordable(part: Expr) -> None:
     """A sum over examples of outer products is one matrix product; other arrays would be made per example."""
-    if part.type.rank > 1 and not (isinstance(part, Apply) and part.function == "outer"):
+    _, rest = algebra.taken_apart(part)
+    if rest is not None and rest.type.rank > 1 and not (isinstance(rest, Apply) and rest.function == "outer"):
         raise NoDerivativeError("a sum over examples of matrices")

@@ -336,4 +336,7 @@ def sum_axes(node: Expr, axes: Axes) -> Expr:
 
 def sum_examples(node: Expr) -> Expr:
     """The sum over all examples of the batch."""
+    factor, rest = taken_apart(node)
+    if factor is not None and rest is not None:
+        return times(factor, sum_examples(rest))
     return OverExamples(node.type, node.axes, Level.SHARED, True, node.span, "sum", node)

@@ -37,6 +37,10 @@ def matmul(a: Expr, b: Expr) -> Expr:
 
 
 def outer(a: Expr, b: Expr) -> Expr:
+    """The outer product of two vectors, its number in front."""
+    factor, rest = algebra.taken_apart(a)
+    if factor is not None and rest is not None:
+        return times(factor, outer(rest, b))
     return apply("outer", (a, b), (a.type.shape[0], b.type.shape[0]))
 
 
@@ -128,6 +132,10 @@ def _inverse(node: Apply, adjoint: Expr, operand: int) -> Expr:
 def _logabsdet(node: Apply, adjoint: Expr, operand: int) -> Expr:
     (a,) = node.arguments
     return times(adjoint, transposed(apply("inverse", (a,), a.type.shape)))
+
+
+def _det(node: Apply, adjoint: Expr, operand: int) -> Expr:
+    return _logabsdet(node, times(adjoint, node), operand)
 
 
 def _linear_solve(node: Apply, adjoint: Expr, operand: int) -> Expr:
@@ -244,6 +252,7 @@ ARRAY_RULES: dict[str, Rule] = {
     "transpose": _transpose,
     "inverse": _inverse,
     "logabsdet": _logabsdet,
+    "det": _det,
     "linear_solve": _linear_solve,
     "softmax": _softmax,
     "cumsum": _cumsum,

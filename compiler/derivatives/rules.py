@@ -54,7 +54,7 @@ def pulled(node: Expr, adjoint: Expr, depends: Dependence) -> Iterator[Part]:
 
 def _rule(node: Apply) -> Rule:
     rule = _BY_NAME.get(node.function) or ARRAY_RULES.get(node.function)
-    if rule is None and BUILTINS[node.function].form == "elementwise":
+    if rule is None and BUILTINS[node.function].form in ("operator", "elementwise"):
         rule = _elementwise
     if rule is None:
         raise NoDerivativeError(f"`{node.function}` has no derivative row")
@@ -141,11 +141,16 @@ def _logsumexp(node: Apply, adjoint: Expr, operand: int) -> Expr:
 
 def _extreme(node: Apply, adjoint: Expr, operand: int) -> Expr:
     """The entries that reach the largest (smallest) value share the adjoint."""
+    reaches, count = reached(node)
+    return times(spread_back(node, algebra.over(adjoint, count)), reaches)
+
+
+def reached(node: Apply) -> tuple[Expr, Expr]:
+    """1 at the entries that reach the largest (smallest) value and 0 elsewhere; how many there are."""
     (x,) = node.arguments
     one, zero = constant(1.0, node.span), constant(0.0, node.span)
     reaches = algebra.where(algebra.compared("eq", x, spread_back(node, node)), one, zero)
-    count = apply("sum", (reaches,), node.type.shape, node.static)
-    return times(spread_back(node, algebra.over(adjoint, count)), reaches)
+    return reaches, apply("sum", (reaches,), node.type.shape, node.static)
 
 
 def _entropy(node: Apply, adjoint: Expr, operand: int) -> Expr:
@@ -155,13 +160,27 @@ def _entropy(node: Apply, adjoint: Expr, operand: int) -> Expr:
 
 
 def _var(node: Apply, adjoint: Expr, operand: int) -> Expr:
+    return times(spread_back(node, adjoint), variance_slope(node))
+
+
+def variance_slope(node: Apply) -> Expr:
+    """2 (x - mean) / (n - 1): the derivative of a variance along each entry that it takes together."""
     (x,) = node.arguments
     if x.type.scalar:
         raise NoDerivativeError("the variance of one number")
     mean = apply("mean", (x,), node.type.shape, node.static)
     count = algebra.size_of(reduced_count(node) - 1, node.span)
-    scale = algebra.over(times(constant(2.0, node.span), adjoint), count)
-    return times(spread_back(node, scale), algebra.minus(x, spread_back(node, mean)))
+    scale = algebra.over(constant(2.0, node.span), count)
+    return times(scale, algebra.minus(x, spread_back(node, mean)))
+
+
+def _std(node: Apply, adjoint: Expr, operand: int) -> Expr:
+    return times(spread_back(node, algebra.over(adjoint, node)), deviation_slope(node))
+
+
+def deviation_slope(node: Apply) -> Expr:
+    """(x - mean) / (n - 1): the derivative of a standard deviation, times that deviation."""
+    return times(constant(0.5, node.span), variance_slope(node))
 
 
 # --- indices, examples, arrays of cells ---------------------------------------------------------
@@ -228,8 +247,6 @@ _BY_NAME: dict[str, Rule] = {
     "neg": _neg,
     "mul": _mul,
     "div": _div,
-    "mod": _elementwise,
-    "pow": _elementwise,
     "where": _where,
     "sum": _sum,
     "mean": _mean,
@@ -238,4 +255,5 @@ _BY_NAME: dict[str, Rule] = {
     "min": _extreme,
     "entropy": _entropy,
     "var": _var,
+    "std": _std,
 }

@@ -13,7 +13,7 @@ from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.derivatives.algebra import NoDerivativeError, apply, constant, times, widened
 from ebmlang.compiler.derivatives.arrays import matmul, outer, scatter, transposed
-from ebmlang.compiler.derivatives.rules import spread_back
+from ebmlang.compiler.derivatives.rules import deviation_slope, reached, spread_back, variance_slope
 from ebmlang.compiler.derivatives.templates import partial
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.indexing import pick
@@ -197,6 +197,19 @@ def _entropy(tangent: Tangent, node: Apply) -> Expr:
     return algebra.negative(_reduced(tangent, node, slope))
 
 
+def _var(tangent: Tangent, node: Apply) -> Expr:
+    return _reduced(tangent, node, variance_slope(node))
+
+
+def _std(tangent: Tangent, node: Apply) -> Expr:
+    return algebra.over(_reduced(tangent, node, deviation_slope(node)), node)
+
+
+def _extreme(tangent: Tangent, node: Apply) -> Expr:
+    reaches, count = reached(node)
+    return algebra.over(_reduced(tangent, node, reaches), count)
+
+
 def _softmax(tangent: Tangent, node: Apply) -> Expr:
     axis = node.option("axis")
     assert isinstance(axis, int)
@@ -218,6 +231,10 @@ def _logabsdet(tangent: Tangent, node: Apply) -> Expr:
     return algebra.sum_entries(times(transposed(inverse), widened(tangent(a), a.type.shape)))
 
 
+def _det(tangent: Tangent, node: Apply) -> Expr:
+    return times(node, _logabsdet(tangent, node))
+
+
 def _linear_solve(tangent: Tangent, node: Apply) -> Expr:
     a, b = node.arguments
     right = widened(tangent(b), b.type.shape)
@@ -235,6 +252,11 @@ _SPECIAL: dict[str, Callable[[Tangent, Apply], Expr]] = {
     "norm": _norm,
     "logsumexp": _logsumexp,
     "entropy": _entropy,
+    "var": _var,
+    "std": _std,
+    "max": _extreme,
+    "min": _extreme,
+    "det": _det,
     "softmax": _softmax,
     "inverse": _inverse,
     "logabsdet": _logabsdet,
