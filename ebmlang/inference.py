@@ -17,7 +17,7 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.methods import method_names
 from ebmlang.errors import DataError
 from ebmlang.runtime import ask
-from ebmlang.runtime.ask import Search
+from ebmlang.runtime.ask import Search, certificate
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.driver import Progress
 from ebmlang.runtime.memory import rows_that_fit
@@ -297,6 +297,8 @@ def joined(parts: list[Result]) -> Result:
         return torch.cat([of(p)[name] for p in parts])
 
     traces = [p.trace for p in parts]
+    gaps = [p.gap for p in parts if p.gap is not None]
+    gap = torch.cat(gaps) if len(gaps) == len(parts) else None
     return replace(
         first,
         values={n: v if n in first.shared else rows(lambda p: p.values, n) for n, v in first.values.items()},
@@ -308,8 +310,20 @@ def joined(parts: list[Result]) -> Result:
         iterations=torch.cat([p.iterations for p in parts]),
         violations={n: rows(lambda p: p.violations, n) for n in first.violations},
         multipliers={n: rows(lambda p: p.multipliers, n) for n in first.multipliers},
+        certificate=_joined_certificate(parts, gap),
+        gap=gap,
         trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
     )
+
+
+def _joined_certificate(parts: list[Result], gap: Tensor | None) -> str:
+    """What is known of all rows: parts that know the same say it once."""
+    texts = list(dict.fromkeys(p.certificate for p in parts))
+    if len(texts) == 1:
+        return texts[0]
+    if not any(p.violations for p in parts):
+        return certificate(parts[0].method, torch.cat([p.converged for p in parts]), gap)
+    return "; ".join(texts)
 
 
 def _joined_traces(traces: list[Tensor]) -> Tensor:

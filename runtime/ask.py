@@ -28,6 +28,7 @@ from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
+from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.obligations import unmet
@@ -255,26 +256,39 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
     converged = torch.tensor([k is Status.CONVERGED for k in kinds], dtype=torch.bool)
-    return replace(
+    found = replace(
         report,
         converged=converged,
         status=tuple(status),
         iterations=_rows(outcome.iterations, batch).cpu(),
         method=method,
         because=because,
-        certificate=_certificate(method, converged),
+        certificate=certificate(method, converged),
         trace=outcome.trace,
     )
+    return _with_gap(bound, problem, outcome, found)
 
 
-def _certificate(method: str, converged: Tensor) -> str:
+def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -> Result:
+    """The duality gap of every row, where there is one."""
+    if found.method != "fista" or not bound.module.LEAST_SQUARES or problem.space.joint:
+        return found
+    gap = lasso_gap(problem, outcome.x)
+    if gap is None or not bool(torch.isfinite(gap).all()):
+        return found
+    return replace(found, gap=gap, certificate=certificate(found.method, found.converged, gap))
+
+
+def certificate(method: str, converged: Tensor, gap: Tensor | None = None) -> str:
     """What is known about the answer: the claim of the method, for the rows that reached it."""
     row = find_method(method)
     claim = row.certificate if row is not None else ""
     count, total = int(converged.sum()), int(converged.numel())
-    return (
-        claim if count == total else f"{claim} in {count:,} of {total:,} rows; see the status of the others"
-    )
+    if count < total:
+        claim = f"{claim} in {count:,} of {total:,} rows; see the status of the others"
+    if gap is None:
+        return claim
+    return f"{claim}; no row is more than {float(gap.max()):.2g} above its minimum (duality gap)"
 
 
 # --- hard constraints -----------------------------------------------------------------------------

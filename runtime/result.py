@@ -49,6 +49,7 @@ class Result:
     multipliers: of each constraint, name -> [B, *its shape] (without [B] where all rows share it): the answer
     is stationary for energy + sum(multiplier * value), with value = left - right, and right - left for `>=`;
     not negative for inequalities. Empty where nothing was sought under constraints.
+    gap: None, or how much the energy can be above the minimum at most (a duality gap), [B].
     trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
     """
 
@@ -67,6 +68,7 @@ class Result:
     shared: frozenset[str] = frozenset()
     violations: Mapping[str, Tensor] = field(default_factory=dict)
     multipliers: Mapping[str, Tensor] = field(default_factory=dict)
+    gap: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         try:

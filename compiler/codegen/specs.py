@@ -114,6 +114,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"WRITTEN = frozenset({sorted(written)!r})",
         f"SPLIT = {plan.split is not None}",
+        f"LEAST_SQUARES = {plan.split is not None and plan.split.least_squares}",
         f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",
         _sentence("BECAUSE", plan.because),
         "",

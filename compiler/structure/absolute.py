@@ -16,16 +16,14 @@ from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding
 from ebmlang.compiler.structure.pieces import negated, one, pieces, times, weighted
+from ebmlang.compiler.structure.squares import least_squares
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read
 from ebmlang.compiler.types import REAL
 
 
 def find_absolute(block: Block) -> tuple[Finding, ...]:
     """`smooth plus absolute values`, with the weights as obligations where not proven >= 0."""
-    if any(
-        block.smoothness(limit.value).grade not in ("smooth", "piecewise")
-        for limit in block.limits
-    ):
+    if any(block.smoothness(limit.value).grade not in ("smooth", "piecewise") for limit in block.limits):
         return ()  # what a constraint adds to the energy on the way has to be smooth
     smooth: list[Expr] = []
     smooth_of: list[str] = []
@@ -63,6 +61,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             smooth=tuple(smooth),
             smooth_of=tuple(smooth_of),
             quadratic=quadratic,
+            least_squares=least_squares(block, tuple(smooth)),
         ),
     )
 

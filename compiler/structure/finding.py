@@ -84,7 +84,8 @@ class Finding:
 
     It holds for values that meet the obligations. A split into a smooth part and absolute values
     carries its parts, and in `smooth_of` the summand of every smooth part; `quadratic` says that the
-    smooth part is a polynomial of degree 2. The other fields belong to one property each: `losses`
+    smooth part is a polynomial of degree 2, `least_squares` that it is a sum of squares. The other
+    fields belong to one property each: `losses`
     to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
     plus quadratic, `blocks` to convex by blocks, `bound` (of the summands that depend on the block) to
     bounded below.
@@ -98,6 +99,7 @@ class Finding:
     smooth: tuple[Expr, ...] = ()
     smooth_of: tuple[str, ...] = ()
     quadratic: bool = False
+    least_squares: bool = False
     losses: tuple[LossPart, ...] = ()
     softmax: SoftmaxPart | None = None
     mixtures: tuple[MixturePart, ...] = ()

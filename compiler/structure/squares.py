@@ -53,6 +53,17 @@ def find_squares(block: Block) -> tuple[Finding, ...]:
     return (Finding(kind, names, _shown(parts), proof, losses=tuple(parts)),)
 
 
+def least_squares(block: Block, values: tuple[Expr, ...]) -> bool:
+    """Whether a sum of values is proven a squared length of residuals that are affine in the block, without
+    conditions and with nothing left over."""
+    try:
+        parts = [p for v in values for p in _Search(block).scalar(v, _Place(one(v), (), None, ""))]
+    except _NotSquares:
+        return False
+    affine = all(p.loss is None and block.calculus.degrees.affine(p.residual) for p in parts)
+    return affine and both(*(_weight_proof(block, part) for part in parts)) == ()
+
+
 def _weight_proof(block: Block, part: LossPart) -> Proof | None:
     return folded(nonnegative(part.weight, block.calculus.ranges), part.axes, part.guard)
 
