@@ -32,7 +32,8 @@ def test_the_minimum_lies_within_the_gap(steps: int | None) -> None:
     X, y = data(0)
     model = ebmlang.loads(LASSO, lam=0.1)
     result = model.infer(X=X, y=y, dtype="float64", steps=steps)
-    assert result.gap is not None and bool((result.gap >= 0).all())
+    assert result.gap is not None
+    assert bool((result.gap >= 0).all())
     for row in range(3):
         exact = Lasso(alpha=0.1, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(X, y[row]).coef_
         least = ((y[row] - X @ exact) ** 2).sum() / 80 + 0.1 * np.abs(exact).sum()
@@ -74,6 +75,8 @@ def test_gaps_and_certificates_of_chunks_are_joined() -> None:
     model = ebmlang.loads(LASSO)
     whole = model.infer(X=X, y=many, dtype="float64")
     parts = model.infer(X=X, y=many, dtype="float64", max_memory="100KiB")
-    assert whole.gap is not None and parts.gap is not None and parts.gap.shape == (150,)
+    assert whole.gap is not None
+    assert parts.gap is not None
+    assert parts.gap.shape == (150,)
     torch.testing.assert_close(parts.gap, whole.gap, rtol=0, atol=1e-9)
     assert parts.certificate == f"{whole.certificate.split(';')[0]}; " + parts.certificate.split("; ", 1)[1]
