@@ -14,9 +14,16 @@ def array_type(scan: Scan, which: int) -> Type:
     """The type of the whole array of a state."""
     state = scan.states[which]
     assert scan.axis.size is not None
-    count = scan.axis.start + state.offset + scan.axis.size + len(state.starts) * scan.backward
+    count = scan.axis.size + len(state.starts)
     shape = state.body.type.shape
     return state.body.type.with_shape((*shape[: state.dim], count, *shape[state.dim :]))
+
+
+def first_cell(scan: Scan, which: int) -> Size:
+    """The index of the first cell of a state, as its loop counts: 0 but for derivatives."""
+    state = scan.states[which]
+    first = scan.axis.start + state.offset
+    return first if scan.backward else first - len(state.starts)
 
 
 def over_arrays(scan: Scan, body: Expr) -> Expr:
@@ -35,21 +42,27 @@ def over_arrays(scan: Scan, body: Expr) -> Expr:
     return typed.mapped(body, change)
 
 
-def next_cells(scan: Scan) -> tuple[Expr, ...]:
-    """The next cells of all states at every index, [T, ...], from the arrays of states alone.
+def in_one_step(scan: Scan) -> tuple[Expr, ...]:
+    """The next cells of all states from cells of earlier steps alone.
 
     What a step defines and uses itself is put in where it is used.
     """
+    offsets = {s.name: s.offset for s in scan.states}
     made: dict[str, Expr] = {}
+
+    def change(node: Expr) -> Expr | None:
+        if not isinstance(node, Carry) or node.axis is not scan.axis or node.name not in made:
+            return None
+        return made[node.name] if node.offset == offsets[node.name] else None
+
     for state in scan.states:
-
-        def change(node: Expr, offset: int = state.offset) -> Expr | None:
-            own = isinstance(node, Carry) and node.axis is scan.axis and node.name in made
-            return made[node.name] if own and node.offset == offset else None  # type: ignore[attr-defined]
-
         made[state.name] = typed.mapped(state.body, change)
-    bodies = (over_arrays(scan, body) for body in made.values())
-    return tuple(cells_of(body, (scan.axis,)) for body in bodies)
+    return tuple(made.values())
+
+
+def next_cells(scan: Scan) -> tuple[Expr, ...]:
+    """The next cells of all states at every index, [T, ...], from the arrays of states alone."""
+    return tuple(cells_of(over_arrays(scan, body), (scan.axis,)) for body in in_one_step(scan))
 
 
 def _index(scan: Scan, node: Carry) -> Expr:

@@ -70,11 +70,21 @@ class Functions:
 
     # --- hoisting ---
 
-    def hoist(self, roots: list[tuple[str, Expr]]) -> None:
-        """Give a name in `prepare` to every largest part that does not depend on the block."""
-        self.prepare.count(*(root for _, root in roots))
+    def hoist(
+        self, roots: list[tuple[str, Expr]], derived: list[tuple[str, Expr]], guarded: bool
+    ) -> None:
+        """Give a name in `prepare` to every largest part that does not depend on the block.
+
+        What is `derived` has no guards around it any more: `guarded` says that there were some, so that
+        subscripts in it need not be in range.
+        """
+        self.prepare.count(*(root for _, root in (*roots, *derived)))
         for hint, root in roots:
             self._hoist(self.canonical(root), hint)
+        self.prepare.guards += guarded
+        for hint, root in derived:
+            self._hoist(self.canonical(root), hint)
+        self.prepare.guards -= guarded
 
     def _hoist(self, node: Expr, hint: str) -> None:
         if id(node) in self._seen:

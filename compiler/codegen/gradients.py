@@ -16,7 +16,7 @@ from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
 from ebmlang.compiler.facts import direction_name
 from ebmlang.compiler.structure.block import Summand
-from ebmlang.compiler.typed import Expr, Fold, Level, Scatter, Variable, walk
+from ebmlang.compiler.typed import Expr, Fold, Level, Scan, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
 """For each sought variable the summands of its gradient."""
@@ -96,7 +96,7 @@ class Gradients:
         if self.gradient is None:
             return None
         e = self.functions.method()
-        e.guards += self._guarded()
+        e.guards += self.guarded()
         block = self.plan.block
         totals = [(s, simplified(s.total)) for s in block.summands]
         e.count(*(total for _, total in totals), *_all(self.gradient))
@@ -110,7 +110,7 @@ class Gradients:
         if self.smooth_gradient is None:
             return None
         e = self.functions.method()
-        e.guards += self._guarded()
+        e.guards += self.guarded()
         parts = self.energies.smooth_parts()
         e.count(*parts, *_all(self.smooth_gradient))
         e.line((total := e.fresh("energy"),), self.energies.smooth_total(e, parts))
@@ -122,7 +122,7 @@ class Gradients:
         if self.product is None:
             return None
         e = self.functions.method()
-        e.guards += self._guarded()
+        e.guards += self.guarded()
         for v in self.plan.block.sought:
             local = e.fresh(f"{local_name(v.name)}_direction")
             e.available[direction_name(v.name)] = local
@@ -141,12 +141,14 @@ class Gradients:
         lines = [*self.functions.prologue(e), *e.lines, Line((), value)]
         return Method(name, ARGUMENTS, result, doc, lines)
 
-    def _guarded(self) -> bool:
+    def guarded(self) -> bool:
         """Whether a mask stands somewhere: where it is false, subscripts need not be in range."""
         block = self.plan.block
         roots = [*(s.total for s in block.summands), *(let.value for let in block.graph.model.lets)]
-        folds = (n for root in roots for n in walk(root) if isinstance(n, Fold))
-        return any(fold.guard is not None for fold in folds)
+        nodes = [n for root in roots for n in walk(root)]
+        return any(
+            n.guard is not None if isinstance(n, Fold) else isinstance(n, Scan) and n.guarded for n in nodes
+        )
 
     # --- entries ---
 
@@ -211,4 +213,3 @@ class Gradients:
 
 def _all(table: Parts) -> list[Expr]:
     return [part for parts in table.values() for part in parts]
-

@@ -105,8 +105,8 @@ class _Writer:
         if split is not None:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
-        roots += self.gradients.roots()
-        self.functions.hoist([*roots, *limits])
+        derived = self.gradients.roots()
+        self.functions.hoist([*roots, *limits], derived, self.gradients.guarded())
 
     def prepare(self, wanted: frozenset[str]) -> tuple[Method, list[str]]:
         lines, kept = self.functions.prepared(wanted)

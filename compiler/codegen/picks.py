@@ -15,7 +15,7 @@ from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pick, SliceOf
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
 
-_DECLARED = 10**9
+_DECLARED = 1 << 1000
 """Declared dimensions stand behind all axes, whose orders are small."""
 
 Slot = Code | SliceOf | NewAxis

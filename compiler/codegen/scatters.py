@@ -28,7 +28,9 @@ class Scatters:
         lead = int(value.batch) + len(node.axes)
         if slots is not None and set(slots) <= {":"}:
             text = self._ordered(node, value)
-        elif slots is None:
+            strength = value.strength if text == value.text else ATOM
+            return Code(text, strength, value.batch, node.axes, node.type.rank, "real")
+        if slots is None:
             index = self._indices(node)
             text = f"functions.scatter({value.text}, {lead}, {shape}, ({', '.join(index)},))"
         else:
@@ -141,4 +143,3 @@ def _as_slice(slot: str) -> str:
     if ":" not in slot:
         return slot
     return f"slice({', '.join(part.strip() or 'None' for part in slot.split(':'))})"
-

@@ -7,14 +7,15 @@ The adjoint of a node is the derivative of the total with respect to its entries
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.derivatives.algebra import NoDerivativeError
 from ebmlang.compiler.derivatives.rules import pulled
+from ebmlang.compiler.derivatives.scans import Key, Loop, LoopAdjoint, group_key
 from ebmlang.compiler.facts import Dependence
-from ebmlang.compiler.typed import Apply, Expr, Level, Read
+from ebmlang.compiler.typed import Apply, Expr, Level, Read, Scan
 from ebmlang.compiler.types import Shape
 
 
@@ -27,6 +28,7 @@ class Adjoint:
 
     depends: Dependence
     canonical: Callable[[Expr], Expr]
+    _loops: dict[Key, LoopAdjoint] = field(default_factory=dict)
 
     def gradient(self, seeds: list[tuple[Expr, Expr]]) -> dict[str, list[Expr]]:
         """For each sought variable the parts whose sum is the gradient of the sum of `value * seed`.
@@ -35,12 +37,35 @@ class Adjoint:
         example stands for its sum over the examples. A part may be narrow in shape, and miss the
         dimension of the examples where it is the same for all. Raises NoDerivativeError.
         """
+        found = self._gradient(seeds)
+        arrays = {
+            own.loop.known_name(which): own.loop.array(which)
+            for own in self._loops.values()
+            for which in range(len(own.loop.scan.states))
+        }
+        if not arrays:
+            return found
+        memo: dict[int, Expr] = {}
+
+        def moving(node: Expr) -> Expr | None:
+            return arrays.get(node.name) if isinstance(node, Read) else None
+
+        return {
+            name: [self.canonical(typed.mapped(p, moving, memo)) for p in parts]
+            for name, parts in found.items()
+        }
+
+    def _gradient(self, seeds: list[tuple[Expr, Expr]]) -> dict[str, list[Expr]]:
         roots = [(self.canonical(value), seed) for value, seed in seeds if self.depends(value)]
         adjoints: dict[int, list[Expr]] = {}
         for root, seed in roots:
             adjoints.setdefault(id(root), []).append(seed)
         found: dict[str, list[Expr]] = {name: [] for name in sorted(self.depends.sought)}
         for node in self._downwards([root for root, _ in roots]):
+            if isinstance(node, Scan):
+                for child, part in self._of_loop(node, adjoints):
+                    adjoints.setdefault(id(child), []).append(part)
+                continue
             parts = adjoints.pop(id(node), [])
             if not parts:
                 continue
@@ -58,9 +83,33 @@ class Adjoint:
             if node.name not in self.depends.sought:
                 yield self.canonical(self.depends.graph.lets[node.name].value)
             return
+        if isinstance(node, Scan):
+            yield from self._loop(node).operands()
+            return
         for child in node.children():
             if self.depends(child):
                 yield child
+
+    def _loop(self, scan: Scan) -> LoopAdjoint:
+        key = group_key(scan)
+        if key not in self._loops:
+            loop = Loop(scan, self.depends.graph.lets, self.canonical, len(self._loops))
+            self._loops[key] = LoopAdjoint(loop, self.depends)
+        return self._loops[key]
+
+    def _of_loop(self, scan: Scan, adjoints: dict[int, list[Expr]]) -> Iterator[tuple[Expr, Expr]]:
+        """Shares of the operands of a loop, from the adjoints of all its arrays."""
+        own = self._loop(scan)
+        along: dict[int, Expr] = {}
+        for which in range(len(scan.states)):
+            parts = adjoints.pop(id(own.loop.node(which)), [])
+            if parts:
+                along[which] = self.canonical(algebra.total(parts))
+        if along:
+            yield from own.shares(along, self._local)
+
+    def _local(self, seeds: list[tuple[Expr, Expr]], names: frozenset[str]) -> dict[str, list[Expr]]:
+        return Adjoint(Dependence(self.depends.graph, names), self.canonical).gradient(seeds)
 
     def _downwards(self, roots: list[Expr]) -> list[Expr]:
         """Every node once, before its operands."""
@@ -70,6 +119,9 @@ class Adjoint:
             stack: list[tuple[Expr, bool]] = [(root, False)]
             while stack:
                 node, ready = stack.pop()
+                if isinstance(node, Scan):
+                    # The arrays of one loop are differentiated together.
+                    node = self._loop(node).loop.scan
                 if ready:
                     order.append(node)
                 elif id(node) not in done:

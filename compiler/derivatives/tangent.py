@@ -14,10 +14,11 @@ from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.derivatives.algebra import NoDerivativeError, apply, constant, times, widened
 from ebmlang.compiler.derivatives.arrays import matmul, outer, scatter, transposed
 from ebmlang.compiler.derivatives.rules import deviation_slope, reached, spread_back, variance_slope
+from ebmlang.compiler.derivatives.scans import Key, Loop, changed, group_key
 from ebmlang.compiler.derivatives.templates import partial
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.indexing import pick
-from ebmlang.compiler.typed import Apply, Expr, Fold, OverExamples, Pack, Pick, Read, Tabulate
+from ebmlang.compiler.typed import Apply, Expr, Fold, OverExamples, Pack, Pick, Read, Scan, Tabulate
 
 _LINEAR = frozenset({"neg", "transpose", "trace", "diag", "cumsum", "sum", "mean", "reshape"})
 """Functions of one array that are linear: the change of the value is the function of the change."""
@@ -27,10 +28,16 @@ _BILINEAR = frozenset({"mul", "matmul", "dot", "outer", "einsum"})
 
 @dataclass(slots=True)
 class Tangent:
-    """Forward mode over expressions that `canonical` has made unique."""
+    """Forward mode over expressions that `canonical` has made unique.
+
+    Inside of a recurrence cells move too; what does not read them is left to the one `outside`.
+    """
 
     depends: Dependence
     canonical: Callable[[Expr], Expr]
+    outside: Tangent | None = None
+    cells: Dependence | None = None
+    _loops: dict[Key, tuple[Expr, ...]] = field(default_factory=dict)
     _known: dict[int, Expr] = field(default_factory=dict)
 
     def __call__(self, node: Expr) -> Expr:
@@ -39,6 +46,8 @@ class Tangent:
         Raises NoDerivativeError.
         """
         node = self.canonical(node)
+        if self.outside is not None and self.cells is not None and not self.cells(node):
+            return self.outside(node)
         found = self._known.get(id(node))
         if found is None:
             found = self._known[id(node)] = self.canonical(self._of(node))
@@ -71,6 +80,8 @@ class Tangent:
                 shape = node.type.shape[1:]
                 items = tuple(widened(self(item), shape) for item in node.items)
                 return typed.rebuilt(node, items)
+            case Scan():
+                return self._scan(node)
             case Tabulate():
                 return typed.rebuilt(node, (widened(self(node.body), node.body.type.shape),))
         raise NoDerivativeError(f"{type(node).__name__} has no derivative")
@@ -112,6 +123,19 @@ class Tangent:
         if node.function == "outer":
             return outer(arguments[0], arguments[1])
         return apply(node.function, tuple(arguments), node.type.shape, node.static)
+
+    def _scan(self, node: Scan) -> Expr:
+        key = group_key(node)
+        if key not in self._loops:
+            graph = self.depends.graph
+            loop = Loop(node, graph.lets, self.canonical, len(self._loops))
+
+            def inside(names: frozenset[str]) -> Tangent:
+                moving = Dependence(graph, self.depends.sought | names)
+                return Tangent(moving, self.canonical, self, Dependence(graph, names))
+
+            self._loops[key] = changed(loop, self, inside, direction_name)
+        return self._loops[key][node.which]
 
     def _fold(self, node: Fold) -> Expr:
         zero = constant(0.0, node.span)
