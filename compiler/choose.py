@@ -6,12 +6,14 @@ import textwrap
 from dataclasses import dataclass
 
 from ebmlang.compiler.choose_discrete import fitting_rows, misfit
+from ebmlang.compiler.choose_mixed import mixed_misfit, mixed_rows, real_part
 from ebmlang.compiler.curvature.obligation import Obligation, both
 from ebmlang.compiler.methods import (
     CONSTRAINED_METHODS,
     DISCRETE_METHODS,
     INNER,
     METHODS,
+    MIXED_METHODS,
     MethodRow,
     find_method,
     method_names,
@@ -22,6 +24,10 @@ from ebmlang.compiler.structure.finding import Finding, Rollout
 
 WIDTH = 78
 """Columns of the text of `explain`, which may be set in by two."""
+
+
+MOST_STATES = 2**12
+"""States of countable unknowns for each of which real ones are searched, for each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,8 @@ class Plan:
 
     `method` is None when nothing fits; `because` then says why. The method holds under the
     `obligations`; `fallback`, which needs none, is taken when one of them fails at binding.
-    With hard constraints `inner` is the method for the energy that the constraints have been added to.
+    With hard constraints `inner` is the method for the energy that the constraints have been added to; with
+    countable unknowns beside real ones it is the method for the real ones.
     """
 
     structure: Structure
@@ -76,8 +83,13 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     name = method_name if method_name is not None else using.name if using is not None else None
     if using is not None and method_name is not None and method_name != using.name:
         options = ()
+    if structure.find("mixed") is not None:
+        return _mixed(structure, name, options)
     if structure.find("discrete") is not None:
         return _discrete(structure, name, options)
+    if name in tuple(row.name for row in MIXED_METHODS):
+        because = f"{name} does not fit: the unknowns are not countable and real ones at once"
+        return Plan(structure, None, because, (), None)
     if name in tuple(row.name for row in DISCRETE_METHODS):
         because = f"{name} does not fit: {missing_text(structure, 'discrete')}"
         return Plan(structure, None, because, (), None)
@@ -163,6 +175,25 @@ def _discrete(
     return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
 
 
+def _mixed(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for countable unknowns beside real ones: a method around the one for the real ones."""
+    mixed = structure.find("mixed")
+    assert mixed is not None
+    reason = mixed_misfit(mixed, name)
+    if reason:
+        return Plan(structure, None, reason, (), None)
+    inner = choose(real_part(structure.block))
+    if inner.method is None:
+        return Plan(structure, None, inner.because, (), None)
+    picked, fallback = mixed_rows(name)
+    why = mixed.because if name is None else "asked for by name"
+    others = tuple(Rejected(row, f"{picked.name} comes first") for row in MIXED_METHODS if row is not picked)
+    because = f"{why}; given the others, {inner.method.name} for the real ones ({inner.because})"
+    return Plan(structure, picked, because, others, fallback, options, inner.method)
+
+
 def _overridden(
     structure: Structure,
     name: str,
@@ -227,6 +258,10 @@ def explain(plan: Plan) -> str:
             assert plan.fallback is not None
             condition = f"it fits into memory when sizes are known; else {plan.fallback.name}"
             lines.append(_line("provided", condition))
+        if row in MIXED_METHODS and plan.fallback is not None:
+            lines.append(
+                _line("provided", f"there are at most {MOST_STATES:,} states; else {plan.fallback.name}")
+            )
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
             lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))

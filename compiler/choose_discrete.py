@@ -25,13 +25,6 @@ def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
         return f"no method fits, because {discrete.because}: search over permutations is not built yet"
     if structure.block.limits:
         return f"no method fits, because {discrete.because}: hard constraints on them are not built yet"
-    if structure.find("mixed") is not None:
-        mixed = structure.find("mixed")
-        assert mixed is not None
-        return (
-            f"no method fits, because the block has {mixed.because}: "
-            f"search over both at once is not built yet; give {discrete.variables[0]}, or marginalize it"
-        )
     if name is None:
         return ""
     row = find_method(name)

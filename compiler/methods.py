@@ -160,7 +160,31 @@ DISCRETE_METHODS: tuple[MethodRow, ...] = (
 )
 """Methods for unknowns with countable values; sizes decide at binding whether one works."""
 
-ALL_METHODS = (*METHODS, *CONSTRAINED_METHODS, *DISCRETE_METHODS)
+MIXED_METHODS: tuple[MethodRow, ...] = (
+    MethodRow(
+        "states",
+        "ebmlang.runtime.mixed.search:by_states",
+        ("mixed",),
+        ("the question over the real unknowns",),
+        (),
+        "every state of the countable unknowns, all side by side",
+        "the lowest of all states; what is known of the real unknowns in each is said with the answer",
+        "definition",
+    ),
+    MethodRow(
+        "alternation",
+        "ebmlang.runtime.mixed.search:by_turns",
+        ("mixed",),
+        ("the question over the real unknowns", "the question over the countable unknowns"),
+        (),
+        "countable unknowns given the real ones and the other way round, from many starts",
+        "local: no change of the countable or of the real unknowns alone was found that lowers the energy",
+        "Bezdek & Hathaway 2002",
+    ),
+)
+"""Methods for countable and real unknowns at once, around one for the real ones."""
+
+ALL_METHODS = (*METHODS, *CONSTRAINED_METHODS, *DISCRETE_METHODS, *MIXED_METHODS)
 
 
 def find_method(name: str) -> MethodRow | None:

@@ -72,6 +72,7 @@ def _no_program(structure: Structure) -> str:
 
 
 NEEDS: tuple[Need, ...] = (
+    Need("mixed", "countable and real unknowns at once", _says("they are all of one kind"), hard=True),
     Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
     Need(
         "tables",

@@ -177,7 +177,7 @@ class Model(nn.Module):
         return ask_roles(self._model, find, given, of, objective, incomplete)
 
     def compiled(self, asked: Asked, using: str | None) -> tuple[Plan, ModuleType]:
-        key = (asked.sought, asked.of, asked.label, using)
+        key = (asked.sought, asked.of, asked.label, asked.using, using)
         known = self._modules_by_question.get(key)
         if known is None:
             graph = self._graph if asked.model is self._model else pipeline.graph_of(asked.model)

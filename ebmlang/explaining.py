@@ -10,7 +10,9 @@ from pathlib import Path
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import explain
+from ebmlang.compiler.choose_mixed import why_not_gaussian
 from ebmlang.compiler.query import Query
+from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.typed import Question
 from ebmlang.errors import ModelError
 from ebmlang.files import read_source
@@ -84,16 +86,32 @@ def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str
     names = tuple(v.name for v in model.variables if v.name in set(question.targets) - set(given))
     if not names:
         return "sum out nothing: every variable is given"
-    real = [v for v in model.variables if v.name in names and v.type.kind == "real"]
-    if real:
-        return f"understood; summing out real unknowns ({real[0].name} is {real[0].type}) is not built yet"
-    plan = pipeline.plan_for(pipeline.graph_of(model), Query(names))
+    graph = pipeline.graph_of(model)
+    plan = pipeline.plan_for(graph, Query(names))
     lines = [f"sum out {', '.join(names)}", *(f"  found    {f}" for f in plan.structure.findings)]
+    real = tuple(v.name for v in model.variables if v.name in names and v.type.kind == "real")
+    if real:
+        part = pipeline.plan_for(graph, Query(real)).structure
+        return "\n".join([*lines, *_integrated(part, real, others=len(names) > len(real))])
     if plan.method is None:
         return "\n".join([*lines, f"  method   none: {plan.because}"])
     lines.append(f"  method   {plan.method.name}: {plan.method.title} ({plan.method.reference})")
     lines.append("  answer   exact: the sum over every assignment; refused where it does not fit into memory")
     return "\n".join(lines)
+
+
+def _integrated(part: Structure, real: tuple[str, ...], *, others: bool) -> list[str]:
+    """How real unknowns are integrated out; `others`: countable ones are summed out with them."""
+    reason = why_not_gaussian(part)
+    shown = ", ".join(real)
+    if reason:
+        return [f"  method   none: {shown} cannot be integrated out in closed form: {reason}"]
+    quadratic, pattern = part.find("quadratic"), part.findings[-1]
+    where = " in every state of the others" if others else ""
+    return [
+        f"  method   gaussian: closed form over {shown}{where} ({quadratic}; {pattern})",
+        "  answer   exact: F = E* + log det(beta H / 2 pi) / (2 beta), inf where H does not curve upwards",
+    ]
 
 
 def _indented(text: str) -> str:

@@ -121,6 +121,7 @@ class Inference:
     plan: Plan
     module: ModuleType
     incomplete: frozenset[str]
+    part: ModuleType | None = None
 
     @staticmethod
     def of(
@@ -147,7 +148,8 @@ class Inference:
         plan, module = model.compiled(asked, using)
         if plan.method is None and asked.sought:
             raise DataError(plan.because, "give these variables, or ask for others with find")
-        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete)
+        part = part_of(model, asked, plan)
+        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete, part)
 
     # --- chunks ---
 
@@ -196,7 +198,8 @@ class Inference:
             if self._discrete(name):
                 values[name] = _holes_filled(values[name])
         settings = replace(self.settings, first_row=start)
-        return self.model.bound(self.module, values, settings, self.incomplete)
+        bound = self.model.bound(self.module, values, settings, self.incomplete)
+        return replace(bound, part=self.part)
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)
@@ -219,6 +222,19 @@ class Inference:
             own = own[start:stop] if own.ndim == rank + 1 else own[None]
             mask = mask & own.to(value.device, torch.bool)
         return mask
+
+
+def part_of(model: Model, asked: Asked, plan: Plan) -> ModuleType | None:
+    """The module of the real unknowns alone, where countable ones are sought beside them."""
+    if plan.structure.find("mixed") is None:
+        return None
+    # What follows `using` is about all unknowns at once.
+    line = replace(asked.question, using=None) if asked.question is not None else None
+    return model.compiled(replace(asked, sought=real_names(plan), question=line), None)[1]
+
+
+def real_names(plan: Plan) -> tuple[str, ...]:
+    return tuple(v.name for v in plan.block.sought if v.type.kind == "real")
 
 
 def incomplete_names(

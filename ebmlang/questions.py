@@ -89,7 +89,7 @@ def ask_sums(
 ) -> Asked:
     """What is summed out: `find`, or what `marginalize` lines name, or all latents; never what is given.
 
-    Raises DataError for other latents without a value, and for real unknowns.
+    Raises DataError for other latents without a value.
     """
     _check_names(model, find or (), given)
     lines = [q for q in model.questions if q.verb == "marginalize"]
@@ -98,10 +98,6 @@ def ask_sums(
     targets = set(find) if find is not None else named or set(latents)
     sought = (targets - given) | incomplete
     for v in model.variables:
-        if v.name in sought and v.type.kind == "real":
-            raise DataError(
-                f"`{v.name}` is {v.type}: summing out real unknowns is not built yet", f"pass {v.name}=..."
-            )
         if v.role == "latent" and v.name not in sought and v.name not in given:
             raise DataError(f"`{v.name}` is not summed out and has no value", f"pass {v.name}=...")
     ordered = tuple(v.name for v in model.variables if v.name in sought)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ebmlang.compiler.choose_mixed import why_not_gaussian
 from ebmlang.errors import DataError
-from ebmlang.inference import Given, Inference, incomplete_names
+from ebmlang.inference import Given, Inference, incomplete_names, part_of, real_names
 from ebmlang.questions import ask_sums, line_of
 from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search
@@ -45,9 +46,18 @@ class Summing:
         incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         asked = ask_sums(model.checked, find, given.names(), incomplete)
         plan, module = model.compiled(asked, None)
-        if plan.method is None:
+        real = real_names(plan)
+        if real:
+            own = replace(asked, sought=real)
+            reason = why_not_gaussian(model.compiled(own, None)[0].structure)
+            if reason:
+                raise DataError(
+                    f"{', '.join(real)} cannot be integrated out: {reason}", "give these variables"
+                )
+        elif plan.method is None:
             raise DataError(plan.because, "give these variables")
-        run = Inference(model, given, masks, settings, Search(), asked, plan, module, incomplete)
+        part = part_of(model, asked, plan)
+        run = Inference(model, given, masks, settings, Search(), asked, plan, module, incomplete, part)
         return Summing(run, line_of(model.checked, asked.sought), beta)
 
     def chunks(self) -> Iterator[Marginal]:
@@ -74,5 +84,7 @@ class Summing:
             energy=torch.cat([p.energy for p in parts]),
             log_z=torch.cat([p.log_z for p in parts]),
             marginals={n: torch.cat([p.marginals[n] for p in parts]) for n in first.marginals},
+            deviations={n: torch.cat([p.deviations[n] for p in parts]) for n in first.deviations},
+            covariances={n: torch.cat([p.covariances[n] for p in parts]) for n in first.covariances},
             status=tuple(s for p in parts for s in p.status),
         )

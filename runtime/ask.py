@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebmlang.compiler.methods import find_method
+from ebmlang.compiler.methods import MIXED_METHODS, find_method
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
 from ebmlang.runtime.constrained.problem import (
@@ -31,6 +31,9 @@ from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
 from ebmlang.runtime.memory import AllocatedBytes
+from ebmlang.runtime.mixed import search as mixed
+from ebmlang.runtime.mixed.search import Tools
+from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
@@ -40,6 +43,8 @@ from ebmlang.runtime.space import Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
 Values = Mapping[str, Tensor]
+
+_MIXED = tuple(row.name for row in MIXED_METHODS)
 
 WITHOUT_MINIMUM = "lbfgs"
 """What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
@@ -165,6 +170,13 @@ def infer(
 ) -> Result:
     """The answer for every row. Raises DataError for values that make no problem, never for a
     numeric outcome."""
+    if bound.part is not None:
+        return _mixed(bound, search, observed or {})
+    if bound.module.METHOD in _MIXED:
+        raise DataError(
+            "real and countable unknowns at once are two questions, and one generated file asks only one",
+            "ask the model itself, or give some of the unknowns",
+        )
     if discrete.is_discrete(bound):
         return _discrete(bound, search, observed or {})
     problem = make_problem(bound, observed or {})
@@ -196,6 +208,22 @@ def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
         because=answer.because,
         certificate=answer.certificate,
     )
+
+
+def _mixed(bound: Bound, search: Search, observed: Values) -> Result:
+    """The answer for countable unknowns beside real ones."""
+    options = dict(bound.module.OPTIONS)
+    steps = _pick(search.steps, options.get("steps"), None)
+    tol = _pick(search.tol, options.get("tol"), None)
+    inner = replace(search, method="", steps=steps, tol=tol, restarts=None, trace=False)
+    tools = Tools(
+        lambda part, masks: infer(part, inner, masks),
+        lambda whole, values: evaluate(whole, values, held_values(whole)),
+        search.method,
+        _pick(search.restarts, options.get("restarts"), None),
+        search.seed,
+    )
+    return mixed.search(bound, held_values(bound), observed, tools)
 
 
 def _limits(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
@@ -326,7 +354,7 @@ def _constrained(
     """The answer under hard constraints. The search is in float64 whatever the values are: penalties take
     digits that float32 does not have. The answer is rounded to the type of the values."""
     module, dtype = bound.module, bound.settings.dtype
-    wide = _in_float64(bound)
+    wide = in_float64(bound)
     options = dict(module.OPTIONS)
     limits, starts = _limits(bound, search, options)
     limits = Limits(limits.steps, limits.tolerance(dtype))
@@ -366,7 +394,7 @@ def _constrained(
     )
 
 
-def _in_float64(bound: Bound) -> Bound:
+def in_float64(bound: Bound) -> Bound:
     def wide(value: Tensor) -> Tensor:
         return value.double() if value.is_floating_point() else value
 
@@ -515,9 +543,12 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
     that solvers keep; an upper bound, since tensors are freed on the way.
     """
+    if bound.part is not None:
+        first, states = mixed.first_state(bound, held_values(bound), observed or {})
+        return states * bytes_per_row(first, real_masks(bound, observed or {}, 1))
     if discrete.is_discrete(bound):
         return discrete.bytes_per_row(bound, held_values(bound))
-    bound = _in_float64(bound) if plan_inner(bound.module) else bound
+    bound = in_float64(bound) if plan_inner(bound.module) else bound
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
     problem = make_problem(bound, observed or {})

@@ -46,7 +46,9 @@ class Bound:
     """A generated model with its numbers: `values` holds everything that is known, by name.
 
     Tensors of variables that differ by example are [B or 1, *shape]; `given` names what the caller
-    passed. `shapes` are the shapes of one example.
+    passed. `shapes` are the shapes of one example. `part` is the module of the real unknowns alone where
+    countable ones are sought beside them; `beta` the inverse temperature at which the module's `SUMMED`
+    unknowns are summed out.
     """
 
     module: ModuleType
@@ -58,6 +60,8 @@ class Bound:
     given: frozenset[str]
     batch: int
     settings: Settings
+    part: ModuleType | None = None
+    beta: float = 1.0
 
 
 def bind(
@@ -153,9 +157,7 @@ def _sizes(
     return sizes
 
 
-def _bare(
-    module: ModuleType, specs: Mapping[str, VariableSpec], scope: Mapping[str, Any]
-) -> GeneratedModel:
+def _bare(module: ModuleType, specs: Mapping[str, VariableSpec], scope: Mapping[str, Any]) -> GeneratedModel:
     """An instance good enough to ask for defaults of hyperparameters."""
     fields = {s.name: scope.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape}
     draws = Draws(0, np.zeros(1, dtype=np.int64), frozenset(), torch.float64, torch.device("cpu"))
@@ -404,9 +406,7 @@ def _fill(
         values[spec.name] = expanded(spec, instance.start(spec.name, values), shapes[spec.name], settings)
 
 
-def expanded(
-    spec: VariableSpec, value: Tensor | float, shape: tuple[int, ...], settings: Settings
-) -> Tensor:
+def expanded(spec: VariableSpec, value: Tensor | float, shape: tuple[int, ...], settings: Settings) -> Tensor:
     """A start or default stretched to the declared shape, with the leading dimension where it belongs."""
     kind = {"real": settings.dtype, "bool": torch.bool}.get(spec.kind, torch.long)
     tensor = torch.as_tensor(value, device=settings.device).to(kind)

@@ -1,9 +1,9 @@
-"""What summing unknowns out gives: free energies, log Z and marginals."""
+"""What summing and integrating unknowns out gives: free energies, log Z and marginals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,19 +14,27 @@ from ebmlang.compiler.typed import Apply, Expr, Read
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.sums import sum_out
+from ebmlang.runtime.mixed.sums import integrate_out
 
 IMPOSSIBLE = "impossible: every assignment has the energy inf"
 EXACT = "exact: summed over every assignment"
+INTEGRATED = "exact: integrated in closed form"
+INFINITE = "infinite: {}"
 
 
 @dataclass(frozen=True, slots=True)
 class Marginal:
     """The answer for B rows.
 
-    energy: the free energy F = -log_z / beta [B]. log_z: log sum exp(-beta E) [B]. marginals: the
-    probability of every case of every entry, name -> [B, *shape, K]. status: B sentences. method: how
-    it was summed; because: what was learnt from the sizes. In a joint problem, where a value shared by
-    all examples is summed out, energy and log_z are one number in every row.
+    energy: the free energy F = -log_z / beta [B]. log_z: log sum exp(-beta E) [B], with an integral over
+    real unknowns. marginals: the probability of every case of every entry of a countable unknown, name ->
+    [B, *shape, K], and the mean of a real one, name -> [B, *shape]. status: B sentences. method: how it was
+    summed; because: what was learnt from the sizes. In a joint problem, where a value shared by all examples
+    is summed out, energy and log_z are one number in every row.
+    deviations: the standard deviation of every entry of real unknowns, name -> [B, *shape]; covariances:
+    name -> [B, n, n] over the n entries of one of them in row-major order, where that is small enough.
+    A row whose integral is infinite has log_z inf, marginals of NaN, and a status that says along which
+    direction.
     """
 
     energy: Tensor
@@ -36,6 +44,8 @@ class Marginal:
     method: str
     because: str
     beta: float
+    deviations: Mapping[str, Tensor] = field(default_factory=dict)
+    covariances: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -49,6 +59,8 @@ def marginal(
     bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Tensor], beta: float
 ) -> Marginal:
     """Sum a bound model over its sought variables. Raises DataError where that is not possible."""
+    if any(bound.specs[name].kind == "real" for name in bound.module.SOUGHT):
+        return _integrated(bound, held, observed, beta)
     found = sum_out(bound, held, observed, beta)
     dtype, batch = bound.settings.dtype, bound.batch
     log_z = found.log_z.to(dtype).reshape(-1).expand(batch)
@@ -56,6 +68,26 @@ def marginal(
     status = tuple(IMPOSSIBLE if x == -torch.inf else EXACT for x in log_z.detach().tolist())
     marginals = {n: p.to(dtype) for n, p in found.marginals.items()}
     return Marginal(energy, log_z, marginals, status, found.method, found.because, beta)
+
+
+def _integrated(
+    bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Tensor], beta: float
+) -> Marginal:
+    found = integrate_out(bound, held, observed, beta)
+    dtype, batch = bound.settings.dtype, bound.batch
+    log_z = found.log_z.to(dtype).reshape(-1).expand(batch)
+    energy = (found.log_z / -beta).to(dtype).reshape(-1).expand(batch)
+    faults = found.faults if len(found.faults) == batch else found.faults[:1] * batch
+    status = tuple(
+        INFINITE.format(fault) if fault else IMPOSSIBLE if x == -torch.inf else INTEGRATED
+        for x, fault in zip(log_z.detach().tolist(), faults, strict=True)
+    )
+    cast = [
+        {n: v.to(dtype) for n, v in part.items()}
+        for part in ({**found.probabilities, **found.means}, found.deviations, found.covariances)
+    ]
+    method = "gaussian" if bound.part is None else "states"
+    return Marginal(energy, log_z, cast[0], status, method, found.because, beta, cast[1], cast[2])
 
 
 def beta_of(value: Expr | None, bound: Bound) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import infer, options
+from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
     from ebmlang.data import ResultWriter
@@ -126,18 +128,29 @@ def run(args: Namespace) -> int:
     dataset = infer.read_dataset(args.data, engine.wanted)
     matching = data.match(dataset, engine.wanted, mapping)
     infer.print_notes(dataset, data.unused(dataset, matching))
+    total = engine.rows(dataset, matching)
     summary = _Summary()
+    interrupted = False
     with ExitStack() as stack:
         writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
-        for found in engine.sums(dataset, matching, args.beta).chunks():
-            summary.add(found)
-            if writer is not None:
-                _write(found, writer)
+        try:
+            for found in engine.sums(dataset, matching, args.beta).chunks():
+                with undisturbed():  # a chunk is in all arrays and in the summary, or in none
+                    summary.add(found)
+                    if writer is not None:
+                        _write(found, writer)
+        except KeyboardInterrupt:
+            if not summary.rows:
+                raise
+            interrupted = True  # leaving the block writes the chunks that are finished
     if args.json:
         print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
     else:
         rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
         summary.print(f"{args.file}: {rows} from {args.data or 'no data'}", args.output)
+    if interrupted:
+        print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
+        return 130
     return 3 if args.strict and summary.impossible else 0
 
 

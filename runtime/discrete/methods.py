@@ -147,32 +147,49 @@ def free_entries(question: Question) -> np.ndarray:
     return np.flatnonzero(~(question.fixed >= 0).all(0).cpu().numpy())
 
 
+def state_count(question: Question) -> float:
+    """The base-2 logarithm of the number of assignments of what is not given in every row."""
+    cases = question.cases[free_entries(question)]
+    return float(np.log2(cases.astype(float)).sum())
+
+
+def listed(question: Question, most: int, at_once: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Every assignment, in parts of about `at_once` over all rows: int64 [rows, S, N], and which of them
+    differ from what is given, bool [rows, S], or None where none does. Raises Unfit when there are more
+    than `most`."""
+    free = free_entries(question)
+    cases = question.cases[free]
+    bits = state_count(question)
+    if bits > math.log2(most) + 1e-9:
+        raise Unfit(f"there are 2^{bits:.0f} assignments; at most {most:,} are gone through")
+    states, rows = math.prod(cases.tolist()), question.rows
+    device = question.bound.settings.device
+    base = torch.zeros(rows, len(question.cases), dtype=torch.int64, device=device)
+    if question.fixed is not None:
+        base = question.fixed.clamp(min=0)
+    step = max(1, at_once // rows)
+    for start in range(0, states, step):
+        numbers = np.arange(start, min(start + step, states))
+        digits = np.stack(np.unravel_index(numbers, tuple(cases)), 1) if len(free) else np.zeros((1, 0), int)
+        part = base[:, None].expand(-1, len(digits), -1).clone()
+        part[:, :, torch.from_numpy(free).to(device)] = torch.from_numpy(digits).to(device)
+        wrong = None
+        if question.fixed is not None:
+            wrong = ((part != question.fixed[:, None]) & (question.fixed >= 0)[:, None]).any(2)
+        yield part, wrong
+
+
 def assignments(question: Question) -> Iterator[tuple[Tensor, Tensor]]:
     """Every assignment with its energy, in parts: [rows, S, N] and [rows, S].
 
     An assignment that differs from what is given has the energy inf. Raises Unfit when there are
     too many.
     """
-    free = free_entries(question)
-    cases = question.cases[free]
-    bits = float(np.log2(cases.astype(float)).sum())
-    if bits > math.log2(MOST_STATES) + 1e-9:
-        raise Unfit(f"there are 2^{bits:.0f} assignments; at most {MOST_STATES:,} are gone through")
-    states, rows = math.prod(cases.tolist()), question.rows
-    device = question.bound.settings.device
-    base = torch.zeros(rows, len(question.cases), dtype=torch.int64, device=device)
-    if question.fixed is not None:
-        base = question.fixed.clamp(min=0)
-    step = max(1, _EVALUATED // rows)
-    for start in range(0, states, step):
-        numbers = np.arange(start, min(start + step, states))
-        digits = np.stack(np.unravel_index(numbers, tuple(cases)), 1) if len(free) else np.zeros((1, 0), int)
-        part = base[:, None].expand(-1, len(digits), -1).clone()
-        part[:, :, torch.from_numpy(free).to(device)] = torch.from_numpy(digits).to(device)
-        which = torch.arange(rows, device=device).repeat_interleave(len(digits))
-        energy = question.energies(part.flatten(0, 1), which).reshape(rows, len(digits))
-        if question.fixed is not None:
-            wrong = ((part != question.fixed[:, None]) & (question.fixed >= 0)[:, None]).any(2)
+    rows = question.rows
+    for part, wrong in listed(question, MOST_STATES, _EVALUATED):
+        which = torch.arange(rows, device=part.device).repeat_interleave(part.shape[1])
+        energy = question.energies(part.flatten(0, 1), which).reshape(rows, part.shape[1])
+        if wrong is not None:
             energy = energy.masked_fill(wrong, math.inf)
         yield part, energy
 
@@ -208,7 +225,7 @@ def by_coordinates(question: Question, effort: Effort) -> Found:
     """Coordinate search from many starts: no single change lowers the energy of the answer."""
     if question.bound.module.TABLES:
         networks = question.networks()
-        starts = _starts(question, effort)
+        starts = drawn_starts(question, effort)
         parts, row = [], 0
         for network in networks:
             own = starts[row : row + network.batch].flatten(0, 1)
@@ -223,11 +240,11 @@ def by_coordinates(question: Question, effort: Effort) -> Found:
             torch.cat([p.settled for p in parts]),
         )
     else:
-        ended = _single_changes(question, _starts(question, effort).flatten(0, 1), effort)
+        ended = _single_changes(question, drawn_starts(question, effort).flatten(0, 1), effort)
     return _best(question, ended, effort)
 
 
-def _starts(question: Question, effort: Effort) -> Tensor:
+def drawn_starts(question: Question, effort: Effort) -> Tensor:
     """[rows, starts, N]: draws that depend on the seed and the row's number."""
     rows, count = question.rows, effort.starts
     device = question.bound.settings.device
