@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebmlang.compiler.choose_discrete import fitting_rows, misfit
-from ebmlang.compiler.choose_mixed import mixed_misfit, mixed_rows, real_part
+from ebmlang.compiler.choose_mixed import (
+    FREE,
+    carried,
+    mixed_misfit,
+    mixed_rows,
+    real_part,
+    searched_part,
+    why_not_free,
+)
 from ebmlang.compiler.curvature.obligation import Obligation, both
 from ebmlang.compiler.methods import (
     CONSTRAINED_METHODS,
@@ -83,6 +91,8 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     name = method_name if method_name is not None else using.name if using is not None else None
     if using is not None and method_name is not None and method_name != using.name:
         options = ()
+    if block.query.summed:
+        return _free(structure, name, options)
     if structure.find("mixed") is not None:
         return _mixed(structure, name, options)
     if structure.find("discrete") is not None:
@@ -194,6 +204,25 @@ def _mixed(
     return Plan(structure, picked, because, others, fallback, options, inner.method)
 
 
+def _free(
+    structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
+) -> Plan:
+    """The plan for lowering the free energy that is left when some unknowns are summed out."""
+    block = structure.block
+    reason = why_not_free(block, structure)
+    if reason:
+        return Plan(structure, None, f"no method fits, because {reason}", (), None)
+    outer = carried(analyse(searched_part(block)))
+    plan = _among(outer, tuple(row for row in METHODS if row.name in FREE), name, options)
+    about = tuple(f for f in structure.findings if f.property in ("discrete", "tables", "rows", "joint"))
+    summed = ", ".join(block.query.summed)
+    because = f"{summed} is summed out by elimination, which leaves a free energy; {plan.because}"
+    why = "what it needs is not proven of a free energy"
+    others = tuple(Rejected(row, why) for row in METHODS if row.name not in FREE)
+    found = Structure(block, (*about, *outer.findings))
+    return replace(plan, structure=found, because=because, rejected=(*plan.rejected, *others))
+
+
 def _overridden(
     structure: Structure,
     name: str,
@@ -241,8 +270,9 @@ def _because(structure: Structure, row: MethodRow) -> str:
 def explain(plan: Plan) -> str:
     """The text of `ebmlang explain`: findings, the pick, and what was rejected."""
     block = plan.block
-    names = ", ".join(v.name for v in block.sought) or "nothing"
-    lines = [f"seek {names}"]
+    summed = block.query.summed
+    names = ", ".join(v.name for v in block.sought if v.name not in summed) or "nothing"
+    lines = [f"seek {names}" + (f" after summing out {', '.join(summed)}" if summed else "")]
     lines += [_line("found", str(finding)) for finding in plan.structure.findings]
     if plan.method is None:
         lines.append(_line("method", f"none: {plan.because}"))

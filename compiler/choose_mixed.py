@@ -32,6 +32,42 @@ def mixed_rows(name: str | None) -> tuple[MethodRow, MethodRow | None]:
     return (first, None) if name == first.name else (last, None)
 
 
+FREE = ("projected_lbfgs", "projected_gradient", "lbfgs", "adam")
+"""Methods that lower a free energy: they need its values and slopes."""
+
+_CARRIED = (
+    "constrained", "unconstrained", "separable bounds",
+    "smooth", "piecewise smooth", "differentiable", "kinks", "steps",
+)  # fmt: skip
+"""What is true of a free energy when it is of the energy for every state that is summed out: a finite sum of
+exponentials is as smooth as they are."""
+
+
+def searched_part(block: Block) -> Block:
+    """The question over what is searched, with what is summed out given."""
+    names = tuple(v.name for v in block.sought if v.name not in block.query.summed)
+    return Block(block.graph, Query(names, block.query.of))
+
+
+def carried(outer: Structure) -> Structure:
+    """The findings about the searched unknowns that the free energy has too."""
+    return Structure(outer.block, tuple(f for f in outer.findings if f.property in _CARRIED))
+
+
+def why_not_free(block: Block, structure: Structure) -> str:
+    """Why a free energy cannot be lowered over the rest of a block, or ""."""
+    summed = ", ".join(block.query.summed)
+    for v in block.sought:
+        if v.name in block.query.summed and v.type.kind == "real":
+            return f"{v.name} is {v.type}: lowering an energy after an integral over it is not built yet"
+        if v.name not in block.query.summed and v.type.kind != "real":
+            return f"{v.name} is {v.type}: searching it after {summed} is summed out is not built yet"
+    if block.limits:
+        return f"hard constraints beside a sum over {summed} are not built yet"
+    whole = structure.find("whole terms")
+    return "" if whole is None else f"{summed} cannot be eliminated: {whole.because}"
+
+
 def why_not_gaussian(structure: Structure) -> str:
     """Why the integral of exp(-beta E) over a block of real unknowns has no closed form, or ""."""
     if structure.block.limits:

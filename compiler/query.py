@@ -9,12 +9,14 @@ from ebmlang.compiler.typed import Expr, Method, Model, Question, Variable
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """`sought` in declaration order; every other variable is given. `of` None means the total."""
+    """`sought` in declaration order; every other variable is given. `of` None means the total. Those in
+    `summed` are summed out before the others are searched: what is lowered is a free energy."""
 
     sought: tuple[str, ...]
     of: Expr | None = None
     using: Method | None = None
     question: Question | None = None
+    summed: tuple[str, ...] = ()
 
 
 def default_question(model: Model, label: str | None = None) -> Question | None:

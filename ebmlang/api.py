@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan, explain
 from ebmlang.compiler.diagnostics import did_you_mean
-from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
 from ebmlang.files import read_source
@@ -177,12 +176,11 @@ class Model(nn.Module):
         return ask_roles(self._model, find, given, of, objective, incomplete)
 
     def compiled(self, asked: Asked, using: str | None) -> tuple[Plan, ModuleType]:
-        key = (asked.sought, asked.of, asked.label, asked.using, using)
+        key = (asked.sought, asked.summed, asked.of, asked.label, asked.using, using)
         known = self._modules_by_question.get(key)
         if known is None:
             graph = self._graph if asked.model is self._model else pipeline.graph_of(asked.model)
-            query = Query(asked.sought, asked.objective, asked.using, asked.question)
-            plan = pipeline.plan_for(graph, query, using)
+            plan = pipeline.plan_for(graph, asked.query, using)
             generated = pipeline.generate_for(plan)
             known = plan, load_text(generated.text, self.name)
             self._modules_by_question[key] = known
@@ -198,6 +196,7 @@ class Model(nn.Module):
         asked = replace(
             asked,
             sought=tuple(v.name for v in self._model.variables if v.name in missing | set(asked.sought)),
+            summed=(),
         )
         _, module = self.compiled(asked, None)
         self.bound(module, given, self.settings(given, None, None, None, None), frozenset())
@@ -346,6 +345,7 @@ class Model(nn.Module):
             sought=tuple(v.name for v in self._model.variables if v.name in names),
             question=None,
             of=None,
+            summed=(),
         )
         _, module = self.compiled(asked, None)
         for name in asked.sought:

@@ -77,7 +77,7 @@ def _question(
             return "seek nothing: every variable is given"
         asked = ask_roles(model, find, frozenset(given), of, objective, holes)
         note = f"missing entries of {', '.join(sorted(holes))}; with none missing nothing is sought\n"
-    query = Query(asked.sought, asked.objective, asked.using, asked.question)
+    query = asked.query
     return note + explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
 
 

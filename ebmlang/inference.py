@@ -16,10 +16,12 @@ from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.methods import method_names
 from ebmlang.errors import DataError
+from ebmlang.questions import line_of
 from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search, certificate
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.driver import Progress
+from ebmlang.runtime.marginal import beta_of, checked_beta
 from ebmlang.runtime.memory import rows_that_fit
 from ebmlang.runtime.result import Result
 
@@ -199,7 +201,9 @@ class Inference:
                 values[name] = _holes_filled(values[name])
         settings = replace(self.settings, first_row=start)
         bound = self.model.bound(self.module, values, settings, self.incomplete)
-        return replace(bound, part=self.part)
+        line = line_of(self.model.checked, self.asked.summed)
+        beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
+        return replace(bound, part=self.part, beta=beta)
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)
@@ -226,7 +230,7 @@ class Inference:
 
 def part_of(model: Model, asked: Asked, plan: Plan) -> ModuleType | None:
     """The module of the real unknowns alone, where countable ones are sought beside them."""
-    if plan.structure.find("mixed") is None:
+    if plan.structure.find("mixed") is None or asked.summed:
         return None
     # What follows `using` is about all unknowns at once.
     line = replace(asked.question, using=None) if asked.question is not None else None
@@ -328,6 +332,7 @@ def joined(parts: list[Result]) -> Result:
         multipliers={n: rows(lambda p: p.multipliers, n) for n in first.multipliers},
         certificate=_joined_certificate(parts, gap),
         gap=gap,
+        marginals={n: rows(lambda p: p.marginals, n) for n in first.marginals},
         trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
-from ebmlang.compiler.query import default_question, default_sought
+from ebmlang.compiler.query import Query, default_question, default_sought, marginalized
 from ebmlang.compiler.source import Source
 from ebmlang.compiler.typed import Expr, Method, Question
 from ebmlang.errors import DataError, ModelError
@@ -19,13 +19,19 @@ _OBJECTIVE = "objective_of_caller"
 class Asked:
     """What a call seeks: the model, the sought names in order, and the line it goes by.
 
-    `of` is the caller's objective as text; it is the last property of `model` then.
+    `of` is the caller's objective as text; it is the last property of `model` then. `summed` are the names
+    among the sought that are summed out first.
     """
 
     model: typed.Model
     sought: tuple[str, ...]
     question: Question | None
     of: str | None
+    summed: tuple[str, ...] = ()
+
+    @property
+    def query(self) -> Query:
+        return Query(self.sought, self.objective, self.using, self.question, self.summed)
 
     @property
     def label(self) -> str | None:
@@ -79,9 +85,17 @@ def ask_roles(
     if find is not None:
         latents = {v.name for v in model.variables if v.role == "latent"}
         sought = (sought & latents) | set(find)
-    sought = (sought - given) | incomplete
-    ordered = tuple(v.name for v in model.variables if v.name in sought)
-    return Asked(model, ordered, question, of)
+    sought -= given
+    summed = _summed(model, sought, given - incomplete) if sought else frozenset()
+    sought |= incomplete - summed
+    ordered = tuple(v.name for v in model.variables if v.name in sought | summed)
+    return Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+
+
+def _summed(model: typed.Model, sought: set[str], given: frozenset[str]) -> frozenset[str]:
+    """What `marginalize` lines name and nobody gives or seeks: it is summed out before anything is sought."""
+    latents = {v.name for v in model.variables if v.role == "latent"}
+    return (marginalized(model) & latents) - sought - given
 
 
 def ask_sums(

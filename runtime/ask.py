@@ -32,6 +32,7 @@ from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.mixed import search as mixed
+from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.obligations import unmet
@@ -39,7 +40,7 @@ from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
-from ebmlang.runtime.space import Unknown, space_of
+from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
 Values = Mapping[str, Tensor]
@@ -112,7 +113,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     `observed` holds masks (True: given) of the sought variables that are given in part.
     """
     module = bound.module
-    sought = [bound.specs[name] for name in module.SOUGHT]
+    summed = summed_names(bound)
+    sought = [bound.specs[name] for name in module.SOUGHT if name not in summed]
     shared = _shared_names(bound)
     known = dict(bound.values)
     unknowns = []
@@ -126,6 +128,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
         space = space_of(tuple(unknowns), bound.batch, settings.dtype, settings.device, joint=module.JOINT)
     except DomainError as error:
         raise DataError(str(error), "check the domain and the data") from None
+    if summed:
+        return _free_problem(bound, observed, space, shared)
     functions = _Unshared(bound.instance, shared, module.WRITTEN)
     rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
     held = held_values(bound)
@@ -133,6 +137,30 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     found = vars(module).get("ROLLOUT")
     rollout = None if found is None or observed else Rollout(bound.instance, *found)
     return Problem(functions, held, rows & held.keys(), space, split, functions, rollout)
+
+
+def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
+    """Lowering the free energy of what is summed out over the coordinates of the others."""
+    free, held = free_energy(bound, held_values(bound), observed)
+    rows = (frozenset(bound.module.ROW_VALUES) | {GIVEN}) & held.keys()
+    return Problem(_UnsharedFree(free, shared), held, rows, space)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnsharedFree:
+    """A free energy, for a solver that keeps values shared by all examples as [1, ...]."""
+
+    free: FreeEnergy
+    shared: frozenset[str]
+
+    def seen(self, unknown: Values) -> Values:
+        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        return self.free.energy(self.seen(unknown), held)
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.free.terms(self.seen(unknown), held)
 
 
 def _shared_names(bound: Bound) -> frozenset[str]:
@@ -278,8 +306,13 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         }
         if isinstance(problem.functions, _Unshared):
             unknown = dict(problem.functions._seen(unknown))
+        if isinstance(problem.functions, _UnsharedFree):
+            unknown = dict(problem.functions.seen(unknown))
     unknown = {n: v.detach() for n, v in unknown.items()}
-    report = evaluate(bound, unknown, problem.held)
+    if isinstance(problem.functions, _UnsharedFree):
+        report = _free_report(bound, problem.functions.free, unknown, problem.held)
+    else:
+        report = evaluate(bound, unknown, problem.held)
     outcome = _checked(bound, problem, outcome)
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
@@ -295,6 +328,28 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         trace=outcome.trace,
     )
     return _with_gap(bound, problem, outcome, found)
+
+
+def _free_report(bound: Bound, free: FreeEnergy, unknown: Values, held: Values) -> Result:
+    """Free energies at given values, and the probabilities of what was summed out."""
+    batch = bound.batch
+    with torch.no_grad():
+        energy = _rows(free.energy(unknown, held), batch)
+    found = free.probabilities(unknown, held)
+    probabilities = {n: p.to(bound.settings.dtype) for n, p in found.items()}
+    nothing = torch.zeros(batch, dtype=torch.int64)
+    return Result(
+        values=dict(unknown),
+        energy=energy,
+        terms={},
+        converged=nothing.bool(),
+        status=("",) * batch,
+        iterations=nothing,
+        method="",
+        because="",
+        certificate="",
+        marginals=probabilities,
+    )
 
 
 def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -> Result:

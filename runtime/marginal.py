@@ -33,8 +33,8 @@ class Marginal:
     is summed out, energy and log_z are one number in every row.
     deviations: the standard deviation of every entry of real unknowns, name -> [B, *shape]; covariances:
     name -> [B, n, n] over the n entries of one of them in row-major order, where that is small enough.
-    A row whose integral is infinite has log_z inf, marginals of NaN, and a status that says along which
-    direction.
+    `real` names the marginals that are means. A row whose integral is infinite has log_z inf, marginals of
+    NaN, and a status that says along which direction.
     """
 
     energy: Tensor
@@ -46,6 +46,7 @@ class Marginal:
     beta: float
     deviations: Mapping[str, Tensor] = field(default_factory=dict)
     covariances: Mapping[str, Tensor] = field(default_factory=dict)
+    real: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -87,7 +88,9 @@ def _integrated(
         for part in ({**found.probabilities, **found.means}, found.deviations, found.covariances)
     ]
     method = "gaussian" if bound.part is None else "states"
-    return Marginal(energy, log_z, cast[0], status, method, found.because, beta, cast[1], cast[2])
+    return Marginal(
+        energy, log_z, cast[0], status, method, found.because, beta, cast[1], cast[2], frozenset(found.means)
+    )
 
 
 def beta_of(value: Expr | None, bound: Bound) -> float:

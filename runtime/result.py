@@ -50,6 +50,8 @@ class Result:
     is stationary for energy + sum(multiplier * value), with value = left - right, and right - left for `>=`;
     not negative for inequalities. Empty where nothing was sought under constraints.
     gap: None, or how much the energy can be above the minimum at most (a duality gap), [B].
+    marginals: the probability of every case of unknowns that were summed out first, name -> [B, *shape, K];
+    `energy` is the free energy then, and nothing is known of terms.
     trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
     """
 
@@ -69,6 +71,7 @@ class Result:
     violations: Mapping[str, Tensor] = field(default_factory=dict)
     multipliers: Mapping[str, Tensor] = field(default_factory=dict)
     gap: Tensor | None = None
+    marginals: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         try:

@@ -103,6 +103,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
     fallback = plan.fallback.name if plan.fallback is not None else ""
     lines += [
         f"SOUGHT = {tuple(plan.block.query.sought)!r}",
+        *([f"SUMMED = {plan.block.query.summed!r}"] if plan.block.query.summed else []),
         f"ROW_VALUES = frozenset({sorted(row_values)!r})",
         f"ROW_LETS = frozenset({sorted(x.name for x in model.lets if x.value.level is Level.EXAMPLE)!r})",
         f"JOINT = {plan.block.joint is not None}",

@@ -31,14 +31,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from ebmlang.compiler import pipeline
-    from ebmlang.compiler.query import Query
     from ebmlang.errors import DataError
     from ebmlang.explaining import open_model
     from ebmlang.questions import ask_roles
 
     model = open_model(args.file, args.model)
     asked = ask_roles(model, args.find, frozenset(args.given), args.of, args.objective, frozenset())
-    query = Query(asked.sought, asked.objective, asked.using, asked.question)
+    query = asked.query
     plan = pipeline.plan_for(pipeline.graph_of(asked.model), query, args.using)
     if plan.method is None and asked.sought:
         raise DataError(plan.because, "give these variables, or ask for others with --find")

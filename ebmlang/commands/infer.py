@@ -198,6 +198,9 @@ def add_result(result: Result, summary: Summary, writer: ResultWriter | None) ->
         for name, value in result.multipliers.items():
             by_row = value.ndim > 0 and value.shape[0] == len(energy)
             (writer.append if by_row else writer.put)(f"multiplier.{name}", _numpy(value))
+        for name, value in result.marginals.items():
+            by_row = value.shape[0] == len(energy)
+            (writer.append if by_row else writer.put)(f"marginal.{name}", _numpy(value))
         writer.append("converged", converged)
         writer.append("iterations", iterations)
         writer.append_words("status", result.status)

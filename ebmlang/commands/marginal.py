@@ -13,6 +13,8 @@ from ebmlang.commands import infer, options
 from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ebmlang.data import ResultWriter
     from ebmlang.runtime.marginal import Marginal
 
@@ -27,6 +29,8 @@ class _Summary:
 
     rows: int = 0
     impossible: int = 0
+    infinite: int = 0
+    reason: str = ""
     energy: float = 0.0
     log_z: float = 0.0
     method: str = ""
@@ -34,36 +38,61 @@ class _Summary:
     beta: float = 1.0
     likely: dict[str, list[float]] = field(default_factory=dict)
     """By variable: summed probability of each case, over rows and entries; then the number of them."""
+    moments: dict[str, list[float]] = field(default_factory=dict)
+    """By real variable: summed means, summed deviations, and the number of entries."""
 
     def add(self, found: Marginal) -> None:
         finite = found.log_z.isfinite()
         self.rows += int(finite.numel())
-        self.impossible += int((~finite).sum())
+        self.impossible += int((found.log_z == -float("inf")).sum())
+        self.infinite += int((~finite & (found.log_z != -float("inf"))).sum())
+        self.reason = self.reason or next((s for s in found.status if s.startswith("infinite")), "")
         self.energy += float(found.energy[finite].double().sum())
         self.log_z += float(found.log_z[finite].double().sum())
         self.method, self.because, self.beta = found.method, found.because, found.beta
         for name, p in found.marginals.items():
+            if name in found.real:
+                self._add_moments(name, p, found)
+                continue
             flat = p.detach().double().reshape(-1, p.shape[-1])
             total = self.likely.setdefault(name, [0.0] * (p.shape[-1] + 1))
             for case, mass in enumerate([*flat.sum(0).tolist(), float(flat.shape[0])]):
                 total[case] += mass
+
+    def _add_moments(self, name: str, mean: Tensor, found: Marginal) -> None:
+        finite = mean.isfinite()
+        deviation = found.deviations.get(name)
+        total = self.moments.setdefault(name, [0.0, 0.0, 0.0])
+        total[0] += float(mean[finite].double().sum())
+        total[1] += float("nan") if deviation is None else float(deviation[finite].double().sum())
+        total[2] += float(finite.sum())
+
+    def real_means(self) -> dict[str, dict[str, float | None]]:
+        """The mean and the standard deviation of each real variable, over rows and entries."""
+        found: dict[str, dict[str, float | None]] = {}
+        for name, (mean, deviation, count) in self.moments.items():
+            own = {"mean": mean / max(count, 1.0), "deviation": deviation / max(count, 1.0)}
+            found[name] = {k: v if v == v and count else None for k, v in own.items()}
+        return found
 
     def means(self) -> dict[str, list[float]]:
         """The mean probability of each case, by variable."""
         return {name: [mass / max(x[-1], 1.0) for mass in x[:-1]] for name, x in self.likely.items()}
 
     def to_json(self) -> dict[str, Any]:
-        finite = max(self.rows - self.impossible, 1)
-        known = self.rows > self.impossible
+        finite = max(self.rows - self.impossible - self.infinite, 1)
+        known = self.rows > self.impossible + self.infinite
         return {
             "rows": self.rows,
             "impossible": self.impossible,
+            "infinite": self.infinite,
             "energy": self.energy / finite if known else None,
             "log_z": self.log_z / finite if known else None,
             "beta": self.beta,
             "method": self.method,
             "because": self.because,
             "marginals": self.means(),
+            "moments": self.real_means(),
         }
 
     def print(self, title: str, written: str | None) -> None:
@@ -75,6 +104,11 @@ class _Summary:
         for name, cases in self.means().items():
             first = ", ".join(f"{p:.4f}" for p in cases[:8]) + (", ..." if len(cases) > 8 else "")
             print(f"  P({name}){' ' * max(1, 10 - len(name))}{first}  (by case, mean over rows and entries)")
+        for name, own in self.real_means().items():
+            mean, deviation = ("-" if v is None else f"{v:,.6g}" for v in own.values())
+            print(f"  {name:<13} {mean}, deviation {deviation}  (mean over rows and entries)")
+        if self.infinite:
+            print(f"  infinite      {self.infinite:,} of {self.rows:,} rows: {self.reason}")
         if self.impossible:
             rows = f"{self.impossible:,} of {self.rows:,} rows"
             print(f"  impossible    {rows}: every assignment has the energy inf")
@@ -113,7 +147,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
     )
     options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
-    parser.add_argument("--strict", action="store_true", help="exit with 3 when a row is impossible")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 3 when a row is impossible or infinite"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
@@ -151,15 +187,20 @@ def run(args: Namespace) -> int:
     if interrupted:
         print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
         return 130
-    return 3 if args.strict and summary.impossible else 0
+    return 3 if args.strict and summary.impossible + summary.infinite else 0
 
 
 def _write(found: Marginal, writer: ResultWriter) -> None:
-    """`energy`, `log_z`, and `marginal.NAME` for every unknown that was summed out."""
+    """`energy`, `log_z`, and `marginal.NAME` for every unknown that was summed out; where that is the mean
+    of a real one also `deviation.NAME` and `covariance.NAME`."""
     writer.append("energy", found.energy.detach().cpu().numpy())
     writer.append("log_z", found.log_z.detach().cpu().numpy())
     for name, p in found.marginals.items():
         writer.append(f"marginal.{name}", p.detach().cpu().numpy())
+    for name, p in found.deviations.items():
+        writer.append(f"deviation.{name}", p.detach().cpu().numpy())
+    for name, p in found.covariances.items():
+        writer.append(f"covariance.{name}", p.detach().cpu().numpy())
 
 
 def _question(args: Namespace) -> infer.Question:

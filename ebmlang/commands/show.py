@@ -62,13 +62,12 @@ def _plan(source: Source) -> str:
 def _questions(source: Source, text: Callable[[Plan], str]) -> str:
     """What is known about the default question of every model."""
     from ebmlang.compiler.pipeline import graph_of, plan_for
-    from ebmlang.compiler.query import Query
     from ebmlang.questions import ask_roles
 
     parts = []
     for model in _models(source):
         asked = ask_roles(model, None, frozenset(), None, None, frozenset())
-        query = Query(asked.sought, asked.objective, asked.using, asked.question)
+        query = asked.query
         parts.append(f"model {model.name}\n{text(plan_for(graph_of(model), query))}")
     return "\n\n".join(parts)
 

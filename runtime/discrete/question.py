@@ -24,7 +24,7 @@ class Question:
 
     `rows` is the number of separate problems: 1 when all examples form one. `fixed` int64 [rows, N]
     holds the case of given entries and -1 elsewhere, or is None. `other` are sought values that are
-    held while the discrete ones vary.
+    held while the discrete ones vary. `strict`: tables that no energy can have raise DataError.
     """
 
     bound: Bound
@@ -32,6 +32,7 @@ class Question:
     fixed: Tensor | None
     held: Mapping[str, Tensor]
     other: Values
+    strict: bool = True
 
     @property
     def joint(self) -> bool:
@@ -110,14 +111,17 @@ class Question:
         offsets = [self._field(name).offset for name in spec.variables]
         if count == 1:
             own = _stacked([e[0] for e in entries], chosen, offsets)
-            return checked(RawTable(spec.term, own, table.index_select(1, chosen)))
+            return self._checked(RawTable(spec.term, own, table.index_select(1, chosen)))
         found = []
         for row in range(self.rows):
             here = torch.nonzero(kept[row if kept.shape[0] > 1 else 0])[:, 0]
             own = _stacked([e[row if e.shape[0] > 1 else 0] for e in entries], here, offsets)
             part = table[row : row + 1] if table.shape[0] > 1 else table
-            found.append(checked(RawTable(spec.term, own, part.index_select(1, here))))
+            found.append(self._checked(RawTable(spec.term, own, part.index_select(1, here))))
         return found
+
+    def _checked(self, raw: RawTable) -> RawTable:
+        return checked(raw) if self.strict else raw
 
     def _entries(self, name: str, at: tuple[Tensor, ...], plates: torch.Size) -> Tensor:
         """The entry of a variable at each position, without its offset: [B or 1, P]. Subscripts outside
@@ -158,7 +162,7 @@ class Question:
             for e, s in zip(entries, shifted, strict=True)
         ]
         own = _stacked(inside, chosen, [f.offset for f in fields])
-        return checked(RawTable(spec.term, own, wide.index_select(1, chosen)))
+        return self._checked(RawTable(spec.term, own, wide.index_select(1, chosen)))
 
 
 def question_of(bound: Bound, observed: Values, held: Mapping[str, Tensor], other: Values) -> Question:

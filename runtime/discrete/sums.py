@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.eliminate import Sums, log_sum_exp, sums
 from ebmlang.runtime.discrete.methods import Unfit, assignments, chunks, described, planned
-from ebmlang.runtime.discrete.network import Field
+from ebmlang.runtime.discrete.network import Field, Network
 from ebmlang.runtime.discrete.question import Question, question_of
 
 _KEPT = 40.0
@@ -49,11 +49,16 @@ def sum_out(bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Ten
 
 
 def _by_tables(question: Question, beta: float) -> Summed:
+    return sum_networks(question, question.networks(), beta)
+
+
+def sum_networks(question: Question, networks: Sequence[Network], beta: float) -> Summed:
+    """log Z and marginals by elimination of the networks of a question. Raises Unfit."""
     memory = question.bound.settings.chunk_bytes
     logs: list[Tensor] = []
     parts: list[dict[str, Tensor]] = []
     note = ""
-    for network in question.networks():
+    for network in networks:
         plan = planned(network, memory)
         note = described(network, plan.order)
         for part in chunks(network, plan.order, memory, _KEPT):
