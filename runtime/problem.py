@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.hessian import hessian_times
+from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, shared_hessian
+from ebmlang.runtime.linear.matrix import Matrix
+from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.rollout import Rollout, Stages, measure
 from ebmlang.runtime.space import Space, Unknown
 
@@ -79,7 +81,7 @@ class Problem:
 
     Tensors of `held` named in `row_values` have a leading dimension B or 1; the others are shared. In a joint
     space the energies of all examples are summed, so functions that include a term of the whole batch must
-    return it once: as a total of shape [] or [1].
+    return it once: as a total of shape [] or [1]. Without a `form` nothing is known about the Hessian.
     """
 
     functions: Functions
@@ -89,6 +91,12 @@ class Problem:
     split: SmoothPlusAbsolute | None = None
     derivatives: Derivatives | None = None
     rollout: Rollout | None = None
+    form: HessianForm | None = None
+
+    @property
+    def pattern(self) -> Pattern:
+        """Where the Hessian of a row may have entries."""
+        return DensePattern(self.space.size) if self.form is None else self.form.pattern
 
     @property
     def views(self) -> frozenset[View]:
@@ -120,6 +128,22 @@ class Problem:
         are not the values themselves (an open domain, a manifold).
         """
         return hessian_times(self, x, directions)
+
+    def hessian(self, x: Tensor) -> Matrix:
+        """The Hessians at x [R, N] in their pattern: R matrices, or one where all rows share it.
+
+        Rows and columns of given entries are those of the identity. Raises ValueError as `hessian_times`.
+        """
+        return hessian(self, x)
+
+    @property
+    def shares_hessian(self) -> bool:
+        """Whether one matrix, the same at every x, serves all rows; given entries aside."""
+        return self.form is not None and (self.form.shared or (self.form.constant and self.space.joint))
+
+    def shared_hessian(self, x: Tensor) -> Matrix:
+        """The one matrix of all rows, as if no entry were given."""
+        return shared_hessian(self, x)
 
     def smooth(self, x: Tensor) -> Tensor:
         """The smooth part, [R, N] -> [R]."""

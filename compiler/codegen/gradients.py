@@ -16,6 +16,7 @@ from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
 from ebmlang.compiler.facts import direction_name
 from ebmlang.compiler.structure.block import Summand
+from ebmlang.compiler.structure.sameness import hessian_facts
 from ebmlang.compiler.typed import Expr, Fold, Level, Scan, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
@@ -75,6 +76,13 @@ class Gradients:
             return {name: [tangent(p) for p in parts if moves(p)] for name, parts in gradient.items()}
         except NoDerivativeError:
             return None
+
+    @property
+    def hessian_facts(self) -> tuple[bool, bool]:
+        """Whether all examples share the Hessian, and whether it is the same everywhere."""
+        if self.product is None:
+            return False, False
+        return hessian_facts(_all(self.product), self.plan.block.depends)
 
     def roots(self) -> list[tuple[str, Expr]]:
         """Everything that will be written, for what can be computed once."""
