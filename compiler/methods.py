@@ -111,6 +111,17 @@ METHODS: tuple[MethodRow, ...] = (
         "Birgin, Martinez & Raydan 2000; manifolds: Iannazzo & Porcelli 2018",
     ),
     MethodRow(
+        "gauss_newton",
+        "ebmlang.runtime.solvers.gauss_newton:GaussNewton",
+        ("sum of losses", "differentiable", "unconstrained", "separable bounds"),
+        ("energy and gradient", "products with the squared Jacobian of the residuals"),
+        (("patience", "whole"),),
+        "Gauss-Newton, damped (Levenberg-Marquardt)",
+        "stationary: the gradient is below the tolerance",
+        "Levenberg 1944; Marquardt 1963; More 1978; damping by Nielsen 1999",
+        "lbfgs",
+    ),
+    MethodRow(
         "lbfgs",
         "ebmlang.runtime.solvers.lbfgs:Lbfgs",
         ("differentiable", "unconstrained"),

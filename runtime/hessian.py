@@ -17,7 +17,10 @@ from ebmlang.runtime.linear.matrix import Matrix, masked
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 
 if TYPE_CHECKING:
-    from ebmlang.runtime.problem import Problem
+    from ebmlang.runtime.problem import Problem, Values
+
+Times = Callable[["Problem", Tensor, Tensor], Tensor]
+Product = Callable[["Values", "Values", "Values"], dict[str, Tensor]]
 
 LARGEST_DENSE = 4000
 """A larger dense matrix is not written down: its products are used."""
@@ -67,6 +70,23 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
 
     Written out where every operation has a derivative row, else by differentiating the gradient.
     """
+    written = _written(problem, "hessian_times")
+    return _products(problem, x, directions, _times if written else _differentiated, written)
+
+
+def gauss_newton_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
+    """The same for the weighted squared Jacobian of the residuals."""
+    if not _written(problem, "gauss_newton_times"):
+        raise ValueError("no residuals are known of this energy")
+    return _products(problem, x, directions, _residual_times, True)
+
+
+def _written(problem: Problem, name: str) -> bool:
+    return problem.derivatives is not None and name in problem.derivatives.written
+
+
+def _products(problem: Problem, x: Tensor, directions: Tensor, times: Times, broadcasts: bool) -> Tensor:
+    """`times` takes one direction per row, or with `broadcasts` many for one row."""
     space = problem.space
     if not space.kinds <= {Kind.LINEAR, Kind.BOX}:
         raise ValueError("second derivatives are taken of numbers, bounded or not")
@@ -77,17 +97,17 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
         products = torch.zeros_like(sought)
         for row in range(rows):
             for number in range(count):
-                products[row, number] = _times(problem, x[row, None], sought[row, number, None])[0]
+                products[row, number] = times(problem, x[row, None], sought[row, number, None])[0]
     elif count == 1:
-        products = _times(problem, x, sought[:, 0])[:, None]
-    elif rows == 1 and problem.derivatives is not None and ("hessian_times" in problem.derivatives.written):
+        products = times(problem, x, sought[:, 0])[:, None]
+    elif rows == 1 and broadcasts:
         # What depends on x alone is computed once for all directions.
-        products = _times(problem, x, sought[0])[None]
+        products = times(problem, x, sought[0])[None]
     else:
         # Directions are further rows of the same problem.
         repeated = torch.arange(rows, device=x.device).repeat_interleave(count)
         many = problem.select(repeated)
-        products = _times(many, x.index_select(0, repeated), sought.reshape(rows * count, x.shape[1]))
+        products = times(many, x.index_select(0, repeated), sought.reshape(rows * count, x.shape[1]))
         products = products.reshape(rows, count, x.shape[1])
     if space.mask is None:
         return products
@@ -95,17 +115,24 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
 
 
 def _times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
-    """One direction per row, [R, N] -> [R, N]."""
-    derivatives = problem.derivatives
-    if derivatives is None or "hessian_times" not in derivatives.written:
-        return _differentiated(problem, x, direction)
+    assert problem.derivatives is not None
+    return _multiplied(problem, problem.derivatives.hessian_times, x, direction)
+
+
+def _residual_times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
+    assert problem.derivatives is not None
+    return _multiplied(problem, problem.derivatives.gauss_newton_times, x, direction)
+
+
+def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor) -> Tensor:
+    """A written product with one direction per row, [R, N] -> [R, N]."""
     space = problem.space
     with torch.no_grad():
         at, along = space.split(x), space.split(direction)
         if space.joint:
             at, along = [p.squeeze(0) for p in at], [p.squeeze(0) for p in along]
         names = [unknown.name for unknown in space.unknowns]
-        found = derivatives.hessian_times(
+        found = product(
             dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True))
         )
         flat = [

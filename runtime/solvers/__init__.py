@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ebmlang.runtime.solvers.adam import Adam
 from ebmlang.runtime.solvers.fista import Fista
+from ebmlang.runtime.solvers.gauss_newton import GaussNewton
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
 from ebmlang.runtime.solvers.newton import Newton, ProjectedNewton
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
@@ -20,6 +21,7 @@ __all__ = [
     "AbstractSolver",
     "Adam",
     "Fista",
+    "GaussNewton",
     "Halt",
     "Lbfgs",
     "Newton",
@@ -37,6 +39,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "quadratic": Quadratic,
         "newton": Newton,
         "projected_newton": ProjectedNewton,
+        "gauss_newton": GaussNewton,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,
