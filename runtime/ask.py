@@ -105,8 +105,8 @@ class _Unshared:
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
 
-    def gauss_newton_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
-        return self.instance.gauss_newton_times(self._seen(unknown), held, self._seen(direction))
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        return self.instance.normal_times(self._seen(unknown), held, self._seen(direction))
 
 
 def held_values(bound: Bound) -> dict[str, Tensor]:

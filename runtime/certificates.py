@@ -80,7 +80,7 @@ def _fall(problem: Problem, matrix: Matrix, x: Tensor) -> str:
         problem, x, direction
     ):
         return (
-            f"curvature is negative along {_named(problem, _plain(direction))}"
+            f"curvature is negative along {_named(problem, _plain(_upright(direction)))}"
             f"{_blame(_curvatures(problem, x, direction))}"
         )
     _, gradient = problem.energy_and_gradient(x)
@@ -126,10 +126,14 @@ def _differences(
     return {name: of(low[name], middle[name], high[name]) for name in middle}
 
 
+def _upright(direction: Tensor) -> Tensor:
+    """The direction or its opposite, whichever has a positive largest entry."""
+    return direction * direction[direction.abs().argmax()].sign()
+
+
 def _plain(direction: Tensor) -> Tensor:
-    """The direction with its largest entry 1 and rounding set to 0."""
-    largest = direction[direction.abs().argmax()]
-    unit = direction / largest
+    """The direction with its largest entry 1 or -1 and rounding set to 0."""
+    unit = direction / direction.abs().max()
     return torch.where(unit.abs() > 1e-6, unit, 0.0)
 
 

@@ -106,7 +106,7 @@ class GeneratedModel:
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def gauss_newton_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
     def smooth(self, unknown: Values, held: Values) -> Tensor:

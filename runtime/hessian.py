@@ -74,9 +74,9 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
     return _products(problem, x, directions, _times if written else _differentiated, written)
 
 
-def gauss_newton_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
+def normal_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
     """The same for the weighted squared Jacobian of the residuals."""
-    if not _written(problem, "gauss_newton_times"):
+    if not _written(problem, "normal_times"):
         raise ValueError("no residuals are known of this energy")
     return _products(problem, x, directions, _residual_times, True)
 
@@ -121,7 +121,7 @@ def _times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
 
 def _residual_times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
     assert problem.derivatives is not None
-    return _multiplied(problem, problem.derivatives.gauss_newton_times, x, direction)
+    return _multiplied(problem, problem.derivatives.normal_times, x, direction)
 
 
 def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor) -> Tensor:

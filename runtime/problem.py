@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.hessian import HessianForm, gauss_newton_times, hessian, hessian_times, shared_hessian
+from ebmlang.runtime.hessian import HessianForm, normal_times, hessian, hessian_times, shared_hessian
 from ebmlang.runtime.linear.matrix import Matrix
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.rollout import Rollout, Stages, measure
@@ -41,7 +41,7 @@ class Derivatives(Protocol):
 
     @property
     def written(self) -> frozenset[str]:
-        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `gauss_newton_times`."""
+        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `normal_times`."""
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         """The energy with its gradient along every sought variable."""
@@ -52,7 +52,7 @@ class Derivatives(Protocol):
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         """The product of the Hessian with a direction, which is shaped as the unknowns."""
 
-    def gauss_newton_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         """The same for the weighted squared Jacobian of the residuals of a sum of losses."""
 
 
@@ -107,7 +107,7 @@ class Problem:
         views = {View.GRADIENT}
         if self.space.kinds <= {Kind.LINEAR, Kind.BOX}:
             views.add(View.HESSIAN)
-            if self.derivatives is not None and "gauss_newton_times" in self.derivatives.written:
+            if self.derivatives is not None and "normal_times" in self.derivatives.written:
                 views.add(View.GAUSS_NEWTON)
         if self.split is not None:
             views.add(View.SMOOTH_PLUS_ABSOLUTE)
@@ -142,9 +142,9 @@ class Problem:
         """
         return hessian(self, x)
 
-    def gauss_newton_times(self, x: Tensor, directions: Tensor) -> Tensor:
+    def normal_times(self, x: Tensor, directions: Tensor) -> Tensor:
         """As `hessian_times`, for the Hessian without the curvature of the residuals of a sum of losses."""
-        return gauss_newton_times(self, x, directions)
+        return normal_times(self, x, directions)
 
     @property
     def shares_hessian(self) -> bool:

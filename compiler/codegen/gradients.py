@@ -120,8 +120,8 @@ class Gradients:
         sought = self.energies.sought_text
         hessian = f"The Hessian of the energy along {sought}, times a direction."
         made.append(self._times("hessian_times", self.product, hessian))
-        squares = f"The squared Jacobian of the residuals along {sought}, weighted, times a direction."
-        made.append(self._times("gauss_newton_times", self.gauss_newton, squares))
+        squares = f"The normal matrix of the residuals along {sought}, weighted, times a direction."
+        made.append(self._times("normal_times", self.gauss_newton, squares))
         return [method for method in made if method is not None]
 
     # --- methods ---

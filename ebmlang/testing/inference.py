@@ -17,7 +17,7 @@ from ebmlang.runtime.bind import Bound, bind
 from ebmlang.runtime.constrained import Constrained
 from ebmlang.runtime.discrete.answer import is_discrete
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.result import Result, Status
+from ebmlang.runtime.result import Result
 from ebmlang.testing.case import CheckFailed
 from ebmlang.testing.checks import NOT_CHECKED, Remarks
 from ebmlang.testing.discrete import judge_discrete

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.domain_base import row_dot, row_norm
+from ebmlang.runtime.domain_base import row_dot
 from ebmlang.runtime.linear import Factorization, Matrix
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.solvers.solver import (
@@ -27,6 +27,8 @@ from ebmlang.runtime.solvers.solver import (
 
 TRIALS = 12
 """Dampings that are tried with one matrix."""
+FLATTER = 0.9
+"""Where energies cannot be told apart, a step must leave at most this share of the slope along it."""
 LEAST = 1e-14
 MOST = 1e20
 """Damping relative to the diagonal stays between these."""
@@ -98,7 +100,7 @@ def _try(
     gain = fall.double() / promised
     # Where energies agree up to rounding, slopes decide.
     level = fall.abs() <= noise(at.energy)
-    flatter = row_norm(gradient) < row_norm(at.gradient)
+    flatter = row_dot(gradient, step).abs() < FLATTER * downhill
     finite = torch.isfinite(energy) & torch.isfinite(promised)
     worth = finite & (promised > 0) & torch.where(level, flatter, gain > 1e-4)
     # An energy of -inf ends the search: the driver reports it.

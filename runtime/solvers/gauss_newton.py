@@ -95,7 +95,7 @@ def _matrix(problem: Problem, x: Tensor, full: Tensor) -> Matrix:
     some = bool(full.any())
 
     def times(directions: Tensor) -> Tensor:
-        squares = problem.gauss_newton_times(x, directions[None])
+        squares = problem.normal_times(x, directions[None])
         if not some:
             return squares
         return torch.where(full[:, None, None], problem.hessian_times(x, directions[None]), squares)
