@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.hessian import HessianForm, normal_times, hessian, hessian_times, shared_hessian
+from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_times, shared_hessian
 from ebmlang.runtime.linear.matrix import Matrix
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.rollout import Rollout, Stages, measure

@@ -290,7 +290,7 @@ def test_a_published_minimum_is_reached(name: str) -> None:
     head = f"model classic({sizes})" if sizes else "model classic"
     model = ebmlang.loads(f"{head} {{\n  {problem.body}\n  infer x\n}}")
     given = {n: np.asarray(v, dtype=float) for n, v in problem.given.items()}
-    found = model.infer(dtype="float64", **given)
+    found = model.infer(given, dtype="float64")
     # Some are proven convex.
     assert found.method in ("gauss_newton", "newton"), found.because
     energy = float(found.energy[0])
