@@ -295,6 +295,9 @@ def explain(plan: Plan) -> str:
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
             lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))
+        if row.otherwise:
+            says = f"its matrices are small once sizes are known; else {row.otherwise}"
+            lines.append(_line("provided", says))
         if plan.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
             conditions = ", ".join(o.says for o in plan.obligations)

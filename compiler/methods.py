@@ -22,7 +22,8 @@ COMMON: tuple[tuple[str, OptionKind], ...] = (
 @dataclass(frozen=True, slots=True)
 class MethodRow:
     """`needs` are properties that findings must establish for the block; `views` is what the
-    solver asks of a problem; `certificate` says what its answer is known to be."""
+    solver asks of a problem; `certificate` says what its answer is known to be. `otherwise` is the
+    method that is taken where the sizes that are bound make this one too expensive."""
 
     name: str
     implementation: str
@@ -32,6 +33,7 @@ class MethodRow:
     title: str
     certificate: str
     reference: str
+    otherwise: str = ""
 
 
 METHODS: tuple[MethodRow, ...] = (
@@ -46,6 +48,16 @@ METHODS: tuple[MethodRow, ...] = (
         "Kalman 1960; Bertsekas 2017, section 3.1",
     ),
     MethodRow(
+        "quadratic",
+        "ebmlang.runtime.solvers.quadratic:Quadratic",
+        ("quadratic", "unconstrained", "separable bounds"),
+        ("energy and gradient", "products with the Hessian"),
+        (),
+        "one factorisation of the Hessian in its pattern",
+        "exact: the minimum of a quadratic energy, by one linear system",
+        "Cholesky 1910; Higham 2002, chapters 10 and 12; colored products: Curtis, Powell & Reid 1974",
+    ),
+    MethodRow(
         "fista",
         "ebmlang.runtime.solvers.fista:Fista",
         ("smooth plus absolute values", "separable bounds"),
@@ -54,6 +66,29 @@ METHODS: tuple[MethodRow, ...] = (
         "accelerated proximal gradient",
         "stationary: the proximal gradient is below the tolerance",
         "Beck & Teboulle 2009; restart by O'Donoghue & Candes 2015",
+    ),
+    MethodRow(
+        "newton",
+        "ebmlang.runtime.solvers.newton:Newton",
+        ("convex", "differentiable", "unconstrained", "separable bounds"),
+        ("energy and gradient", "products with the Hessian"),
+        (("patience", "whole"),),
+        "Newton on the pattern of the Hessian",
+        "the minimum of a convex energy: the gradient is below the tolerance",
+        "Nocedal & Wright 2006, chapter 3; colored products: Curtis, Powell & Reid 1974",
+        "lbfgs",
+    ),
+    MethodRow(
+        "projected_newton",
+        "ebmlang.runtime.solvers.newton:ProjectedNewton",
+        ("convex", "differentiable", "constrained", "separable bounds"),
+        ("energy and gradient", "products with the Hessian", "bounds"),
+        (("patience", "whole"),),
+        "Newton on the free entries, projected onto the bounds",
+        "the minimum of a convex energy (Karush, Kuhn and Tucker): the projected gradient is below the "
+        "tolerance",
+        "Bertsekas 1982",
+        "projected_lbfgs",
     ),
     MethodRow(
         "projected_lbfgs",
@@ -74,6 +109,17 @@ METHODS: tuple[MethodRow, ...] = (
         "spectral projected gradient",
         "stationary: the projected gradient is below the tolerance",
         "Birgin, Martinez & Raydan 2000; manifolds: Iannazzo & Porcelli 2018",
+    ),
+    MethodRow(
+        "gauss_newton",
+        "ebmlang.runtime.solvers.gauss_newton:GaussNewton",
+        ("sum of losses", "differentiable", "unconstrained", "separable bounds"),
+        ("energy and gradient", "products with the squared Jacobian of the residuals"),
+        (("patience", "whole"),),
+        "Gauss-Newton, damped (Levenberg-Marquardt)",
+        "stationary: the gradient is below the tolerance",
+        "Levenberg 1944; Marquardt 1963; More 1978; damping by Nielsen 1999",
+        "lbfgs",
     ),
     MethodRow(
         "lbfgs",

@@ -14,6 +14,7 @@ from torch import Tensor
 from ebmlang.compiler.methods import MIXED_METHODS, find_method
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
+from ebmlang.runtime.certificates import with_directions
 from ebmlang.runtime.constrained.problem import (
     Constrained,
     ConstrainedOutcome,
@@ -30,16 +31,19 @@ from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
+from ebmlang.runtime.hessian import HessianForm
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.obligations import unmet
+from ebmlang.runtime.pattern import pattern_of
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers.affordable import too_costly
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
@@ -49,6 +53,8 @@ _MIXED = tuple(row.name for row in MIXED_METHODS)
 
 WITHOUT_MINIMUM = "lbfgs"
 """What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
+
+BY_NAME = "asked for by name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,9 @@ class _Unshared:
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
 
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        return self.instance.normal_times(self._seen(unknown), held, self._seen(direction))
+
 
 def held_values(bound: Bound) -> dict[str, Tensor]:
     """Everything that is not sought, with what the module prepares from it."""
@@ -136,7 +145,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     split = functions if module.SPLIT else None
     found = vars(module).get("ROLLOUT")
     rollout = None if found is None or observed else Rollout(bound.instance, *found)
-    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout)
+    form = HessianForm(lambda: pattern_of(bound, space), module.HESSIAN_SHARED, module.HESSIAN_CONSTANT)
+    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form)
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
@@ -215,6 +225,8 @@ def infer(
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = _limits(bound, search, options)
     outcome = solve(problem, solver, limits, starts, progress, search.trace)
+    if name == "quadratic":
+        outcome = with_directions(problem, outcome)
     if name == "riccati" and Status.SETTLED in outcome.status:
         name = WITHOUT_MINIMUM
         because = "riccati does not apply: the cost does not curve upwards in every action"
@@ -273,6 +285,11 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    row = find_method(name)
+    if row is not None and row.otherwise and module.BECAUSE != BY_NAME and not search.method:
+        reason = too_costly(problem, row.otherwise)
+        if reason is not None:
+            return row.otherwise, f"{name} does not pay: {reason}"
     if name == "riccati" and problem.rollout is None and not search.method:
         return WITHOUT_MINIMUM, "riccati does not apply: some actions are given"
     return name, because
@@ -316,7 +333,7 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
     outcome = _checked(bound, problem, outcome)
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
-    converged = torch.tensor([k is Status.CONVERGED for k in kinds], dtype=torch.bool)
+    converged = torch.tensor([k.converged for k in kinds], dtype=torch.bool)
     found = replace(
         report,
         converged=converged,

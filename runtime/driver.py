@@ -91,7 +91,7 @@ class Outcome:
     @property
     def converged(self) -> Tensor:
         """bool [R]."""
-        flags = [status is Status.CONVERGED for status in self.status]
+        flags = [status.converged for status in self.status]
         return torch.tensor(flags, dtype=torch.bool, device=self.energy.device)
 
 
@@ -101,6 +101,8 @@ class _Code(IntEnum):
     RUNNING = Halt.RUNNING
     PRECISION = Halt.PRECISION
     SETTLED = Halt.SETTLED
+    MANY = Halt.MANY
+    UNBOUNDED = Halt.UNBOUNDED
     CONVERGED = 10
     STEP_LIMIT = 11
     NON_FINITE = 12
@@ -339,7 +341,8 @@ def _advance(rows: _Rows, x: Tensor, state: State, halt: Tensor) -> _Rows:
     code = code.masked_fill(above, int(_Code.PRECISION))
     code = code.masked_fill(moved & ~smooth, int(_Code.NON_FINITE_GRADIENT))
     code = code.masked_fill(moved & ~finite, int(_Code.NON_FINITE))
-    code = code.masked_fill(converged, int(_Code.CONVERGED))
+    code = code.masked_fill(halted & (halt == int(Halt.MANY)) & ~converged, int(_Code.PRECISION))
+    code = code.masked_fill(converged & (halt != int(Halt.MANY)), int(_Code.CONVERGED))
     everything = not x.is_cuda and bool(take.all())
     return replace(
         rows,

@@ -106,6 +106,9 @@ class GeneratedModel:
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
     def smooth(self, unknown: Values, held: Values) -> Tensor:
         raise NotImplementedError
 

@@ -1,16 +1,68 @@
-"""Products with the Hessian of a problem."""
+"""Products with the Hessian of a problem, and the Hessian as a matrix in its pattern."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.linear.assembly import measure
+from ebmlang.runtime.linear.iterative import implicit
+from ebmlang.runtime.linear.matrix import Matrix, masked
+from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 
 if TYPE_CHECKING:
-    from ebmlang.runtime.problem import Problem
+    from ebmlang.runtime.problem import Problem, Values
+
+Times = Callable[["Problem", Tensor, Tensor], Tensor]
+Product = Callable[["Values", "Values", "Values"], dict[str, Tensor]]
+
+LARGEST_DENSE = 4000
+"""A larger dense matrix is not written down: its products are used."""
+
+
+@dataclass(frozen=True)
+class HessianForm:
+    """What is proven about the Hessian: its pattern, found when it is first asked for; whether all rows
+    share it; and whether it is the same at every x. A shared one is constant."""
+
+    find: Callable[[], Pattern] = field(repr=False)
+    shared: bool = False
+    constant: bool = False
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        return self.find()
+
+
+def hessian(problem: Problem, x: Tensor) -> Matrix:
+    """The Hessians at x [R, N]; one for all rows where they share it."""
+    if not problem.shares_hessian or x.shape[0] == 0:
+        return _measured(problem, x)
+    mask = problem.space.mask
+    whole = shared_hessian(problem, x)
+    return whole if mask is None else masked(whole, mask)
+
+
+def shared_hessian(problem: Problem, x: Tensor) -> Matrix:
+    """The matrix of the first row of x [R, N], as if no entry were given."""
+    first = problem.select(torch.zeros(1, dtype=torch.int64, device=x.device))
+    return _measured(replace(first, space=replace(first.space, mask=None, held=None)), x[:1])
+
+
+def _measured(problem: Problem, x: Tensor) -> Matrix:
+    pattern, space = problem.pattern, problem.space
+    rows, size = x.shape
+    if isinstance(pattern, DensePattern) and size > LARGEST_DENSE:
+        return implicit(lambda v: problem.hessian_times(x, v), rows, size, space.dtype, space.device)
+    return measure(
+        pattern, lambda v: problem.hessian_times(x, v[None]), rows, dtype=space.dtype, device=space.device
+    )
 
 
 def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
@@ -18,6 +70,23 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
 
     Written out where every operation has a derivative row, else by differentiating the gradient.
     """
+    written = _written(problem, "hessian_times")
+    return _products(problem, x, directions, _times if written else _differentiated, written)
+
+
+def normal_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
+    """The same for the weighted squared Jacobian of the residuals."""
+    if not _written(problem, "normal_times"):
+        raise ValueError("no residuals are known of this energy")
+    return _products(problem, x, directions, _residual_times, True)
+
+
+def _written(problem: Problem, name: str) -> bool:
+    return problem.derivatives is not None and name in problem.derivatives.written
+
+
+def _products(problem: Problem, x: Tensor, directions: Tensor, times: Times, broadcasts: bool) -> Tensor:
+    """`times` takes one direction per row, or with `broadcasts` many for one row."""
     space = problem.space
     if not space.kinds <= {Kind.LINEAR, Kind.BOX}:
         raise ValueError("second derivatives are taken of numbers, bounded or not")
@@ -28,32 +97,42 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
         products = torch.zeros_like(sought)
         for row in range(rows):
             for number in range(count):
-                products[row, number] = _times(problem, x[row, None], sought[row, number, None])[0]
+                products[row, number] = times(problem, x[row, None], sought[row, number, None])[0]
     elif count == 1:
-        products = _times(problem, x, sought[:, 0])[:, None]
+        products = times(problem, x, sought[:, 0])[:, None]
+    elif rows == 1 and broadcasts:
+        # What depends on x alone is computed once for all directions.
+        products = times(problem, x, sought[0])[None]
     else:
         # Directions are further rows of the same problem.
         repeated = torch.arange(rows, device=x.device).repeat_interleave(count)
         many = problem.select(repeated)
-        products = _times(many, x.index_select(0, repeated), sought.reshape(rows * count, -1))
-        products = products.reshape(rows, count, -1)
+        products = times(many, x.index_select(0, repeated), sought.reshape(rows * count, x.shape[1]))
+        products = products.reshape(rows, count, x.shape[1])
     if space.mask is None:
         return products
     return torch.where(space.mask[:, None], products, directions)
 
 
 def _times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
-    """One direction per row, [R, N] -> [R, N]."""
-    derivatives = problem.derivatives
-    if derivatives is None or "hessian_times" not in derivatives.written:
-        return _differentiated(problem, x, direction)
+    assert problem.derivatives is not None
+    return _multiplied(problem, problem.derivatives.hessian_times, x, direction)
+
+
+def _residual_times(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
+    assert problem.derivatives is not None
+    return _multiplied(problem, problem.derivatives.normal_times, x, direction)
+
+
+def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor) -> Tensor:
+    """A written product with one direction per row, [R, N] -> [R, N]."""
     space = problem.space
     with torch.no_grad():
         at, along = space.split(x), space.split(direction)
         if space.joint:
             at, along = [p.squeeze(0) for p in at], [p.squeeze(0) for p in along]
         names = [unknown.name for unknown in space.unknowns]
-        found = derivatives.hessian_times(
+        found = product(
             dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True))
         )
         flat = [

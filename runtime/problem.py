@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.hessian import hessian_times
+from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_times, shared_hessian
+from ebmlang.runtime.linear.matrix import Matrix
+from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.rollout import Rollout, Stages, measure
 from ebmlang.runtime.space import Space, Unknown
 
@@ -39,7 +41,7 @@ class Derivatives(Protocol):
 
     @property
     def written(self) -> frozenset[str]:
-        """Some of `energy_and_gradient`, `smooth_and_gradient` and `hessian_times`."""
+        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `normal_times`."""
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         """The energy with its gradient along every sought variable."""
@@ -49,6 +51,9 @@ class Derivatives(Protocol):
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         """The product of the Hessian with a direction, which is shaped as the unknowns."""
+
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        """The same for the weighted squared Jacobian of the residuals of a sum of losses."""
 
 
 class SmoothPlusAbsolute(Protocol):
@@ -69,6 +74,7 @@ class View(Enum):
 
     GRADIENT = "the energy and its gradient"
     HESSIAN = "products with the Hessian"
+    GAUSS_NEWTON = "products with the squared Jacobian of the residuals"
     SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
     ROLLOUT = "the steps and stage costs of a rollout"
 
@@ -79,7 +85,7 @@ class Problem:
 
     Tensors of `held` named in `row_values` have a leading dimension B or 1; the others are shared. In a joint
     space the energies of all examples are summed, so functions that include a term of the whole batch must
-    return it once: as a total of shape [] or [1].
+    return it once: as a total of shape [] or [1]. Without a `form` nothing is known about the Hessian.
     """
 
     functions: Functions
@@ -89,12 +95,20 @@ class Problem:
     split: SmoothPlusAbsolute | None = None
     derivatives: Derivatives | None = None
     rollout: Rollout | None = None
+    form: HessianForm | None = None
+
+    @property
+    def pattern(self) -> Pattern:
+        """Where the Hessian of a row may have entries."""
+        return DensePattern(self.space.size) if self.form is None else self.form.pattern
 
     @property
     def views(self) -> frozenset[View]:
         views = {View.GRADIENT}
         if self.space.kinds <= {Kind.LINEAR, Kind.BOX}:
             views.add(View.HESSIAN)
+            if self.derivatives is not None and "normal_times" in self.derivatives.written:
+                views.add(View.GAUSS_NEWTON)
         if self.split is not None:
             views.add(View.SMOOTH_PLUS_ABSOLUTE)
         if self.rollout is not None and self.space.mask is None:
@@ -120,6 +134,26 @@ class Problem:
         are not the values themselves (an open domain, a manifold).
         """
         return hessian_times(self, x, directions)
+
+    def hessian(self, x: Tensor) -> Matrix:
+        """The Hessians at x [R, N] in their pattern: R matrices, or one where all rows share it.
+
+        Rows and columns of given entries are those of the identity. Raises ValueError as `hessian_times`.
+        """
+        return hessian(self, x)
+
+    def normal_times(self, x: Tensor, directions: Tensor) -> Tensor:
+        """As `hessian_times`, for the Hessian without the curvature of the residuals of a sum of losses."""
+        return normal_times(self, x, directions)
+
+    @property
+    def shares_hessian(self) -> bool:
+        """Whether one matrix, the same at every x, serves all rows; given entries aside."""
+        return self.form is not None and (self.form.shared or (self.form.constant and self.space.joint))
+
+    def shared_hessian(self, x: Tensor) -> Matrix:
+        """The one matrix of all rows, as if no entry were given."""
+        return shared_hessian(self, x)
 
     def smooth(self, x: Tensor) -> Tensor:
         """The smooth part, [R, N] -> [R]."""

@@ -12,11 +12,14 @@ from torch import Tensor
 class Status(Enum):
     """How the search of one row ended. The value is the sentence the user reads; `{}` takes the details.
 
-    Only CONVERGED claims that a first-order condition holds. It says nothing about other minima: where the
-    energy is not convex, a converged row is a stationary point that does not lie above the start.
+    Only CONVERGED and MANY claim that a first-order condition holds. CONVERGED says nothing about other
+    minima: where the energy is not convex, a converged row is a stationary point that does not lie above the
+    start. MANY is said of a quadratic energy with directions along which it does not change.
     """
 
     CONVERGED = "converged: stationary within the tolerance"
+    MANY = "converged: a minimum, one of many{}"
+    UNBOUNDED = "unbounded{}"
     SETTLED = "settled: the best energy has not fallen for a while, at the smallest step size"
     PRECISION = "no further decrease possible in {}, tolerance not reached"
     STEP_LIMIT = "step limit reached before the tolerance"
@@ -30,6 +33,11 @@ class Status(Enum):
     LOCAL = "local: no change of a single entry lowers the energy"
     IMPOSSIBLE = "impossible: every assignment has the energy inf"
     NO_FINITE_STATE = "no assignment of finite energy was found"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the answer meets the tolerance of a first-order condition."""
+        return self in (Status.CONVERGED, Status.MANY)
 
     def sentence(self, detail: str = "") -> str:
         """The sentence with its details filled in."""

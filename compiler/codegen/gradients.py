@@ -14,8 +14,11 @@ from ebmlang.compiler.codegen.methods import Method
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
+from ebmlang.compiler.derivatives.gauss_newton import gauss_newton
 from ebmlang.compiler.facts import direction_name
 from ebmlang.compiler.structure.block import Summand
+from ebmlang.compiler.structure.finding import LossPart
+from ebmlang.compiler.structure.sameness import hessian_facts
 from ebmlang.compiler.typed import Expr, Fold, Level, Scan, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
@@ -30,7 +33,8 @@ class Gradients:
     """Writes the methods that differentiate the energy of a plan.
 
     `gradient`, `smooth_gradient` and `product` are None where an operation has no derivative row: then the
-    generated class lacks the method, and automatic differentiation stands in.
+    generated class lacks the method, and automatic differentiation stands in. `gauss_newton` is there for the
+    method of that name alone.
     """
 
     plan: Plan
@@ -39,6 +43,7 @@ class Gradients:
     gradient: Parts | None = field(init=False)
     smooth_gradient: Parts | None = field(init=False, default=None)
     product: Parts | None = field(init=False, default=None)
+    gauss_newton: Parts | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         block = self.plan.block
@@ -53,6 +58,22 @@ class Gradients:
             parts = zip(self.energies.smooth_parts(), split.smooth_of, strict=True)
             self.smooth_gradient = self._gradient([(p, self._share(p, owners[name])) for p, name in parts])
         self.product = self._product(self.gradient)
+        if self.plan.method is not None and self.plan.method.name == "gauss_newton":
+            self.gauss_newton = self._gauss_newton()
+
+    def _gauss_newton(self) -> Parts | None:
+        block = self.plan.block
+        found = self.plan.structure.find("sum of losses")
+        assert found is not None
+        owners = {s.name: s for s in block.summands}
+
+        def share(part: LossPart, seed: Expr) -> Expr:
+            return algebra.times(seed, self._share(seed, owners[part.summand]))
+
+        try:
+            return gauss_newton(found.losses, block.depends, self.functions.canonical, share)
+        except NoDerivativeError:
+            return None
 
     def _share(self, part: Expr, owner: Summand) -> Expr:
         """How often a part of a summand counts: once for every example in a joint problem."""
@@ -76,18 +97,31 @@ class Gradients:
         except NoDerivativeError:
             return None
 
+    @property
+    def hessian_facts(self) -> tuple[bool, bool]:
+        """Whether all examples share the Hessian, and whether it is the same everywhere."""
+        if self.product is None:
+            return False, False
+        return hessian_facts(_all(self.product), self.plan.block.depends)
+
     def roots(self) -> list[tuple[str, Expr]]:
         """Everything that will be written, for what can be computed once."""
         found = []
         for suffix, table in (("gradient", self.gradient), ("gradient", self.smooth_gradient)):
             for name, parts in (table or {}).items():
                 found += [(f"{local_name(name)}_{suffix}", part) for part in parts]
-        for name, parts in (self.product or {}).items():
-            found += [(f"{local_name(name)}_product", part) for part in parts]
+        for products in (self.product, self.gauss_newton):
+            for name, parts in (products or {}).items():
+                found += [(f"{local_name(name)}_product", part) for part in parts]
         return found
 
     def methods(self) -> list[Method]:
-        made = [self._energy_and_gradient(), self._smooth_and_gradient(), self._hessian_times()]
+        made = [self._energy_and_gradient(), self._smooth_and_gradient()]
+        sought = self.energies.sought_text
+        hessian = f"The Hessian of the energy along {sought}, times a direction."
+        made.append(self._times("hessian_times", self.product, hessian))
+        squares = f"The normal matrix of the residuals along {sought}, weighted, times a direction."
+        made.append(self._times("normal_times", self.gauss_newton, squares))
         return [method for method in made if method is not None]
 
     # --- methods ---
@@ -118,24 +152,24 @@ class Gradients:
         doc = f"The energy without its absolute values, and its gradient along {self.energies.sought_text}."
         return self._method("smooth_and_gradient", _PAIR, doc, e, f"{total}, {entries}")
 
-    def _hessian_times(self) -> Method | None:
-        if self.product is None:
+    def _times(self, name: str, products: Parts | None, doc: str) -> Method | None:
+        """A method that multiplies a matrix with a direction."""
+        if products is None:
             return None
         e = self.functions.method()
         e.guards += self.guarded()
         for v in self.plan.block.sought:
             local = e.fresh(f"{local_name(v.name)}_direction")
             e.available[direction_name(v.name)] = local
-        e.count(*_all(self.product))
-        entries = self._entries(e, self.product, "product", along=True)
-        doc = f"The Hessian of the energy along {self.energies.sought_text}, times a direction."
+        e.count(*_all(products))
+        entries = self._entries(e, products, "product", along=True)
         arguments = f"{ARGUMENTS}, direction: Values"
         heads = []
         for v in self.plan.block.sought:
             local = e.available[direction_name(v.name)]
             heads.append(Line((local,), f'direction["{v.name}"]'))
         lines = [*self.functions.prologue(e), *heads, *e.lines, Line((), entries)]
-        return Method("hessian_times", arguments, _TABLE, doc, lines)
+        return Method(name, arguments, _TABLE, doc, lines)
 
     def _method(self, name: str, result: str, doc: str, e: Emitter, value: str) -> Method:
         lines = [*self.functions.prologue(e), *e.lines, Line((), value)]

@@ -65,7 +65,7 @@ class _Writer:
         prepare, kept = self.prepare(frozenset(_HELD.findall("\n".join(bodies))))
         body = "\n\n".join([prepare.text(), *bodies])
         written = tuple(method.name for method in derivatives)
-        tables = specs(self.plan, self.functions.row_values(kept), written)
+        tables = specs(self.plan, self.functions.row_values(kept), written, self.gradients.hessian_facts)
         if self.plan.block.discrete:
             tables = "\n".join([tables, *table_specs(self.plan.block.tables)])
         doc = quoted(self.model.doc or f"The model `{self.model.name}`.", INDENT)

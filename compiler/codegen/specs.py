@@ -66,8 +66,10 @@ def _spec_imports(body: str) -> list[str]:
     return ["from ebmlang.runtime.spec import (", *(f"    {n}," for n in names), ")"]
 
 
-def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> str:
-    """The tables that binding works from."""
+def specs(
+    plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...], hessian: tuple[bool, bool]
+) -> str:
+    """The tables that binding works from; `hessian` tells whether it is shared, and constant."""
     model = plan.block.graph.model
     integers = [v.name for v in model.hypers if v.type.kind == "int" and v.type.scalar]
     lines = []
@@ -114,6 +116,7 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"WRITTEN = frozenset({sorted(written)!r})",
+        f"HESSIAN_SHARED, HESSIAN_CONSTANT = {hessian!r}".replace("(", "").replace(")", ""),
         f"SPLIT = {plan.split is not None}",
         f"LEAST_SQUARES = {plan.split is not None and plan.split.least_squares}",
         f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",

@@ -190,7 +190,7 @@ def _by_spectrum(unit: Balanced, right: Tensor) -> Found:
 def _by_factors(unit: Balanced, right: Tensor) -> Found:
     matrix = unit.matrix
     factors = matrix.factor()
-    regular = factors.positive & (_least(matrix, factors) > unit.zero)
+    regular = factors.positive & (least_eigenvalue(matrix, factors) > unit.zero)
     semidefinite = regular.clone()
     y = factors.solve(right)
     y = y + factors.solve(right - matrix.times(y))
@@ -226,7 +226,7 @@ def _singular(unit: Balanced, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return y, lost, factors.positive[0]
 
 
-def _least(matrix: Matrix, factors: Factorization) -> Tensor:
+def least_eigenvalue(matrix: Matrix, factors: Factorization) -> Tensor:
     """An upper bound of the least eigenvalue [R], as a rule close: inverse iteration twice, then x'Hx."""
     x = random_vectors(1, matrix).expand(matrix.rows, -1)
     for _ in range(2):

@@ -7,9 +7,12 @@ from types import MappingProxyType
 
 from ebmlang.runtime.solvers.adam import Adam
 from ebmlang.runtime.solvers.fista import Fista
+from ebmlang.runtime.solvers.gauss_newton import GaussNewton
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
+from ebmlang.runtime.solvers.newton import Newton, ProjectedNewton
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
 from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
+from ebmlang.runtime.solvers.quadratic import Quadratic
 from ebmlang.runtime.solvers.riccati import Riccati
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
 
@@ -18,10 +21,14 @@ __all__ = [
     "AbstractSolver",
     "Adam",
     "Fista",
+    "GaussNewton",
     "Halt",
     "Lbfgs",
+    "Newton",
     "ProjectedGradient",
     "ProjectedLbfgs",
+    "ProjectedNewton",
+    "Quadratic",
     "Riccati",
     "State",
 ]
@@ -29,6 +36,10 @@ __all__ = [
 SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
     {
         "riccati": Riccati,
+        "quadratic": Quadratic,
+        "newton": Newton,
+        "projected_newton": ProjectedNewton,
+        "gauss_newton": GaussNewton,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

@@ -23,11 +23,16 @@ Evaluation = Callable[[Problem, Tensor], tuple[Tensor, Tensor]]
 
 
 class Halt(IntEnum):
-    """A solver's own verdict on a row. Tolerances and step limits are the driver's business."""
+    """A solver's own verdict on a row. Tolerances and step limits are the driver's business.
+
+    MANY says of a row that meets the tolerance that its minimum is one of many.
+    """
 
     RUNNING = 0
     PRECISION = 1
     SETTLED = 2
+    MANY = 3
+    UNBOUNDED = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,12 +47,21 @@ def test_a_badly_conditioned_search_says_that_it_did_not_end() -> None:
     x, y = breast_cancer()
     model = load("ridge")
     expected = Ridge(alpha=1.0, solver="svd").fit(x, y)
-    found = model.infer(X=x, y=y, dtype="float64", steps=300)
+    found = model.infer(X=x, y=y, dtype="float64", steps=300, using="lbfgs")
     assert not bool(found.converged.any())
     assert found.status == ("step limit reached before the tolerance",)
     optimum = model.energy(X=x, y=y, w=expected.coef_[None], b=[expected.intercept_], dtype="float64")
     start = model.energy(X=x, y=y, w=np.zeros((1, 30)), b=[y.mean()], dtype="float64")
     assert float(optimum) <= float(found.energy) < float(start)
+
+
+def test_a_badly_conditioned_quadratic_is_solved() -> None:
+    x, y = breast_cancer()
+    expected = Ridge(alpha=1.0, solver="svd").fit(x, y)
+    found = load("ridge").infer(X=x, y=y, dtype="float64")
+    assert found.method == "quadratic"
+    assert relative(found.w[0], expected.coef_) < 1e-8
+    assert bool(found.converged.all()), found.status
 
 
 @pytest.mark.parametrize("data", DATA)

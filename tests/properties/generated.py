@@ -17,13 +17,15 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import held_values
+from ebmlang.runtime.ask import held_values, make_problem
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.constrained.problem import flat
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.spec import ConstraintSpec
 from tests.properties.energies import PER_EXAMPLE, SIZES, values
 from tests.reference import Reference
+from tests.runtime.hessians import hessians
 
 ROWS = 3
 
@@ -241,6 +243,26 @@ def derivatives(
         expected = _slopes(along, leaves, False)
         if all(bool(torch.isfinite(v).all()) for v in slopes.values()):
             _same(bound.instance.hessian_times(plain, held, way), expected, plain, "product with the Hessian")
+            _matrices(make_problem(bound, {}), plain)
+
+
+MOST_MEASURED = 60
+
+
+def _matrices(problem: Problem, values: Mapping[str, Tensor]) -> None:
+    """Matrices in patterns, shared ones included, are those of automatic differentiation."""
+    space = problem.space
+    if View.HESSIAN not in problem.views or not 0 < space.size <= MOST_MEASURED or space.rows == 0:
+        return
+    own = {u.name: values[u.name] for u in space.unknowns}
+    lifted = {u.name: own[u.name].reshape(-1, *u.shape) for u in space.unknowns}
+    x = space.pack({n: v[None] for n, v in lifted.items()} if space.joint else lifted)
+    for part, at in ((problem, x), (problem.select(torch.zeros(1, dtype=torch.int64)), x[:1])):
+        expected = torch.from_numpy(hessians(part, at))
+        if bool(torch.isfinite(expected).all()):
+            close(part.hessian(at).dense().expand_as(expected), expected, "matrix of the Hessian")
+
+
 
 
 def _slopes(total: Tensor, leaves: Mapping[str, Tensor], again: bool) -> dict[str, Tensor]:

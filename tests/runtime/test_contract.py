@@ -19,8 +19,8 @@ from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, select_rows
 from tests.runtime.fakes import Values, generator, least_squares, problem, split_problem
 
 F64, F32 = torch.float64, torch.float32
-# A rollout has steps and costs of its own: see test_riccati.
-NAMES = [name for name, kind in SOLVERS.items() if View.ROLLOUT not in kind.needs]
+# A rollout has steps and costs of its own, a sum of losses residuals: see test_riccati, test_classic_problems.
+NAMES = [n for n, kind in SOLVERS.items() if not kind.needs & {View.ROLLOUT, View.GAUSS_NEWTON}]
 DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.LINEAR: Reals(),
     Kind.BOX: Nonnegative(),
@@ -28,6 +28,8 @@ DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.MANIFOLD: Sphere(),
     Kind.OPEN: Positive(),
 }
+# Methods that need no second step where the energy is quadratic.
+ONE_STEP = ("quadratic", "projected_newton")
 # Absolute values only count in solvers that ask for them; the others see a smooth energy.
 WEIGHT = 0.05
 
@@ -100,8 +102,9 @@ def test_limits_hold_and_energies_never_rise(name: str, steps: int) -> None:
     assert (outcome.energy <= question.energy(start)).all()
     assert torch.allclose(outcome.energy, question.energy(outcome.x), rtol=1e-12)
     assert outcome.x.shape == (6, 4)
-    assert set(outcome.status) == {Status.STEP_LIMIT}
-    assert not outcome.converged.any()
+    if name not in ONE_STEP:
+        assert set(outcome.status) == {Status.STEP_LIMIT}
+        assert not outcome.converged.any()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,7 +122,7 @@ def test_every_kind_of_domain_it_claims_is_kept(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_foreign_domain_is_refused(name: str) -> None:
     for kind in set(Kind) - SOLVERS[name].handles:
-        with pytest.raises(ValueError, match="does not handle"):
+        with pytest.raises(ValueError, match=r"does not handle|needs products with the Hessian"):
             solve(asked(name, domain=DOMAIN_OF_KIND[kind]), solver(name))
 
 
@@ -141,7 +144,7 @@ def test_rows_that_rest_do_not_move(name: str) -> None:
         state = replace(state, active=~resting)
         moved, state = method.step(question, x, state)
         assert torch.equal(moved[resting], x[resting])
-        assert not torch.equal(moved[~resting], x[~resting])
+        assert not torch.equal(moved[~resting], x[~resting]) or (state.optimality[~resting] < 1e-8).all()
         x = moved
     assert torch.allclose(state.energy, question.energy(x))
 
@@ -203,7 +206,8 @@ def test_start_at_the_answer_takes_no_step(name: str) -> None:
     question = split_problem(term, torch.tensor(0.0), start) if name == "fista" else problem(term, start)
     outcome = solve(question, solver(name))
     assert torch.equal(outcome.x, start)
-    assert outcome.iterations.tolist() == [0, 0, 0]
+    # Only a matrix tells a minimum from a saddle, so that the exact method looks at it once.
+    assert outcome.iterations.tolist() == [int(name == "quadratic")] * 3
     assert outcome.converged.all()
 
 
@@ -241,4 +245,4 @@ def test_bounds_that_differ_by_row_are_kept(name: str) -> None:
 
 
 def test_halt_codes_are_small() -> None:
-    assert [int(code) for code in Halt] == [0, 1, 2]
+    assert [int(code) for code in Halt] == [0, 1, 2, 3, 4]
