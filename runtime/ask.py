@@ -40,6 +40,7 @@ from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.space import Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
@@ -206,7 +207,7 @@ def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
     """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
     held = {n: v.double() if v.is_floating_point() else v for n, v in problem.held.items()}
     wide = replace(problem, held=held).detached()
-    proven = Mixture(_in_float64(bound).instance, *bound.module.MIXTURE)
+    proven = Mixture(in_float64(bound).instance, *bound.module.MIXTURE)
     form = mixture_form(proven, problem.space, lambda rows: wide.select(rows).held)
     return form if isinstance(form, str) else form.to(bound.settings.dtype)
 
@@ -262,6 +263,10 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    if name == "accelerated_gradient" and not search.method and because != "asked for by name":
+        size = problem.space.size
+        if size < FEWEST:
+            return module.FALLBACK, f"accelerated_gradient does not apply: there are only {size:,} unknowns"
     if name == "riccati" and problem.rollout is None and not search.method:
         return WITHOUT_MINIMUM, "riccati does not apply: some actions are given"
     return name, because
