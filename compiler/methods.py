@@ -22,7 +22,8 @@ COMMON: tuple[tuple[str, OptionKind], ...] = (
 @dataclass(frozen=True, slots=True)
 class MethodRow:
     """`needs` are properties that findings must establish for the block; `views` is what the
-    solver asks of a problem; `certificate` says what its answer is known to be. `otherwise` is the
+    solver asks of a problem; `certificate` says what its answer is known to be. `provided` is what must
+    hold of sizes and values besides, found out when they are bound; empty: nothing. `otherwise` is the
     method that is taken where the sizes that are bound make this one too expensive."""
 
     name: str
@@ -34,6 +35,7 @@ class MethodRow:
     certificate: str
     reference: str
     otherwise: str = ""
+    provided: str = ""
 
 
 METHODS: tuple[MethodRow, ...] = (
@@ -46,6 +48,27 @@ METHODS: tuple[MethodRow, ...] = (
         "Riccati recursion over the states of a rollout",
         "exact: the minimum of a linear-quadratic problem, in one pass back and one forward",
         "Kalman 1960; Bertsekas 2017, section 3.1",
+    ),
+    MethodRow(
+        "softmax",
+        "ebmlang.runtime.solvers.closed_form:ClosedForm",
+        ("linear minus entropy",),
+        ("closed form",),
+        (),
+        "closed form, a softmax",
+        "exact: the minimum, in closed form",
+        "Boltzmann 1877; Boyd & Vandenberghe 2004, example 3.25",
+    ),
+    MethodRow(
+        "concave_convex",
+        "ebmlang.runtime.solvers.concave_convex:ConcaveConvex",
+        ("log-sum-exp plus quadratic", "separate scores", "separable bounds"),
+        ("scores", "bounds"),
+        (),
+        "concave-convex steps, each a softmax of the scores",
+        "stationary: the gradient is below the tolerance, and no step has raised the energy",
+        "Yuille & Rangarajan 2003; Ramsauer et al. 2021",
+        provided="the majorising quadratic curves upwards and its matrix fits into memory",
     ),
     MethodRow(
         "quadratic",
@@ -68,6 +91,17 @@ METHODS: tuple[MethodRow, ...] = (
         "Beck & Teboulle 2009; restart by O'Donoghue & Candes 2015",
     ),
     MethodRow(
+        "accelerated_gradient",
+        "ebmlang.runtime.solvers.accelerated_gradient:AcceleratedGradient",
+        ("differentiable", "convex", "unconstrained", "sparse Hessian"),
+        ("energy and gradient",),
+        (),
+        "accelerated gradient with restart",
+        "optimal: the gradient of a convex energy is below the tolerance",
+        "Nesterov 1983; O'Donoghue & Candes 2015",
+        provided="there are more than 20,000 unknowns, too many for a matrix that is no band",
+    ),
+    MethodRow(
         "newton",
         "ebmlang.runtime.solvers.newton:Newton",
         ("convex", "differentiable", "unconstrained", "separable bounds"),
@@ -76,7 +110,7 @@ METHODS: tuple[MethodRow, ...] = (
         "Newton on the pattern of the Hessian",
         "the minimum of a convex energy: the gradient is below the tolerance",
         "Nocedal & Wright 2006, chapter 3; colored products: Curtis, Powell & Reid 1974",
-        "lbfgs",
+        otherwise="lbfgs",
     ),
     MethodRow(
         "projected_newton",
@@ -88,7 +122,7 @@ METHODS: tuple[MethodRow, ...] = (
         "the minimum of a convex energy (Karush, Kuhn and Tucker): the projected gradient is below the "
         "tolerance",
         "Bertsekas 1982",
-        "projected_lbfgs",
+        otherwise="projected_lbfgs",
     ),
     MethodRow(
         "projected_lbfgs",
@@ -119,7 +153,7 @@ METHODS: tuple[MethodRow, ...] = (
         "Gauss-Newton, damped (Levenberg-Marquardt)",
         "stationary: the gradient is below the tolerance",
         "Levenberg 1944; Marquardt 1963; More 1978; damping by Nielsen 1999",
-        "lbfgs",
+        otherwise="lbfgs",
     ),
     MethodRow(
         "lbfgs",

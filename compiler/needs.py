@@ -97,6 +97,11 @@ NEEDS: tuple[Need, ...] = (
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),
     Need("constrained", "a closed domain or a manifold", _says("no closed domain is declared"), hard=True),
     Need("unconstrained", "no closed domain", _bounds, hard=True),
+    Need(
+        "sparse Hessian",
+        "a Hessian that is sparse but no band",
+        _says("the Hessian is not proven sparse without an order that makes it a band"),
+    ),
     Need("affine", "an affine energy", _says("some term has curvature"), hard=True),
     Need("quadratic", "a quadratic energy", _not_quadratic, hard=True),
     Need("convex", "a convex energy on a convex domain", _not_convex),
@@ -115,6 +120,12 @@ NEEDS: tuple[Need, ...] = (
         "log-sum-exp plus quadratic",
         "a convex quadratic minus log-sum-exps",
         _says("no term is minus a log-sum-exp of concave quadratics"),
+        hard=True,
+    ),
+    Need(
+        "separate scores",
+        "scores that couple no two entries",
+        _says("the scores of a log-sum-exp couple entries, or hang on a guard or on shared unknowns"),
         hard=True,
     ),
     Need(

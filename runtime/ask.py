@@ -37,12 +37,14 @@ from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixed.states import real_masks
+from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.pattern import pattern_of
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.solvers.affordable import too_costly
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
@@ -146,7 +148,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     found = vars(module).get("ROLLOUT")
     rollout = None if found is None or observed else Rollout(bound.instance, *found)
     form = HessianForm(lambda: pattern_of(bound, space), module.HESSIAN_SHARED, module.HESSIAN_CONSTANT)
-    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form)
+    closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
+    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
@@ -221,6 +224,12 @@ def infer(
     if plan_inner(bound.module):
         return _constrained(bound, problem, search, observed or {}, progress)
     name, because = _method(bound, problem, search)
+    if name == "concave_convex":
+        form = _mixture(bound, problem)
+        if isinstance(form, str):
+            name, because = bound.module.FALLBACK, f"concave_convex does not apply: {form}"
+        else:
+            problem = replace(problem, mixture=form)
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = _limits(bound, search, options)
@@ -232,6 +241,15 @@ def infer(
         because = "riccati does not apply: the cost does not curve upwards in every action"
         outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
     return _result(bound, problem, outcome, name, because)
+
+
+def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
+    """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
+    held = {n: v.double() if v.is_floating_point() else v for n, v in problem.held.items()}
+    wide = replace(problem, held=held).detached()
+    proven = Mixture(in_float64(bound).instance, *bound.module.MIXTURE)
+    form = mixture_form(proven, problem.space, lambda rows: wide.select(rows).held)
+    return form if isinstance(form, str) else form.to(bound.settings.dtype)
 
 
 def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
@@ -285,8 +303,12 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    by_name = module.BECAUSE == BY_NAME or bool(search.method)
+    if name == "accelerated_gradient" and not by_name and problem.space.size < FEWEST:
+        because = f"accelerated_gradient does not apply: there are only {problem.space.size:,} unknowns"
+        name = module.FALLBACK
     row = find_method(name)
-    if row is not None and row.otherwise and module.BECAUSE != BY_NAME and not search.method:
+    if row is not None and row.otherwise and not by_name:
         reason = too_costly(problem, row.otherwise)
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"

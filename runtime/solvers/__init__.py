@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ebmlang.runtime.solvers.accelerated_gradient import AcceleratedGradient
 from ebmlang.runtime.solvers.adam import Adam
+from ebmlang.runtime.solvers.closed_form import ClosedForm
+from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
 from ebmlang.runtime.solvers.fista import Fista
 from ebmlang.runtime.solvers.gauss_newton import GaussNewton
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
@@ -19,7 +22,10 @@ from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
 __all__ = [
     "SOLVERS",
     "AbstractSolver",
+    "AcceleratedGradient",
     "Adam",
+    "ClosedForm",
+    "ConcaveConvex",
     "Fista",
     "GaussNewton",
     "Halt",
@@ -40,6 +46,9 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "newton": Newton,
         "projected_newton": ProjectedNewton,
         "gauss_newton": GaussNewton,
+        "softmax": ClosedForm,
+        "concave_convex": ConcaveConvex,
+        "accelerated_gradient": AcceleratedGradient,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

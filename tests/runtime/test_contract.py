@@ -19,8 +19,10 @@ from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, select_rows
 from tests.runtime.fakes import Values, generator, least_squares, problem, split_problem
 
 F64, F32 = torch.float64, torch.float32
-# A rollout has steps and costs of its own, a sum of losses residuals: see test_riccati, test_classic_problems.
-NAMES = [n for n, kind in SOLVERS.items() if not kind.needs & {View.ROLLOUT, View.GAUSS_NEWTON}]
+OWN = frozenset({View.ROLLOUT, View.CLOSED_FORM, View.MIXTURE, View.GAUSS_NEWTON})
+"""Views that only energies of one form have: see test_riccati, test_attention, test_concave_convex and
+test_classic_problems."""
+NAMES = [name for name, kind in SOLVERS.items() if not kind.needs & OWN]
 DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.LINEAR: Reals(),
     Kind.BOX: Nonnegative(),
