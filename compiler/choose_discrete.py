@@ -23,8 +23,6 @@ def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
     """Why nothing fits, or an empty string."""
     if any(v.type.kind == "permutation" for v in structure.block.discrete):
         return f"no method fits, because {discrete.because}: search over permutations is not built yet"
-    if structure.block.limits:
-        return f"no method fits, because {discrete.because}: hard constraints on them are not built yet"
     if name is None:
         return ""
     row = find_method(name)

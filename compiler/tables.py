@@ -11,11 +11,13 @@ taken apart (`exp(sum(s))`, `s[c]` with both unknown) stays whole and is named.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.entries import Entries, NotLifted, apply, conjunction, factor_of_count
 from ebmlang.compiler.facts import Dependence, number
+from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.typed import Apply, Axes, Axis, Expr, Fold, Level, Pick, Position, Read
@@ -110,7 +112,29 @@ def tables_of(block: Block) -> Tables:
             factors += [splitter.tabulated(summand.name, piece, rows) for piece in found]
         except NotLifted as stuck:
             whole.append(Whole(summand.name, stuck.because))
+    for limit in block.limits:
+        try:
+            if not limit.value.type.scalar:
+                raise NotLifted(f"`{limit.name}` constrains an array; write it in a plate, entry by entry")
+            found = splitter.summand(forbidden(limit), limit.axes, limit.mask)
+            factors += [splitter.tabulated(limit.name, piece, limit.per_example) for piece in found]
+        except NotLifted as stuck:
+            whole.append(Whole(limit.name, stuck.because))
     return Tables(names, tuple(factors), tuple(whole))
+
+
+SLACK = 1e-6
+"""By how much a hard constraint on countable unknowns may be off: rounding of the numbers it is made of."""
+
+
+def forbidden(limit: Limit) -> Expr:
+    """A hard constraint as an energy: inf where it does not hold."""
+    span = limit.value.span
+    zero, slack, infinite = (
+        typed.Constant(Type("real"), (), Level.CONSTANT, False, span, x) for x in (0.0, SLACK, math.inf)
+    )
+    value = limit.value if limit.relation == "<=" else apply("abs", (limit.value,), "real")
+    return apply("where", (apply("le", (value, slack), "bool"), zero, infinite), "real")
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.compiler.methods import MIXED_METHODS, find_method
+from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded
 from ebmlang.runtime.certificates import with_directions
@@ -257,10 +258,17 @@ def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
     held = held_values(bound)
     wanted = discrete.Wanted(search.method, search.steps, search.restarts, search.seed)
     answer = discrete.solve(bound, held, observed, wanted)
+    report = evaluate(bound, answer.values, held)
+    status = list(answer.status)
+    for spec in constraint_specs(bound.module):
+        if spec.given:
+            for row in torch.nonzero(~(report.violations[spec.name] <= SLACK))[:, 0].tolist():
+                status[row] = sentence(Status.INFEASIBLE, spec.name, float(report.violations[spec.name][row]))
+    kept = torch.tensor([a == b for a, b in zip(status, answer.status, strict=True)], dtype=torch.bool)
     return replace(
-        evaluate(bound, answer.values, held),
-        converged=answer.converged,
-        status=answer.status,
+        report,
+        converged=answer.converged & kept,
+        status=tuple(status),
         iterations=answer.iterations,
         method=answer.method,
         because=answer.because,

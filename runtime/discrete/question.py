@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.network import Field, Network, Numbers, RawTable, checked, network_of
-from ebmlang.runtime.spec import TableSpec
+from ebmlang.runtime.spec import ConstraintSpec, TableSpec
 
 Values = Mapping[str, Tensor]
 
@@ -64,15 +65,28 @@ class Question:
         with torch.no_grad():
             if self.joint:
                 each = [
-                    self.bound.instance.energy({**self.values(a[None]), **self.other}, self.held).sum()
-                    for a in assignment
+                    self._allowed({**self.values(a[None]), **self.other}, self.held, 1) for a in assignment
                 ]
-                return torch.stack(each).to(torch.float64)
+                return torch.cat(each)
             own = self.bound.module.ROW_VALUES
             held = {n: _taken(v, rows) if n in own else v for n, v in self.held.items()}
             other = {n: _taken(v, rows) for n, v in self.other.items()}
-            found = self.bound.instance.energy({**self.values(assignment), **other}, held)
-            return found.to(torch.float64).reshape(-1).expand(assignment.shape[0])
+            return self._allowed({**self.values(assignment), **other}, held, assignment.shape[0])
+
+    def _allowed(self, unknown: Values, held: Values, rows: int) -> Tensor:
+        """Energies [rows], inf where a hard constraint does not hold; `rows` is 1 in a joint problem."""
+        found = self.bound.instance.energy(unknown, held).to(torch.float64)
+        found = found.sum().reshape(1) if self.joint else found.reshape(-1).expand(rows)
+        known: tuple[ConstraintSpec, ...] = vars(self.bound.module).get("CONSTRAINTS", ())
+        specs = [s for s in known if not s.given]
+        values = self.bound.instance.constraints(unknown, held) if specs else {}
+        for spec in specs:
+            off = values[spec.name].double()
+            off = off.abs() if spec.relation == "==" else off
+            off = off.reshape(1 if self.joint or not spec.per_example else off.shape[0], -1)
+            broken = ~(off <= SLACK).all(1)
+            found = torch.where(broken, math.inf, found)
+        return found
 
     # --- tables ---
 

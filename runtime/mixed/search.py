@@ -102,12 +102,16 @@ def by_states(bound: Bound, question: Question, observed: Values, tools: Tools, 
     chosen = energy.masked_fill(~usable, math.inf).argmin(1)
     states = part[torch.arange(len(chosen), device=part.device), chosen]
     result = picked(found, rows_of(chosen, count), bound.batch * count)
-    counted = usable | (~_feasible(found).reshape(-1, count).to(usable.device) | left_out)
-    settled = found.converged.reshape(-1, count) | ~usable.cpu()
-    settled &= counted.cpu() | (energy == math.inf).cpu()
+    # A state is done with when its search ended well, no feasible point is there, or its energy is inf. One
+    # that stopped before its constraints held, or is not a number, may hide a lower energy.
+    empty = _starting(found, Status.INFEASIBLE).reshape(-1, count)
+    settled = (found.converged.reshape(-1, count) & usable.cpu()) | empty
+    settled |= left_out.cpu() | (energy == math.inf).cpu()
     status = _statuses(found, usable.cpu(), settled, chosen.tolist(), count)
     converged = settled.all(1) & usable.any(1).cpu()
     claim = f"the lowest of {count:,} states, where each answer is {_claim(found)}"
+    if bool(empty.any()):
+        claim = f"{claim}; states in which no feasible point was found are left out"
     return replace(
         result,
         values={**question.values(states), **result.values},
@@ -132,12 +136,15 @@ def _part_of_rows(claim: str, converged: Tensor) -> str:
     return f"{claim} in {count:,} of {total:,} rows; see the status of the others"
 
 
-_INFEASIBLE = tuple(s.value.split("{")[0] for s in (Status.INFEASIBLE, Status.VIOLATED))
+def _starting(found: Result, *kinds: Status) -> Tensor:
+    """Rows that ended in one of the ways."""
+    words = tuple(kind.value.split("{")[0] for kind in kinds)
+    return torch.tensor([s.startswith(words) for s in found.status], dtype=torch.bool)
 
 
 def _feasible(found: Result) -> Tensor:
     """Rows whose search did not end outside of its constraints."""
-    return torch.tensor([not s.startswith(_INFEASIBLE) for s in found.status], dtype=torch.bool)
+    return ~_starting(found, Status.INFEASIBLE, Status.VIOLATED)
 
 
 def _statuses(
@@ -148,7 +155,8 @@ def _statuses(
     for row, place in enumerate(chosen):
         if not bool(usable[row].any()):
             first = found.status[row * count]
-            sentences.append(first if first.startswith(_INFEASIBLE) else Status.NO_FINITE_STATE.sentence())
+            outside = not bool(_feasible(replace(found, status=(first,)))[0])
+            sentences.append(first if outside else Status.NO_FINITE_STATE.sentence())
             continue
         missing = torch.nonzero(~settled[row])[:, 0].tolist()
         own = found.status[row * count + place]
@@ -200,7 +208,8 @@ def _joint_states(bound: Bound, question: Question, observed: Values, tools: Too
         whole = tools.evaluate(bound, values)
         energy = float(_total(question, values))
         feasible = bool(_feasible(found).all())
-        complete &= bool(found.converged.all()) or not feasible or energy == math.inf
+        empty = bool(_starting(found, Status.INFEASIBLE).any())
+        complete &= bool(found.converged.all()) or empty or energy == math.inf
         if best is None or (feasible and energy < least):
             best, kept = whole, found
             least = energy if feasible and math.isfinite(energy) else least
