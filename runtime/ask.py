@@ -27,7 +27,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.discrete import answer as discrete
-from ebmlang.runtime.domain_base import DomainError
+from ebmlang.runtime.domain_base import DomainError, Kind
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
@@ -39,7 +39,7 @@ from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
-from ebmlang.runtime.rollout import Rollout
+from ebmlang.runtime.rollout import Rollout, width
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
@@ -50,6 +50,9 @@ _MIXED = tuple(row.name for row in MIXED_METHODS)
 
 WITHOUT_MINIMUM = "lbfgs"
 """What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
+
+WIDEST_STAGE = 100
+"""States and actions of one time, beyond which their curvature costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +284,13 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
-    if name == "riccati" and problem.rollout is None and not search.method:
-        return WITHOUT_MINIMUM, "riccati does not apply: some actions are given"
+    if name in ("riccati", "ilqr") and not search.method:
+        otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
+        if problem.rollout is None:
+            return otherwise, f"{name} does not apply: some actions are given"
+        count = width(problem.rollout, problem.space, problem.held)
+        if name == "ilqr" and count > WIDEST_STAGE:
+            return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
     return name, because
 
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ebmlang.runtime.solvers.adam import Adam
 from ebmlang.runtime.solvers.fista import Fista
+from ebmlang.runtime.solvers.ilqr import Ilqr
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
 from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
@@ -19,6 +20,7 @@ __all__ = [
     "Adam",
     "Fista",
     "Halt",
+    "Ilqr",
     "Lbfgs",
     "ProjectedGradient",
     "ProjectedLbfgs",
@@ -29,6 +31,7 @@ __all__ = [
 SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
     {
         "riccati": Riccati,
+        "ilqr": Ilqr,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

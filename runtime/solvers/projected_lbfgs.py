@@ -84,7 +84,7 @@ class ProjectedLbfgs(AbstractSolver):
         outward = torch.where(plain, 1.0, scale)[:, None] * gradient
         direction = -torch.where(bound | plain[:, None], outward, newton)
         first = torch.where(plain, first_step(x, row_norm(gradient)), 1.0)
-        moved = _bent_search(problem, x, state.energy, gradient, direction, bound, first, active)
+        moved = bent_search(problem, x, state.energy, gradient, direction, bound, first, active)
         stuck = active & ~moved.found
         history = memory.curvature
         if bool((stuck | (plain & ~memory.plain)).any()):
@@ -137,7 +137,7 @@ def restricted_times(curvature: Curvature, vector: Tensor, free: Tensor) -> tupl
     return rest, scale
 
 
-def _bent_search(
+def bent_search(
     problem: Problem,
     x: Tensor,
     energy: Tensor,
