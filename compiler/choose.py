@@ -73,8 +73,8 @@ class Plan:
 
     @property
     def rollout(self) -> Rollout | None:
-        """The states and the action, when the energy is that of a linear-quadratic rollout."""
-        found = self.structure.find("linear-quadratic rollout")
+        """The states and the action, when the energy is that of a rollout."""
+        found = self.structure.find("linear-quadratic rollout") or self.structure.find("rollout")
         return found.rollout if found is not None else None
 
     @property

@@ -50,6 +50,16 @@ METHODS: tuple[MethodRow, ...] = (
         "Kalman 1960; Bertsekas 2017, section 3.1",
     ),
     MethodRow(
+        "ilqr",
+        "ebmlang.runtime.solvers.ilqr:Ilqr",
+        ("rollout", "smooth", "separable bounds"),
+        ("steps and stage costs of a rollout", "energy and gradient", "bounds"),
+        (),
+        "Newton steps by the Riccati recursion, on the actions that are free",
+        "stationary: the projected gradient is below the tolerance",
+        "Dunn & Bertsekas 1989; Tassa, Mansard & Todorov 2014; Bertsekas 1982",
+    ),
+    MethodRow(
         "softmax",
         "ebmlang.runtime.solvers.closed_form:ClosedForm",
         ("linear minus entropy",),

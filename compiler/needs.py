@@ -92,6 +92,12 @@ NEEDS: tuple[Need, ...] = (
         _says("no affine recurrence with quadratic costs of one time each"),
         hard=True,
     ),
+    Need(
+        "rollout",
+        "a recurrence of states and actions with costs of one time each",
+        _says("no recurrence under one array of actions with costs of one time each"),
+        hard=True,
+    ),
     Need("separable bounds", "bounds entry by entry", _bounds, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),

@@ -28,7 +28,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.discrete import answer as discrete
-from ebmlang.runtime.domain_base import DomainError
+from ebmlang.runtime.domain_base import DomainError, Kind
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
@@ -43,7 +43,7 @@ from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.pattern import pattern_of
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
-from ebmlang.runtime.rollout import Rollout
+from ebmlang.runtime.rollout import Rollout, width
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.solvers.affordable import too_costly
@@ -58,6 +58,8 @@ WITHOUT_MINIMUM = "lbfgs"
 """What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
 
 BY_NAME = "asked for by name"
+WIDEST_STAGE = 100
+"""States and actions of one time, beyond which their curvature costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +322,13 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         reason = too_costly(problem, row.otherwise)
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"
-    if name == "riccati" and problem.rollout is None and not search.method:
-        return WITHOUT_MINIMUM, "riccati does not apply: some actions are given"
+    if name in ("riccati", "ilqr") and not search.method:
+        otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
+        if problem.rollout is None:
+            return otherwise, f"{name} does not apply: some actions are given"
+        count = width(problem.rollout, problem.space, problem.held)
+        if name == "ilqr" and count > WIDEST_STAGE:
+            return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
     return name, because
 
 

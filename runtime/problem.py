@@ -15,7 +15,7 @@ from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_
 from ebmlang.runtime.linear.matrix import Matrix
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.mixture import MixtureForm
-from ebmlang.runtime.rollout import Rollout, Stages, measure
+from ebmlang.runtime.rollout import Rollout, Stages, expand, follow, measure
 from ebmlang.runtime.space import Space, Unknown
 
 Values = Mapping[str, Tensor]
@@ -217,6 +217,24 @@ class Problem:
             return self.select(chosen).held
 
         return measure(rollout, self.space, self.held, probed)
+
+    def expansion(self, x: Tensor) -> Stages:
+        """The second-order model of a rollout around the actions x [R, N], in terms of changes."""
+        if self.rollout is None:
+            raise RuntimeError("this problem has no rollout")
+        rows = torch.arange(x.shape[0], device=x.device)
+
+        def repeated(count: int) -> Values:
+            return self.held if count == 1 else self.select(rows.repeat_interleave(count)).held
+
+        return expand(self.rollout, self.space, x, repeated)
+
+    def follow(self, x: Tensor, constant: Tensor, gain: Tensor) -> Tensor:
+        """Actions x [R, N] changed by `constant` [R, T, m] plus `gain` [R, T, m, d] times how far the states
+        have moved, time by time, and kept inside their bounds; [R, N]."""
+        if self.rollout is None:
+            raise RuntimeError("this problem has no rollout")
+        return follow(self.rollout, self.space, x, self.held, constant, gain)
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Every term by name, as the functions return it. In a joint space x must be one row."""

@@ -21,6 +21,9 @@ Values = Mapping[str, Tensor]
 class RolloutFunctions(Protocol):
     """What generated code offers of a rollout; states are [B, T + 1, ...], actions [B, T, ...]."""
 
+    def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """Named values, the states among them."""
+
     def first_states(self, held: Values) -> dict[str, Tensor]:
         """The state at time 0, [B or 1, ...]."""
 
@@ -73,6 +76,14 @@ class _Shapes:
         return self.states + self.action.numel()
 
 
+def width(rollout: Rollout, space: Space, held: Values) -> int:
+    """How many numbers the states and the action of one time are."""
+    found = rollout.functions.first_states(held)
+    (unknown,) = space.unknowns
+    action = torch.Size(space.row_shape(unknown)[1:])
+    return sum(found[n].shape[1:].numel() for n in rollout.states) + action.numel()
+
+
 def measure(rollout: Rollout, space: Space, held: Values, probed: Callable[[int], Values]) -> Stages:
     """The stages of every row. `probed` gives the held values of the rows that are probed: of one row where
     the matrices are shared, else of every row as many times in a row as it is told."""
@@ -98,26 +109,113 @@ def measure(rollout: Rollout, space: Space, held: Values, probed: Callable[[int]
     )
 
 
-def _evaluate(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
-    """The next states [P, T, d] and the slopes of the cost [P, T + 1, d + m] at states and actions z."""
-    leaf = z.detach().requires_grad_(True)
-    with torch.enable_grad():
-        states = {}
-        at = 0
-        for name, cell in shapes.cells.items():
-            states[name] = leaf[..., at : at + cell.numel()].unflatten(-1, cell or (1,))
-            states[name] = states[name] if cell else states[name].squeeze(-1)
-            at += cell.numel()
-        action = leaf[:, : shapes.steps, at:]
-        action = action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
-        unknown = {rollout.action: action}
-        cost = rollout.functions.cost_of_states(states, unknown, held)
-        (slope,) = torch.autograd.grad(cost.sum(), leaf)
+def expand(rollout: Rollout, space: Space, x: Tensor, repeated: Callable[[int], Values]) -> Stages:
+    """The stages of the second-order model around the actions x [R, N], in terms of changes.
+
+    The curvature is that of stage cost plus costate times step, so that the model has the gradient and the
+    Hessian of the energy along the actions (Dunn & Bertsekas 1989). `repeated` gives the held values of every
+    row, as many times in a row as it is told.
+    """
+    functions = rollout.functions
+    (unknown,) = space.unknowns
+    steps, *rest = space.row_shape(unknown)
+    rows, held = x.shape[0], repeated(1)
+    action = x.reshape(rows, steps, *rest)
     with torch.no_grad():
-        after = rollout.functions.next_states(states, unknown, held)
+        found = functions.lets({rollout.action: action}, held)
+        arrays = [found[name].expand(rows, *found[name].shape[1:]) for name in rollout.states]
+    shapes = _Shapes(
+        {n: a.shape[2:] for n, a in zip(rollout.states, arrays, strict=True)}, torch.Size(rest), steps
+    )
+    d, width = shapes.states, shapes.width
+    z = x.new_zeros(rows, steps + 1, width)
+    z[..., :d] = torch.cat([a.reshape(rows, steps + 1, -1) for a in arrays], -1)
+    z[:, :steps, d:] = action.reshape(rows, steps, -1)
+
+    # Row by row of the Jacobian, at all times together: entry k of the next state in copy k.
+    leaf = z.repeat_interleave(d, 0).requires_grad_(True)
+    with torch.enable_grad():
+        ends, cost = _parts(rollout, shapes, leaf, repeated(d))
+        chosen = ends.reshape(rows, d, steps, d).diagonal(dim1=1, dim2=3).sum()
+        jacobian = _slope(chosen, leaf, again=False)
+        slope = _slope(cost.sum(), leaf, again=False)
+    step = jacobian.reshape(rows, d, steps + 1, width)[:, :, :steps].transpose(1, 2)
+    slope = slope.reshape(rows, d, steps + 1, width)[:, 0]
+    costate = [slope[:, steps, :d]]
+    for t in reversed(range(1, steps)):
+        back = (costate[-1][:, None] @ step[:, t, :, :d])[:, 0]
+        costate.append(slope[:, t, :d] + back)
+    costates = torch.stack(costate[::-1], 1)[:, :steps].repeat_interleave(width, 0)
+
+    leaf = z.repeat_interleave(width, 0).requires_grad_(True)
+    with torch.enable_grad():
+        ends, cost = _parts(rollout, shapes, leaf, repeated(width))
+        first = _slope(cost.sum() + (costates * ends).sum(), leaf, again=True)
+        unit = torch.eye(width, dtype=x.dtype, device=x.device).repeat(rows, 1)[:, None]
+        product = _slope((first * unit).sum(), leaf, again=False)
+    bend = product.reshape(rows, width, steps + 1, width).transpose(1, 2)
+    nothing = x.new_zeros(rows, steps, d)
+    return Stages(nothing[:, 0], step, nothing, (bend + bend.mT) / 2, slope)
+
+
+def follow(
+    rollout: Rollout, space: Space, x: Tensor, held: Values, constant: Tensor, gain: Tensor
+) -> Tensor:
+    """The actions of a closed loop, [R, N]; see `Problem.follow`.
+
+    All steps are evaluated to take one: at the sizes of a control problem a call costs as much as a step.
+    """
+    (unknown,) = space.unknowns
+    steps, *rest = space.row_shape(unknown)
+    rows = x.shape[0]
+    before = x.reshape(rows, steps, -1)
+    with torch.no_grad():
+        found = rollout.functions.lets({rollout.action: x.reshape(rows, steps, *rest)}, held)
+        old = {n: found[n].expand(rows, *found[n].shape[1:]) for n in rollout.states}
+        states = {n: v.clone() for n, v in old.items()}
+        lo, hi = (b.expand(rows, -1).reshape(rows, steps, -1) for b in space.bounds())
+        action = before.clone()
+        for t in range(steps):
+            moved = torch.cat([(states[n][:, t] - old[n][:, t]).reshape(rows, -1) for n in old], 1)
+            change = constant[:, t] + (gain[:, t] @ moved[..., None])[..., 0]
+            action[:, t] = torch.minimum(torch.maximum(before[:, t] + change, lo[:, t]), hi[:, t])
+            unknown_now = {rollout.action: action.reshape(rows, steps, *rest)}
+            after = rollout.functions.next_states(states, unknown_now, held)
+            for n, value in states.items():
+                value[:, t + 1] = after[n][:, t]
+    return action.reshape(rows, -1)
+
+
+def _slope(value: Tensor, leaf: Tensor, again: bool) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(leaf)
+    (found,) = torch.autograd.grad(value, leaf, create_graph=again, retain_graph=True, materialize_grads=True)
+    return found
+
+
+def _parts(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
+    """The next states [P, T, d] and the cost of each row at states and actions z, [P] or less."""
+    states, at = {}, 0
+    for name, cell in shapes.cells.items():
+        part = z[..., at : at + cell.numel()]
+        states[name] = part.unflatten(-1, cell) if cell else part.squeeze(-1)
+        at += cell.numel()
+    action = z[:, : shapes.steps, at:]
+    action = action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
+    unknown = {rollout.action: action}
+    cost = rollout.functions.cost_of_states(states, unknown, held)
+    after = rollout.functions.next_states(states, unknown, held)
     rows = z.shape[0]
     ends = [
         after[n].expand(rows, *after[n].shape[1:]).reshape(rows, shapes.steps, cell.numel())
         for n, cell in shapes.cells.items()
     ]
-    return torch.cat(ends, -1), slope
+    return torch.cat(ends, -1), cost
+
+
+def _evaluate(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
+    """The next states [P, T, d] and the slopes of the cost [P, T + 1, d + m] at states and actions z."""
+    leaf = z.detach().requires_grad_(True)
+    with torch.enable_grad():
+        ends, cost = _parts(rollout, shapes, leaf, held)
+        return ends.detach(), _slope(cost.sum(), leaf, again=False)

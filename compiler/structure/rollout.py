@@ -22,36 +22,44 @@ _ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "dia
 
 
 def find_rollout(block: Block) -> tuple[Finding, ...]:
-    """`linear-quadratic rollout`: affine steps and quadratic stage costs, of one sought array."""
+    """`rollout`: steps from state to state under one sought array, with costs of one time each; and
+    `linear-quadratic rollout`, where the steps are affine and the costs quadratic."""
     if block.joint is not None or block.limits or len(block.sought) != 1 or block.query.of is not None:
         return ()
     action = block.sought[0]
-    if action.type.kind != "real" or action.domain.name != "reals" or not action.type.shape:
+    if action.type.kind != "real" or not action.type.shape:
         return ()
     scan = _only_scan(block)
     if scan is None or scan.axis.size != action.type.shape[0] or not _is_step(block, scan, action.name):
         return ()
     names = tuple(s.name for s in scan.states)
     lifted = Dependence(block.graph, block.names | frozenset(names))
+    parts = [part for s in block.touching for _, part in pieces(s.value)]
+    masks = [s.mask for s in block.touching if s.mask is not None]
+    if any(map(lifted, masks)) or not all(_of_one_time(lifted, part) for part in parts):
+        return ()
+    steps = ", ".join(f"{name}[{scan.axis.names[0]} + 1]" for name in names)
+    every = f"every term of {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
+    plain = Rollout(names, action.name, False)
+    because = f"{steps} follows from the cells before it and {action.name}, and {every}"
+    found = Finding("rollout", (action.name,), because, rollout=plain)
     degree = Degrees(lifted)
     degrees = [degree(s.body) for s in scan.states]
     degrees += [d if d is None else d - 1 for d in (degree(s.value) for s in block.touching)]
     if any(d is None or d > 1 for d in degrees):
-        return ()
-    if not all(_of_one_time(lifted, part) for s in block.touching for _, part in pieces(s.value)):
-        return ()
+        return (found,)
     levels = [_bend(lifted, s.body) for s in scan.states]
-    parts = [part for s in block.touching for _, part in pieces(s.value)]
     levels += [_bend(lifted, part) for part in parts if degree(part) == 2]
-    levels += [s.mask.level for s in block.touching if s.mask is not None]
+    levels += [mask.level for mask in masks]
     shared = max(levels, default=Level.CONSTANT) is not Level.EXAMPLE
-    steps = ", ".join(f"{name}[{scan.axis.names[0]} + 1]" for name in names)
     because = (
         f"{steps} is affine in {', '.join(names)} and {action.name}, and every term is quadratic in"
         f" {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
     )
-    rollout = Rollout(names, action.name, shared)
-    return (Finding("linear-quadratic rollout", (action.name,), because, rollout=rollout),)
+    exact = Finding(
+        "linear-quadratic rollout", (action.name,), because, rollout=Rollout(names, action.name, shared)
+    )
+    return (exact, found)
 
 
 def _only_scan(block: Block) -> Scan | None:

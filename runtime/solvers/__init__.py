@@ -11,6 +11,7 @@ from ebmlang.runtime.solvers.closed_form import ClosedForm
 from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
 from ebmlang.runtime.solvers.fista import Fista
 from ebmlang.runtime.solvers.gauss_newton import GaussNewton
+from ebmlang.runtime.solvers.ilqr import Ilqr
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
 from ebmlang.runtime.solvers.newton import Newton, ProjectedNewton
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
@@ -29,6 +30,7 @@ __all__ = [
     "Fista",
     "GaussNewton",
     "Halt",
+    "Ilqr",
     "Lbfgs",
     "Newton",
     "ProjectedGradient",
@@ -49,6 +51,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "softmax": ClosedForm,
         "concave_convex": ConcaveConvex,
         "accelerated_gradient": AcceleratedGradient,
+        "ilqr": Ilqr,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

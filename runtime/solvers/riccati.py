@@ -139,8 +139,34 @@ def _numpy(x: Tensor) -> Array:
     return x.detach().cpu().double().numpy()
 
 
+def policy(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
+    """The best action -K s - k at every time: K [R, T, m, d], k [R, T, m], and per row [R] whether it is
+    the only one."""
+    gains, shifts, positive = _backward(_ByRow(stages))
+    return torch.stack(gains, 1), torch.stack(shifts, 1)[..., 0], positive
+
+
 def _solve(stages: _Shared | _ByRow) -> tuple[Array, Array]:
     """The actions at every time, and whether every step has exactly one best action."""
+    gains, shifts, positive = _backward(stages)
+    d = stages.step.shape[-2]
+    state = stages.first
+    actions = []
+    for t, gain in enumerate(gains):
+        action = -(gain @ state)
+        if stages.affine:
+            action = action - shifts[t]
+        actions.append(action)
+        moved = stages.step[t]
+        state = moved[..., :d] @ state + moved[..., d:] @ action
+        if stages.affine:
+            state = state + stages.offset[t]
+    return stages.stack(actions), positive
+
+
+def _backward(stages: _Shared | _ByRow) -> tuple[list[Array], list[Array], Array]:
+    """K and k of the best action -K s - k at every time, and whether it is the only one. Without offsets and
+    slopes k is 0 and left out."""
     steps, d = stages.step.shape[0], stages.step.shape[-2]
     curvature, slope = stages.curvature, stages.slope
     ahead, push = curvature[steps][..., :d, :d], slope[steps][..., :d, :]
@@ -167,15 +193,4 @@ def _solve(stages: _Shared | _ByRow) -> tuple[Array, Array]:
             push = slope[t][..., :d, :] + turned
         ahead = h[..., :d, :d] - cross @ gain + a.swapaxes(-1, -2) @ (ahead @ (a - b @ gain))
         ahead = (ahead + ahead.swapaxes(-1, -2)) / 2
-    state = stages.first
-    actions = []
-    for t in range(steps):
-        action = -(gains[steps - 1 - t] @ state)
-        if stages.affine:
-            action = action - shifts[steps - 1 - t]
-        actions.append(action)
-        moved = stages.step[t]
-        state = moved[..., :d] @ state + moved[..., d:] @ action
-        if stages.affine:
-            state = state + stages.offset[t]
-    return stages.stack(actions), positive
+    return gains[::-1], shifts[::-1], positive

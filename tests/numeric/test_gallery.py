@@ -33,6 +33,7 @@ def test_the_gallery_is_complete() -> None:
         "lqr",
         "nnls",
         "pca_codes",
+        "pendulum",
         "ridge",
         "smoothing_chain",
         "sparse_coding",
