@@ -311,8 +311,9 @@ def test_an_answer_says_how_it_was_found(name: str, question: Question, dtype: s
     assert found.method == name or "does not apply" in found.because
     assert len(found.status) == len(found.converged) == ROWS
     assert all(found.status)
-    if found.method == name and found.converged.all():
-        assert found.certificate.startswith(row.certificate)
+    assert found.certificate
+    if found.certificate.startswith("exact"):
+        assert question.convex or row.certificate.startswith("exact")
     assert torch.isfinite(found.energy).all()
     for sought in question.sought:
         assert not found[sought].is_floating_point() or found[sought].dtype == getattr(torch, dtype)
