@@ -28,7 +28,7 @@ from ebmlang.compiler.methods import (
 )
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
-from ebmlang.compiler.structure.finding import Finding, Rollout
+from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
 
 WIDTH = 78
 """Columns of the text of `explain`, which may be set in by two."""
@@ -76,6 +76,17 @@ class Plan:
         """The states and the action, when the energy is that of a rollout."""
         found = self.structure.find("linear-quadratic rollout") or self.structure.find("rollout")
         return found.rollout if found is not None else None
+
+    @property
+    def softmax(self) -> tuple[SoftmaxPart, ...]:
+        """The minimisers in closed form, when the energy is linear minus entropies."""
+        found = self.structure.find("linear minus entropy")
+        return found.softmax if found is not None else ()
+
+    @property
+    def mixture(self) -> Finding | None:
+        """The finding that splits the energy into scores and the rest, when the method works on them."""
+        return self.structure.find("separate scores")
 
     @property
     def split(self) -> Finding | None:
@@ -254,9 +265,10 @@ def _obligations(structure: Structure, row: MethodRow) -> tuple[Obligation, ...]
 
 def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) -> MethodRow | None:
     """The first other method that fits whatever the values are."""
-    if not _obligations(structure, row):
+    if not _obligations(structure, row) and not row.provided:
         return None
-    return next((m for m in fitting if m is not row and not _obligations(structure, m)), None)
+    free = (m for m in fitting if not m.provided and not _obligations(structure, m))
+    return next((m for m in free if m is not row), None)
 
 
 def _because(structure: Structure, row: MethodRow) -> str:
@@ -295,9 +307,11 @@ def explain(plan: Plan) -> str:
         if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
             says = "the energy is convex, checked on its matrix when values are bound"
             lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))
+        if row.provided and plan.fallback is not None and not plan.obligations:
+            lines.append(_line("provided", f"{row.provided}; else {plan.fallback.name}"))
         if plan.obligations:
             fallback = plan.fallback.name if plan.fallback is not None else "nothing"
-            conditions = ", ".join(o.says for o in plan.obligations)
+            conditions = ", ".join((*(o.says for o in plan.obligations), *filter(None, (row.provided,))))
             lines.append(_line("provided", f"{conditions}; else {fallback}"))
     lines += [_line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
     return "\n".join(lines)

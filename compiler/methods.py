@@ -22,7 +22,8 @@ COMMON: tuple[tuple[str, OptionKind], ...] = (
 @dataclass(frozen=True, slots=True)
 class MethodRow:
     """`needs` are properties that findings must establish for the block; `views` is what the
-    solver asks of a problem; `certificate` says what its answer is known to be."""
+    solver asks of a problem; `certificate` says what its answer is known to be. `provided` is what must
+    hold of sizes and values besides, found out when they are bound; empty: nothing."""
 
     name: str
     implementation: str
@@ -32,6 +33,7 @@ class MethodRow:
     title: str
     certificate: str
     reference: str
+    provided: str = ""
 
 
 METHODS: tuple[MethodRow, ...] = (
@@ -54,6 +56,27 @@ METHODS: tuple[MethodRow, ...] = (
         "Newton steps by the Riccati recursion, on the actions that are free",
         "stationary: the projected gradient is below the tolerance",
         "Dunn & Bertsekas 1989; Tassa, Mansard & Todorov 2014; Bertsekas 1982",
+    ),
+    MethodRow(
+        "softmax",
+        "ebmlang.runtime.solvers.closed_form:ClosedForm",
+        ("linear minus entropy",),
+        ("closed form",),
+        (),
+        "closed form, a softmax",
+        "exact: the minimum, in closed form",
+        "Boltzmann 1877; Boyd & Vandenberghe 2004, example 3.25",
+    ),
+    MethodRow(
+        "concave_convex",
+        "ebmlang.runtime.solvers.concave_convex:ConcaveConvex",
+        ("log-sum-exp plus quadratic", "separate scores", "separable bounds"),
+        ("scores", "bounds"),
+        (),
+        "concave-convex steps, each a softmax of the scores",
+        "stationary: the gradient is below the tolerance, and no step has raised the energy",
+        "Yuille & Rangarajan 2003; Ramsauer et al. 2021",
+        "the majorising quadratic curves upwards and its matrix fits into memory",
     ),
     MethodRow(
         "fista",

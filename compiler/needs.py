@@ -124,6 +124,12 @@ NEEDS: tuple[Need, ...] = (
         hard=True,
     ),
     Need(
+        "separate scores",
+        "scores that couple no two entries",
+        _says("the scores of a log-sum-exp couple entries, or hang on a guard or on shared unknowns"),
+        hard=True,
+    ),
+    Need(
         "convex by blocks",
         "groups of unknowns in each of which the energy is convex",
         _says("no partition into convex blocks was found"),

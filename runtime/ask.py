@@ -36,6 +36,7 @@ from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixed.states import real_masks
+from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
@@ -140,7 +141,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     split = functions if module.SPLIT else None
     found = vars(module).get("ROLLOUT")
     rollout = None if found is None or observed else Rollout(bound.instance, *found)
-    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout)
+    closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
+    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, closed)
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
@@ -215,6 +217,12 @@ def infer(
     if plan_inner(bound.module):
         return _constrained(bound, problem, search, observed or {}, progress)
     name, because = _method(bound, problem, search)
+    if name == "concave_convex":
+        form = _mixture(bound, problem)
+        if isinstance(form, str):
+            name, because = bound.module.FALLBACK, f"concave_convex does not apply: {form}"
+        else:
+            problem = replace(problem, mixture=form)
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = _limits(bound, search, options)
@@ -224,6 +232,15 @@ def infer(
         because = "riccati does not apply: the cost does not curve upwards in every action"
         outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
     return _result(bound, problem, outcome, name, because)
+
+
+def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
+    """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
+    held = {n: v.double() if v.is_floating_point() else v for n, v in problem.held.items()}
+    wide = replace(problem, held=held).detached()
+    proven = Mixture(_in_float64(bound).instance, *bound.module.MIXTURE)
+    form = mixture_form(proven, problem.space, lambda rows: wide.select(rows).held)
+    return form if isinstance(form, str) else form.to(bound.settings.dtype)
 
 
 def _discrete(bound: Bound, search: Search, observed: Values) -> Result:

@@ -125,6 +125,15 @@ class GeneratedModel:
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
 
+    def closed_form(self, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def scores(self, unknown: Values, held: Values) -> list[tuple[Tensor, Tensor]]:
+        raise NotImplementedError
+
+    def rest(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
     def first_states(self, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 

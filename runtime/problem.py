@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.hessian import hessian_times
+from ebmlang.runtime.mixture import MixtureForm
 from ebmlang.runtime.rollout import Rollout, Stages, expand, follow, measure
 from ebmlang.runtime.space import Space, Unknown
 
@@ -70,6 +71,8 @@ class View(Enum):
     GRADIENT = "the energy and its gradient"
     HESSIAN = "products with the Hessian"
     SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
+    CLOSED_FORM = "a minimum in closed form"
+    MIXTURE = "a convex quadratic minus log-sum-exps"
     ROLLOUT = "the steps and stage costs of a rollout"
 
 
@@ -89,6 +92,8 @@ class Problem:
     split: SmoothPlusAbsolute | None = None
     derivatives: Derivatives | None = None
     rollout: Rollout | None = None
+    closed: Callable[[Values], Mapping[str, Tensor]] | None = None
+    mixture: MixtureForm | None = None
 
     @property
     def views(self) -> frozenset[View]:
@@ -99,6 +104,10 @@ class Problem:
             views.add(View.SMOOTH_PLUS_ABSOLUTE)
         if self.rollout is not None and self.space.mask is None:
             views.add(View.ROLLOUT)
+        if self.closed is not None:
+            views.add(View.CLOSED_FORM)
+        if self.mixture is not None:
+            views.add(View.MIXTURE)
         return frozenset(views)
 
     def energy(self, x: Tensor) -> Tensor:
@@ -151,6 +160,16 @@ class Problem:
         if not parts:
             return torch.zeros(1, 0, dtype=space.dtype, device=space.device)
         return space.join([part.expand(rows, *part.shape[1:]) for part in parts])
+
+    def closed_form(self) -> Tensor:
+        """The coordinates of the minimum, [R, N]."""
+        if self.closed is None:
+            raise ValueError("this problem has no closed form")
+        space = self.space
+        with torch.no_grad():
+            found = self.closed(self.held)
+            values = {u.name: found[u.name].expand(space.rows, *space.row_shape(u)) for u in space.unknowns}
+            return space.pack(values)
 
     def stages(self) -> Stages:
         """The matrices of a rollout's steps and stage costs."""
@@ -208,7 +227,8 @@ class Problem:
             name: value.index_select(0, rows) if name in self.row_values and value.shape[0] != 1 else value
             for name, value in self.held.items()
         }
-        return replace(self, held=held, space=space)
+        mixture = None if self.mixture is None else self.mixture.select(rows)
+        return replace(self, held=held, space=space, mixture=mixture)
 
     def detached(self) -> Problem:
         """The same problem with held values cut from any autograd graph."""

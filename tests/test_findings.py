@@ -307,8 +307,7 @@ def claim(finding: Finding, energies: Evaluated, a: dict[str, Any], b: dict[str,
 
 
 def softmax_is_least(finding: Finding, energies: Evaluated, a: dict[str, Any]) -> None:
-    part = finding.softmax
-    assert part is not None
+    (part,) = finding.softmax
     temperature = sum(energies.value(t, a) for t in part.temperatures)
     assert temperature > 0
     zero = np.zeros_like(a[part.variable])

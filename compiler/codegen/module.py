@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.codegen.closed import ClosedForm
 from ebmlang.compiler.codegen.energies import Energies, number
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
@@ -14,6 +15,7 @@ from ebmlang.compiler.codegen.gradients import Gradients
 from ebmlang.compiler.codegen.layout import Code, trailing
 from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
+from ebmlang.compiler.codegen.mixtures import Mixtures
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
 from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.rollouts import Rollouts
@@ -52,6 +54,7 @@ class _Writer:
         self.functions = Functions(plan.block.graph, plan.block.depends)
         self.energies = Energies(plan, self.functions)
         self.gradients = Gradients(plan, self.functions, self.energies)
+        self.mixtures = Mixtures(plan, self.functions)
 
     def module(self) -> Generated:
         name = class_name(self.model.name)
@@ -59,6 +62,8 @@ class _Writer:
         derivatives = self.gradients.methods()
         checks = obligations(self.plan, self.functions)
         checks += Rollouts(self.plan, self.functions).methods()
+        checks += ClosedForm(self.plan, self.functions).methods()
+        checks += self.mixtures.methods()
         known = [*self.starts(), *self.domains(), *self.properties()]
         methods = [*self.energies.methods(), *derivatives, *checks, *known, *self.tables()]
         bodies = [method.text() for method in methods]
@@ -105,6 +110,7 @@ class _Writer:
         if split is not None:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
+        roots += self.mixtures.roots()
         derived = self.gradients.roots()
         self.functions.hoist([*roots, *limits], derived, self.gradients.guarded())
 

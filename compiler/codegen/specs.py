@@ -121,6 +121,11 @@ def specs(plan: Plan, row_values: tuple[str, ...], written: tuple[str, ...]) -> 
         "",
         *couplings_table(lifted_pattern(plan.block), _size),
     ]
+    if plan.softmax:
+        lines.append("CLOSED_FORM = True")
+    if plan.mixture is not None and plan.mixture.form is not None:
+        form = plan.mixture.form
+        lines.append(f"MIXTURE = {(form.plates, form.diagonal, form.shared)!r}")
     if plan.rollout is not None:
         found = plan.rollout
         lines.append(f"ROLLOUT = {(found.states, found.action, found.shared)!r}")

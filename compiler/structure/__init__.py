@@ -16,11 +16,12 @@ from ebmlang.compiler.structure.discrete import find_discrete
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
+from ebmlang.compiler.structure.mixture import find_mixture
 from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
 from ebmlang.compiler.structure.rollout import find_rollout
 from ebmlang.compiler.structure.smooth import find_smoothness
-from ebmlang.compiler.structure.special import find_mixture, find_softmax
+from ebmlang.compiler.structure.softmax import find_softmax
 from ebmlang.compiler.structure.squares import find_squares
 
 Rule = Callable[[Block], tuple[Finding, ...]]

@@ -55,11 +55,16 @@ class LossPart:
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxPart:
-    """The energy is `linear`, affine in the simplex variable, minus temperatures > 0 times entropy."""
+    """The energy is `linear`, affine in the unknowns, minus temperatures > 0 times entropies.
+
+    A temperature is a scalar, or an array with one for every point of the variable and a last dimension of
+    size 1. The least energy is at softmax(`logits`), which may be narrow.
+    """
 
     variable: str
     temperatures: tuple[Expr, ...]
     linear: tuple[Expr, ...]
+    logits: Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,16 @@ class MixturePart:
 
 
 @dataclass(frozen=True, slots=True)
+class MixtureForm:
+    """How the mixtures of a block look: the number of plates around each; whether the rest couples no two
+    entries; whether the scores, as functions of the unknowns, are the same for all examples."""
+
+    plates: tuple[int, ...]
+    diagonal: bool
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A property that is true of the energy as a function of the block, and why.
 
@@ -87,8 +102,8 @@ class Finding:
     smooth part is a polynomial of degree 2, `least_squares` that it is a sum of squares. The other
     fields belong to one property each: `losses`
     to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
-    plus quadratic, `blocks` to convex by blocks, `bound` (of the summands that depend on the block) to
-    bounded below.
+    plus quadratic and (with `form`) to separate scores, `blocks` to convex by blocks, `bound` (of the
+    summands that depend on the block) to bounded below.
     """
 
     property: str
@@ -101,12 +116,13 @@ class Finding:
     quadratic: bool = False
     least_squares: bool = False
     losses: tuple[LossPart, ...] = ()
-    softmax: SoftmaxPart | None = None
+    softmax: tuple[SoftmaxPart, ...] = ()
     mixtures: tuple[MixturePart, ...] = ()
     rest: tuple[Expr, ...] = ()
     blocks: tuple[tuple[str, ...], ...] = ()
     bound: float | None = None
     rollout: Rollout | None = None
+    form: MixtureForm | None = None
 
     def __str__(self) -> str:
         names = ", ".join(self.variables)
@@ -136,6 +152,7 @@ __all__ = [
     "AbsolutePart",
     "Finding",
     "LossPart",
+    "MixtureForm",
     "MixturePart",
     "Obligation",
     "SoftmaxPart",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.graph import summed
 from ebmlang.compiler.sizes import ONE
+from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.typed import Apply, Expr, Level, SizeOf
 from ebmlang.compiler.types import INT, REAL, stretched
 
@@ -73,3 +75,19 @@ def weighted(depends: Dependence, node: Expr, weight: Expr | None = None) -> tup
                 found, node = negated(found), a
             case _:
                 return found, node
+
+
+def moving_pieces(block: Block) -> list[tuple[Summand, int, Expr]]:
+    """The parts of the summands that depend on the block, each with its summand and sign."""
+    return [
+        (summand, sign, part)
+        for summand in block.touching
+        for sign, part in pieces(summand.value)
+        if block.depends(part)
+    ]
+
+
+def whole(summand: Summand, sign: int, part: Expr) -> Expr:
+    """A part of a summand as it counts in the energy."""
+    total = summed(part, summand.axes, summand.mask)
+    return total if sign > 0 else negated(total)

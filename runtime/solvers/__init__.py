@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ebmlang.runtime.solvers.adam import Adam
+from ebmlang.runtime.solvers.closed_form import ClosedForm
+from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
 from ebmlang.runtime.solvers.fista import Fista
 from ebmlang.runtime.solvers.ilqr import Ilqr
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
@@ -18,6 +20,8 @@ __all__ = [
     "SOLVERS",
     "AbstractSolver",
     "Adam",
+    "ClosedForm",
+    "ConcaveConvex",
     "Fista",
     "Halt",
     "Ilqr",
@@ -32,6 +36,8 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
     {
         "riccati": Riccati,
         "ilqr": Ilqr,
+        "softmax": ClosedForm,
+        "concave_convex": ConcaveConvex,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,

@@ -19,8 +19,9 @@ from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, select_rows
 from tests.runtime.fakes import Values, generator, least_squares, problem, split_problem
 
 F64, F32 = torch.float64, torch.float32
-# A rollout has steps and costs of its own: see test_riccati.
-NAMES = [name for name, kind in SOLVERS.items() if View.ROLLOUT not in kind.needs]
+OWN = frozenset({View.ROLLOUT, View.CLOSED_FORM, View.MIXTURE})
+"""Views that only energies of one form have: see test_riccati, test_attention and test_concave_convex."""
+NAMES = [name for name, kind in SOLVERS.items() if not kind.needs & OWN]
 DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.LINEAR: Reals(),
     Kind.BOX: Nonnegative(),

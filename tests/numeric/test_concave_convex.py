@@ -1,0 +1,188 @@
+"""Concave-convex steps: one is attention, each lowers the energy, and in the end gradients vanish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp, softmax
+
+import ebmlang
+from tests.numeric.gallery import Array, digits, load
+
+RECALL = """
+model recall(m: int, n: int, beta: real in positive = 8.0) {
+  shared observed memory : real[m, n]
+  observed query : real[n]
+  latent x : real[n] = query
+  energy size = 1/2 * ||x||^2
+  energy match = -logsumexp(beta * memory @ x) / beta
+  infer x
+}
+"""
+
+
+def patterns(rows: int = 6, stored: int = 20, n: int = 7) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    memory = rng.normal(size=(stored, n))
+    memory /= np.linalg.norm(memory, axis=1, keepdims=True)
+    return memory, memory[:rows] + 0.3 * rng.normal(size=(rows, n))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_step_is_attention(dtype: str) -> None:
+    memory, query = patterns()
+    found = ebmlang.loads(RECALL).infer(memory=memory, query=query, dtype=dtype, steps=1)
+    wanted = softmax(8.0 * query @ memory.T, axis=1) @ memory
+    assert found.method == "concave_convex"
+    assert np.abs(found.x.numpy() - wanted).max() <= (1e-6 if dtype == "float32" else 1e-12)
+
+
+def test_the_energy_falls_at_every_step_to_a_stationary_point() -> None:
+    memory, query = patterns()
+    found = ebmlang.loads(RECALL).infer(memory=memory, query=query, dtype="float64", trace=True)
+    assert found.trace is not None
+    assert bool((found.trace.diff(dim=0) <= 0).all())
+    x = found.x.numpy()
+    assert bool(found.converged.all())
+    assert np.abs(x - softmax(8.0 * x @ memory.T, axis=1) @ memory).max() <= 1e-8
+    energy = 0.5 * (x**2).sum(1) - logsumexp(8.0 * x @ memory.T, axis=1) / 8.0
+    assert np.abs(found.trace[-1].numpy() - energy).max() <= 1e-12
+
+
+def test_rows_do_not_depend_on_each_other_and_a_warm_start_stays() -> None:
+    memory, query = patterns()
+    model = ebmlang.loads(RECALL)
+    found = model.infer(memory=memory, query=query, dtype="float64")
+    alone = model.infer(memory=memory, query=query[2], dtype="float64")
+    assert np.abs(alone.x.numpy()[0] - found.x.numpy()[2]).max() <= 1e-12
+    again = model.infer(memory=memory, query=found.x, dtype="float64")
+    assert int(again.iterations.max()) < int(found.iterations.max())
+    assert float((again.x - found.x).abs().max()) <= 1e-7
+
+
+def test_every_query_with_memories_of_its_own() -> None:
+    memory, query = patterns()
+    own = np.stack([memory + 0.1 * k for k in range(6)])
+    text = RECALL.replace("shared observed memory", "observed memory")
+    model = ebmlang.loads(text)
+    found = model.infer(memory=own, query=query, dtype="float64")
+    assert found.method == "concave_convex"
+    for k in range(6):
+        one = model.infer(memory=own[k], query=query[k], dtype="float64")
+        assert np.abs(one.x.numpy()[0] - found.x.numpy()[k]).max() <= 1e-10
+
+
+GAUSSIANS = """
+model gaussians(K: int, n: int) {
+  shared observed centre : real[K, n]
+  shared observed width : real[K, n] in positive
+  observed y : real[n]
+  observed pull : real in positive
+  latent x : real[n] in [-2, 2] = y
+  energy density = -logsumexp(-1/2 * sum((centre - x[None, ..])^2 / width, over = 1))
+  energy near = pull / 2 * ||x - y||^2
+  infer x
+}
+"""
+
+
+def test_gaussians_of_different_widths_within_bounds() -> None:
+    rng = np.random.default_rng(1)
+    centre, width = rng.normal(size=(5, 3)), rng.uniform(0.2, 2.0, size=(5, 3))
+    y, pull = 2.5 * rng.normal(size=(9, 3)), rng.uniform(0.05, 1.0, size=9)
+    found = ebmlang.loads(GAUSSIANS).infer(
+        centre=centre, width=width, y=y, pull=pull, dtype="float64", trace=True
+    )
+    assert found.method == "concave_convex"
+    assert bool(found.converged.all())
+    assert found.trace is not None
+    assert bool((found.trace.diff(dim=0) <= 0).all())
+    x = found.x.numpy()
+    shares = softmax(-0.5 * ((centre - x[:, None]) ** 2 / width).sum(-1), axis=1)
+    slope = (shares[..., None] * (x[:, None] - centre) / width).sum(1) + pull[:, None] * (x - y)
+    stepped = np.clip(x - slope, -2, 2)
+    assert np.abs(stepped - x).max() <= 1e-7
+    assert bool((np.abs(x) == 2).any())
+
+
+MANY = """
+model many(T: int, K: int, n: int) {
+  shared observed centre : real[K, n]
+  shared observed w : real[T] in nonnegative
+  shared observed A : real[n, n]
+  observed y : real[T, n]
+  latent x : real[T, n] = y
+  for t in 0..T { energy density[t] = -w[t] * logsumexp(centre @ x[t]) }
+  energy other = -logsumexp(x[0] - x[1])
+  energy near = sum((x @ A - y)^2)
+  infer x
+}
+"""
+
+
+def test_several_mixtures_in_a_plate_and_a_coupled_quadratic() -> None:
+    rng = np.random.default_rng(2)
+    centre, w = rng.normal(size=(5, 3)), rng.uniform(0, 1, size=4)
+    A, y = rng.normal(size=(3, 3)) + 2 * np.eye(3), rng.normal(size=(2, 4, 3))
+    found = ebmlang.loads(MANY).infer(centre=centre, w=w, A=A, y=y, dtype="float64", trace=True)
+    assert found.method == "concave_convex"
+    assert bool(found.converged.all())
+    assert found.trace is not None
+    assert bool((found.trace.diff(dim=0) <= 0).all())
+    for x, own in zip(found.x.numpy(), y, strict=True):
+        slope = 2 * (x @ A - own) @ A.T - w[:, None] * (softmax(x @ centre.T, axis=1) @ centre)
+        share = softmax(x[0] - x[1])
+        slope[0] -= share
+        slope[1] += share
+        assert np.abs(slope).max() <= 1e-7
+
+
+def test_single_precision_reaches_the_same_recall() -> None:
+    stored = digits()[:40]
+    cue = np.where(np.arange(64) < 32, stored, np.nan)
+    model = load("hopfield")
+    double = model.infer(memory=stored, x=cue, dtype="float64")
+    single = model.infer(memory=stored, x=cue, dtype="float32")
+    assert single.method == double.method == "concave_convex"
+    assert bool(single.converged.all())
+    assert int(single.iterations.max()) <= 100
+    assert float((single.x.double() - double.x).abs().max()) <= 5e-3
+    seen = np.isfinite(cue)
+    assert np.array_equal(double.x.numpy()[seen], stored[seen])
+
+
+def test_several_starts_are_searched_together() -> None:
+    memory = patterns()[0] * np.linspace(0.5, 2, 20)[:, None]
+    model = ebmlang.loads(RECALL.replace("= 8.0", "= 30.0"))
+    given: dict[str, Any] = {"memory": memory, "query": memory[:6], "dtype": "float64"}
+    one, many = model.infer(**given), model.infer(**given, restarts=16)
+    assert bool((many.energy <= one.energy + 1e-12).all())
+    assert float((one.energy - many.energy).max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        ("0 * ||x||^2", "does not curve upwards"),
+        ("1/2 * (x[0] + x[1])^2", "does not curve upwards"),
+    ],
+)
+def test_without_a_majorising_quadratic_another_method_is_taken(size: str, reason: str) -> None:
+    memory, query = patterns()
+    model = ebmlang.loads(RECALL.replace("1/2 * ||x||^2", size))
+    found = model.infer(memory=memory, query=query, dtype="float64", steps=3)
+    assert found.method == "lbfgs"
+    assert reason in found.because
+
+
+def test_bounds_beside_a_coupled_quadratic_are_left_to_another_method() -> None:
+    memory, query = patterns()
+    text = RECALL.replace("1/2 * ||x||^2", "||x||^2 + (x[0] + x[1])^2")
+    text = text.replace(": real[n] = query", ": real[n] in [-1, 1] = query")
+    found = ebmlang.loads(text).infer(memory=memory, query=query, dtype="float64")
+    assert found.method == "projected_lbfgs"
+    assert "bounded" in found.because
+    assert bool(torch.isfinite(found.energy).all())
