@@ -109,6 +109,17 @@ METHODS: tuple[MethodRow, ...] = (
         "Birgin, Martinez & Raydan 2000; manifolds: Iannazzo & Porcelli 2018",
     ),
     MethodRow(
+        "accelerated_gradient",
+        "ebmlang.runtime.solvers.accelerated_gradient:AcceleratedGradient",
+        ("differentiable", "convex", "unconstrained", "sparse Hessian"),
+        ("energy and gradient",),
+        (),
+        "accelerated gradient with restart",
+        "optimal: the gradient of a convex energy is below the tolerance",
+        "Nesterov 1983; O'Donoghue & Candes 2015",
+        "there are more than 20,000 unknowns, too many for a matrix that is no band",
+    ),
+    MethodRow(
         "lbfgs",
         "ebmlang.runtime.solvers.lbfgs:Lbfgs",
         ("differentiable", "unconstrained"),

@@ -103,6 +103,11 @@ NEEDS: tuple[Need, ...] = (
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),
     Need("constrained", "a closed domain or a manifold", _says("no closed domain is declared"), hard=True),
     Need("unconstrained", "no closed domain", _bounds, hard=True),
+    Need(
+        "sparse Hessian",
+        "a Hessian that is sparse but no band",
+        _says("the Hessian is not proven sparse without an order that makes it a band"),
+    ),
     Need("affine", "an affine energy", _says("some term has curvature"), hard=True),
     Need("quadratic", "a quadratic energy", _not_quadratic, hard=True),
     Need("convex", "a convex energy on a convex domain", _not_convex),

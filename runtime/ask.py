@@ -42,6 +42,7 @@ from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.rollout import Rollout, width
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
@@ -238,7 +239,7 @@ def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
     """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
     held = {n: v.double() if v.is_floating_point() else v for n, v in problem.held.items()}
     wide = replace(problem, held=held).detached()
-    proven = Mixture(_in_float64(bound).instance, *bound.module.MIXTURE)
+    proven = Mixture(in_float64(bound).instance, *bound.module.MIXTURE)
     form = mixture_form(proven, problem.space, lambda rows: wide.select(rows).held)
     return form if isinstance(form, str) else form.to(bound.settings.dtype)
 
@@ -301,6 +302,10 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         failed = unmet(module, bound.instance, problem.held)
         if failed:
             return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    if name == "accelerated_gradient" and not search.method and because != "asked for by name":
+        size = problem.space.size
+        if size < FEWEST:
+            return module.FALLBACK, f"accelerated_gradient does not apply: there are only {size:,} unknowns"
     if name in ("riccati", "ilqr") and not search.method:
         otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
         if problem.rollout is None:

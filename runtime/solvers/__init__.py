@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ebmlang.runtime.solvers.accelerated_gradient import AcceleratedGradient
 from ebmlang.runtime.solvers.adam import Adam
 from ebmlang.runtime.solvers.closed_form import ClosedForm
 from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
@@ -19,6 +20,7 @@ from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
 __all__ = [
     "SOLVERS",
     "AbstractSolver",
+    "AcceleratedGradient",
     "Adam",
     "ClosedForm",
     "ConcaveConvex",
@@ -38,6 +40,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "ilqr": Ilqr,
         "softmax": ClosedForm,
         "concave_convex": ConcaveConvex,
+        "accelerated_gradient": AcceleratedGradient,
         "lbfgs": Lbfgs,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,
