@@ -318,8 +318,11 @@ def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
         because = f"accelerated_gradient does not apply: there are only {problem.space.size:,} unknowns"
         name = module.FALLBACK
     row = find_method(name)
-    if row is not None and row.otherwise and not by_name:
-        reason = too_costly(problem, row.otherwise)
+    if row is not None and row.otherwise:
+        lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)
+        if lacking:
+            return row.otherwise, f"{name} does not apply: there are no {lacking}"
+        reason = None if by_name else too_costly(problem, row.otherwise)
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"
     if name in ("riccati", "ilqr") and not search.method:
