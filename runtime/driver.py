@@ -113,12 +113,17 @@ class _Code(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Everything the loop knows about the rows in play; tensors with leading dimension R."""
+    """Everything the loop knows about the rows in play; tensors with leading dimension R.
+
+    `floor` is an energy below which nothing but an unbounded one falls: as far below the start as the digits
+    of its own square leave no trace of it.
+    """
 
     index: Tensor
     code: Tensor
     iterations: Tensor
     ceiling: Tensor
+    floor: Tensor
     bound: Tensor
     lowest: Tensor
     best: Tensor
@@ -169,9 +174,16 @@ class _Ledger:
             if some.shape[0] == 0:
                 continue
             names = problem.select(some).faulty_terms(x.index_select(0, some), gradient)
-            for row, name in zip(rows.index.index_select(0, some).tolist(), names, strict=True):
-                if name is not None:
-                    self.terms[row] = name
+            self._note(rows, some, names)
+        fallen = at[code == int(_Code.UNBOUNDED)]
+        if fallen.shape[0]:
+            names = problem.select(fallen).lowest_terms(rows.best.index_select(0, fallen))
+            self._note(rows, fallen, names)
+
+    def _note(self, rows: _Rows, some: Tensor, names: list[str | None]) -> None:
+        for row, name in zip(rows.index.index_select(0, some).tolist(), names, strict=True):
+            if name is not None:
+                self.terms[row] = name
 
 
 def solve(
@@ -304,12 +316,14 @@ def _first_rows(problem: Problem, limits: Limits, x: Tensor, outside: Tensor, st
     code = code.masked_fill(~torch.isfinite(state.optimality), int(_Code.NON_FINITE_GRADIENT))
     code = code.masked_fill(~torch.isfinite(state.energy), int(_Code.NON_FINITE_START))
     code = code.masked_fill(outside, int(_Code.OUTSIDE))
-    slack = 4 * torch.finfo(x.dtype).eps * state.energy.abs()
+    eps = torch.finfo(x.dtype).eps
+    slack = 4 * eps * state.energy.abs()
     return _Rows(
         index=torch.arange(x.shape[0], device=x.device),
         code=code.to(torch.int8),
         iterations=torch.zeros_like(code, dtype=torch.int64),
         ceiling=state.energy + slack,
+        floor=-(1 + state.energy.abs()) / eps**2,
         bound=bound,
         lowest=state.energy,
         best=x,
@@ -341,6 +355,7 @@ def _advance(rows: _Rows, x: Tensor, state: State, halt: Tensor) -> _Rows:
     code = code.masked_fill(above, int(_Code.PRECISION))
     code = code.masked_fill(moved & ~smooth, int(_Code.NON_FINITE_GRADIENT))
     code = code.masked_fill(moved & ~finite, int(_Code.NON_FINITE))
+    code = code.masked_fill(moved & (state.energy < rows.floor), int(_Code.UNBOUNDED))
     code = code.masked_fill(halted & (halt == int(Halt.MANY)) & ~converged, int(_Code.PRECISION))
     code = code.masked_fill(converged & (halt != int(Halt.MANY)), int(_Code.CONVERGED))
     everything = not x.is_cuda and bool(take.all())
@@ -361,7 +376,7 @@ def _plain_advance(rows: _Rows, x: Tensor, state: State, halt: Tensor) -> _Rows 
     It is most of the steps of a small problem, whose time is the number of operations.
     """
     energy, optimality = state.energy, state.optimality
-    lower = (energy <= rows.lowest) & (energy > -torch.inf)
+    lower = (energy <= rows.lowest) & (energy > rows.floor)
     goes_on = (optimality > rows.bound) & (optimality < torch.inf)
     # Codes of rows that run, and of solvers that go on, are 0.
     if not bool((lower & goes_on & ((rows.code | halt) == 0)).all()):
@@ -379,13 +394,19 @@ def _plain_advance(rows: _Rows, x: Tensor, state: State, halt: Tensor) -> _Rows 
     )
 
 
+_DETAIL = {Status.UNBOUNDED: ": the energy falls without end in term '{}'"}
+"""How a term is named in the sentence of a status, where not as the place of a value that is not finite."""
+
+
 def _outcome(ledger: _Ledger, dtype: torch.dtype) -> Outcome:
     names = {code: Status[_Code(code).name] for code in set(ledger.code.tolist())}
     status = tuple(names[code] for code in ledger.code.tolist())
     precision = str(dtype).removeprefix("torch.")
     plain = {kind: kind.sentence(precision if kind is Status.PRECISION else "") for kind in names.values()}
     sentences = tuple(
-        kind.sentence(f" in term '{ledger.terms[row]}'") if row in ledger.terms else plain[kind]
+        kind.sentence(_DETAIL.get(kind, " in term '{}'").format(ledger.terms[row]))
+        if row in ledger.terms
+        else plain[kind]
         for row, kind in enumerate(status)
     )
     trace = None if ledger.trace is None else torch.stack(ledger.trace)

@@ -252,6 +252,17 @@ class Problem:
                 found[row] = name
         return found
 
+    def lowest_terms(self, x: Tensor) -> list[str | None]:
+        """Per row, the term of the lowest value at x."""
+        if self.space.joint and x.shape[0] != 1:
+            return [self.lowest_terms(row[None])[0] for row in x]
+        terms = self.terms(x)
+        if not terms:
+            return [None] * x.shape[0]
+        values = [v.sum().reshape(1) if self.space.joint else _per_row(v, x.shape[0]) for v in terms.values()]
+        order = torch.stack(values).nan_to_num(nan=torch.inf).argmin(0).tolist()
+        return [list(terms)[i] for i in order]
+
     def select(self, rows: Tensor) -> Problem:
         """The problem of the given rows (int64 [R']); rows may repeat."""
         space = self.space.select(rows)

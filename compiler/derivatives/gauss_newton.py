@@ -8,6 +8,7 @@ residual along the direction is taken forwards, its weighted share of the produc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.losses import RESIDUAL
@@ -54,13 +55,23 @@ def _curvature(part: LossPart, residual: Expr, tangent: Tangent) -> Expr:
     """The second derivative of the loss at the residual, not below 0."""
     if part.loss is None:
         return constant(2.0, residual.span)
-    around = Dependence(tangent.depends.graph, frozenset({RESIDUAL}))
-    loss = tangent.canonical(part.loss)
+    # Equal expressions are one node of the canonical forms: residuals of two shapes need two names.
+    name = f"{RESIDUAL} of {residual.type.shape}"
+    around = Dependence(tangent.depends.graph, frozenset({name}))
+    loss = tangent.canonical(_renamed(part.loss, name))
     one = constant(1.0, residual.span)
-    slope = algebra.total(Adjoint(around, tangent.canonical).gradient([(loss, one)])[RESIDUAL])
+    slope = algebra.total(Adjoint(around, tangent.canonical).gradient([(loss, one)])[name])
     second = Tangent(around, tangent.canonical)(slope)
-    found = _placed(second, {RESIDUAL: residual, direction_name(RESIDUAL): one})
+    found = _placed(second, {name: residual, direction_name(name): one})
     return algebra.elementwise("relu", found)
+
+
+def _renamed(node: Expr, name: str) -> Expr:
+    """The loss with another name of its placeholder."""
+    if isinstance(node, Read):
+        return replace(node, name=name) if node.name == RESIDUAL else node
+    children = node.children()
+    return typed.rebuilt(node, tuple(_renamed(c, name) for c in children)) if children else node
 
 
 def _placed(node: Expr, values: dict[str, Expr]) -> Expr:

@@ -145,3 +145,9 @@ def test_chosen_energies(energy: str) -> None:
     model = bound(energy, 0.1, 0.9)
     assert {"energy_and_gradient", "hessian_times"} <= model.module.WRITTEN
     held_against_autograd(model)
+
+
+def test_losses_of_residuals_of_two_shapes() -> None:
+    model = bound("energy e = sum(huber(x[1..4] - x[0..3])) + sum(huber(y - w)) + sum(log1p(v^2))", 0.1, 0.9)
+    assert "normal_times" in model.module.WRITTEN
+    held_against_autograd(model)
