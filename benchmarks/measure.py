@@ -72,6 +72,26 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object], seconds: 
     return Pair(median(a for a, _ in times), median(b for _, b in times), median(ratios))
 
 
+def processor_in_turns(
+    ours: Callable[[], object], theirs: Callable[[], object], seconds: float = 3.0
+) -> Pair:
+    """The same in processor time of the process, for sides of which each call may take seconds."""
+    once = _processor(ours, 1), _processor(theirs, 1)
+    repeats = [max(1, int(0.01 / max(o, 1e-6))) for o in once]
+    rounds = max(3, min(51, int(seconds / sum(o * r for o, r in zip(once, repeats, strict=True)))))
+    gc.collect()
+    times = [(_processor(ours, repeats[0]), _processor(theirs, repeats[1])) for _ in range(rounds)]
+    ratios = [a / b for a, b in times]
+    return Pair(median(a for a, _ in times), median(b for _, b in times), median(ratios))
+
+
+def _processor(function: Callable[[], object], repeats: int) -> float:
+    begin = time.process_time()
+    for _ in range(repeats):
+        function()
+    return (time.process_time() - begin) / repeats
+
+
 def _clock(function: Callable[[], object], repeats: int) -> float:
     begin = time.perf_counter()
     for _ in range(repeats):

@@ -1,0 +1,142 @@
+"""Linear-quadratic control, 12 states, 4 inputs, T = 50: from A, B, Q, R, for one start and for 256."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+import ebmlang
+from benchmarks.measure import ROOT
+from benchmarks.rivals.contest import Absent, Contest, Loop, Rival, Solver, available
+from benchmarks.rivals.loops import adam, lbfgs
+
+STATES, INPUTS, LENGTH = 12, 4, 50
+Array = NDArray[np.float64]
+
+
+def contests() -> list[Contest]:
+    """One instance, and 256 that share A and B, in float32."""
+    made = np.random.default_rng(0)
+    A = made.normal(size=(STATES, STATES))
+    A /= np.abs(np.linalg.eigvals(A)).max()
+    B, Q, R = made.normal(size=(STATES, INPUTS)), np.eye(STATES), 0.1 * np.eye(INPUTS)
+    return [_contest(A, B, Q, R, made.normal(size=(count, STATES))) for count in (1, 256)]
+
+
+def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Contest:
+    count = len(s0)
+    model = ebmlang.load(ROOT / "models" / "gallery" / "lqr.ebm", T=LENGTH)
+    data = {n: torch.tensor(v, dtype=torch.float32) for n, v in zip("ABQR", (A, B, Q, R), strict=True)}
+    data["s0"] = torch.tensor(s0, dtype=torch.float32)
+
+    def energy(a: Array) -> float:
+        a, s, total = np.asarray(a, dtype=np.float64), s0, 0.0
+        for t in range(LENGTH):
+            total += 0.5 * float((s @ Q * s).sum() + (a[:, t] @ R * a[:, t]).sum())
+            s = s @ A.T + a[:, t] @ B.T
+        return total + 0.5 * float((s @ Q * s).sum())
+
+    def objective(a: Tensor) -> Tensor:
+        s, total = data["s0"], torch.zeros(())
+        for t in range(LENGTH):
+            total = total + 0.5 * ((s @ data["Q"] * s).sum() + (a[:, t] @ data["R"] * a[:, t]).sum())
+            s = s @ data["A"].T + a[:, t] @ data["B"].T
+        return total + 0.5 * (s @ data["Q"] * s).sum()
+
+    zero = torch.zeros(count, LENGTH, INPUTS)
+    by_hand = "Riccati by hand in PyTorch"
+    rivals: tuple[Rival, ...] = (
+        Loop("autograd + Adam", lambda n, lr: adam(objective, zero, n, lr), (0.03, 0.1), 64, 2.0),
+        Loop("torch.optim.LBFGS", lambda n: lbfgs(objective, zero, n), (), 16, 1.0),
+        Solver(by_hand, lambda: _riccati(data)),
+        _osqp(A, B, Q, R, s0),
+        _jax(data),
+    )
+    words = "one start" if count == 1 else f"{count} starts"
+    bars = {by_hand: 1.1 if count == 1 else 1.06}
+    return Contest(f"control, {words}", lambda: model.infer(data).a.numpy(), energy, rivals, bars)
+
+
+def _riccati(data: dict[str, Tensor]) -> Any:
+    """P = Q + A'(P A - P B K), made symmetric: the form that float32 stands."""
+    A, B, Q, R = (data[n] for n in "ABQR")
+    P, gains = Q, []
+    for _ in range(LENGTH):
+        PB = P @ B
+        K = torch.linalg.solve(R + B.T @ PB, PB.T @ A)
+        P = Q + A.T @ (P @ A - PB @ K)
+        P = 0.5 * (P + P.T)
+        gains.append(K)
+    s, actions = data["s0"], []
+    for K in reversed(gains):
+        a = -s @ K.T
+        actions.append(a)
+        s = s @ A.T + a @ B.T
+    return torch.stack(actions, 1).numpy()
+
+
+def _osqp(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Rival:
+    if not available("osqp"):
+        return Absent("OSQP", "osqp")
+    import osqp
+
+    n, m, T = STATES, INPUTS, LENGTH
+    P = sparse.block_diag([sparse.kron(sparse.eye(T + 1), Q), sparse.kron(sparse.eye(T), R)], format="csc")
+    states = sparse.kron(sparse.eye(T + 1), -np.eye(n)) + sparse.kron(sparse.eye(T + 1, k=-1), A)
+    inputs = sparse.kron(sparse.vstack([sparse.csc_matrix((1, T)), sparse.eye(T)]), B)
+    matrix = sparse.hstack([states, inputs], format="csc")
+
+    def run(tolerance: float) -> Any:
+        right = np.zeros((T + 1) * n)
+        right[:n] = -s0[0]
+        solver = osqp.OSQP()
+        solver.setup(
+            sparse.triu(P, format="csc"),
+            np.zeros(P.shape[0]),
+            matrix,
+            right,
+            right,
+            verbose=False,
+            eps_abs=tolerance,
+            eps_rel=tolerance,
+            max_iter=100_000,
+            polishing=False,
+        )
+        found = []
+        for start in s0:
+            right[:n] = -start
+            solver.update(l=right, u=right)
+            found.append(solver.solve().x[(T + 1) * n :].reshape(T, m))
+        return np.stack(found)
+
+    return Solver("OSQP with its set-up", run, (1e-3, 1e-4, 1e-5, 1e-7))
+
+
+def _jax(data: dict[str, Tensor]) -> Rival:
+    if not available("jax"):
+        return Absent("Riccati in jax, compiled", "jax")
+    import jax
+    import jax.numpy as jnp
+
+    @jax.jit
+    def run(A: Any, B: Any, Q: Any, R: Any, s0: Any) -> Any:
+        def back(P: Any, _: Any) -> Any:
+            PB = P @ B
+            K = jnp.linalg.solve(R + B.T @ PB, PB.T @ A)
+            P = Q + A.T @ (P @ A - PB @ K)
+            return 0.5 * (P + P.T), K
+
+        def forth(s: Any, K: Any) -> Any:
+            a = -s @ K.T
+            return s @ A.T + a @ B.T, a
+
+        _, gains = jax.lax.scan(back, Q, None, length=LENGTH, reverse=True)
+        return jax.lax.scan(forth, s0, gains)[1].transpose(1, 0, 2)
+
+    values = [jnp.asarray(data[n].numpy()) for n in ("A", "B", "Q", "R", "s0")]
+    return Solver("Riccati in jax, compiled", lambda: np.asarray(run(*values)))
