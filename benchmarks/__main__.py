@@ -1,6 +1,8 @@
 """`python -m benchmarks [PART...] [--write]`: measure on one core and print one table.
 
-Parts: front_end, chain, evaluation, digits. `--write` also puts the table into benchmarks/RESULTS.md.
+Parts: front_end, chain, evaluation, digits, rivals. `--write` also puts the tables into
+benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs.
+`python -m benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import argparse
 import datetime
 import platform
+import re
 from importlib import import_module
 from pathlib import Path
 
 from benchmarks.measure import Row, pin
 
-PARTS = ("front_end", "chain", "evaluation", "digits")
+PARTS = ("front_end", "chain", "evaluation", "digits", "rivals")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = ("what", "ours", "other side", "ratio", "bar", "met")
 
@@ -38,11 +41,11 @@ def main() -> int:
     rows: list[Row] = []
     for part in args.parts or PARTS:
         print(f"measuring {part} ...", flush=True)
-        rows += import_module(f"benchmarks.{part}").rows()
-    text = table(rows)
-    print(text)
-    if args.write:
-        RESULTS.write_text(f"{preface()}\n{text}", encoding="utf-8", newline="\n")
+        found = import_module(f"benchmarks.{part}").rows()
+        print(table(found))
+        if args.write:
+            write(RESULTS, part, f"{preface(f'python -m benchmarks {part} --write')}\n{table(found)}")
+        rows += found
     return 0 if all(row.met is not False for row in rows) else 1
 
 
@@ -56,14 +59,23 @@ def table(rows: list[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def preface() -> str:
+def write(path: Path, part: str, text: str) -> None:
+    """Put a section into a page, in place of the one of that name."""
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    head, *sections = re.split(r"^## ", old, flags=re.MULTILINE)
+    kept = {section.partition("\n")[0]: section for section in sections}
+    kept[part] = f"{part}\n\n{text}\n"
+    pages = "".join(f"## {section.rstrip()}\n\n" for section in kept.values())
+    path.write_text(f"{head.rstrip()}\n\n{pages}".rstrip() + "\n", encoding="utf-8", newline="\n")
+
+
+def preface(command: str) -> str:
     """Date, machine and versions in words."""
     import torch
 
     cores = os.cpu_count() or 0
     return (
-        "# Results\n\n"
-        f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} with `python -m benchmarks --write`: "
+        f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} with `{command}`: "
         f"{platform.machine()}, {cores} cores of which one was used by one thread, no GPU, "
         f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}. "
         "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over "

@@ -606,7 +606,7 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
 
 def energy_rows(bound: Bound, unknown: Values, held: Values, terms: Values | None = None) -> Tensor:
     """The total energy of every row, [B]; terms that are one number count in every row."""
-    if not bound.module.JOINT:
+    if terms is None and not bound.module.JOINT:
         return _rows(bound.instance.energy(unknown, held), bound.batch)
     terms = terms if terms is not None else bound.instance.terms(unknown, held)
     total = torch.zeros((), dtype=bound.settings.dtype, device=bound.settings.device)

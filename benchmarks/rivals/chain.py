@@ -27,8 +27,8 @@ def contests() -> list[Contest]:
 
 def _contest(length: int) -> Contest:
     made = np.random.default_rng(0)
-    y = np.cumsum(made.normal(size=length)) * 0.3 + made.normal(size=length)
-    y[made.random(length) < 0.02] += 20.0
+    y = 2 * np.sin(np.arange(length) / 50) + 0.3 * made.normal(size=length)
+    y[made.random(length) < 0.05] += 10.0
     model = ebmlang.load(ROOT / "models" / "gallery" / "smoothing_chain.ebm", w=W)
     data = torch.tensor(y)
 

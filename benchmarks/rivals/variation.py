@@ -16,7 +16,7 @@ from benchmarks.measure import ROOT
 from benchmarks.rivals.contest import Absent, Contest, Loop, Rival, available
 from benchmarks.rivals.loops import adam, lbfgs
 
-W, DELTA = 1.0, 0.05
+W, DELTA = 8.0, 0.02
 
 
 def contests() -> list[Contest]:

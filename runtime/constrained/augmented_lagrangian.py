@@ -195,6 +195,7 @@ def solve(
     state = _first(search, x, multipliers)
     lines = [constrained.problem.energy(x)]
     running = torch.tensor([s is Status.STEP_LIMIT for s in state.status], device=x.device)
+    running = running & (state.iterations < limits.steps)
     for outer in range(MOST_OUTER):
         index = running.nonzero()[:, 0]
         if index.shape[0] == 0:
@@ -257,7 +258,7 @@ def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> Non
     left = search.limits.steps - int(state.iterations[index].max())
     tol = max(search.tol / 2, 10.0 ** -(2 + outer))
     x, y, r = state.x[index], state.y[index], state.r[index]
-    found = search.minimise(index, x, y, r, tol, max(1, min(left, MOST_INNER)))
+    found = search.minimise(index, x, y, r, tol, min(left, MOST_INNER))
     state.iterations[index] += found.iterations
     x = where_rows(torch.isfinite(found.x).all(1), found.x, x)
     with torch.no_grad():
@@ -309,11 +310,13 @@ _BROKEN = (Status.NON_FINITE, Status.NON_FINITE_START, Status.NON_FINITE_GRADIEN
 
 def _restore(search: _Search, state: _Rows, index: Tensor) -> None:
     """Minimise the violation alone: rows where it stays are infeasible, the others go on from there."""
+    left = search.limits.steps - int(state.iterations[index].max())
+    if left <= 0:
+        return
     x, rows = state.x[index], index.shape[0]
     zeros = torch.zeros_like(state.y[index])
     unit = torch.ones(rows, dtype=x.dtype, device=x.device)
-    left = search.limits.steps - int(state.iterations[index].max())
-    found = search.minimise(index, x, zeros, unit, search.tol * 1e-3, max(1, min(left, MOST_INNER)), True)
+    found = search.minimise(index, x, zeros, unit, search.tol * 1e-3, min(left, MOST_INNER), True)
     state.iterations[index] += found.iterations
     with torch.no_grad():
         c = search.constrained.select(index).values(found.x)

@@ -69,12 +69,12 @@ class _Point:
     s: Tensor
 
 
-def solve(program: QuadraticProgram) -> Answer:
-    """The minimiser of every row, as good as it gets; the caller measures how good."""
+def solve(program: QuadraticProgram, steps: int = MOST_STEPS) -> Answer:
+    """The minimiser of every row, as good as it gets in so many steps; the caller measures how good."""
     rows, size = program.base.shape
     side = size + program.offset.shape[1]
     at_once = max(1, FACTORED_NUMBERS // max(1, side * side))
-    parts = [_solve(_rows(program, i, min(i + at_once, rows))) for i in range(0, rows, at_once)]
+    parts = [_solve(_rows(program, i, min(i + at_once, rows)), steps) for i in range(0, rows, at_once)]
     if len(parts) == 1:
         return parts[0]
     return Answer(
@@ -99,13 +99,13 @@ def _rows(program: QuadraticProgram, start: int, stop: int) -> QuadraticProgram:
     )
 
 
-def _solve(program: QuadraticProgram) -> Answer:
+def _solve(program: QuadraticProgram, limit: int) -> Answer:
     scaled = _scale(program)
     point = _start(scaled)
     rows = program.base.shape[0]
     steps = torch.zeros(rows, dtype=torch.int64, device=point.d.device)
     running = torch.ones(rows, dtype=torch.bool, device=point.d.device)
-    for _ in range(MOST_STEPS):
+    for _ in range(min(limit, MOST_STEPS)):
         running = running & ~_accurate(scaled, point)
         if not bool(running.any()):
             break

@@ -158,7 +158,7 @@ def _interior(
     if not bool(positive.all()):
         row = int((~positive).nonzero()[0])
         return f"the energy is not convex (row {row}), so interior_point does not apply", None
-    answer = interior_point.solve(program)
+    answer = interior_point.solve(program, limits.steps)
     at, y, found = _best(constrained, program, answer, x, limits)
     broken = constrained.failed_checks(at, feasible_within(limits.tolerance(x.dtype)))
     done = (found.off <= 1) & ~broken
@@ -185,7 +185,8 @@ def _interior(
     index = (~done).nonzero()[:, 0]
     near = (found.off < NEAR)[index, None]
     begin, held = torch.where(near, at[index], x[index]), torch.where(near, y[index], 0.0)
-    rest = augmented_lagrangian.solve(constrained.select(index), solver, begin, limits, held, progress, False)
+    left = replace(limits, steps=limits.steps - int(answer.steps.max()))
+    rest = augmented_lagrangian.solve(constrained.select(index), solver, begin, left, held, progress, False)
     return "", _replaced(outcome, index, rest)
 
 

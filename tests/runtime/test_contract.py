@@ -1,14 +1,18 @@
-"""What every solver promises, over the table of solvers: no list of solvers is kept here."""
+"""What every method promises, over the tables of solvers and of methods: no list of them is kept here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import ebmlang
+from ebmlang.compiler.methods import ALL_METHODS, CONSTRAINED_METHODS, find_method
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.domains import Domain, Interval, Nonnegative, Positive, Reals, Simplex, Sphere
 from ebmlang.runtime.driver import Limits, Starts, solve
@@ -17,6 +21,7 @@ from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers import SOLVERS
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, select_rows
 from tests.runtime.fakes import Values, generator, least_squares, problem, split_problem
+from tests.runtime.questions import QUESTIONS, ROWS, Question, chosen, fits, model_of
 
 F64, F32 = torch.float64, torch.float32
 OWN = frozenset({View.ROLLOUT, View.CLOSED_FORM, View.MIXTURE})
@@ -243,3 +248,151 @@ def test_bounds_that_differ_by_row_are_kept(name: str) -> None:
 
 def test_halt_codes_are_small() -> None:
     assert [int(code) for code in Halt] == [0, 1, 2]
+
+
+# --- the table of methods, through the language ---------------------------------------------------
+
+MOST_QUESTIONS = 3
+"""Questions per method; those that pick it without being asked come first."""
+
+ENOUGH_STEPS = 300
+
+
+def _asked_of(method: str) -> list[Question]:
+    fitting = [question for question in QUESTIONS if fits(question, method)]
+    fitting.sort(key=lambda question: chosen(question) != method)
+    # One where entries are given is among them, if there is one.
+    holed = [question for question in fitting[MOST_QUESTIONS:] if question.holes][:1]
+    return [*fitting[:MOST_QUESTIONS], *holed]
+
+
+PAIRS = [(row.name, question) for row in ALL_METHODS for question in _asked_of(row.name)]
+
+
+def over(kind: Callable[[Question], object]) -> pytest.MarkDecorator:
+    """Every method with every question of a kind that is asked of it."""
+    pairs = [(name, question) for name, question in PAIRS if kind(question)]
+    names = [f"{name}-{question.name}" for name, question in pairs]
+    return pytest.mark.parametrize(("name", "question"), pairs, ids=names)
+
+
+every_pair = over(lambda question: True)
+every_search = over(lambda question: "start" in question.data)
+
+
+def ask(
+    question: Question, name: str, data: dict[str, Tensor] | None = None, **options: Any
+) -> ebmlang.Result:
+    values = question.data if data is None else data
+    return model_of(question).infer(values, using=name, **{"steps": ENOUGH_STEPS, **options})
+
+
+def answer(question: Question, found: ebmlang.Result) -> Tensor:
+    return torch.cat([found[name].reshape(found.energy.shape[0], -1).double() for name in question.sought], 1)
+
+
+def row_of(question: Question, row: int) -> dict[str, Tensor]:
+    return {n: v if n in question.shared else v[row : row + 1] for n, v in question.data.items()}
+
+
+def level(energy: Tensor, dtype: torch.dtype) -> Tensor:
+    """What rounding may make of an energy."""
+    return 64 * torch.finfo(dtype).eps * (1 + energy.abs())
+
+
+def test_every_method_of_the_table_has_a_question() -> None:
+    assert {name for name, _ in PAIRS} == {row.name for row in ALL_METHODS}
+
+
+@every_pair
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_answer_says_how_it_was_found(name: str, question: Question, dtype: str) -> None:
+    found = ask(question, name, dtype=dtype)
+    row = next(row for row in ALL_METHODS if row.name == name)
+    assert found.method == name or "does not apply" in found.because
+    assert len(found.status) == len(found.converged) == ROWS
+    assert all(found.status)
+    if found.method == name and found.converged.all():
+        assert found.certificate.startswith(row.certificate)
+    assert torch.isfinite(found.energy).all()
+    for sought in question.sought:
+        assert not found[sought].is_floating_point() or found[sought].dtype == getattr(torch, dtype)
+
+
+@over(lambda question: question.convex)
+def test_single_precision_finds_the_same_minimum(name: str, question: Question) -> None:
+    wide, narrow = (ask(question, name, dtype=dtype) for dtype in ("float64", "float32"))
+    assert torch.allclose(narrow.energy.double(), wide.energy, rtol=1e-4, atol=1e-4)
+
+
+@every_pair
+def test_the_rows_of_a_batch_are_answered_alone(name: str, question: Question) -> None:
+    whole = ask(question, name)
+    for row in range(ROWS):
+        alone = ask(question, name, row_of(question, row))
+        assert torch.allclose(alone.energy[0], whole.energy[row], rtol=1e-7, atol=1e-9)
+        assert torch.allclose(answer(question, alone)[0], answer(question, whole)[row], rtol=1e-4, atol=1e-4)
+        assert alone.converged[0] == whole.converged[row]
+
+
+@every_pair
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_the_same_seed_gives_the_same_bits(name: str, question: Question, restarts: int) -> None:
+    first, again = (ask(question, name, seed=3, restarts=restarts) for _ in range(2))
+    assert torch.equal(answer(question, first), answer(question, again))
+    assert torch.equal(first.energy, again.energy)
+    assert first.status == again.status
+
+
+@every_pair
+def test_more_starts_are_never_worse(name: str, question: Question) -> None:
+    one, three = (ask(question, name, restarts=count) for count in (1, 3))
+    slack = 1e-7 * (1 + one.energy.abs()) if name == "adam" or question.convex else level(one.energy, F64)
+    assert (three.energy <= one.energy + slack).all()
+
+
+@every_search
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_limit_on_steps_is_hard(name: str, question: Question, steps: int) -> None:
+    found = ask(question, name, steps=steps)
+    assert (found.iterations <= steps).all()
+    if find_method(name) in CONSTRAINED_METHODS:
+        # The start may break the constraints, so that energies do not compare.
+        return
+    starts = [question.data[n] for n in ("start", "begin") if n in question.data]
+    before = model_of(question).energy({**question.data, **dict(zip(question.sought, starts, strict=True))})
+    assert (found.energy <= before + level(before, F64)).all()
+
+
+@every_search
+def test_beginning_at_the_answer_is_quick(name: str, question: Question) -> None:
+    first = ask(question, name)
+    starts = {"start": first[question.sought[0]]}
+    if len(question.sought) > 1:
+        starts["begin"] = first[question.sought[1]]
+    again = ask(question, name, {**question.data, **starts})
+    assert (again.energy <= first.energy + 1e-9 * (1 + first.energy.abs())).all()
+    assert torch.allclose(answer(question, again), answer(question, first), rtol=1e-4, atol=1e-4)
+    if find_method(name) not in CONSTRAINED_METHODS and name != "adam":
+        assert (again.iterations <= first.iterations.clamp(min=1)).all()
+
+
+@over(lambda question: question.poison)
+def test_a_row_without_a_finite_energy_is_named_and_alone(name: str, question: Question) -> None:
+    values = {n: v.clone() for n, v in question.data.items()}
+    values[question.poison][1].fill_(torch.inf)
+    clean, found = ask(question, name), ask(question, name, values)
+    assert "non-finite" in found.status[1], found.status[1]
+    assert not found.converged[1]
+    rest = [0, 2, 3]
+    assert torch.allclose(found.energy[rest], clean.energy[rest], rtol=1e-7, atol=1e-9)
+    assert found.converged[rest].tolist() == clean.converged[rest].tolist()
+
+
+@over(lambda question: question.holes)
+def test_entries_that_are_given_keep_their_bits(name: str, question: Question) -> None:
+    for steps in (1, ENOUGH_STEPS):
+        found = ask(question, name, steps=steps)
+        given = ~torch.isnan(question.data["x"])
+        assert torch.equal(found.x[given], question.data["x"][given])
+        assert torch.isfinite(found.x).all()
