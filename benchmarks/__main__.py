@@ -23,6 +23,9 @@ from benchmarks.measure import Row, pin
 
 PARTS = ("front_end", "chain", "evaluation", "digits", "rivals")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+APART = {"choices": Path(__file__).with_name("CHOICES.md")}
+"""Parts that run only when they are named, and the pages that they have for themselves."""
+
 HEAD = ("what", "ours", "other side", "ratio", "bar", "met")
 
 
@@ -34,9 +37,10 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without one")
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/RESULTS.md")
     args = parser.parse_args()
-    unknown = [part for part in args.parts if part not in PARTS]
+    known = (*PARTS, *APART)
+    unknown = [part for part in args.parts if part not in known]
     if unknown:
-        parser.error(f"there is no part {unknown[0]}; parts are {', '.join(PARTS)}")
+        parser.error(f"there is no part {unknown[0]}; parts are {', '.join(known)}")
     pin()
     rows: list[Row] = []
     for part in args.parts or PARTS:
@@ -44,7 +48,11 @@ def main() -> int:
         found = import_module(f"benchmarks.{part}").rows()
         print(table(found))
         if args.write:
-            write(RESULTS, part, f"{preface(f'python -m benchmarks {part} --write')}\n{table(found)}")
+            write(
+                APART.get(part, RESULTS),
+                part,
+                f"{preface(f'python -m benchmarks {part} --write')}\n{table(found)}",
+            )
         rows += found
     return 0 if all(row.met is not False for row in rows) else 1
 

@@ -164,7 +164,13 @@ def _others() -> tuple[Question, ...]:
       energy field = -sum(h * s)
       for i in 0..n-1 { energy tie[i] = 0.7 * (s[i] - s[i+1])^2 }
       infer s }"""
+    switched = """model m(n: int) {
+      observed y : real[n]; latent c : bool[2]; latent x : real[n]
+      energy fit = 1/2 * ||x - y||^2
+      energy level = where(c[0], sum((x - 2)^2), 2 * sum((x + 1)^2)) + where(c[1], x[0]^2, 0.3)
+      infer c, x }"""
     return (
+        Question("switched", switched, {"y": _normal(16, ROWS, 3)}, frozenset(), ("c", "x"), convex=False),
         _linear("quadratic program", limited, start=start),
         _linear("least squares in a ball", round_, start=start),
         Question("spins", spins, {"h": _normal(15, ROWS, 6)}, frozenset(), ("s",)),
