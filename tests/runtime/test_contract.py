@@ -337,7 +337,9 @@ def test_the_rows_of_a_batch_are_answered_alone(name: str, question: Question) -
     for row in range(ROWS):
         alone = ask(question, name, row_of(question, row))
         assert torch.allclose(alone.energy[0], whole.energy[row], rtol=1e-7, atol=1e-9)
-        assert torch.allclose(answer(question, alone)[0], answer(question, whole)[row], rtol=1e-4, atol=1e-4)
+        if question.convex:
+            near = answer(question, alone)[0], answer(question, whole)[row]
+            assert torch.allclose(*near, rtol=1e-4, atol=1e-4)
         assert alone.converged[0] == whole.converged[row]
 
 
@@ -378,7 +380,8 @@ def test_beginning_at_the_answer_is_quick(name: str, question: Question) -> None
         starts["begin"] = first[question.sought[1]]
     again = ask(question, name, {**question.data, **starts})
     assert (again.energy <= first.energy + 1e-9 * (1 + first.energy.abs())).all()
-    assert torch.allclose(answer(question, again), answer(question, first), rtol=1e-4, atol=1e-4)
+    done = first.converged
+    assert torch.allclose(answer(question, again)[done], answer(question, first)[done], rtol=1e-4, atol=1e-4)
     if find_method(name) not in CONSTRAINED_METHODS and name != "adam":
         assert (again.iterations <= first.iterations.clamp(min=1)).all()
 
