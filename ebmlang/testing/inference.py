@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.api import Model
+from ebmlang.compiler.methods import MIXED_METHODS
 from ebmlang.errors import DataError
 from ebmlang.runtime import ask
 from ebmlang.runtime.ask import Search
@@ -61,6 +62,8 @@ def check_inference(model: Model, values: Values) -> Remarks:
     plan, module = model.compiled(asked, None)
     if plan.method is None:
         return Counter({f"{NOT_CHECKED}{plan.because}": 1})
+    if plan.method in MIXED_METHODS:
+        return Counter({f"{NOT_CHECKED}real and countable unknowns at once are two questions": 1})
     known = {v.name for v in model.checked.variables if v.role != "hyper"}
     given = {n: a for n, a in values.items() if n in known and (n not in asked.sought or n in blank)}
     try:
