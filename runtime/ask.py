@@ -28,7 +28,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
 from ebmlang.runtime.discrete import answer as discrete
-from ebmlang.runtime.domain_base import DomainError, Kind
+from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts, solve
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.generated import GeneratedModel
@@ -39,27 +39,17 @@ from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_na
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
-from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.pattern import pattern_of
+from ebmlang.runtime.picking import WITHOUT_MINIMUM, least_weight, make_solver, negative_weight, picked
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
-from ebmlang.runtime.rollout import Rollout, width
-from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
-from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
-from ebmlang.runtime.solvers.affordable import too_costly
+from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
 Values = Mapping[str, Tensor]
 
 _MIXED = tuple(row.name for row in MIXED_METHODS)
-
-WITHOUT_MINIMUM = "lbfgs"
-"""What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
-
-BY_NAME = "asked for by name"
-WIDEST_STAGE = 100
-"""States and actions of one time, beyond which their curvature costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +216,7 @@ def infer(
     problem = make_problem(bound, observed or {})
     if plan_inner(bound.module):
         return _constrained(bound, problem, search, observed or {}, progress)
-    name, because = _method(bound, problem, search)
+    name, because = picked(bound, problem, search.method)
     if name == "concave_convex":
         form = _mixture(bound, problem)
         if isinstance(form, str):
@@ -303,56 +293,6 @@ def _limits(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[L
 
 def _pick(*choices: Any) -> Any:
     return next((c for c in choices if c is not None), None)
-
-
-def _method(bound: Bound, problem: Problem, search: Search) -> tuple[str, str]:
-    """The method, after the obligations of the plan have met the numbers."""
-    module = bound.module
-    name, because = search.method or module.METHOD, module.BECAUSE
-    if name == module.METHOD:
-        failed = unmet(module, bound.instance, problem.held)
-        if failed:
-            return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
-    by_name = module.BECAUSE == BY_NAME or bool(search.method)
-    if name == "accelerated_gradient" and not by_name and problem.space.size < FEWEST:
-        because = f"accelerated_gradient does not apply: there are only {problem.space.size:,} unknowns"
-        name = module.FALLBACK
-    row = find_method(name)
-    if row is not None and row.otherwise:
-        lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)
-        if lacking:
-            return row.otherwise, f"{name} does not apply: there are no {lacking}"
-        reason = None if by_name else too_costly(problem, row.otherwise)
-        if reason is not None:
-            return row.otherwise, f"{name} does not pay: {reason}"
-    if name in ("riccati", "ilqr") and not search.method:
-        otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
-        if problem.rollout is None:
-            return otherwise, f"{name} does not apply: some actions are given"
-        count = width(problem.rollout, problem.space, problem.held)
-        if name == "ilqr" and count > WIDEST_STAGE:
-            return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
-    return name, because
-
-
-def _least_weight(bound: Bound, problem: Problem) -> float:
-    """The least weight of an absolute value, at most 0."""
-    if not bound.module.SPLIT:
-        return 0.0
-    return min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
-
-
-def _negative(least: float) -> str:
-    return f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
-
-
-def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
-    """A solver by its name, with the options that it has."""
-    kind = SOLVERS[name]
-    own = {k: v for k, v in options.items() if k not in ("steps", "tol", "restarts")}
-    if kind is Fista:
-        own["quadratic"] = quadratic
-    return kind(**own)
 
 
 def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, because: str) -> Result:
@@ -470,7 +410,7 @@ def _constrained(
     options = dict(module.OPTIONS)
     limits, starts = _limits(bound, search, options)
     limits = Limits(limits.steps, limits.tolerance(dtype))
-    least = _least_weight(bound, problem) if module.INNER == "fista" else 0.0
+    least = least_weight(bound, problem) if module.INNER == "fista" else 0.0
     inner = make_solver("adam" if least < 0 else module.INNER, {} if least < 0 else options, False)
     solved = solve_constrained(
         constrained_problem(wide, make_problem(wide, observed)),
@@ -492,7 +432,7 @@ def _constrained(
         found.sentences,
         trace,
     )
-    because = solved.because or (_negative(least) if least < 0 else module.BECAUSE)
+    because = solved.because or (negative_weight(least) if least < 0 else module.BECAUSE)
     result = _result(bound, problem, outcome, solved.method, because)
     good = torch.tensor([kind is Status.CONVERGED for kind in found.status], dtype=torch.bool)
     residuals = (

@@ -1,0 +1,74 @@
+"""The method that a bound question gets: the plan's, unless sizes or values speak against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ebmlang.compiler.methods import find_method
+from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.obligations import unmet
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.rollout import width
+from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
+from ebmlang.runtime.solvers.affordable import too_costly
+
+WITHOUT_MINIMUM = "lbfgs"
+"""What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
+
+BY_NAME = "asked for by name"
+WIDEST_STAGE = 100
+"""States and actions of one time, beyond which their curvature costs more than it saves."""
+
+
+def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
+    """The method and the reason, after the plan has met the numbers; `asked` overrides it."""
+    module = bound.module
+    name, because = asked or module.METHOD, module.BECAUSE
+    if name == module.METHOD:
+        failed = unmet(module, bound.instance, problem.held)
+        if failed:
+            return module.FALLBACK or "adam", f"{name} does not apply: {failed[0]}"
+    by_name = module.BECAUSE == BY_NAME or bool(asked)
+    if name == "accelerated_gradient" and not by_name and problem.space.size < FEWEST:
+        because = f"accelerated_gradient does not apply: there are only {problem.space.size:,} unknowns"
+        name = module.FALLBACK
+    row = find_method(name)
+    if row is not None and row.otherwise:
+        lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)
+        if lacking:
+            return row.otherwise, f"{name} does not apply: there are no {lacking}"
+        reason = None if by_name else too_costly(problem, row.otherwise)
+        if reason is not None:
+            return row.otherwise, f"{name} does not pay: {reason}"
+    if name in ("riccati", "ilqr") and not asked:
+        otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
+        if problem.rollout is None:
+            return otherwise, f"{name} does not apply: some actions are given"
+        count = width(problem.rollout, problem.space, problem.held)
+        if name == "ilqr" and count > WIDEST_STAGE:
+            return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
+    return name, because
+
+
+def least_weight(bound: Bound, problem: Problem) -> float:
+    """The least weight of an absolute value, at most 0."""
+    if not bound.module.SPLIT:
+        return 0.0
+    return min((float(w.min()) for w in bound.instance.absolute(problem.held).values()), default=0.0)
+
+
+def negative_weight(least: float) -> str:
+    """Why fista does not apply."""
+    return f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
+
+
+def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
+    """A solver by its name, with the options that it has."""
+    kind = SOLVERS[name]
+    own = {k: v for k, v in options.items() if k not in ("steps", "tol", "restarts")}
+    if kind is Fista:
+        own["quadratic"] = quadratic
+    return kind(**own)
