@@ -54,7 +54,7 @@ def test_an_import_is_refused() -> None:
     assert "E0901" in {x.diagnostic.code for x in found.diagnostics}
 
 
-@pytest.mark.parametrize("verb", ["train", "amortize", "sample", "marginalize", "plan"])
+@pytest.mark.parametrize("verb", ["train", "amortize", "sample", "plan"])
 def test_other_questions_are_checked_and_kept(verb: str) -> None:
     line = {"train": "param W : real[n]\n  train W", "amortize": "amortize x = y by regression"}.get(
         verb, f"{verb} x"
