@@ -128,7 +128,7 @@ def test_rows_do_not_share_anything() -> None:
         alone = solve(question.select(torch.tensor([row])), Lbfgs())
         assert torch.equal(alone.x[0], together.x[row])
         assert alone.status[0] is together.status[row]
-    assert together.status == (Status.CONVERGED, Status.CONVERGED, Status.NON_FINITE)
+    assert together.status == (Status.CONVERGED, Status.CONVERGED, Status.UNBOUNDED)
 
 
 def test_infinity_beyond_a_wall_is_backed_away_from() -> None:
@@ -144,8 +144,8 @@ def test_infinity_beyond_a_wall_is_backed_away_from() -> None:
 def test_an_energy_without_a_bottom_stops_at_a_finite_point() -> None:
     question = problem({"pull": lambda u, h: -(u["x"] ** 2).sum(1)}, torch.ones(2, 2, dtype=F64))
     outcome = solve(question, Lbfgs())
-    assert outcome.status == (Status.NON_FINITE,) * 2
-    assert outcome.sentences[0] == "non-finite energy in term 'pull'; stopped at the last finite point"
+    assert outcome.status == (Status.UNBOUNDED,) * 2
+    assert outcome.sentences[0] == "unbounded: the energy falls without end in term 'pull'"
     assert torch.isfinite(outcome.x).all()
     assert torch.isfinite(outcome.energy).all()
 
