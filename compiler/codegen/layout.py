@@ -110,11 +110,6 @@ def aligned(code: Code, target: Layout) -> Code:
     return _indexed(code, present)
 
 
-def align(code: Code, target: Layout) -> str:
-    """The text of `aligned`, fit to stand between commas."""
-    return aligned(code, target).text
-
-
 def spread(code: Code, target: Layout) -> Code:
     """The operand with every leading dimension of the target there, of size 1 where it lacks it."""
     return _indexed(code, _present(code, target))

@@ -50,21 +50,7 @@ class Question:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
-    parser.add_argument(
-        "--data",
-        metavar="D",
-        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
-    )
-    parser.add_argument(
-        "--map",
-        dest="mapping",
-        metavar="V=A",
-        type=options.pair,
-        action="append",
-        default=[],
-        help="variable V takes array A; may be repeated",
-    )
+    options.add_model_and_data(parser)
     asked = parser.add_argument_group("the question")
     asked.add_argument("--given", metavar="A,B", type=options.names, help="variables that the data gives")
     asked.add_argument("--find", metavar="Y", type=options.names, help="variables to find")

@@ -118,21 +118,7 @@ class _Summary:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
-    parser.add_argument(
-        "--data",
-        metavar="D",
-        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
-    )
-    parser.add_argument(
-        "--map",
-        dest="mapping",
-        metavar="V=A",
-        type=options.pair,
-        action="append",
-        default=[],
-        help="variable V takes array A; may be repeated",
-    )
+    options.add_model_and_data(parser)
     parser.add_argument("--given", metavar="A,B", type=options.names, help="variables that the data gives")
     parser.add_argument("--find", metavar="Y", type=options.names, help="variables to sum out")
     parser.add_argument(

@@ -125,3 +125,22 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="show how far it is: a bar on a terminal, lines elsewhere",
     )
+
+
+def add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    """The model file, its data, and which array is which variable: what every question begins with."""
+    parser.add_argument("file", metavar="FILE", help="the model, an .ebm file")
+    parser.add_argument(
+        "--data",
+        metavar="D",
+        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
+    )
+    parser.add_argument(
+        "--map",
+        dest="mapping",
+        metavar="V=A",
+        type=pair,
+        action="append",
+        default=[],
+        help="variable V takes array A; may be repeated",
+    )
