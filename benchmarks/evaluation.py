@@ -15,8 +15,8 @@ from torch import Tensor
 
 import ebmlang
 from benchmarks.measure import ROOT, Row, in_turns, shown
-from ebmlang.runtime.ask import make_problem
 from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 
 BAR = 1.1

@@ -20,15 +20,15 @@ from ebmlang.files import read_source
 from ebmlang.inference import Inference, given_arrays
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
-from ebmlang.runtime import ask
+from ebmlang.runtime import posing, report
 from ebmlang.runtime.arrays import widest_dtype
-from ebmlang.runtime.ask import Search
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
 from ebmlang.runtime.marginal import Marginal
 from ebmlang.runtime.memory import device_memory
 from ebmlang.runtime.parameters import start_parameters
 from ebmlang.runtime.result import Result
+from ebmlang.runtime.search import Search
 from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ class Model(nn.Module):
         Every variable needs a value. Terms of the whole batch count in every row.
         """
         bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
-        return ask.energy_rows(bound, unknown, held, bound.instance.terms(unknown, held))
+        return report.energy_rows(bound, unknown, held, bound.instance.terms(unknown, held))
 
     def terms(
         self,
@@ -332,7 +332,7 @@ class Model(nn.Module):
         bound, unknown, held = self._evaluation(_merged(data, values), dtype, device)
         batch = {t.name for t in bound.module.TERMS if t.batch}
         found = bound.instance.terms(unknown, held)
-        return {n: v if n in batch else ask._rows(v, bound.batch) for n, v in found.items()}
+        return {n: v if n in batch else report.rows_of(v, bound.batch) for n, v in found.items()}
 
     def _evaluation(
         self, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None
@@ -354,7 +354,7 @@ class Model(nn.Module):
         settings = self.settings(given, dtype, device, None, None)
         bound = self.bound(module, given, settings, frozenset())
         unknown = {n: bound.values[n] for n in asked.sought}
-        return bound, unknown, ask.held_values(bound)
+        return bound, unknown, posing.held_values(bound)
 
     # --- inference ---
 

@@ -17,13 +17,14 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.methods import method_names
 from ebmlang.errors import DataError
 from ebmlang.questions import line_of
-from ebmlang.runtime import ask
-from ebmlang.runtime.ask import Search, certificate
+from ebmlang.runtime import ask, footprint, posing, report
+from ebmlang.runtime.ask import certificate
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.driver import Progress
 from ebmlang.runtime.marginal import beta_of, checked_beta
 from ebmlang.runtime.memory import rows_that_fit
 from ebmlang.runtime.result import Result
+from ebmlang.runtime.search import Search
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -162,7 +163,7 @@ class Inference:
             return max(rows, 1)
         first = self.bound_rows(0, min(rows, _MEASURED_ROWS))
         observed = {name: self.mask(first, name, 0, first.batch) for name in self.incomplete}
-        needed = ask.bytes_per_row(first, observed) * self._restarts()
+        needed = footprint.bytes_per_row(first, observed) * self._restarts()
         return min(rows, rows_that_fit(needed, self.settings.chunk_bytes))
 
     def _restarts(self) -> int:
@@ -208,7 +209,7 @@ class Inference:
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)
         if not self.asked.sought:
-            return with_shared(ask.evaluate(bound, {}, ask.held_values(bound)), self.module)
+            return with_shared(report.evaluate(bound, {}, posing.held_values(bound)), self.module)
         observed = {name: self.mask(bound, name, start, stop) for name in self.incomplete}
         return with_shared(ask.infer(bound, self.search, observed, progress), self.module)
 

@@ -12,10 +12,10 @@ from ebmlang.compiler.choose_mixed import why_not_gaussian
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, incomplete_names, part_of, real_names
 from ebmlang.questions import ask_sums, line_of
-from ebmlang.runtime import ask
-from ebmlang.runtime.ask import Search
+from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.marginal import Marginal, beta_of, checked_beta, marginal
+from ebmlang.runtime.search import Search
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -71,7 +71,7 @@ class Summing:
             observed = {name: self.run.mask(bound, name, start, stop) for name in self.run.incomplete}
             line = self.line.beta if self.line is not None else None
             beta = self.beta if self.beta is not None else beta_of(line, bound)
-            yield marginal(bound, ask.held_values(bound), observed, checked_beta(beta))
+            yield marginal(bound, posing.held_values(bound), observed, checked_beta(beta))
 
     def all(self) -> Marginal:
         """All rows as one answer."""

@@ -10,7 +10,7 @@ from ebmlang.api import Model, load
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
-from ebmlang.runtime.ask import Search
+from ebmlang.runtime.search import Search
 from ebmlang.summing import Summing
 
 if TYPE_CHECKING:

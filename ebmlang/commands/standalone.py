@@ -40,7 +40,7 @@ def _run(path: str, args: Namespace) -> int:
     from ebmlang.api import DTYPES, device_named, require_hypers
     from ebmlang.commands.infer import add_result, read_dataset
     from ebmlang.inference import with_shared
-    from ebmlang.runtime import ask
+    from ebmlang.runtime import ask, search
     from ebmlang.runtime.bind import Settings, bind
     from ebmlang.runtime.parameters import start_parameters
 
@@ -63,7 +63,7 @@ def _run(path: str, args: Namespace) -> int:
     bound = bind(module, hypers, given, settings, frozenset(module.SOUGHT))
     parameters = {n: v for n, v in start_parameters(bound, args.seed).items() if n not in module.SOUGHT}
     bound = bind(module, hypers, {**parameters, **given}, settings, frozenset(module.SOUGHT))
-    result = with_shared(ask.infer(bound, ask.Search(seed=args.seed)), module)
+    result = with_shared(ask.infer(bound, search.Search(seed=args.seed)), module)
     summary = report.Summary()
     if args.output:
         with data.ResultWriter(args.output, args.force) as writer:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from ebmlang.runtime import ask
+from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.question import question_of
 from ebmlang.runtime.result import Result, Status
@@ -23,7 +23,7 @@ def judge_discrete(bound: Bound, found: Result) -> Remarks:
     for sentence, ended in zip(found.status, found.converged.tolist(), strict=True):
         if ended != (sentence in _FOUND):
             raise CheckFailed(f"the status and `converged` disagree: {ended} and `{sentence}`")
-    question = question_of(bound, {}, ask.held_values(bound), {})
+    question = question_of(bound, {}, posing.held_values(bound), {})
     rows = torch.arange(question.rows)
     parts = [found.values[f.name].reshape(question.rows, -1) for f in question.fields]
     answer = torch.cat([p.to(torch.int64) for p in parts], 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ebmlang.api import Model
 from ebmlang.errors import DataError
-from ebmlang.runtime import ask
+from ebmlang.runtime import posing, report
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.testing.case import Case
 
@@ -72,17 +72,17 @@ def energies(bound: Bound, changed: Mapping[str, Tensor] | None = None) -> Energ
     if changed:
         bound = replace(bound, values={**bound.values, **changed})
     unknown = {name: bound.values[name] for name in bound.module.SOUGHT}
-    held = ask.held_values(bound)
+    held = posing.held_values(bound)
     terms = bound.instance.terms(unknown, held)
     # The total by itself: that it is the sum of its terms is one of the checks.
-    return Energies(ask.energy_rows(bound, unknown, held), terms)
+    return Energies(report.energy_rows(bound, unknown, held), terms)
 
 
 def objective(bound: Bound, changed: Mapping[str, Tensor]) -> Tensor:
     """What is minimised: [B], or [] when the examples are coupled."""
     values = {**bound.values, **changed}
     unknown = {name: values[name] for name in bound.module.SOUGHT}
-    held = ask.held_values(replace(bound, values=values))
+    held = posing.held_values(replace(bound, values=values))
     found = bound.instance.energy(unknown, held)
     if bound.module.JOINT:
         return found.sum()

@@ -12,13 +12,13 @@ from torch import Tensor
 from ebmlang.api import Model
 from ebmlang.compiler.methods import MIXED_METHODS
 from ebmlang.errors import DataError
-from ebmlang.runtime import ask
-from ebmlang.runtime.ask import Search
+from ebmlang.runtime import ask, posing
 from ebmlang.runtime.bind import Bound, bind
 from ebmlang.runtime.constrained import Constrained
 from ebmlang.runtime.discrete.answer import is_discrete
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result
+from ebmlang.runtime.search import Search
 from ebmlang.testing.case import CheckFailed
 from ebmlang.testing.checks import NOT_CHECKED, Remarks
 from ebmlang.testing.discrete import judge_discrete
@@ -71,7 +71,7 @@ def check_inference(model: Model, values: Values) -> Remarks:
         observed = {name: ~torch.isnan(bound.values[name]) for name in blank}
         if is_discrete(bound):
             return judge_discrete(bound, ask.infer(bound, Search(steps=STEPS), observed))
-        problem = ask.make_problem(bound, observed)
+        problem = posing.make_problem(bound, observed)
         found = ask.infer(bound, Search(steps=STEPS), observed)
     except DataError as error:
         raise CheckFailed(f"inference refuses the values: {error.message}") from None
@@ -84,7 +84,7 @@ def _judge(bound: Bound, problem: Problem, found: Result) -> Remarks:
     begun = _seen(bound, problem, start.x)
     with torch.no_grad():
         before, after = objective(bound, begun), objective(bound, answer)
-    constrained = ask.constrained_problem(bound, problem) if ask.plan_inner(bound.module) else None
+    constrained = posing.constrained_problem(bound, problem) if posing.plan_inner(bound.module) else None
     if constrained is None:
         _require_no_rise(before, after)
     x = problem.space.pack(_for_space(bound, problem, answer))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
-from ebmlang.runtime import ask
+from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.eliminate import log_sum_exp
 from ebmlang.runtime.discrete.methods import Unfit, listed
@@ -46,12 +46,12 @@ def integrate_out(bound: Bound, held: Values, observed: Values, beta: float) -> 
 
     Raises DataError where that is too large.
     """
-    wide = ask.in_float64(bound)
+    wide = posing.in_float64(bound)
     names = ", ".join(bound.module.SOUGHT)
     try:
         if wide.part is None:
             return _gaussian(wide, observed, beta)
-        return _mixture(wide, ask.held_values(wide), observed, beta)
+        return _mixture(wide, posing.held_values(wide), observed, beta)
     except (Unfit, Unmeasured) as unfit:
         raise DataError(
             f"{names} cannot be integrated out exactly: {unfit.because}",
@@ -60,7 +60,7 @@ def integrate_out(bound: Bound, held: Values, observed: Values, beta: float) -> 
 
 
 def _one(bound: Bound, observed: Values, beta: float) -> tuple[Problem, Gaussian]:
-    problem = ask.make_problem(bound, observed)
+    problem = posing.make_problem(bound, observed)
     pattern = pattern_of(bound, problem.space)
     return problem, integrate(problem, pattern, beta, bound.settings.chunk_bytes)
 

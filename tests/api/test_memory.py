@@ -11,7 +11,7 @@ import torch
 
 import ebmlang
 from ebmlang.inference import Inference, given_arrays, given_lazily
-from ebmlang.runtime.ask import Search
+from ebmlang.runtime.search import Search
 
 CHAIN = """
 model chain(T: int) {

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import ebmlang
-from ebmlang.runtime import ask
+from ebmlang.runtime import posing
 from ebmlang.runtime.discrete.question import question_of
 
 HEAD = """model m(n: int, k: int, K: int) {
@@ -83,7 +83,7 @@ def test_tables_add_up_to_the_energy(term: str) -> None:
     _, module = model.compiled(asked, None)
     given = values(0)
     bound = model.bound(module, given, model.settings(given, "float64", None, None, None), frozenset())
-    question = question_of(bound, {}, ask.held_values(bound), {})
+    question = question_of(bound, {}, posing.held_values(bound), {})
     (network,) = question.networks()
     rng = np.random.default_rng(1)
     for _ in range(20):

@@ -17,10 +17,10 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import held_values, make_problem
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.constrained.problem import flat
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import held_values, make_problem
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.spec import ConstraintSpec
 from tests.properties.energies import PER_EXAMPLE, SIZES, values

@@ -17,9 +17,9 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.builtins import TABLE, Builtin
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import held_values
 from ebmlang.runtime.bind import Settings, bind
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import held_values
 from tests.properties.generated import close
 from tests.reference import Reference
 

@@ -16,7 +16,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from ebmlang.errors import DataError
-from ebmlang.runtime.ask import held_values
+from ebmlang.runtime.posing import held_values
 from tests.properties.energies import DECLARATIONS, HEAD, REALS, UNKNOWN, Models, values
 from tests.properties.generated import (
     Asked,

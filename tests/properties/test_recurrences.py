@@ -13,9 +13,9 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.degrees import Degrees
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.structure.block import Block
-from ebmlang.runtime.ask import held_values
 from ebmlang.runtime.bind import Settings, bind
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import held_values
 from tests.properties.generated import checked
 from tests.properties.test_generated import EVERYTHING, examine, model
 

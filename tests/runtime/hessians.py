@@ -13,7 +13,6 @@ from torch import Tensor
 from ebmlang.compiler import pipeline
 from ebmlang.compiler.query import Query, default_question, default_sought
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import make_problem
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
 from ebmlang.runtime.linear.patterns import (
@@ -25,6 +24,7 @@ from ebmlang.runtime.linear.patterns import (
     Pattern,
     SparsePattern,
 )
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 
 Bools = npt.NDArray[np.bool_]

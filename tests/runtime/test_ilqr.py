@@ -17,10 +17,10 @@ import ebmlang
 from ebmlang.compiler import pipeline
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import make_problem
 from ebmlang.runtime.bind import Settings, bind
 from ebmlang.runtime.driver import solve
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.solvers.ilqr import Ilqr, newton_policy
 from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs

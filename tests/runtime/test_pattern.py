@@ -217,7 +217,7 @@ def test_coordinates_of_open_domains_that_mix_entries() -> None:
 
 
 def test_given_entries_keep_their_places() -> None:
-    from ebmlang.runtime.ask import make_problem
+    from ebmlang.runtime.posing import make_problem
 
     text = (
         "model m(T: int) { observed x : real[T] missing\n"

@@ -18,10 +18,10 @@ from ebmlang.compiler import pipeline
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import make_problem
 from ebmlang.runtime.bind import Settings, bind
 from ebmlang.runtime.driver import Limits, solve
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.riccati import Riccati

@@ -22,9 +22,9 @@ from ebmlang.compiler.codegen.methods import quoted
 from ebmlang.compiler.codegen.names import field_name, local_name
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.source import Source
-from ebmlang.runtime.ask import held_values
 from ebmlang.runtime.bind import Settings, bind
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.posing import held_values
 from tests.passes.codegen.ruled import WIDTH, check_text
 
 NAMES = (

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 import ebmlang
-from ebmlang.runtime.ask import make_problem
 from ebmlang.runtime.bind import Settings, bind
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import View
 
 MODEL = """model m(n: int, d: int) {

@@ -1,0 +1,193 @@
+"""The problem that a question to a bound model poses: what is held, what is sought, the functions over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmlang.errors import DataError
+from ebmlang.runtime.bind import Bound, domain_of, expanded
+from ebmlang.runtime.constrained.problem import (
+    Constrained,
+)
+from ebmlang.runtime.domain_base import DomainError
+from ebmlang.runtime.generated import GeneratedModel
+from ebmlang.runtime.hessian import HessianForm
+from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
+from ebmlang.runtime.pattern import pattern_of
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.rollout import Rollout
+from ebmlang.runtime.space import Space, Unknown, space_of
+from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Unshared:
+    """The generated functions, for a solver that keeps values shared by all examples as [1, ...]."""
+
+    instance: GeneratedModel
+    shared: frozenset[str]
+    written: frozenset[str]
+
+    def _seen(self, unknown: Values) -> Values:
+        if not self.shared:
+            return unknown
+        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        return self.instance.energy(self._seen(unknown), held)
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.terms(self._seen(unknown), held)
+
+    def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.constraints(self._seen(unknown), held)
+
+    def smooth(self, unknown: Values, held: Values) -> Tensor:
+        return self.instance.smooth(self._seen(unknown), held)
+
+    def absolute(self, held: Values) -> dict[str, Tensor]:
+        return self.instance.absolute(held)
+
+    def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.instance.energy_and_gradient(self._seen(unknown), held)
+
+    def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.instance.smooth_and_gradient(self._seen(unknown), held)
+
+    def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
+
+    def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        return self.instance.normal_times(self._seen(unknown), held, self._seen(direction))
+
+
+@dataclass(frozen=True, slots=True)
+class UnsharedFree:
+    """A free energy, for a solver that keeps values shared by all examples as [1, ...]."""
+
+    free: FreeEnergy
+    shared: frozenset[str]
+
+    def seen(self, unknown: Values) -> Values:
+        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
+
+    def energy(self, unknown: Values, held: Values) -> Tensor:
+        return self.free.energy(self.seen(unknown), held)
+
+    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.free.terms(self.seen(unknown), held)
+
+
+def held_values(bound: Bound) -> dict[str, Tensor]:
+    """Everything that is not sought, with what the module prepares from it."""
+    held = {n: v for n, v in bound.values.items() if n not in bound.module.SOUGHT}
+    return {**held, **bound.instance.prepare(held)}
+
+
+def make_problem(bound: Bound, observed: Values) -> Problem:
+    """The minimisation that a bound module stands for.
+
+    `observed` holds masks (True: given) of the sought variables that are given in part.
+    """
+    module = bound.module
+    summed = summed_names(bound)
+    sought = [bound.specs[name] for name in module.SOUGHT if name not in summed]
+    shared = shared_names(bound)
+    known = dict(bound.values)
+    unknowns = []
+    for spec in sought:
+        unknown = _unknown(bound, spec, known, observed.get(spec.name))
+        unknowns.append(unknown)
+        if unknown.start is not None:
+            known[spec.name] = unknown.start if spec.per_example else unknown.start[0]
+    settings = bound.settings
+    try:
+        space = space_of(tuple(unknowns), bound.batch, settings.dtype, settings.device, joint=module.JOINT)
+    except DomainError as error:
+        raise DataError(str(error), "check the domain and the data") from None
+    if summed:
+        return _free_problem(bound, observed, space, shared)
+    functions = Unshared(bound.instance, shared, module.WRITTEN)
+    rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
+    held = held_values(bound)
+    split = functions if module.SPLIT else None
+    found = vars(module).get("ROLLOUT")
+    rollout = None if found is None or observed else Rollout(bound.instance, *found)
+    form = HessianForm(lambda: pattern_of(bound, space), module.HESSIAN_SHARED, module.HESSIAN_CONSTANT)
+    closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
+    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
+
+
+def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
+    """Lowering the free energy of what is summed out over the coordinates of the others."""
+    free, held = free_energy(bound, held_values(bound), observed)
+    rows = (frozenset(bound.module.ROW_VALUES) | {GIVEN}) & held.keys()
+    return Problem(UnsharedFree(free, shared), held, rows, space)
+
+
+def shared_names(bound: Bound) -> frozenset[str]:
+    """Sought variables that all examples share."""
+    return frozenset(n for n in bound.module.SOUGHT if not bound.specs[n].per_example)
+
+
+def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: Tensor | None) -> Unknown:
+    shape = bound.shapes[spec.name]
+    domain = domain_of(replace(bound, values=known), spec)
+    free = fixed = start = None
+    if mask is not None:
+        free = ~mask
+        value = bound.values[spec.name]
+        fixed = torch.where(mask, value, torch.zeros_like(value))
+        start = fixed
+    elif spec.start:
+        start = expanded(spec, bound.instance.start(spec.name, known), shape, bound.settings)
+        start = start if spec.per_example else start[None]
+        if bool(torch.isnan(start).any()):
+            raise DataError(
+                f"the start of `{spec.name}` is NaN in some entries", "check what it is computed from"
+            )
+    return Unknown(spec.name, shape, domain, start, free, fixed, per_batch=not spec.per_example)
+
+
+def plan_inner(module: Any) -> str:
+    """The method that runs inside the one for hard constraints; empty where the plan has none."""
+    inner: str = getattr(module, "INNER", "")
+    return inner
+
+
+def constraint_specs(module: Any) -> tuple[ConstraintSpec, ...]:
+    specs: tuple[ConstraintSpec, ...] = getattr(module, "CONSTRAINTS", ())
+    return specs
+
+
+def constrained_problem(bound: Bound, problem: Problem) -> Constrained:
+    """A problem of a bound module with the constraints of the module."""
+    specs = constraint_specs(bound.module)
+    return Constrained(
+        problem,
+        Unshared(bound.instance, shared_names(bound), bound.module.WRITTEN),
+        tuple(s for s in specs if not s.given),
+        tuple(s for s in specs if s.given),
+    )
+
+
+def in_float64(bound: Bound) -> Bound:
+    def wide(value: Tensor) -> Tensor:
+        return value.double() if value.is_floating_point() else value
+
+    double = torch.float64
+    instance: Any = bound.instance
+    instance = replace(instance, dtype=double, draw=replace(instance.draw, dtype=double))
+    return replace(
+        bound,
+        instance=instance,
+        values={n: wide(v) for n, v in bound.values.items()},
+        settings=replace(bound.settings, dtype=double),
+    )

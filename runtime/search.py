@@ -1,0 +1,37 @@
+"""How to search for the answer of a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.driver import Limits, Starts
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How to search. `method` overrides the one of the plan."""
+
+    method: str = ""
+    steps: int | None = None
+    tol: float | None = None
+    restarts: int | None = None
+    seed: int = 0
+    trace: bool = False
+
+
+def limits_of(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
+    steps = int(first_given(search.steps, options.get("steps"), Limits().steps))
+    restarts = int(first_given(search.restarts, options.get("restarts"), 1))
+    starts = Starts(search.seed, bound.settings.first_row, restarts)
+    return Limits(steps, first_given(search.tol, options.get("tol"), None)), starts
+
+
+def first_given(*choices: Any) -> Any:
+    return next((c for c in choices if c is not None), None)
