@@ -24,6 +24,7 @@ from ebmlang.runtime import posing, report
 from ebmlang.runtime.arrays import widest_dtype
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.generated import load_text
+from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.marginal import Marginal
 from ebmlang.runtime.memory import device_memory
 from ebmlang.runtime.parameters import start_parameters
@@ -92,6 +93,7 @@ class Model(nn.Module):
         self._hypers = dict(hypers)
         self._seed = seed
         self._modules_by_question: dict[Any, tuple[Plan, ModuleType]] = {}
+        self._kept: dict[ModuleType, Kept] = {}
         self._params_ready = False
         self._preset: dict[str, Any] = {}
         known = [v.name for v in model.hypers]
@@ -185,6 +187,10 @@ class Model(nn.Module):
             known = plan, load_text(generated.text, self.name)
             self._modules_by_question[key] = known
         return known
+
+    def kept(self, module: ModuleType) -> Kept:
+        """What is kept from one question to the next that the same module answers."""
+        return self._kept.setdefault(module, Kept())
 
     # --- values ---
 

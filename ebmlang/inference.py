@@ -61,6 +61,11 @@ class Given:
             )
         return next(iter(found.values()), 1)
 
+    def row_shapes(self) -> tuple[tuple[str, tuple[int, ...], bool], ...]:
+        """Name and shape of every value, and whether examples have their own; without their number."""
+        own = {n: count is not None for n, count in self.counts.items()}
+        return tuple((n, s[1:] if own[n] else s, own[n]) for n, s in sorted(self.shapes.items()))
+
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         return {
             n: self.take(n, start, stop) if self.counts[n] is not None else self.take(n, 0, -1)
@@ -161,10 +166,22 @@ class Inference:
         rows = self.given.rows
         if rows <= 1 or self.module.JOINT or not self.asked.sought:
             return max(rows, 1)
-        first = self.bound_rows(0, min(rows, _MEASURED_ROWS))
-        observed = {name: self.mask(first, name, 0, first.batch) for name in self.incomplete}
-        needed = footprint.bytes_per_row(first, observed) * self._restarts()
+        needed = self._bytes_per_row(min(rows, _MEASURED_ROWS)) * self._restarts()
         return min(rows, rows_that_fit(needed, self.settings.chunk_bytes))
+
+    def _bytes_per_row(self, count: int) -> int:
+        """Memory that a row needs while it is searched, measured once for questions of the same shapes."""
+        shapes = self.given.row_shapes(), self.settings.dtype, str(self.settings.device), self.incomplete
+        kept = self.model.kept(self.module)
+        if shapes in kept.footprints:
+            return kept.footprints[shapes]
+        first = self.bound_rows(0, count)
+        observed = {name: self.mask(first, name, 0, first.batch) for name in self.incomplete}
+        found = footprint.bytes_per_row(first, observed)
+        # What countable unknowns need may depend on which entries are given.
+        if self.part is None and not self.plan.block.discrete:
+            kept.note_footprint(shapes, found)
+        return found
 
     def _restarts(self) -> int:
         """Starts per row, which are searched side by side: by the call, else by the line of the file."""
@@ -204,7 +221,7 @@ class Inference:
         bound = self.model.bound(self.module, values, settings, self.incomplete)
         line = line_of(self.model.checked, self.asked.summed)
         beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
-        return replace(bound, part=self.part, beta=beta)
+        return replace(bound, part=self.part, beta=beta, kept=self.model.kept(self.module))
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)

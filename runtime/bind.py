@@ -19,6 +19,7 @@ from ebmlang.runtime.arrays import as_tensor, check_classes, check_finite
 from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
+from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.spec import VariableSpec
 
 MOST_ELEMENTS = 2**40
@@ -48,7 +49,7 @@ class Bound:
     Tensors of variables that differ by example are [B or 1, *shape]; `given` names what the caller
     passed. `shapes` are the shapes of one example. `part` is the module of the real unknowns alone where
     countable ones are sought beside them; `beta` the inverse temperature at which the module's `SUMMED`
-    unknowns are summed out.
+    unknowns are summed out; `kept` what the model keeps from one question to the next, if it does.
     """
 
     module: ModuleType
@@ -62,6 +63,7 @@ class Bound:
     settings: Settings
     part: ModuleType | None = None
     beta: float = 1.0
+    kept: Kept | None = None
 
 
 def bind(

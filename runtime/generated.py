@@ -18,6 +18,9 @@ Values = Mapping[str, Tensor]
 EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
 """The energy, and its gradient along every sought variable by name."""
 
+Report = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+"""Terms, factors and named values."""
+
 Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
 """By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
 
@@ -151,6 +154,10 @@ class GeneratedModel:
 
     def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return {}
+
+    def report(self, unknown: Values, held: Values) -> Report:
+        """Terms, factors and lets together."""
+        return self.terms(unknown, held), self.factors(unknown, held), self.lets(unknown, held)
 
     def start(self, name: str, held: Values) -> Tensor | float:
         """The default, start or draw of a variable."""

@@ -118,11 +118,24 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
     held = held_values(bound)
     split = functions if module.SPLIT else None
-    found = vars(module).get("ROLLOUT")
-    rollout = None if found is None or observed else Rollout(bound.instance, *found)
+    rollout = None if observed else _rollout(bound)
     form = HessianForm(lambda: pattern_of(bound, space), module.HESSIAN_SHARED, module.HESSIAN_CONSTANT)
     closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
     return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
+
+
+def _rollout(bound: Bound) -> Rollout | None:
+    """The rollout of the plan, if it has one, and where its recursion stays for the next question of the same
+    sizes."""
+    found: tuple[tuple[str, ...], str, bool] | None = vars(bound.module).get("ROLLOUT")
+    if found is None:
+        return None
+    kept = None
+    if bound.kept is not None:
+        settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
+        kept = bound.kept.recursion((sizes, settings.dtype, str(settings.device), settings.seed))
+    states, action, shared = found
+    return Rollout(bound.instance, states, action, shared, kept)
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:

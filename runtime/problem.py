@@ -213,10 +213,11 @@ class Problem:
         rows = torch.arange(self.space.rows, device=self.space.device)
 
         def probed(width: int) -> Values:
-            chosen = rows[:1] if rollout.shared else rows.repeat_interleave(width)
-            return self.select(chosen).held
+            if self.space.rows == 1:
+                return self.held
+            return self.select(rows[:1] if rollout.shared else rows.repeat_interleave(width)).held
 
-        return measure(rollout, self.space, self.held, probed)
+        return measure(rollout, self.space, self.held, self.row_values, probed)
 
     def expansion(self, x: Tensor) -> Stages:
         """The second-order model of a rollout around the actions x [R, N], in terms of changes."""

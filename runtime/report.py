@@ -25,10 +25,8 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     """Energies, terms, factors and lets at given values, without searching."""
     module, instance, batch = bound.module, bound.instance, bound.batch
     with torch.no_grad():
-        terms = instance.terms(unknown, held)
+        terms, factors, lets = instance.report(unknown, held)
         energy = energy_rows(bound, unknown, held, terms)
-        lets = instance.lets(unknown, held)
-        factors = instance.factors(unknown, held)
         violations = _violations(bound, unknown, held)
     tolerance = feasible_within(Limits().tolerance(bound.settings.dtype))
     broken = torch.zeros(batch, dtype=torch.bool)

@@ -1,18 +1,20 @@
 """A rollout in numbers: the matrices of its steps and of its stage costs.
 
 Both are measured with unit vectors. A step is affine in the state and the action before it, and a
-stage cost quadratic in those of one time, so that one probe finds a column at all times at once.
+stage cost quadratic in those of one time, so that one probe finds a column at all times at once. What the
+functions read while they are probed tells what the matrices depend on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.space import Space
 
 Values = Mapping[str, Tensor]
@@ -36,12 +38,14 @@ class RolloutFunctions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`shared` says that the matrices are the same for all rows."""
+    """`shared` says that the matrices are the same for all rows; `kept` is where the recursion over them
+    stays for the next question, if anywhere."""
 
     functions: RolloutFunctions
     states: tuple[str, ...]
     action: str
     shared: bool
+    kept: Remembered | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +53,8 @@ class Stages:
     """s[t+1] = A s + B a + c and stage costs 1/2 [s a] H [s a] + g [s a], with d states and m actions.
 
     first [R, d]; step [M, T, d, d + m], curvature [M, T + 1, d + m, d + m] with M = 1 when shared, else
-    R; offset [R, T, d], slope [R, T + 1, d + m]. At time T there is no action: its entries are 0.
+    R; offset [O, T, d], slope [O, T + 1, d + m] with O = 1 when those are the same for all rows, else R. At
+    time T there is no action: its entries are 0. `reads` names the values that all but `first` is from.
     """
 
     first: Tensor
@@ -57,6 +62,27 @@ class Stages:
     offset: Tensor
     curvature: Tensor
     slope: Tensor
+    reads: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Watched(Mapping[str, Tensor]):
+    """Values that remember which of them have been read."""
+
+    values_: Values
+    reads: set[str] = field(default_factory=set)
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.reads.add(name)
+        return self.values_[name]
+
+    def __iter__(self) -> Iterator[str]:
+        # Whoever goes through all of them may read any.
+        self.reads.update(self.values_)
+        return iter(self.values_)
+
+    def __len__(self) -> int:
+        return len(self.values_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +110,50 @@ def width(rollout: Rollout, space: Space, held: Values) -> int:
     return sum(found[n].shape[1:].numel() for n in rollout.states) + action.numel()
 
 
-def measure(rollout: Rollout, space: Space, held: Values, probed: Callable[[int], Values]) -> Stages:
-    """The stages of every row. `probed` gives the held values of the rows that are probed: of one row where
-    the matrices are shared, else of every row as many times in a row as it is told."""
-    functions = rollout.functions
-    found = functions.first_states(held)
-    first = {name: found[name].detach() for name in rollout.states}
-    (unknown,) = space.unknowns
-    steps, *action = space.row_shape(unknown)
-    shapes = _Shapes({n: v.shape[1:] for n, v in first.items()}, torch.Size(action), steps)
-    rows, width = space.rows, shapes.width
-    zero = torch.zeros(rows, steps + 1, width, dtype=space.dtype, device=space.device)
-    offset, slope = _evaluate(rollout, shapes, zero, held)
-    count = 1 if rollout.shared else rows
-    unit = torch.eye(width, dtype=space.dtype, device=space.device)
-    unit = unit[None, :, None, :].expand(count, width, steps + 1, width)
-    ends, slopes = _evaluate(rollout, shapes, unit.reshape(-1, steps + 1, width), probed(width))
-    matrices = ends.reshape(count, width, steps, -1) - offset[:count, None]
-    bends = slopes.reshape(count, width, steps + 1, -1) - slope[:count, None]
-    flat = [v.reshape(v.shape[0], -1).expand(rows, -1) for v in first.values()]
+def first_states(rollout: Rollout, space: Space, held: Values) -> Tensor:
+    """The states of every row at time 0, [R, d]."""
+    found = rollout.functions.first_states(held)
+    flat = [found[n].detach() for n in rollout.states]
+    return torch.cat([v.reshape(v.shape[0], -1).expand(space.rows, -1) for v in flat], 1)
+
+
+def measure(
+    rollout: Rollout, space: Space, held: Values, rowwise: frozenset[str], probed: Callable[[int], Values]
+) -> Stages:
+    """The stages of every row. `rowwise` names the held values that differ by row; `probed` gives the held
+    values of the rows that are probed: of one row where the matrices are shared, else of every row as many
+    times in a row as it is told."""
+    shapes = _shapes_of(rollout, space, held)
+    width, times = shapes.width, shapes.steps + 1
+    count = 1 if rollout.shared else space.rows
+    # The first probe is at 0, and finds what does not depend on states and actions.
+    probes = torch.eye(width + 1, width, dtype=space.dtype, device=space.device).roll(1, 0)
+    points = probes[None, :, None, :].expand(count, width + 1, times, width).reshape(-1, times, width)
+    watched = _Watched(probed(width + 1))
+    ends, slopes = _evaluate(rollout, shapes, points, watched)
+    ends = ends.reshape(count, width + 1, times - 1, -1)
+    slopes = slopes.reshape(count, width + 1, times, -1)
+    offset, slope = ends[:, 0], slopes[:, 0]
+    matrices, bends = ends[:, 1:] - offset[:, None], slopes[:, 1:] - slope[:, None]
+    if count < space.rows and watched.reads & rowwise:
+        zero = torch.zeros(space.rows, times, width, dtype=space.dtype, device=space.device)
+        offset, slope = _evaluate(rollout, shapes, zero, held)
     curvature = bends.permute(0, 2, 3, 1)
     return Stages(
-        torch.cat(flat, 1), matrices.permute(0, 2, 3, 1), offset, (curvature + curvature.mT) / 2, slope
+        first_states(rollout, space, held),
+        matrices.permute(0, 2, 3, 1),
+        offset,
+        (curvature + curvature.mT) / 2,
+        slope,
+        frozenset(watched.reads),
     )
+
+
+def _shapes_of(rollout: Rollout, space: Space, held: Values) -> _Shapes:
+    found = rollout.functions.first_states(held)
+    (unknown,) = space.unknowns
+    steps, *action = space.row_shape(unknown)
+    return _Shapes({n: found[n].shape[1:] for n in rollout.states}, torch.Size(action), steps)
 
 
 def expand(rollout: Rollout, space: Space, x: Tensor, repeated: Callable[[int], Values]) -> Stages:

@@ -40,6 +40,7 @@ class Energies:
 
     def methods(self) -> list[Method]:
         made = [self.terms(), self.energy(), *self.split(), self.constraints(), self.plated(), self.lets()]
+        made.append(self.report())
         return [method for method in made if method is not None]
 
     def method(self, name: str, result: str, doc: str, e: Emitter | None, value: str) -> Method:
@@ -172,12 +173,17 @@ class Energies:
             return None
         e = self.functions.method()
         e.count(*(s.value for s in plated))
-        entries = []
-        for s in plated:
-            code = e.assign(local_name(s.name), self._every_position(e, s), (), exact=True)
-            entries.append(f'"{s.name}": {code.text}')
+        entries = self._positions(e, plated)
         doc = "Energies of plated terms at every position: [B, plate sizes...]."
         return self.method("factors", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
+
+    def _positions(self, e: Emitter, plated: list[Summand], suffix: str = "") -> list[str]:
+        entries = []
+        for s in plated:
+            name = f"{local_name(s.name)}{suffix}"
+            code = e.assign(name, self._every_position(e, s), (), exact=not suffix)
+            entries.append(f'"{s.name}": {code.text}')
+        return entries
 
     @staticmethod
     def _every_position(e: Emitter, s: Summand) -> Code:
@@ -198,12 +204,38 @@ class Energies:
         if not lets:
             return None
         e = self.functions.method()
-        values = [typed.Read(x.value.type, (), x.value.level, x.value.coupled, x.span, x.name) for x in lets]
+        values = self._named()
         e.count(*values)
-        entries = [
-            f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values
-        ]
+        entries = self._named_entries(e, values)
         return self.method("lets", _TABLE, "The named values of the model.", e, f"{{{', '.join(entries)}}}")
+
+    def _named(self) -> list[typed.Read]:
+        lets = self.plan.block.graph.model.lets
+        return [typed.Read(x.value.type, (), x.value.level, x.value.coupled, x.span, x.name) for x in lets]
+
+    @staticmethod
+    def _named_entries(e: Emitter, values: list[typed.Read]) -> list[str]:
+        return [f'"{value.name}": {e.tensor(e.emit(value, local_name(value.name))).text}' for value in values]
+
+    def report(self) -> Method | None:
+        """Terms, factors and lets together, where a loop over a recurrence serves them all."""
+        block = self.plan.block
+        loops = (x.value for x in block.graph.model.lets if isinstance(x.value, typed.Scan))
+        if not any(map(block.depends, loops)):
+            return None
+        e = self.functions.method()
+        totals = [(s.name, simplified(s.total)) for s in self.factors]
+        plated = [s for s in self.factors if s.axes]
+        values = self._named()
+        e.count(*(value for _, value in totals), *(s.value for s in plated), *values)
+        tables = (
+            [f'"{name}": {self.scalar(e, name, value)}' for name, value in totals],
+            self._positions(e, plated, "_each"),
+            self._named_entries(e, values),
+        )
+        doc = "Terms, factors and named values, each as the methods of these names give them."
+        result = f"({', '.join('{' + ', '.join(entries) + '}' for entries in tables)})"
+        return self.method("report", "Report", doc, e, result)
 
 
 def _stretched(mask: Code, where: Layout) -> str:

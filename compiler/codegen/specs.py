@@ -21,6 +21,7 @@ def header(plan: Plan, body: str) -> str:
     method = plan.method.title if plan.method is not None else "none"
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
     pair = "EnergyAndGradient, " if "-> EnergyAndGradient" in body else ""
+    report = "Report, " if "-> Report" in body else ""
     scopes = "Scopes, " if "-> Scopes:" in body else ""
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
@@ -41,7 +42,7 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, {scopes}Values",
+            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, {report}{scopes}Values",
             *_spec_imports(body),
             "",
         ]

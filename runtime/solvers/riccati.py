@@ -8,7 +8,7 @@ rounding. All of it is computed in float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,21 +18,27 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.problem import Problem, View
-from ebmlang.runtime.rollout import Stages
+from ebmlang.runtime.rollout import Stages, first_states
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State, all_active, where_rows
 
 FLAT = 1e-12
 """A pivot below this share of the largest diagonal entry may be nothing but rounding."""
 
 Array = Any
-"""A numpy array [d, d] for all rows, or a tensor [R, d, d]; vectors of rows are [d, R] or [R, d, 1]."""
+"""A numpy array of float64."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RiccatiMemory:
-    """`flat` [R]: some step has an action whose cost does not curve upwards, so there is no minimum.
-    `taken` [R]: whether the step has been taken."""
+    """The least point `target` [R, N], with its energy [R] and slope [R].
 
+    `flat` [R]: some step has an action whose cost does not curve upwards, so there is no minimum; the target
+    is the start then. `taken` [R]: whether the step has been taken.
+    """
+
+    target: Tensor
+    energy: Tensor
+    slope: Tensor
     flat: Tensor
     taken: Tensor
 
@@ -45,27 +51,29 @@ class Riccati(AbstractSolver):
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR})
 
     def init(self, problem: Problem, x: Tensor) -> State:
-        energy, gradient = problem.energy_and_gradient(x)
-        nothing = torch.zeros_like(energy, dtype=torch.bool)
-        memory = RiccatiMemory(nothing, nothing)
-        # One more than the slope: also a start that is stationary is only claimed to be the minimum once
-        # the recursion has found that there is one.
-        optimality = 1 + torch.linalg.vector_norm(gradient, dim=1)
-        return State(energy, optimality, all_active(energy), memory)
-
-    def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
-        actions, positive = best_actions(problem.stages())
+        actions, positive = _minimum(problem)
+        positive = positive.to(x.device)
         (unknown,) = problem.space.unknowns
         shape = problem.space.row_shape(unknown)
         found = problem.space.join([actions.to(x.device, x.dtype).reshape(x.shape[0], *shape)])
-        moved = state.active & positive.to(x.device)
-        x = where_rows(moved, found, x)
-        energy, gradient = problem.energy_and_gradient(x)
-        # A row without a minimum must not pass for one that has reached it.
-        slope = torch.linalg.vector_norm(gradient, dim=1)
-        optimality = torch.where(positive.to(x.device), slope, 1 + slope)
-        memory = RiccatiMemory(~positive.to(x.device), torch.ones_like(moved))
-        return x, State(energy, optimality, state.active, memory)
+        # A row without a minimum must not pass for one that has reached it: it stays where it is.
+        target = where_rows(positive, found, x)
+        energy, after, gradient, slopes = _at_both(problem, x, target)
+        slope = torch.linalg.vector_norm(slopes, dim=1)
+        slope = torch.where(positive, slope, 1 + slope)
+        # One more than the slope: also a start that is stationary is only claimed to be the minimum once
+        # the recursion has found that there is one.
+        optimality = 1 + torch.linalg.vector_norm(gradient, dim=1)
+        memory = RiccatiMemory(target, after, slope, ~positive, torch.zeros_like(positive))
+        return State(energy, optimality, all_active(energy), memory)
+
+    def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
+        memory: RiccatiMemory = state.memory
+        x = where_rows(state.active, memory.target, x)
+        energy = torch.where(state.active, memory.energy, state.energy)
+        slope = torch.where(state.active, memory.slope, state.optimality)
+        taken = replace(memory, taken=torch.ones_like(memory.taken))
+        return x, State(energy, slope, state.active, taken)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
         memory: RiccatiMemory = state.memory
@@ -73,42 +81,174 @@ class Riccati(AbstractSolver):
         return torch.where(memory.taken, ended, int(Halt.RUNNING)).to(torch.int8)
 
 
+def _at_both(problem: Problem, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Energies [R] at x and at the target, then gradients [R, N] at both."""
+    if x.shape[0] != 1:
+        energy, gradient = problem.energy_and_gradient(x)
+        return energy, *_flipped(problem.energy_and_gradient(target), gradient)
+    # Values of a single row serve any number of points: one loop over time instead of two.
+    energy, gradient = problem.energy_and_gradient(torch.cat((x, target)))
+    return energy[:1], energy[1:], gradient[:1], gradient[1:]
+
+
+def _flipped(found: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return found[0], gradient, found[1]
+
+
+def _minimum(problem: Problem) -> tuple[Tensor, Tensor]:
+    """The actions [R, T, m] of lowest cost, and per row [R] whether they are the only ones. The recursion is
+    that of the last question where all that it depends on is the same."""
+    rollout = problem.rollout
+    kept = None if rollout is None else rollout.kept
+    if rollout is None or kept is None:
+        return best_actions(problem.stages())
+    rows = problem.space.rows
+    recursion = kept.find(problem.held)
+    if recursion is None:
+        stages = problem.stages()
+        if stages.step.shape[0] != 1:
+            return best_actions(stages)
+        recursion, first = Recursion.of(stages), stages.first
+        if stages.offset.shape[0] == 1 and not stages.reads & problem.row_values:
+            kept.keep(problem.held, stages.reads, recursion, recursion.size)
+    else:
+        first = first_states(rollout, problem.space, problem.held)
+    return recursion.actions(first), torch.full((rows,), recursion.positive)
+
+
 def best_actions(stages: Stages) -> tuple[Tensor, Tensor]:
     """The actions [R, T, m] of lowest cost, and per row [R] whether they are the only ones."""
-    rows = stages.offset.shape[0]
     if stages.step.shape[0] == 1:
-        # Small matrices: a call of numpy takes a fraction of one of PyTorch.
-        actions, positive = _solve(_Shared(stages))
-        found = torch.from_numpy(np.ascontiguousarray(actions.transpose(2, 0, 1)))
-        return found, torch.full((rows,), bool(positive))
-    actions, positive = _solve(_ByRow(stages))
-    return actions[..., 0].movedim(0, 1), positive
+        recursion = Recursion.of(stages)
+        return recursion.actions(stages.first), torch.full((stages.first.shape[0],), recursion.positive)
+    rows = _ByRow(stages)
+    gains, shifts, positive = _backward(rows)
+    state, actions = rows.first, []
+    d = rows.step.shape[-2]
+    for t, gain in enumerate(gains):
+        action = -(gain @ state) - shifts[t]
+        actions.append(action[..., 0])
+        moved = rows.step[t]
+        state = moved[..., :d] @ state + moved[..., d:] @ action + rows.offset[t]
+    return torch.stack(actions, 1), positive
 
 
-class _Shared:
-    """Stages with one set of matrices, as numpy arrays with time in front."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Recursion:
+    """The best law a = -K s - k of stages with one set of matrices, as numpy arrays with time in front.
 
-    def __init__(self, stages: Stages) -> None:
-        def vectors(x: Tensor) -> Array:
-            return np.ascontiguousarray(_numpy(x).transpose(1, 2, 0))
+    gains K [T, m, d]; shifts k [T, m, O]; step [T, d, d + m] and offset [T, d, O] of the next state, with
+    O = 1 or the number of rows. `shifts` and `offset` are None where they are 0. `positive` says whether
+    every step has exactly one best action; without, the rest means nothing.
+    """
 
-        self.step, self.curvature = _numpy(stages.step)[0], _numpy(stages.curvature)[0]
-        self.offset, self.slope = vectors(stages.offset), vectors(stages.slope)
-        self.first = _numpy(stages.first).T
-        self.affine = bool(self.offset.any() or self.slope.any())
+    gains: Array
+    step: Array
+    shifts: Array | None
+    offset: Array | None
+    positive: bool
 
-    def solve(self, matrix: Array, right: Array) -> tuple[Array, Array]:
-        """matrix^-1 right, and whether the matrix is positive definite."""
-        factor, found, info = lapack.dposv(matrix, right)
+    @staticmethod
+    def of(stages: Stages) -> Recursion:
+        """Small matrices: a call of numpy takes a fraction of one of PyTorch."""
+        step, curvature = (np.ascontiguousarray(_numpy(v)[0]) for v in (stages.step, stages.curvature))
+        back = _matrices(step, curvature)
+        affine = bool(stages.offset.any()) or bool(stages.slope.any())
+        if not affine or not back.positive:
+            return Recursion(back.gains, step, None, None, back.positive)
+        offset, slope = (
+            np.ascontiguousarray(_numpy(v).transpose(1, 2, 0)) for v in (stages.offset, stages.slope)
+        )
+        shifts = _vectors(step, back, offset, slope)
+        return Recursion(back.gains, step, shifts, offset, True)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        arrays = (self.gains, self.step, self.shifts, self.offset)
+        return sum(a.nbytes for a in arrays if a is not None)
+
+    def actions(self, first: Tensor) -> Tensor:
+        """The actions [R, T, m] that follow from the states [R, d] at time 0."""
+        (steps, m, d), rows = self.gains.shape, first.shape[0]
+        actions = np.empty((steps, m, rows))
+        state = np.ascontiguousarray(_numpy(first).T)
+        for t in range(steps):
+            # The law answers to the state as it comes, so that rounding does not grow in an unstable system.
+            action = np.dot(self.gains[t], state, actions[t])
+            if self.shifts is not None:
+                action += self.shifts[t]
+            np.negative(action, action)
+            # As the generated code adds: another order of sums is another system after many unstable steps.
+            state = np.dot(self.step[t, :, :d], state)
+            state += np.dot(self.step[t, :, d:], action)
+            if self.offset is not None:
+                state += self.offset[t]
+        return torch.from_numpy(np.ascontiguousarray(actions.transpose(2, 0, 1)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Matrices:
+    """The recursion over the matrices: K, the cost to go [T, d, d] from times 1..T, and the Cholesky factors
+    of what an action costs."""
+
+    gains: Array
+    ahead: Array
+    factors: Array
+    positive: bool
+
+
+def _matrices(step: Array, curvature: Array) -> _Matrices:
+    """From the steps [T, d, d + m] and the curvature [T + 1, d + m, d + m] of the stage costs."""
+    steps, d, width = step.shape
+    m = width - d
+    a, b = np.ascontiguousarray(step[..., :d]), np.ascontiguousarray(step[..., d:])
+    alone, cross, both = curvature[:steps, :d, :d], curvature[:steps, :d, d:], curvature[:steps, d:]
+    crossing = bool(cross.any())
+    gains, closed = np.empty((steps, m, d)), np.empty((d, d))
+    ahead, factors = np.empty((steps, d, d)), np.empty((steps, m, m))
+    carried, acted = np.empty((d, width)), np.empty((m, width))
+    moved, cost = np.empty((d, d)), np.empty((d, d))
+    p = np.ascontiguousarray(curvature[steps, :d, :d])
+    for t in range(steps - 1, -1, -1):
+        ahead[t] = p
+        np.dot(p, step[t], carried)
+        np.dot(b[t].T, carried, acted)
+        acted += both[t]
+        factor, gain, info = lapack.dposv(acted[:, d:], acted[:, :d], lower=1)
         if info != 0:
-            return found, False
-        return found, factor.diagonal().min() ** 2 > FLAT * matrix.diagonal().max()
+            return _Matrices(gains, ahead, factors, False)
+        factors[t], gains[t] = factor, gain
+        np.dot(b[t], gains[t], moved)
+        np.subtract(a[t], moved, closed)
+        np.dot(p, closed, moved)
+        np.dot(a[t].T, moved, cost)
+        cost += alone[t]
+        if crossing:
+            cost -= cross[t] @ gains[t]
+        p = cost + cost.T
+        p *= 0.5
+    # The squares of the least pivots, beside the largest entries that were factored.
+    diagonal = factors.diagonal(axis1=1, axis2=2)
+    largest = np.einsum("tij,tij->ti", np.tril(factors), np.tril(factors)).max(1, initial=0.0)
+    positive = bool((diagonal.min(1, initial=np.inf) ** 2 > FLAT * largest).all())
+    return _Matrices(gains, ahead, factors, positive)
 
-    def stack(self, items: list[Array]) -> Array:
-        return np.stack(items)
 
-    def beside(self, left: Array, right: Array) -> Array:
-        return np.concatenate((left, right), -1)
+def _vectors(step: Array, back: _Matrices, offset: Array, slope: Array) -> Array:
+    """The constant part k [T, m, O] of the law, from the offsets [T, d, O] of the steps and the slopes
+    [T + 1, d + m, O] of the stage costs."""
+    steps, d, _ = step.shape
+    count = max(offset.shape[2], slope.shape[2])
+    shifts = np.empty((steps, slope.shape[1] - d, count))
+    push = slope[steps, :d]
+    for t in range(steps - 1, -1, -1):
+        # What the next state costs beyond its quadratic part.
+        weight = back.ahead[t] @ offset[t] + push
+        pull = slope[t, d:] + step[t, :, d:].T @ weight
+        shifts[t] = lapack.dpotrs(back.factors[t], pull, lower=1)[0]
+        push = slope[t, :d] + step[t, :, :d].T @ weight - back.gains[t].T @ pull
+    return shifts
 
 
 class _ByRow:
@@ -120,19 +260,14 @@ class _ByRow:
             v.double().movedim(1, 0)[..., None] for v in (stages.offset, stages.slope)
         )
         self.first = stages.first.double()[..., None]
-        self.affine = True
 
-    def solve(self, matrix: Array, right: Array) -> tuple[Array, Array]:
-        factor, info = torch.linalg.cholesky_ex(matrix)
-        least = factor.diagonal(dim1=-2, dim2=-1).amin(-1).square()
-        steep = least > FLAT * matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
-        return torch.cholesky_solve(right, factor), (info == 0) & steep
 
-    def stack(self, items: list[Array]) -> Array:
-        return torch.stack(items)
-
-    def beside(self, left: Array, right: Array) -> Array:
-        return torch.cat((left, right), -1)
+def _solved(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """matrix^-1 right, and whether the matrix is positive definite, for every row."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    least = factor.diagonal(dim1=-2, dim2=-1).amin(-1).square()
+    steep = least > FLAT * matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
+    return torch.cholesky_solve(right, factor), (info == 0) & steep
 
 
 def _numpy(x: Tensor) -> Array:
@@ -146,51 +281,28 @@ def policy(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
     return torch.stack(gains, 1), torch.stack(shifts, 1)[..., 0], positive
 
 
-def _solve(stages: _Shared | _ByRow) -> tuple[Array, Array]:
-    """The actions at every time, and whether every step has exactly one best action."""
-    gains, shifts, positive = _backward(stages)
-    d = stages.step.shape[-2]
-    state = stages.first
-    actions = []
-    for t, gain in enumerate(gains):
-        action = -(gain @ state)
-        if stages.affine:
-            action = action - shifts[t]
-        actions.append(action)
-        moved = stages.step[t]
-        state = moved[..., :d] @ state + moved[..., d:] @ action
-        if stages.affine:
-            state = state + stages.offset[t]
-    return stages.stack(actions), positive
-
-
-def _backward(stages: _Shared | _ByRow) -> tuple[list[Array], list[Array], Array]:
-    """K and k of the best action -K s - k at every time, and whether it is the only one. Without offsets and
-    slopes k is 0 and left out."""
+def _backward(stages: _ByRow) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """K and k of the best action -K s - k at every time, and per row whether it is the only one."""
     steps, d = stages.step.shape[0], stages.step.shape[-2]
     curvature, slope = stages.curvature, stages.slope
     ahead, push = curvature[steps][..., :d, :d], slope[steps][..., :d, :]
-    gains: list[Array] = []
-    shifts: list[Array] = []
-    positive: Array = True
+    gains: list[Tensor] = []
+    shifts: list[Tensor] = []
+    positive = torch.ones(stages.first.shape[0], dtype=torch.bool, device=stages.first.device)
     for t in reversed(range(steps)):
         a, b, h = stages.step[t][..., :d], stages.step[t][..., d:], curvature[t]
         cross = h[..., :d, d:]
-        back = b.swapaxes(-1, -2) @ ahead
-        right = cross.swapaxes(-1, -2) + back @ a
-        if stages.affine:
-            # What the next state costs beyond its quadratic part.
-            weight = ahead @ stages.offset[t] + push
-            pull = slope[t][..., d:, :] + b.swapaxes(-1, -2) @ weight
-            right = stages.beside(right, pull)
-        solved, good = stages.solve(h[..., d:, d:] + back @ b, right)
+        back = b.mT @ ahead
+        # What the next state costs beyond its quadratic part.
+        weight = ahead @ stages.offset[t] + push
+        pull = slope[t][..., d:, :] + b.mT @ weight
+        right = torch.cat((cross.mT + back @ a, pull), -1)
+        solved, good = _solved(h[..., d:, d:] + back @ b, right)
         positive = positive & good
         gain = solved[..., :d]
         gains.append(gain)
-        if stages.affine:
-            shifts.append(solved[..., d:])
-            turned = a.swapaxes(-1, -2) @ weight - gain.swapaxes(-1, -2) @ pull
-            push = slope[t][..., :d, :] + turned
-        ahead = h[..., :d, :d] - cross @ gain + a.swapaxes(-1, -2) @ (ahead @ (a - b @ gain))
-        ahead = (ahead + ahead.swapaxes(-1, -2)) / 2
+        shifts.append(solved[..., d:])
+        push = slope[t][..., :d, :] + a.mT @ weight - gain.mT @ pull
+        ahead = h[..., :d, :d] - cross @ gain + a.mT @ (ahead @ (a - b @ gain))
+        ahead = (ahead + ahead.mT) / 2
     return gains[::-1], shifts[::-1], positive

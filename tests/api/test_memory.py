@@ -11,6 +11,7 @@ import torch
 
 import ebmlang
 from ebmlang.inference import Inference, given_arrays, given_lazily
+from ebmlang.runtime import footprint
 from ebmlang.runtime.search import Search
 
 CHAIN = """
@@ -92,3 +93,18 @@ def test_numbers_beyond_float32_are_counted() -> None:
     with pytest.raises(ebmlang.DataError, match="2 entries of `y` are too large for float32"):
         model.infer(y=y)
     assert model.infer(y=y[:1] / 1e200, dtype="float64").converged.all()
+
+
+def test_the_memory_of_a_row_is_measured_once_for_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    bytes_per_row = footprint.bytes_per_row
+
+    def counted(bound: Any, observed: Any = None) -> int:
+        measured.append(bound.batch)
+        return bytes_per_row(bound, observed)
+
+    monkeypatch.setattr(footprint, "bytes_per_row", counted)
+    model = ebmlang.loads(CHAIN)
+    for rows, length in ((3, 5), (9, 5), (9, 6), (4, 6)):
+        model.infer(y=np.zeros((rows, length)))
+    assert measured == [3, 8]

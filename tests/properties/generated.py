@@ -140,6 +140,10 @@ def compare(
             mine = found[min(row, found.shape[0] - 1)] if let.name in asked.module.ROW_LETS else found
             assert tuple(mine.shape) == np.shape(value), f"let {let.name} has the shape {tuple(mine.shape)}"
             close(mine.detach(), value, f"let {let.name}")
+    for together, alone in zip(bound.instance.report(unknown, held), (terms, factors, lets), strict=True):
+        assert together.keys() == alone.keys()
+        for name, value in together.items():
+            close(value.detach(), alone[name].detach().numpy(), f"{name} in the report")
     _compare_constraints(asked, bound, reference)
     energy = bound.instance.energy(unknown, held).detach()
     close(energy, batch_sum if asked.module.JOINT else total if energy.ndim else total[0], "energy")

@@ -251,3 +251,56 @@ def test_given_actions_are_kept() -> None:
     found = ebmlang.loads(text).infer(**given(2), a=a, dtype="float64")
     assert found.method != "riccati"
     assert (found.a[:, 2] == 0.25).all()
+
+
+def answers(model: ebmlang.Model, values: dict[str, Any]) -> tuple[Any, Any]:
+    found = model.infer(**values, dtype="float64")
+    assert found.method == "riccati"
+    assert found.converged.all()
+    return found.a.numpy(), found.energy.numpy()
+
+
+@pytest.mark.parametrize("name", ["plain", "cross terms", "moves with time", "matrices by example", "two arrays"])
+def test_every_question_is_answered_from_its_own_values(name: str) -> None:
+    """The recursion that a model keeps serves only questions with the same matrices and offsets."""
+    text = HEAD + ACCEPTED[name] + "\n  infer a\n}\n"
+    model = ebmlang.loads(text)
+    values = given(3)
+    answers(model, values)
+    for change in ("s0", "y", "A", "L", "w", "T"):
+        if change == "T":
+            values = {k: v[:, :4] if k in ("y", "r", "on") else v[:4] if k == "L" else v for k, v in values.items()}
+        elif change == "w":
+            model = ebmlang.loads(text, w=0.7)
+            answers(model, given(3))
+        else:
+            values[change] *= 0.5  # in the memory that the model has seen
+        for mine, fresh in zip(answers(model, values), answers(ebmlang.loads(text, w=model.hypers.get("w", 0.3)), values), strict=True):
+            assert np.array_equal(mine, fresh), change
+
+
+def test_the_recursion_is_not_done_again_for_other_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    stages = Problem.stages
+
+    def counted(problem: Problem) -> Any:
+        measured.append(problem.space.rows)
+        return stages(problem)
+
+    monkeypatch.setattr(Problem, "stages", counted)
+    rng = np.random.default_rng(3)
+    values: dict[str, Any] = {"A": rng.normal(size=(3, 3)), "B": rng.normal(size=(3, 2)), "Q": np.eye(3), "R": np.eye(2)}
+    model = load("lqr", T=5)
+    for rows in (1, 4, 2):
+        answers(model, {**values, "s0": rng.normal(size=(rows, 3))})
+    assert measured == [1]
+    values["Q"][0, 0] = 2.0
+    answers(model, {**values, "s0": rng.normal(size=(2, 3))})
+    assert measured == [1, 2]
+
+
+def test_expensive_and_cheap_actions_together() -> None:
+    """An action that costs next to nothing beside one that costs much is no flat direction."""
+    rng = np.random.default_rng(4)
+    values: dict[str, Any] = {"A": np.eye(2), "B": rng.normal(size=(2, 2)), "Q": 1e-9 * np.eye(2), "R": np.diag([1e3, 1e-6]), "s0": rng.normal(size=(2, 2))}
+    answers(load("lqr", T=8), values)

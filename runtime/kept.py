@@ -1,0 +1,74 @@
+"""What a loaded model keeps from one question to the next, so that the same work is not done twice.
+
+Everything is found again by the contents of the values that it was computed from: a tensor that was changed
+in place, or an array whose memory a tensor shares, is another value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Values = Mapping[str, Tensor]
+
+LARGEST = 2**26
+"""Bytes of values and of a result that are kept; what is larger is computed anew."""
+
+_MOST_FOOTPRINTS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    inputs: Values
+    result: Any
+
+    def serves(self, held: Values) -> bool:
+        return all(_same(value, held[name]) for name, value in self.inputs.items())
+
+
+@dataclass(slots=True, eq=False)
+class Remembered:
+    """The last result, with the values that it was computed from."""
+
+    entry: _Entry | None = None
+
+    def find(self, held: Values) -> Any:
+        """The result for values equal to those of the last one; else None."""
+        entry = self.entry
+        return entry.result if entry is not None and entry.serves(held) else None
+
+    def keep(self, held: Values, names: Iterable[str], result: Any, size: int) -> None:
+        """Remember a result of `size` bytes that was computed from the named values alone."""
+        inputs = {name: held[name] for name in names}
+        if size + sum(v.nbytes for v in inputs.values()) <= LARGEST:
+            self.entry = _Entry({n: v.detach().clone() for n, v in inputs.items()}, result)
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """For one generated module: the memory that a row needs by the shapes of a question, and the last
+    recursion over a rollout, of one set of sizes and settings."""
+
+    footprints: dict[Hashable, int] = field(default_factory=dict)
+    _recursion: tuple[Hashable, Remembered] | None = None
+
+    def recursion(self, settings: Hashable) -> Remembered:
+        """Where the recursion of these sizes and settings is kept."""
+        found = self._recursion
+        if found is None or found[0] != settings:
+            found = self._recursion = (settings, Remembered())
+        return found[1]
+
+    def note_footprint(self, shapes: Hashable, found: int) -> None:
+        if len(self.footprints) >= _MOST_FOOTPRINTS:
+            self.footprints.clear()
+        self.footprints[shapes] = found
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    alike = a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    return alike and torch.equal(a, b)
