@@ -29,9 +29,9 @@ from ebmlang.runtime.posing import (
     UnsharedFree,
     constraint_specs,
     held_values,
-    in_float64,
     make_problem,
     plan_inner,
+    wide_instance,
 )
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.report import evaluate, free_report, rows_of
@@ -89,10 +89,9 @@ def infer(
 
 def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
     """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
-    held = {n: v.double() if v.is_floating_point() else v for n, v in problem.held.items()}
-    wide = replace(problem, held=held).detached()
-    proven = Mixture(in_float64(bound).instance, *bound.module.MIXTURE)
-    form = mixture_form(proven, problem.space, lambda rows: wide.select(rows).held)
+    plain = problem.detached()
+    proven = Mixture(wide_instance(bound), *bound.module.MIXTURE)
+    form = mixture_form(proven, problem.space, problem.row_values, lambda rows: plain.select(rows).held)
     return form if isinstance(form, str) else form.to(bound.settings.dtype)
 
 
@@ -153,7 +152,7 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
     outcome = asking.checked(bound, problem, outcome)
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
-    converged = torch.tensor([k.converged for k in kinds], dtype=torch.bool)
+    converged = _converged(kinds)
     found = replace(
         report,
         converged=converged,
@@ -165,6 +164,13 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         trace=outcome.trace,
     )
     return _with_gap(bound, problem, outcome, found)
+
+
+def _converged(kinds: tuple[Status, ...]) -> Tensor:
+    """Which rows met the tolerance, bool [B]. Most often all of them ended alike."""
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        return torch.full((len(kinds),), kinds[0].converged)
+    return torch.tensor([k.converged for k in kinds], dtype=torch.bool)
 
 
 def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -> Result:

@@ -1,7 +1,8 @@
 """A convex quadratic minus log-sum-exps, in numbers: what a concave-convex step works from.
 
 The energy is rest(x) - sum_j w_j logsumexp_k s_jk(x). Every score is of degree 2 and couples no two entries,
-so that its values at 0 and at the unit vectors determine it. They are taken in float64.
+so that its values at 0 and at the unit vectors determine it. They are taken in float64, of one row where the
+values that are read do not differ by row.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.space import Space
+from ebmlang.runtime.watched import Watched
 
 Values = Mapping[str, Tensor]
 
@@ -53,7 +55,8 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MixtureForm:
-    """const + linear x + x' quadratic x / 2 minus the weighted log-sum-exps; const [R], linear [R, N].
+    """const + linear x + x' quadratic x / 2 minus the weighted log-sum-exps; const [R or 1], linear
+    [R or 1, N].
 
     `quadratic` is a diagonal, [R or 1, N], or matrices [R or 1, N, N] with `factor` their Cholesky factor.
     It is the Hessian of the quadratic that lies above the energy, short of what the bends add.
@@ -95,13 +98,16 @@ class Mixture:
     shared: bool
 
 
-def mixture_form(mixture: Mixture, space: Space, repeated: Callable[[Tensor], Values]) -> MixtureForm | str:
-    """The form of every row, or why there is none. `repeated` gives the held values of rows."""
+def mixture_form(
+    mixture: Mixture, space: Space, rowwise: frozenset[str], repeated: Callable[[Tensor], Values]
+) -> MixtureForm | str:
+    """The form of every row, or why there is none. `repeated` gives the held values of rows, of which those
+    named in `rowwise` differ by row."""
     if space.rows == 0:
         return "there are no rows"
     double = torch.float64
     space = replace(space, dtype=double)
-    measured = _Measured(mixture, space, repeated)
+    measured = _Measured(mixture, space, rowwise, repeated)
     count = 1 if mixture.shared else space.rows
     zero = torch.zeros(count, space.size, dtype=double, device=space.device)
     at_zero = measured.scores(zero, torch.arange(count, device=space.device))
@@ -152,13 +158,14 @@ class _Measured:
 
     mixture: Mixture
     space: Space
+    rowwise: frozenset[str]
     repeated: Callable[[Tensor], Values]
 
     def scores(self, x: Tensor, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Weights [P, J] and scores [P, J, m] at x [P, N] of the given rows."""
         with torch.no_grad():
             unknown = self.space.values(x)
-            found = self.mixture.functions.scores(unknown, self.repeated(rows))
+            found = self.mixture.functions.scores(unknown, Watched(self.repeated(rows), wide=True))
         result = []
         for (weight, scores), plates in zip(found, self.mixture.plates, strict=True):
             flat = scores.flatten(1 + plates).flatten(1, plates) if plates else scores.flatten(1)[:, None]
@@ -199,25 +206,32 @@ class _Measured:
         return tuple(parts), common
 
     def rest(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The quadratic part of all rows: its value and gradient at 0, and its Hessian (or the diagonal)."""
+        """The quadratic part: its value and gradient at 0, and its Hessian (or the diagonal); of all rows, or
+        of one that stands for all."""
         space = self.space
-        rows = torch.arange(space.rows, device=space.device)
-        zero = torch.zeros(space.rows, space.size, dtype=torch.float64, device=space.device)
-        constant, linear = self._slope(zero, rows)
+        rows = torch.arange(1, device=space.device)
+        zero = torch.zeros(1, space.size, dtype=torch.float64, device=space.device)
+        watched = Watched(self.repeated(rows), wide=True)
+        constant, linear = self._slope(zero, watched)
+        if space.rows > 1 and watched.reads & self.rowwise:
+            rows = torch.arange(space.rows, device=space.device)
+            zero = zero.expand(space.rows, -1)
+            watched = Watched(self.repeated(rows), wide=True)
+            constant, linear = self._slope(zero, watched)
         if self.mixture.diagonal:
-            return constant, linear, self._slope(torch.ones_like(zero), rows)[1] - linear
+            return constant, linear, self._slope(torch.ones_like(zero), watched)[1] - linear
         columns = []
         for k in range(space.size):
-            unit = zero.clone()
+            unit = torch.zeros_like(zero)
             unit[:, k] = 1.0
-            columns.append(self._slope(unit, rows)[1] - linear)
+            columns.append(self._slope(unit, watched)[1] - linear)
         matrix = torch.stack(columns, 2)
         return constant, linear, (matrix + matrix.mT) / 2
 
-    def _slope(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _slope(self, x: Tensor, held: Values) -> tuple[Tensor, Tensor]:
         leaf = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            value = self.mixture.functions.rest(self.space.values(leaf), self.repeated(rows))
+            value = self.mixture.functions.rest(self.space.values(leaf), held)
             total = value.expand(x.shape[0]) if value.ndim == 0 or value.numel() == 1 else value
             slope = torch.zeros_like(x)
             if total.requires_grad:

@@ -195,12 +195,17 @@ def in_float64(bound: Bound) -> Bound:
     def wide(value: Tensor) -> Tensor:
         return value.double() if value.is_floating_point() else value
 
-    double = torch.float64
-    instance: Any = bound.instance
-    instance = replace(instance, dtype=double, draw=replace(instance.draw, dtype=double))
     return replace(
         bound,
-        instance=instance,
+        instance=wide_instance(bound),
         values={n: wide(v) for n, v in bound.values.items()},
-        settings=replace(bound.settings, dtype=double),
+        settings=replace(bound.settings, dtype=torch.float64),
     )
+
+
+def wide_instance(bound: Bound) -> GeneratedModel:
+    """The generated functions with constants in float64."""
+    instance: Any = bound.instance
+    double = torch.float64
+    wide: GeneratedModel = replace(instance, dtype=double, draw=replace(instance.draw, dtype=double))
+    return wide

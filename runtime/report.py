@@ -14,18 +14,25 @@ from ebmlang.runtime.constrained.problem import (
     violation,
 )
 from ebmlang.runtime.driver import Limits
+from ebmlang.runtime.generated import Report
 from ebmlang.runtime.mixed.free import FreeEnergy
 from ebmlang.runtime.posing import constraint_specs
 from ebmlang.runtime.result import Result
 
 Values = Mapping[str, Tensor]
 
+CACHED = 1 << 23
+"""Bytes of what the evaluation of some rows makes that stay in the cache of a core, all in all."""
+
+FEWEST = 64
+"""Rows that are worth a call of their own."""
+
 
 def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
     """Energies, terms, factors and lets at given values, without searching."""
-    module, instance, batch = bound.module, bound.instance, bound.batch
+    module, batch = bound.module, bound.batch
     with torch.no_grad():
-        terms, factors, lets = instance.report(unknown, held)
+        terms, factors, lets = _tables(bound, unknown, held)
         energy = energy_rows(bound, unknown, held, terms)
         violations = _violations(bound, unknown, held)
     tolerance = feasible_within(Limits().tolerance(bound.settings.dtype))
@@ -59,6 +66,30 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
         violations=violations,
     )
+
+
+def _tables(bound: Bound, unknown: Values, held: Values) -> Report:
+    """Terms, factors and lets. Terms alone are evaluated for as many rows at a time as a cache holds: what is
+    made on the way is read again at once."""
+    module, batch = bound.module, bound.batch
+    size = CACHED // max(bound.kept.bytes_per_row, 1) if bound.kept is not None else batch
+    separate = not (module.JOINT or module.ROW_LETS or any(t.batch or t.plated for t in module.TERMS))
+    if not separate or batch < 2 * max(size, FEWEST) or unknown.keys() - module.ROW_VALUES:
+        return bound.instance.report(unknown, held)
+    count = -(-batch // max(size, FEWEST))
+    parts = []
+    for k in range(count):
+        low, high = batch * k // count, batch * (k + 1) // count
+        some = (_between(values, module.ROW_VALUES, batch, low, high) for values in (unknown, held))
+        found = bound.instance.terms(*some)
+        parts.append({n: v.reshape(-1).expand(high - low) for n, v in found.items()})
+    terms = {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
+    return terms, {}, bound.instance.lets(unknown, held)
+
+
+def _between(values: Values, own: frozenset[str], batch: int, low: int, high: int) -> Values:
+    """The values of rows low..high."""
+    return {n: v[low:high] if n in own and v.shape[0] == batch else v for n, v in values.items()}
 
 
 def free_report(bound: Bound, free: FreeEnergy, unknown: Values, held: Values) -> Result:

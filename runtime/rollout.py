@@ -7,8 +7,8 @@ functions read while they are probed tells what the matrices depend on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.space import Space
+from ebmlang.runtime.watched import Watched
 
 Values = Mapping[str, Tensor]
 
@@ -65,26 +66,6 @@ class Stages:
     reads: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Watched(Mapping[str, Tensor]):
-    """Values that remember which of them have been read."""
-
-    values_: Values
-    reads: set[str] = field(default_factory=set)
-
-    def __getitem__(self, name: str) -> Tensor:
-        self.reads.add(name)
-        return self.values_[name]
-
-    def __iter__(self) -> Iterator[str]:
-        # Whoever goes through all of them may read any.
-        self.reads.update(self.values_)
-        return iter(self.values_)
-
-    def __len__(self) -> int:
-        return len(self.values_)
-
-
 @dataclass(frozen=True, slots=True)
 class _Shapes:
     """Shapes of one state of each name, of one action, and the number of steps."""
@@ -129,7 +110,7 @@ def measure(
     # The first probe is at 0, and finds what does not depend on states and actions.
     probes = torch.eye(width + 1, width, dtype=space.dtype, device=space.device).roll(1, 0)
     points = probes[None, :, None, :].expand(count, width + 1, times, width).reshape(-1, times, width)
-    watched = _Watched(probed(width + 1))
+    watched = Watched(probed(width + 1))
     ends, slopes = _evaluate(rollout, shapes, points, watched)
     ends = ends.reshape(count, width + 1, times - 1, -1)
     slopes = slopes.reshape(count, width + 1, times, -1)

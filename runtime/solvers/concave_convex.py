@@ -85,9 +85,9 @@ def majorised(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     pull, bend, value = _pull(form, x)
     space = problem.space
     if form.factor is not None:
-        curved = (form.quadratic @ x[..., None])[..., 0]
+        curved = _times(x, form.quadratic)
         gradient = curved + form.linear - pull
-        target = torch.cholesky_solve((pull - form.linear)[..., None], form.factor)[..., 0]
+        target = _factored(form.factor, pull - form.linear)
     else:
         curved = form.quadratic * x
         curvature = form.quadratic if bend is None else form.quadratic - bend
@@ -118,6 +118,13 @@ def _pull(form: MixtureForm, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
             if bend is not None and curve is not None:
                 bend[some] += curve
     return pull, bend, value
+
+
+def _factored(factor: Tensor, right: Tensor) -> Tensor:
+    """[R or 1, N, N] and [R, N] -> [R, N]."""
+    if factor.shape[0] == 1:
+        return torch.cholesky_solve(right.mT, factor[0]).mT
+    return torch.cholesky_solve(right[..., None], factor)[..., 0]
 
 
 def _sliced(part: Scores, rows: slice) -> Scores:

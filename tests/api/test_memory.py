@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 import ebmlang
 from ebmlang.inference import Inference, given_arrays, given_lazily
-from ebmlang.runtime import footprint
+from ebmlang.runtime import footprint, report
 from ebmlang.runtime.search import Search
 
 CHAIN = """
@@ -108,3 +109,46 @@ def test_the_memory_of_a_row_is_measured_once_for_every_shape(monkeypatch: pytes
     for rows, length in ((3, 5), (9, 5), (9, 6), (4, 6)):
         model.infer(y=np.zeros((rows, length)))
     assert measured == [3, 8]
+
+
+def test_a_report_in_parts_is_that_of_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terms that differ by row, and one that is the same for all."""
+    text = """
+model many(m: int, n: int) {
+  shared observed M : real[m, n]
+  shared observed c : real[n]
+  observed q : real[n]
+  latent x : real[n] = q
+  energy near = ||x - q||^2
+  energy same = ||c||^2
+  energy match = logsumexp(M @ x)
+  infer x
+}
+"""
+    rng = np.random.default_rng(0)
+    M, c, q = rng.normal(size=(7, 5)), rng.normal(size=5), rng.normal(size=(301, 5))
+    values: dict[str, Any] = {"M": M, "c": c, "q": q}
+    seen: list[int] = []
+    monkeypatch.setattr(report, "CACHED", 1)
+    found = ebmlang.loads(text).infer(**values, dtype="float64")
+    x = found.x.numpy()
+    expected = {
+        "near": ((x - q) ** 2).sum(1),
+        "same": np.full(301, (c**2).sum()),
+        "match": scipy.special.logsumexp(x @ M.T, axis=1),
+    }
+    for name, value in expected.items():
+        assert np.allclose(found.terms[name].numpy(), value, rtol=1e-12), name
+    assert np.allclose(found.energy.numpy(), sum(expected.values()), rtol=1e-12)
+    model = ebmlang.loads(text)
+    model.infer(**values)
+    generated = next(iter(model._modules_by_question.values()))[1].MODEL
+    terms = generated.terms
+
+    def counted(self: Any, unknown: Any, held: Any) -> Any:
+        seen.append(unknown["x"].shape[0])
+        return terms(self, unknown, held)
+
+    monkeypatch.setattr(generated, "terms", counted)
+    model.infer(**values)
+    assert seen[-5:] == [60, 60, 60, 60, 61]

@@ -186,3 +186,22 @@ def test_bounds_beside_a_coupled_quadratic_are_left_to_another_method() -> None:
     assert found.method == "projected_lbfgs"
     assert "bounded" in found.because
     assert bool(torch.isfinite(found.energy).all())
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_coupled_quadratic_of_all_rows_or_of_each(own: bool) -> None:
+    """With targets y of all rows or of each, the gradient vanishes in every row."""
+    text = RECALL.replace("latent x", "OBSERVED y : real[n]\n  shared observed A : real[n, n]\n  latent x")
+    text = text.replace("OBSERVED", "observed" if own else "shared observed")
+    text = text.replace("1/2 * ||x||^2", "1/2 * sum((x @ A - y)^2)")
+    memory, query = patterns()
+    rng = np.random.default_rng(1)
+    A, y = rng.normal(size=(7, 7)) + 3 * np.eye(7), rng.normal(size=(6, 7) if own else 7)
+    found = ebmlang.loads(text).infer(memory=memory, query=query, A=A, y=y, dtype="float64")
+    assert found.method == "concave_convex", found.because
+    assert bool(found.converged.all())
+    x = found.x.numpy()
+    slope = (x @ A - y) @ A.T - softmax(8.0 * x @ memory.T, axis=1) @ memory
+    assert np.abs(slope).max() <= 1e-6
+    energy = 0.5 * ((x @ A - y) ** 2).sum(1) - logsumexp(8.0 * x @ memory.T, axis=1) / 8.0
+    assert np.allclose(found.energy.numpy(), energy, rtol=1e-12)
