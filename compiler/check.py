@@ -21,6 +21,8 @@ from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnusedHype
 from ebmlang.compiler.catalogue.types import TermNotScalar
 from ebmlang.compiler.catalogue.values import BatchTermPerExample, CoupledTerm
 from ebmlang.compiler.collector import collector_paused
+from ebmlang.compiler.composition.joining import Joined
+from ebmlang.compiler.composition.library import Library, Models, in_order
 from ebmlang.compiler.constraints import relation
 from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
@@ -35,6 +37,7 @@ from ebmlang.compiler.scope import (
     Entry,
     Functions,
     LetEntry,
+    PartEntry,
     Scope,
     TermEntry,
     Unbuilt,
@@ -49,31 +52,33 @@ MOST_MISTAKES = 50
 """Errors after which a model is given up: what follows is rarely news."""
 
 
-def check_module(module: ast.Module, report: Report) -> tuple[typed.Model, ...]:
-    """The models of a file that could be checked; mistakes go to the report."""
-    for node in module.imports:
-        report.add(NotBuilt(node.span, "an `import`"))
-    checked: list[typed.Model] = []
+def check_module(module: ast.Module, report: Report, library: Library) -> tuple[typed.Model, ...]:
+    """The models of a file that could be checked, in its order; mistakes go to the report."""
+    models = library.models(module, report)
     first: dict[str, ast.Identifier] = {}
     for model in module.models:
-        name = model.name
-        if name.text in first:
-            places = (Label(first[name.text].span, "first declared here"),)
-            report.add(DeclaredTwice(name.span, name.text, places))
-        first.setdefault(name.text, name)
-        found = check_model(model, report)
-        if found is not None and first[name.text] is name:
-            checked.append(found)
+        name = first.setdefault(model.name.text, model.name)
+        if name is not model.name:
+            places = (Label(name.span, "first declared here"),)
+            report.add(DeclaredTwice(model.name.span, name.text, places))
+    for model in in_order(module, report):
+        found = check_model(model, report, models)
+        if first[model.name.text] is not model.name:
+            continue
+        if found is not None:
+            models.own[model.name.text] = found
+        else:
+            models.broken.add(model.name.text)
         if len(report.errors) > MOST_MISTAKES:
             break
-    return tuple(checked)
+    return tuple(models.own[name] for name in first if name in models.own)
 
 
-def check_model(model: ast.Model, report: Report) -> typed.Model | None:
+def check_model(model: ast.Model, report: Report, models: Models) -> typed.Model | None:
     """Check one model; None when a mistake makes it unusable (the report has it)."""
     before = len(report.errors)
     with collector_paused():
-        checked = _ModelChecker(report, before).check(model)
+        checked = _ModelChecker(report, before, models).check(model)
     return checked if len(report.errors) == before else None
 
 
@@ -81,6 +86,7 @@ def check_model(model: ast.Model, report: Report) -> typed.Model | None:
 class _ModelChecker:
     report: Report
     errors_before: int
+    models: Models
     scope: Scope = field(default_factory=Scope)
     later: list[ast.Question | ast.Property] = field(default_factory=list)
     constraints: list[typed.Constraint] = field(default_factory=list)
@@ -88,12 +94,14 @@ class _ModelChecker:
     declarations: Declarations = field(init=False)
     lets: LetStatements = field(init=False)
     questions: Questions = field(init=False)
+    joined: Joined = field(init=False)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
         self.declarations = Declarations(self.expressions, self.scope)
         self.lets = LetStatements(self.expressions, self.scope)
         self.questions = Questions(self.expressions, self.scope, self.declarations)
+        self.joined = Joined(self.expressions, self.declarations, self.scope, self.constraints)
 
     @property
     def source(self) -> Source:
@@ -201,6 +209,8 @@ class _ModelChecker:
             case ast.LetTuple():
                 for name in s.names:
                     self.declare(name, Unbuilt("a value of a tuple", name.span))
+            case ast.Compose(word="use"):
+                self.declare(s.name, PartEntry(s.reference.path[-1].text, s.name.span))
             case ast.Part() | ast.Compose():
                 self.declare(s.name, Unbuilt("a part", s.name.span))
             case ast.Plate() | ast.Stage():
@@ -384,6 +394,22 @@ class _ModelChecker:
             )
         )
 
+    # --- parts ---
+
+    def compose(self, node: ast.Compose, scope: Scope) -> None:
+        if node.word == "solve":
+            self.unbuilt(node, scope)
+            return
+        self.plate_subscripts(node.name, node.subscripts, scope)
+        model = self.models.find(node.reference, self.report)
+        entry = self.scope.find(node.name.text)
+        own = isinstance(entry, PartEntry) and entry.span == node.name.span
+        position = len(self.declarations.variables)
+        guard = self.plate_guard(scope)
+        good = model is not None and self.joined.join(node, model, scope, guard, position)
+        if own and not good:
+            self.scope.entries[node.name.text] = broken(node.name.span)
+
     # --- what later versions build ---
 
     def unbuilt(self, node: Any, scope: Scope) -> None:
@@ -427,7 +453,7 @@ _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.StateDecl: _ModelChecker.unbuilt,
     ast.Update: _ModelChecker.unbuilt,
     ast.Part: _ModelChecker.unbuilt,
-    ast.Compose: _ModelChecker.unbuilt,
+    ast.Compose: _ModelChecker.compose,
     ast.Schedule: _ModelChecker.unbuilt,
     ast.Stage: _ModelChecker.unbuilt,
 }

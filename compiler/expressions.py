@@ -27,6 +27,7 @@ from ebmlang.compiler.catalogue.types import (
     UnknownAttribute,
     WrongKind,
 )
+from ebmlang.compiler.composition.members import Members
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.indexing import Prover
@@ -39,6 +40,7 @@ from ebmlang.compiler.scope import (
     Functions,
     Index,
     LetEntry,
+    PartEntry,
     Scope,
     SizeEntry,
     TermEntry,
@@ -258,6 +260,9 @@ class Expressions:
                     return self.term_value(term)
                 places = declared_at(entry, f"`{node.text}` is a term")
                 self.report.add(TermInTerm(node.span, node.text, places))
+            case PartEntry():
+                places = declared_at(entry, f"`{node.text}` is a part")
+                self.report.add(NotAValue(node.span, node.text, "a part", places))
             case Unbuilt(what="a net" | "a constraint"):
                 places = declared_at(entry, "declared here")
                 self.report.add(NotAValue(node.span, node.text, entry.what, places))
@@ -382,6 +387,9 @@ class Expressions:
         return None
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Expr:
+        member = Members(self, scope).member(node)
+        if member is not None:
+            return member
         base = self.check(node.base, scope)
         if base.type.kind == "error":
             return base

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
@@ -18,9 +19,11 @@ from ebmlang.compiler.catalogue.names import UnknownFunction, UnknownName, Unuse
 from ebmlang.compiler.catalogue.syntax import TooDeep
 from ebmlang.compiler.check import check_module
 from ebmlang.compiler.collector import collector_paused
+from ebmlang.compiler.composition.library import Library
 from ebmlang.compiler.diagnostics import Located, Report
 from ebmlang.compiler.parse import DEEPEST_NESTING, parse
 from ebmlang.compiler.source import Source, Span
+from ebmlang.files import read_source
 
 if TYPE_CHECKING:
     from ebmlang.compiler.choose import Plan
@@ -69,8 +72,12 @@ def room_for_passes() -> Iterator[None]:
 
 
 def check_source(source: Source) -> Checked:
-    """Parse and check one file. Every mistake is in `diagnostics`; nothing is raised."""
+    """Parse and check one file and those that it imports. Every mistake is in `diagnostics`; nothing
+    is raised."""
     report = Report(source)
+    library = Library(check_module, read_source)
+    if not source.name.startswith("<"):
+        library.loading.append(Path(source.name).resolve())
     module: ast.Module | None = None
     models: tuple[typed.Model, ...] = ()
     with room_for_passes():
@@ -78,13 +85,14 @@ def check_source(source: Source) -> Checked:
             module = parse(report)
             unread = report.failed
             if module is not None:
-                models = check_module(module, report)
+                models = check_module(module, report, library)
         except RecursionError:
             unread = False
             report.add(TooDeep(Span(0, 0), DEEPEST_NESTING))
     found = report.diagnostics
     if unread:
         found = tuple(x for x in found if not isinstance(x.diagnostic, _FOLLOW))
+    found = (*found, *library.diagnostics)
     return Checked(source, module, () if report.failed else models, found)
 
 

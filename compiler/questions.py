@@ -42,6 +42,7 @@ from ebmlang.compiler.scope import (
     Entry,
     Index,
     LetEntry,
+    PartEntry,
     Scope,
     SizeEntry,
     TermEntry,
@@ -146,32 +147,33 @@ class Questions:
         return tuple(names)
 
     def _target(self, node: ast.Dotted, verb: str) -> bool:
-        entry = self.scope.find(node.parts[0].text)
-        if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role in UNKNOWN_ROLES:
+        entry = self.scope.find(node.text)
+        if isinstance(entry, Declared) and entry.role in UNKNOWN_ROLES:
             return True
         if self._quiet(entry, node):
             return False
         known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, UNKNOWN_ROLES))
-        role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        role = "" if entry is None else _described(entry)
         places = declared_at(entry, f"`{node.text}` is declared here") if role else ()
         self.report.add(NotSought(node.span, node.text, role, known, places))
         return False
 
     def _quiet(self, entry: Entry | None, node: ast.Dotted) -> bool:
         """Whether a name was reported elsewhere: where it is declared, or where it is used first."""
+        entry = entry or self.scope.find(node.parts[0].text)
         if isinstance(entry, Unbuilt) or (entry is None and node.text in self.scope.unknown):
             return True
         return isinstance(entry, Bound) and entry.value.type.kind == "error"
 
     def _given(self, node: ast.Dotted) -> bool:
-        entry = self.scope.find(node.parts[0].text)
-        if isinstance(entry, Declared) and len(node.parts) == 1 and entry.role != "hyper":
+        entry = self.scope.find(node.text)
+        if isinstance(entry, Declared) and entry.role != "hyper":
             return True
         if self._quiet(entry, node):
             return False
         roles = ("observed", "latent", "param", "random")
         known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, roles))
-        role = "" if entry is None or len(node.parts) > 1 else _described(entry)
+        role = "" if entry is None else _described(entry)
         places = declared_at(entry, f"`{node.text}` is declared here") if role else ()
         self.report.add(NotGiven(node.span, node.text, role, known, places))
         return False
@@ -371,6 +373,8 @@ def _described(entry: Entry) -> str:
             return "a term"
         case Index():
             return "an index"
+        case PartEntry():
+            return "a part"
         case Unbuilt(what=what):
             return what
 

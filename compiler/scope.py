@@ -74,7 +74,15 @@ class Unbuilt:
     span: Span
 
 
-Entry = SizeEntry | Declared | Bound | Index | LetEntry | TermEntry | Unbuilt
+@dataclass(frozen=True, slots=True, eq=False)
+class PartEntry:
+    """A part; what is in it stands in the scope of the model as `part.name`."""
+
+    model: str
+    span: Span
+
+
+Entry = SizeEntry | Declared | Bound | Index | LetEntry | TermEntry | Unbuilt | PartEntry
 
 
 @dataclass(frozen=True, slots=True, eq=False)

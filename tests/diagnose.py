@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.check import check_module
+from ebmlang.compiler.composition.library import Library
 from ebmlang.compiler.diagnostics import Report, render_all
 from ebmlang.compiler.parse import parse
 from ebmlang.compiler.source import Source
+from ebmlang.files import read_source
 
 
 def diagnose(text: str, name: str = "test.ebm") -> tuple[Report, tuple[typed.Model, ...]]:
@@ -15,7 +17,7 @@ def diagnose(text: str, name: str = "test.ebm") -> tuple[Report, tuple[typed.Mod
     module = parse(report)
     if module is None or report.failed:
         return report, ()
-    return report, check_module(module, report)
+    return report, check_module(module, report, Library(check_module, read_source))
 
 
 def rendered(text: str, name: str = "test.ebm") -> str:

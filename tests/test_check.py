@@ -12,11 +12,13 @@ from ebmlang.compiler.catalogue import later, model, names, shapes, types, value
 from ebmlang.compiler.catalogue.later import QuestionNotBuilt
 from ebmlang.compiler.catalogue.model import ModelMissing
 from ebmlang.compiler.check import MOST_MISTAKES, check_module
+from ebmlang.compiler.composition.library import Library
 from ebmlang.compiler.diagnostics import Diagnostic, Report
 from ebmlang.compiler.dump import dump_model, dump_names
 from ebmlang.compiler.parse import parse
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.typed import Level
+from ebmlang.files import read_source
 from tests.conftest import Golden
 from tests.diagnose import checked, diagnose, rendered
 
@@ -385,4 +387,4 @@ def test_the_tree_alone_is_enough() -> None:
     report = Report(Source("test.ebm", "model m { latent z : real; energy e = z^2 }"))
     module = parse(report)
     assert isinstance(module, ast.Module)
-    assert [m.name for m in check_module(module, report)] == ["m"]
+    assert [m.name for m in check_module(module, report, Library(check_module, read_source))] == ["m"]

@@ -11,6 +11,7 @@ def all_diagnostics() -> tuple[type[Diagnostic], ...]:
         later,
         model,
         names,
+        parts,
         recurrences,
         shapes,
         syntax,
@@ -18,7 +19,7 @@ def all_diagnostics() -> tuple[type[Diagnostic], ...]:
         values,
     )
 
-    modules = (syntax, names, types, values, shapes, model, recurrences, later)
+    modules = (syntax, names, types, values, shapes, model, recurrences, parts, later)
     found = {
         kind
         for module in modules

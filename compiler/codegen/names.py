@@ -83,7 +83,14 @@ _METHODS = ("start_", "domain_", "property_")
 
 
 def local_name(name: str) -> str:
-    """The Python name of a variable, let or term inside generated functions."""
+    """The Python name of a variable, let or term inside generated functions.
+
+    The name of a part's variable, `reg.z`, has two underscores for each point.
+    """
+    parts = name.split(".")
+    if len(parts) > 1 and all(p == local_name(p).removesuffix("_") and "__" not in p for p in parts):
+        if not any(p.startswith("_") or p.endswith("_") for p in parts):
+            return f"{'__'.join(parts)}_"
     unusual = not name.isidentifier() or unicodedata.normalize("NFKC", name) != name
     if unusual or name.startswith("__") or not name.strip("_"):
         # Python reads normal forms and renames a leading double underscore inside a class.

@@ -1,0 +1,143 @@
+"""A copy of a checked model for one place of use: other names, sizes and plates, same meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.composition.names import inner_name
+from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Axes, Axis, Expr
+from ebmlang.compiler.types import Type
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.expressions import Expressions
+
+
+@dataclass(slots=True)
+class Instance:
+    """Copies expressions of a part.
+
+    `sizes` and `values` replace integer hyperparameters and reads; every other name gets the
+    prefix `part`. All spans become `span`, the place of use: those of the part point into another
+    text.
+    """
+
+    expressions: Expressions
+    part: str
+    span: Span
+    sizes: Mapping[str, Size]
+    values: dict[str, Expr] = field(default_factory=dict)
+    axes: dict[Axis, Axis] = field(default_factory=dict)
+    done: dict[int, Expr] = field(default_factory=dict)
+
+    def adopt_axes(self, roots: Iterable[Expr], plates: Iterable[Axis]) -> None:
+        """Make the axes of the copy in the order of the original: outer ones come first."""
+        found = {id(a): a for a in plates}
+        for root in roots:
+            for node in typed.walk(root):
+                match node:
+                    case typed.Position() | typed.Carry() | typed.Scan():
+                        found.setdefault(id(node.axis), node.axis)
+                    case typed.Fold() | typed.Tabulate():
+                        found.update((id(a), a) for a in node.over)
+        for axis in sorted(found.values(), key=lambda a: a.order):
+            self.axis(axis)
+
+    def axis(self, axis: Axis) -> Axis:
+        """The axis of the copy that stands for one of the part."""
+        known = self.axes.get(axis)
+        if known is None:
+            size = None if axis.size is None else self.size(axis.size)
+            rows = None if axis.rows is None else self.expr(axis.rows)
+            known = self.axes[axis] = self.expressions.new_axis(axis.names, self.size(axis.start), size, rows)
+        return known
+
+    def over(self, axes: Axes) -> Axes:
+        return tuple(self.axis(a) for a in axes)
+
+    def size(self, size: Size) -> Size:
+        return size.substitute(self.sizes)
+
+    def type(self, type_: Type) -> Type:
+        classes = None if type_.classes is None else self.size(type_.classes)
+        return Type(type_.kind, tuple(self.size(s) for s in type_.shape), classes)
+
+    def domain(self, domain: Domain) -> Domain:
+        where = None if domain.where is None else self.expr(domain.where)
+        return Domain(domain.name, tuple(self.expr(a) for a in domain.arguments), where)
+
+    def expr(self, root: Expr) -> Expr:
+        """The expression of the copy; parts that several expressions share stay shared."""
+        done = self.done
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if id(node) in done:
+                stack.pop()
+                continue
+            children = node.children()
+            missing = [c for c in children if id(c) not in done]
+            if missing:
+                stack.extend(missing)
+                continue
+            self.expressions.node_count += 1
+            done[id(node)] = typed.rebuilt(self._own(node), tuple(done[id(c)] for c in children))
+        return done[id(root)]
+
+    def _own(self, node: Expr) -> Expr:
+        """The node itself with its own sizes, names and axes replaced, over the old children."""
+        type_, span = self.type(node.type), self.span
+        match node:
+            case typed.Read():
+                value = self.values.get(node.name)
+                name = inner_name(self.part, node.name)
+                return value if value is not None else replace(node, type=type_, span=span, name=name)
+            case typed.SizeOf():
+                return replace(node, span=span, size=self.size(node.size))
+            case typed.Position():
+                axis = self.axis(node.axis)
+                level = axis.rows.level if axis.rows is not None else node.level
+                return replace(node, type=type_, span=span, axis=axis, axes=(axis,), level=level)
+            case typed.Apply():
+                return replace(node, type=type_, span=span, static=self._static(node.static))
+            case typed.Pick():
+                subscripts = tuple(
+                    typed.SliceOf(self.size(s.start), self.size(s.stop))
+                    if isinstance(s, typed.SliceOf)
+                    else s
+                    for s in node.subscripts
+                )
+                return replace(node, type=type_, span=span, subscripts=subscripts)
+            case typed.Fold() | typed.Tabulate():
+                return replace(node, type=type_, span=span, over=self.over(node.over))
+            case typed.Carry():
+                return replace(
+                    node, type=type_, span=span, axis=self.axis(node.axis), name=inner_name(self.part, node.name)
+                )
+            case typed.Scan():
+                states = tuple(replace(s, name=inner_name(self.part, s.name)) for s in node.states)
+                return replace(node, type=type_, span=span, axis=self.axis(node.axis), states=states)
+        return replace(node, type=type_, span=span)
+
+    def _subscript(self, subscript: typed.Subscript) -> typed.Subscript:
+        if isinstance(subscript, typed.SliceOf):
+            return typed.SliceOf(self.size(subscript.start), self.size(subscript.stop))
+        return subscript
+
+    def _static(self, static: tuple[tuple[str, object], ...]) -> tuple[tuple[str, object], ...]:
+        return tuple((key, self._static_value(value)) for key, value in static)
+
+    def _static_value(self, value: object) -> object:
+        match value:
+            case Size():
+                return self.size(value)
+            case Type():
+                return self.type(value)
+            case tuple():
+                return tuple(self._static_value(v) for v in value)
+        return value
