@@ -23,6 +23,7 @@ from ebmlang.compiler.catalogue.values import BatchTermPerExample, CoupledTerm
 from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.composition.joining import Joined
 from ebmlang.compiler.composition.library import Library, Models, in_order
+from ebmlang.compiler.composition.placing import Around
 from ebmlang.compiler.constraints import relation
 from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report
@@ -101,7 +102,9 @@ class _ModelChecker:
         self.declarations = Declarations(self.expressions, self.scope)
         self.lets = LetStatements(self.expressions, self.scope)
         self.questions = Questions(self.expressions, self.scope, self.declarations)
-        self.joined = Joined(self.expressions, self.declarations, self.scope, self.constraints)
+        around = Around(self.expressions, self.declarations, self.scope, self.constraints)
+        self.joined = Joined(around, self.models)
+        self.lets.nested = self.joined.solve_cells
 
     @property
     def source(self) -> Source:
@@ -209,10 +212,8 @@ class _ModelChecker:
             case ast.LetTuple():
                 for name in s.names:
                     self.declare(name, Unbuilt("a value of a tuple", name.span))
-            case ast.Compose(word="use"):
-                self.declare(s.name, PartEntry(s.reference.path[-1].text, s.name.span))
             case ast.Part() | ast.Compose():
-                self.declare(s.name, Unbuilt("a part", s.name.span))
+                self.declare(s.name, PartEntry(s.reference.path[-1].text, s.name.span))
             case ast.Plate() | ast.Stage():
                 for inner in s.body:
                     self.declare_inside(inner)
@@ -397,24 +398,20 @@ class _ModelChecker:
     # --- parts ---
 
     def compose(self, node: ast.Compose, scope: Scope) -> None:
-        if node.word == "solve":
-            self.unbuilt(node, scope)
-            return
         self.plate_subscripts(node.name, node.subscripts, scope)
-        model = self.models.find(node.reference, self.report)
-        entry = self.scope.find(node.name.text)
-        own = isinstance(entry, PartEntry) and entry.span == node.name.span
-        position = len(self.declarations.variables)
-        guard = self.plate_guard(scope)
-        good = model is not None and self.joined.join(node, model, scope, guard, position)
-        if own and not good:
-            self.scope.entries[node.name.text] = broken(node.name.span)
+        if node.word == "use":
+            self.joined.use(node, scope, self.plate_guard(scope))
+        else:
+            self.joined.solve(node, scope)
+
+    def part(self, node: ast.Part, scope: Scope) -> None:
+        self.plate_subscripts(node.name, node.subscripts, scope)
+        self.joined.part(node, scope)
 
     # --- what later versions build ---
 
     def unbuilt(self, node: Any, scope: Scope) -> None:
-        what = _UNBUILT[type(node)] if not isinstance(node, ast.Compose) else f"`{node.word}`"
-        self.report.add(NotBuilt(node.span, what))
+        self.report.add(NotBuilt(node.span, _UNBUILT[type(node)]))
 
     def postpone(self, node: Any, scope: Scope) -> None:
         """Questions and properties see all terms, wherever they stand."""
@@ -433,7 +430,6 @@ _UNBUILT: dict[type, str] = {
     ast.LetTuple: "a `let` with several names",
     ast.StateDecl: "a `state`",
     ast.Update: "an `update`",
-    ast.Part: "a `part`",
     ast.Schedule: "a `schedule`",
     ast.Stage: "a `stage`",
 }
@@ -452,7 +448,7 @@ _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.LetTuple: _ModelChecker.unbuilt,
     ast.StateDecl: _ModelChecker.unbuilt,
     ast.Update: _ModelChecker.unbuilt,
-    ast.Part: _ModelChecker.unbuilt,
+    ast.Part: _ModelChecker.part,
     ast.Compose: _ModelChecker.compose,
     ast.Schedule: _ModelChecker.unbuilt,
     ast.Stage: _ModelChecker.unbuilt,

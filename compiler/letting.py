@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
@@ -27,6 +28,7 @@ from ebmlang.compiler.types import ERROR, Type, fits
 class LetStatements:
     """Checks the lets of one model.
 
+    `nested` places a `solve` between the cells of a recurrence.
     `arrays` are names whose cells plates define; `pending` those of them that are declared with a
     type, and have no cells yet.
     """
@@ -35,6 +37,7 @@ class LetStatements:
     scope: Scope
     arrays: set[str] = field(default_factory=set)
     pending: dict[str, ast.Let] = field(default_factory=dict)
+    nested: Callable[[ast.Compose, Scope], None] = field(init=False)
     recurrences: Recurrences = field(init=False)
 
     def __post_init__(self) -> None:

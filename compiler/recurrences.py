@@ -70,6 +70,8 @@ class Recurrences:
         for s in body:
             if isinstance(s, ast.Let):
                 self.lets.let(s, scope)
+            elif isinstance(s, ast.Compose) and s.word == "solve":
+                self.lets.nested(s, scope)
 
     def _give_up(self, cells: list[ast.LetCell]) -> None:
         for node in cells:
@@ -252,6 +254,8 @@ class Recurrences:
         for s in body:
             if isinstance(s, ast.Let):
                 self.lets.let(s, scope)
+            elif isinstance(s, ast.Compose) and s.word == "solve":
+                self.lets.nested(s, scope)
             elif isinstance(s, ast.LetCell) and s.name.text in advances:
                 advance = advances[s.name.text]
                 self.lets.expressions.defined_now = "" if advance.type is not None else advance.name

@@ -250,6 +250,34 @@ class OverExamples(Expr):
         return (self.body,)
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Nested:
+    """A model that is solved inside another one, for values of `given`.
+
+    `part` is its name there, `sizes` are its integer hyperparameters in sizes of the model around it.
+    """
+
+    part: str
+    model: Model
+    sought: tuple[str, ...]
+    given: tuple[str, ...]
+    sizes: tuple[tuple[str, Size], ...]
+    using: Method | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Solve(Expr):
+    """The unknown `which` of a nested model where its energy is least, given `inputs`, one for each of
+    `nested.given`. Solves that share both are one search."""
+
+    nested: Nested
+    inputs: tuple[Expr, ...]
+    which: str
+
+    def children(self) -> tuple[Expr, ...]:
+        return self.inputs
+
+
 def merge_axes(parts: Iterator[Expr] | tuple[Expr, ...]) -> Axes:
     """The axes of several expressions together, outermost first."""
     found: dict[int, Axis] = {}
@@ -293,6 +321,8 @@ def rebuilt(node: Expr, children: tuple[Expr, ...]) -> Expr:
             return replace(node, body=children[0], axes=kept, level=level, coupled=coupled)
         case OverExamples():
             return replace(node, body=children[0], axes=axes)
+        case Solve():
+            return replace(node, inputs=children, axes=axes, level=level, coupled=coupled)
         case Scan():
             return settled(_with_parts(node, children))
     raise AssertionError(f"{type(node).__name__} has no children")
@@ -577,6 +607,9 @@ def text(node: Expr, strength: int = 0) -> str:
             return f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
         case OverExamples():
             return f"{node.function}({text(node.body)}, over = batch)"
+        case Solve():
+            given = ", ".join(f"{n} = {text(i)}" for n, i in zip(node.nested.given, node.inputs, strict=True))
+            return f"(solve {node.nested.model.name} with {given}).{node.which}"
         case Carry():
             return cell_text(node.name, node.axis, node.offset, node.dim)
         case Scan():

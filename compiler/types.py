@@ -41,6 +41,9 @@ class Type:
     def with_shape(self, shape: Shape) -> Type:
         return Type(self.kind, shape, self.classes)
 
+    def with_kind(self, kind: Kind) -> Type:
+        return Type(kind, self.shape, self.classes)
+
     def __str__(self) -> str:
         dims = ", ".join(map(str, self.shape))
         if self.kind == "error":

@@ -88,9 +88,8 @@ def local_name(name: str) -> str:
     The name of a part's variable, `reg.z`, has two underscores for each point.
     """
     parts = name.split(".")
-    if len(parts) > 1 and all(p == local_name(p).removesuffix("_") and "__" not in p for p in parts):
-        if not any(p.startswith("_") or p.endswith("_") for p in parts):
-            return f"{'__'.join(parts)}_"
+    if len(parts) > 1 and all(map(_joins, parts)):
+        return f"{'__'.join(parts)}_"
     unusual = not name.isidentifier() or unicodedata.normalize("NFKC", name) != name
     if unusual or name.startswith("__") or not name.strip("_"):
         # Python reads normal forms and renames a leading double underscore inside a class.
@@ -99,6 +98,12 @@ def local_name(name: str) -> str:
         keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _TAKEN or name.endswith("_")
     )
     return name if plain else f"{name}_"
+
+
+def _joins(part: str) -> bool:
+    """Whether two underscores beside a part of a name are seen as such."""
+    plain = local_name(part) in (part, f"{part}_")
+    return plain and "__" not in part and part[:1] != "_" and part[-1:] != "_"
 
 
 def field_name(name: str) -> str:

@@ -117,7 +117,11 @@ class Instance:
                 return replace(node, type=type_, span=span, over=self.over(node.over))
             case typed.Carry():
                 return replace(
-                    node, type=type_, span=span, axis=self.axis(node.axis), name=inner_name(self.part, node.name)
+                    node,
+                    type=type_,
+                    span=span,
+                    axis=self.axis(node.axis),
+                    name=inner_name(self.part, node.name),
                 )
             case typed.Scan():
                 states = tuple(replace(s, name=inner_name(self.part, s.name)) for s in node.states)

@@ -1,23 +1,21 @@
-"""`use M as p with u = e`: the variables, lets, terms and constraints of M, added to the model around it."""
+"""The statements `use`, `part` and `solve`: what each of them takes over from the model that it names."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.builtins import BUILTINS
-from ebmlang.compiler.catalogue.parts import BindingMissing, PartMisplaced, TooManyParts
+from ebmlang.compiler.catalogue.parts import PartMisplaced, TooManyParts
 from ebmlang.compiler.composition.border import Border
-from ebmlang.compiler.composition.instance import Instance
-from ebmlang.compiler.composition.names import cell_name, inner_name
-from ebmlang.compiler.declarations import Declarations
-from ebmlang.compiler.diagnostics import Label
-from ebmlang.compiler.domains import Domain
-from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.scope import Bound, Declared, LetEntry, Scope, SizeEntry, TermEntry
-from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.typed import Axes, Expr, Level, Pick, Position, SliceOf
-from ebmlang.compiler.types import INT, Type
+from ebmlang.compiler.composition.library import Models
+from ebmlang.compiler.composition.names import inner_name
+from ebmlang.compiler.composition.placing import Around, Placing
+from ebmlang.compiler.composition.solving import Solving
+from ebmlang.compiler.scope import PartEntry, Scope, broken
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Expr
+from ebmlang.compiler.types import INT
 
 DEEPEST_PARTS = 32
 """Parts inside parts."""
@@ -26,300 +24,166 @@ LARGEST_COMPOSITION = 200_000
 """Operations that the parts of one model may have together."""
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What `part` declares: a model with its sizes, hyperparameters and parameters, to be applied.
+
+    `names` are the outer names of `values`; those in `plated` have one entry for each copy.
+    """
+
+    model: typed.Model
+    sizes: dict[str, Size]
+    names: dict[str, str]
+    plated: frozenset[str]
+    plates: int
+
+
 @dataclass(slots=True)
 class Joined:
-    """The parts of one model: copies each of them into it."""
+    """The parts of one model."""
 
-    expressions: Expressions
-    declarations: Declarations
-    model_scope: Scope
-    constraints: list[typed.Constraint]
+    around: Around
+    models: Models
+    owners: dict[str, Owner] = field(default_factory=dict)
+    solving: dict[int, Solving] = field(default_factory=dict)
     spent: int = 0
 
-    def join(
-        self, node: ast.Compose, model: typed.Model, scope: Scope, guard: Expr | None, position: int
-    ) -> bool:
-        """Add a part; False after a mistake. `position` is its place in the order of declarations."""
-        border = Border(self.expressions, scope, model, node.span)
-        if not border.read(node.reference.arguments, node.bindings):
+    @property
+    def scope(self) -> Scope:
+        return self.around.scope
+
+    # --- statements ---
+
+    def use(self, node: ast.Compose, scope: Scope, guard: Expr | None) -> None:
+        """The part's variables, lets, terms and constraints join those of the model."""
+        with _Mistakes(self, node.name, node.span):
+            placing = self._placing(node, scope, guard)
+            if placing is None or not placing.given() or not placing.may_own(placing.own()):
+                return
+            own = placing.own()
+            placing.begin()
+            placing.declare(own)
+            placing.lets()
+            placing.define(own)
+            placing.terms()
+
+    def part(self, node: ast.Part, scope: Scope) -> None:
+        """The parameters and hyperparameters of a part that is applied elsewhere."""
+        with _Mistakes(self, node.name, node.span):
+            placing = self._placing(node, scope, None)
+            if placing is None:
+                return
+            own = [v for v in placing.own() if v.role == "param"]
+            if not placing.may_own(own):
+                return
+            placing.begin_owner()
+            placing.declare(own)
+            placing.define(own)
+            name, model = node.name.text, placing.model
+            hypers = [h for h in model.hypers if h.type != INT]
+            names = {v.name: inner_name(name, v.name) for v in (*own, *hypers)}
+            plated = frozenset(v.name for v in own) if placing.plates else frozenset()
+            self.owners[name] = Owner(model, dict(placing.copy.sizes), names, plated, len(placing.plates))
+
+    def solve(self, node: ast.Compose, scope: Scope) -> None:
+        """The part's unknowns are minimised over its own energy, and its lets become values."""
+        if id(node) not in self.solving:
+            self.solve_cells(node, scope)
+        solving = self.solving.get(id(node))
+        if solving is not None:
+            with _Mistakes(self, node.name, node.span):
+                solving.arrays()
+
+    def solve_cells(self, node: ast.Compose, scope: Scope) -> None:
+        """What a plate sees of a nested part at its own indices; arrays of all of them come later."""
+        with _Mistakes(self, node.name, node.span):
+            placing = self._placing(node, scope, None)
+            if placing is None or not placing.given():
+                return
+            solving = Solving(placing, node)
+            if solving.may_stand():
+                solving.cells()
+                self.solving[id(node)] = solving
+
+    # --- the model that is meant ---
+
+    def _placing(self, node: ast.Compose | ast.Part, scope: Scope, guard: Expr | None) -> Placing | None:
+        owner = self._owner(node.reference)
+        model = owner.model if owner else self.models.find(node.reference, self.around.expressions.report)
+        if model is None or not self._shallow(model, node.span):
+            return None
+        border = Border(self.around.expressions, scope, model, node.span)
+        if owner is not None:
+            if not self._apply(owner, node, scope, border):
+                return None
+        elif node.reference.subscripts:
+            what = f"`{model.name}` is a model, and has no entries"
+            self._misplaced(node.reference.span, what, f"declare them: part p[l] = {model.name}(...)")
+            return None
+        return Placing(self.around, node, model, scope, guard, border) if border.read(*_given(node)) else None
+
+    def _owner(self, reference: ast.Reference) -> Owner | None:
+        return self.owners.get(reference.path[0].text) if len(reference.path) == 1 else None
+
+    def _apply(self, owner: Owner, node: ast.Compose | ast.Part, scope: Scope, border: Border) -> bool:
+        """Fill in what a part owns: its sizes, hyperparameters and parameters."""
+        reference, name = node.reference, node.reference.path[0].text
+        if reference.arguments:
+            what = f"the hyperparameters of `{name}` are set where it is declared"
+            self._misplaced(reference.span, what, f"part {name} = {owner.model.name}(...)")
             return False
-        depth = 1 + max((t.name.count(".") for t in model.terms), default=0)
-        if depth > DEEPEST_PARTS:
-            found, limit = f"nested {depth} deep", str(DEEPEST_PARTS)
-            self.expressions.report.add(TooManyParts(node.span, found, limit))
+        if len(reference.subscripts) != owner.plates:
+            wanted = f"{owner.plates} subscript{'s' * (owner.plates != 1)}"
+            self._misplaced(reference.span, f"the part `{name}` takes {wanted}", f"{name}[l]")
             return False
-        joining = _Joining(self, node, model, scope, guard, position, border)
-        if not joining.may_stand():
-            return False
-        nodes = self.expressions.node_count
-        joining.everything()
-        self.spent += self.expressions.node_count - nodes
-        if self.spent > LARGEST_COMPOSITION:
-            limit = f"{LARGEST_COMPOSITION:,} operations"
-            self.expressions.report.add(TooManyParts(node.span, f"{self.spent:,} operations", limit))
-            return False
+        border.sizes.update(owner.sizes)
+        for inner, outer in owner.names.items():
+            read: ast.Expr = ast.Name(outer, reference.span)
+            if inner in owner.plated:
+                read = ast.Index(read, reference.subscripts, reference.span)
+            value = self.around.expressions.value(read, scope)
+            if value.type.kind == "error":
+                return False
+            border.values[inner] = value
         return True
+
+    def _shallow(self, model: typed.Model, span: Span) -> bool:
+        depth = 1 + max((t.name.count(".") for t in model.terms), default=0)
+        if depth <= DEEPEST_PARTS:
+            return True
+        self.around.expressions.report.add(TooManyParts(span, f"nested {depth} deep", str(DEEPEST_PARTS)))
+        return False
+
+    def _misplaced(self, span: Span, what: str, advice: str) -> None:
+        self.around.expressions.report.add(PartMisplaced(span, what, advice))
 
 
 @dataclass(slots=True)
-class _Joining:
-    """One part on its way into the model around it."""
+class _Mistakes:
+    """Counts what one statement adds; after a mistake its name stays quiet wherever it is used."""
 
     joined: Joined
-    node: ast.Compose
-    model: typed.Model
-    scope: Scope
-    guard: Expr | None
-    position: int
-    border: Border
-    copy: Instance = field(init=False)
+    name: ast.Identifier
+    span: Span
+    errors: int = 0
+    nodes: int = 0
 
-    def __post_init__(self) -> None:
-        self.copy = Instance(
-            self.expressions, self.name, self.node.span, self.border.sizes, dict(self.border.values)
-        )
+    def __enter__(self) -> None:
+        checker = self.joined.around.expressions
+        self.errors, self.nodes = len(checker.report.errors), checker.node_count
 
-    @property
-    def expressions(self) -> Expressions:
-        return self.joined.expressions
+    def __exit__(self, *_: object) -> None:
+        joined, checker = self.joined, self.joined.around.expressions
+        joined.spent += checker.node_count - self.nodes
+        if joined.spent > LARGEST_COMPOSITION:
+            limit = f"{LARGEST_COMPOSITION:,} operations"
+            checker.report.add(TooManyParts(self.span, f"{joined.spent:,} operations", limit))
+        entry = joined.scope.find(self.name.text)
+        own = isinstance(entry, PartEntry) and entry.span == self.name.span
+        failed = len(checker.report.errors) > self.errors
+        if own and failed:
+            joined.scope.entries[self.name.text] = broken(self.name.span)
 
-    @property
-    def name(self) -> str:
-        return self.node.name.text
 
-    @property
-    def plates(self) -> Axes:
-        return self.scope.axes
-
-    def own(self) -> list[typed.Variable]:
-        """Variables of the part that nothing is bound to."""
-        variables = self.model.variables
-        return [v for v in variables if v.role != "hyper" and v.name not in self.border.values]
-
-    def may_stand(self) -> bool:
-        """Whether every observed variable has a value, and unknowns of the part can stand in its plates."""
-        report, before = self.expressions.report, len(self.expressions.report.errors)
-        for variable in self.own():
-            if variable.role == "observed" and variable.init is None:
-                place = (self.border.declared(variable.name),)
-                shown = str(self.border.type(variable.type))
-                report.add(BindingMissing(self.node.span, variable.name, self.model.name, shown, place))
-        if self.own() and any(a.rows is not None for a in self.plates):
-            what = f"`{self.name}` has `{self.own()[0].name}` of its own, and stands over the rows of a list"
-            advice = (
-                "bind it to an array with one entry for each row, or put the part in a plate over a range"
-            )
-            report.add(
-                PartMisplaced(self.node.span, what, advice, (self.border.declared(self.own()[0].name),))
-            )
-        return len(report.errors) == before
-
-    def everything(self) -> None:
-        self._sizes()
-        self._axes()
-        self._hypers()
-        own = self.own()
-        for variable in own:
-            self._declare(variable)
-        for let in self.model.lets:
-            self._let(let)
-        # Starts may read lets, and lets read the variables.
-        for variable in own:
-            self._define(variable)
-        for term in self.model.terms:
-            self._term(term)
-        for constraint in self.model.constraints:
-            self._constraint(constraint)
-        for requirement in self.model.requirements:
-            self._requirement(requirement)
-
-    # --- hyperparameters and plates ---
-
-    def _sizes(self) -> None:
-        """Integer hyperparameters that nothing settles become hyperparameters of the model around it."""
-        sizes = dict(self.border.sizes)
-        for hyper in self.model.hypers:
-            if hyper.type == INT and hyper.name not in sizes:
-                sizes[hyper.name] = Size.of(inner_name(self.name, hyper.name))
-        self.copy.sizes = sizes
-
-    def _axes(self) -> None:
-        model = self.model
-        roots = [let.value for let in model.lets]
-        parts: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
-        plates = [axis for part in parts for axis in part.axes]
-        for part in parts:
-            roots.append(part.value)
-            roots += [part.guard] if part.guard is not None else []
-        for variable in self.own():
-            roots += [variable.init] if variable.init is not None else []
-            roots += variable.domain.arguments
-            roots += [variable.domain.where] if variable.domain.where is not None else []
-        self.copy.adopt_axes(roots, plates)
-
-    def _hypers(self) -> None:
-        for hyper in self.model.hypers:
-            settled = hyper.name in self.border.sizes or hyper.name in self.border.values
-            if settled:
-                continue
-            name = inner_name(self.name, hyper.name)
-            init = None if hyper.init is None else self.copy.expr(hyper.init)
-            domain, type_ = self.copy.domain(hyper.domain), self.copy.type(hyper.type)
-            variable = replace(hyper, name=name, type=type_, domain=domain, init=init, span=self.node.span)
-            self.joined.declarations.variables.append(variable)
-            span = self.node.name.span
-            whole = hyper.type == INT
-            entry = (
-                SizeEntry(Size.of(name), span)
-                if whole
-                else Declared(type_, Level.CONSTANT, "hyper", -1, span)
-            )
-            self.joined.model_scope.entries[name] = entry
-
-    # --- variables ---
-
-    def _declare(self, variable: typed.Variable) -> None:
-        """Make the name visible: as a whole outside of the part, each copy's entry inside it."""
-        name, inner = inner_name(self.name, variable.name), self.copy.type(variable.type)
-        outer = self._outer(variable)
-        entry = Declared(outer, variable.level, variable.role, self.position, self.node.name.span)
-        self.joined.model_scope.entries[name] = entry
-        read = typed.Read(outer, (), variable.level, False, self.node.span, name)
-        cell = self._cell(read, inner)
-        self.copy.values[variable.name] = cell
-        self._local(variable.name, cell)
-
-    def _outer(self, variable: typed.Variable) -> Type:
-        inner = self.copy.type(variable.type)
-        return inner.with_shape((*self._lead(), *inner.shape))
-
-    def _define(self, variable: typed.Variable) -> None:
-        inner, domain = self.copy.type(variable.type), variable.domain
-        arguments = tuple(self._bound_of_domain(self.copy.expr(a), inner) for a in domain.arguments)
-        declared = replace(
-            variable,
-            name=inner_name(self.name, variable.name),
-            type=self._outer(variable),
-            domain=Domain(
-                domain.name,
-                arguments,
-                None if domain.where is None else self._array(self.copy.expr(domain.where)),
-            ),
-            init=None if variable.init is None else self._start(variable.init),
-            span=self.node.span,
-        )
-        self.joined.declarations.variables.append(declared)
-
-    def _start(self, init: Expr) -> Expr:
-        """A start or distribution of the part. In plates each copy has draws of its own: the draw is an
-        array with the plates in front."""
-        value = self.copy.expr(init)
-        if not self.plates:
-            return value
-
-        def drawn(node: Expr) -> Expr | None:
-            if not isinstance(node, typed.Apply) or BUILTINS[node.function].form != "distribution":
-                return None
-            outer = node.type.with_shape((*self._lead(), *node.type.shape))
-            arguments = tuple(self._array(a) if a.axes else a for a in node.arguments)
-            return self._cell(self.expressions.apply(node.function, arguments, outer, node.span), node.type)
-
-        value = typed.mapped(value, drawn)
-        return value if value.type.scalar and not value.axes else self._array(value)
-
-    def _bound_of_domain(self, value: Expr, inner: Type) -> Expr:
-        """A bound of every entry: where plates change it, an array that fits the one of all copies."""
-        return self._array(self.expressions.filled(value, inner)) if value.axes else value
-
-    def _lead(self) -> tuple[Size, ...]:
-        return tuple(a.size for a in self.plates if a.size is not None)
-
-    def _array(self, value: Expr) -> Expr:
-        """A value at every position of the plates, as one array with the plates in front."""
-        if not self.plates:
-            return value
-        free = tuple(a for a in value.axes if a not in self.plates)
-        type_ = value.type.with_shape((*self._lead(), *value.type.shape))
-        return typed.Tabulate(type_, free, value.level, value.coupled, value.span, value, self.plates)
-
-    def _cell(self, array: Expr, inner: Type) -> Expr:
-        """The entry of an array that belongs to the indices of the plates."""
-        if not self.plates:
-            return array
-        indices = tuple(self._index(axis) for axis in self.plates)
-        whole = tuple(SliceOf(ZERO, size) for size in inner.shape)
-        axes = typed.merge_axes((array, *indices))
-        return Pick(inner, axes, array.level, array.coupled, array.span, array, (*indices, *whole))
-
-    def _index(self, axis: typed.Axis) -> Expr:
-        """Which copy an index of a plate means: copies are counted from 0."""
-        at: Expr = Position(INT, (axis,), Level.CONSTANT, False, self.node.span, axis, 0)
-        if axis.start == ZERO:
-            return at
-        start = typed.SizeOf(INT, (), Level.CONSTANT, False, self.node.span, axis.start)
-        return self.expressions.apply("sub", (at, start), INT, self.node.span)
-
-    def _local(self, name: str, value: Expr) -> None:
-        if self.plates:
-            self.scope.entries[cell_name(self.name, name)] = Bound(value, self.node.name.span)
-
-    # --- lets, terms, constraints ---
-
-    def _let(self, let: typed.Let) -> None:
-        name = inner_name(self.name, let.name)
-        value = self.copy.expr(let.value)
-        span = self.node.name.span
-        if self.plates:
-            self.copy.values[let.name] = value
-            self._local(let.name, value)
-            if any(a.rows is not None for a in self.plates):
-                return
-            value = self._array(value)
-        else:
-            read = typed.Read(value.type, (), value.level, value.coupled, self.node.span, name)
-            self.copy.values[let.name] = read
-        self.joined.model_scope.entries[name] = LetEntry(value, span)
-        self.expressions.lets.define(typed.Let(name, value, let.doc, self.node.span))
-
-    def _term(self, term: typed.Term) -> None:
-        name = inner_name(self.name, term.name)
-        axes = (*self.plates, *self.copy.over(term.axes))
-        value, guard = self.copy.expr(term.value), self._guard(term.guard)
-        if value.coupled and not term.batch:
-            what = f"`{name}` belongs to one example, and what is bound to `{self.name}` looks at all of them"
-            place = Label(term.span, "the term", self.model.source)
-            advice = f"declare it `batch energy` in `{self.model.name}`"
-            self.expressions.report.add(PartMisplaced(self.node.span, what, advice, (place,)))
-        copied = typed.Term(name, term.kind, term.batch, axes, guard, value, term.doc, self.node.span)
-        self.joined.model_scope.entries[name] = TermEntry(copied, self.node.name.span)
-        self.expressions.terms.append(copied)
-
-    def _constraint(self, constraint: typed.Constraint) -> None:
-        copied = replace(
-            constraint,
-            name=inner_name(self.name, constraint.name),
-            axes=(*self.plates, *self.copy.over(constraint.axes)),
-            guard=self._guard(constraint.guard),
-            value=self.copy.expr(constraint.value),
-            span=self.node.span,
-        )
-        self.joined.constraints.append(copied)
-
-    def _guard(self, inner: Expr | None) -> Expr | None:
-        """The guard of the plates around the part and the one inside it, together."""
-        if inner is None:
-            return self.guard
-        copied = self.copy.expr(inner)
-        if self.guard is None:
-            return copied
-        return self.expressions.apply("and", (self.guard, copied), copied.type, copied.span)
-
-    def _requirement(self, requirement: typed.Requirement) -> None:
-        size = self.copy.size(requirement.size)
-        holds = size.known_positive(0, self.expressions.prover.floors)
-        reason = f"in `{self.name}` ({self.model.name}): {requirement.reason}"
-        if holds is False:
-            place = Label(requirement.span, "needed here", self.model.source)
-            self.expressions.report.add(PartMisplaced(self.node.span, reason, "", (place,)))
-        elif holds is None:
-            self.expressions.requirements.append(typed.Requirement(size, reason, self.node.span))
+def _given(node: ast.Compose | ast.Part) -> tuple[tuple[ast.Argument, ...], tuple[ast.Binding, ...]]:
+    return node.reference.arguments, node.bindings
