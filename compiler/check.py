@@ -62,7 +62,7 @@ def check_module(module: ast.Module, report: Report, library: Library) -> tuple[
         if name is not model.name:
             places = (Label(name.span, "first declared here"),)
             report.add(DeclaredTwice(model.name.span, name.text, places))
-    for model in in_order(module, report):
+    for model in in_order(module, report, models):
         found = check_model(model, report, models)
         if first[model.name.text] is not model.name:
             continue
@@ -124,7 +124,7 @@ class _ModelChecker:
         for node in self.later:
             self.questions.check(node)
         self.lets.finish()
-        if not self.expressions.terms and not self.failed:
+        if not self.expressions.terms and not self.failed and not self.models.broken:
             self.report.add(NoTerms(model.name.span, model.name.text))
         if not self.failed:
             self.unused_hypers(model)

@@ -48,6 +48,7 @@ CODE_GROUPS = (
     ("E03", "Types and domains"),
     ("E04", "Shapes and sizes"),
     ("E05", "Models"),
+    ("E06", "Imports and parts"),
     ("E09", "Not built yet"),
     ("W", "Warnings"),
 )

@@ -275,13 +275,19 @@ class Model(nn.Module):
                 )
 
     def _own_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        names = {_attribute(v.name): v.name for v in self._model.variables if v.role == "param"}
-        return [(names[n], p) for n, p in self._parameters.items() if n in names and p is not None]
+        names = {_registered(v.name): v.name for v in self._model.variables if v.role == "param"}
+        return [(names[n], p) for n, p in super().named_parameters() if n in names]
 
     def _make_parameters(self, bound: Bound) -> None:
         """Draw the start of every parameter once; sizes are known now."""
         for name, value in start_parameters(bound, self._seed).items():
-            self.register_parameter(_attribute(name), nn.Parameter(value))
+            *parts, last = _registered(name).split(".")
+            owner: nn.Module = self
+            for part in parts:
+                if part not in owner._modules:
+                    owner.add_module(part, nn.Module())
+                owner = owner.get_submodule(part)
+            owner.register_parameter(last, nn.Parameter(value))
         self._params_ready = True
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
@@ -440,9 +446,11 @@ def require_hypers(given: Mapping[str, Any], known: Sequence[str]) -> None:
             raise DataError(f"the model has no hyperparameter `{name}`", hint)
 
 
-def _attribute(name: str) -> str:
-    """Where a parameter is registered: its own name, unless nn.Module uses that name."""
-    return f"param_{name}" if hasattr(Model, name) or hasattr(nn.Module, name) else name
+def _registered(name: str) -> str:
+    """Where a parameter is registered: its own name, unless nn.Module uses that name. Those of a part
+    are registered in a submodule of the part's name."""
+    taken = (hasattr(Model, n) or hasattr(nn.Module, n) for n in name.split("."))
+    return ".".join(f"param_{n}" if t else n for n, t in zip(name.split("."), taken, strict=True))
 
 
 def _merged(data: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class UnknownFunction(Diagnostic):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NotAValue(Diagnostic):
-    """A function, a net or a constraint is used as a value."""
+    """A function, a net, a part or a constraint is used as a value."""
 
     code: ClassVar[str] = "E0206"
     name: str = ""
@@ -143,6 +143,8 @@ class NotAValue(Diagnostic):
     def hint(self) -> str:
         if self.what == "a constraint":
             return "give what it bounds a name: let, and read that here"
+        if self.what == "a part":
+            return f"name what is meant in it: {self.name}.z"
         return f"call it: {self.name}(...)"
 
     def related(self) -> Sequence[Label]:

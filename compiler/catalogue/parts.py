@@ -52,21 +52,17 @@ class ImportFailed(Diagnostic):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Circular(Diagnostic):
-    """Files that import each other in a circle, or models that are parts of each other."""
+    """Files that import each other in a circle, or a model that is a part of itself."""
 
     code: ClassVar[str] = "E0603"
     what: str = ""
     chain: tuple[str, ...] = ()
-    places: tuple[Label, ...] = ()
 
     def message(self) -> str:
-        return f"{self.what} goes in a circle: {' -> '.join(self.chain)}"
+        return f"`{self.chain[0]}` {self.what} itself: {' -> '.join(self.chain)}"
 
     def hint(self) -> str:
-        return "move what both need into a third model"
-
-    def related(self) -> Sequence[Label]:
-        return self.places
+        return "move what both need into a model of its own"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

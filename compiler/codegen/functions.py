@@ -142,7 +142,7 @@ class Functions:
                 source = "unknown" if sought_from_unknown and v.name in self.depends.sought else "held"
                 code = Code(name, ATOM, v.per_example, (), v.type.rank, v.type.kind)
                 lines.append(Line((name,), f'{source}["{v.name}"]', comment(code, v.type.shape)))
-        if e is not self.prepare:
+        if e.index_owner is not None:  # what stands alone makes its indices itself
             shared = set(self.prepare.index_names.values()) | set(self.results)
             lines += [Line((name,), f'held["{name}"]') for name in e.used if name in shared]
         return lines

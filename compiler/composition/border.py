@@ -237,15 +237,15 @@ def _limits(hyper: typed.Variable) -> tuple[float, float, str]:
     infinite = float("inf")
     match hyper.domain.name:
         case "positive":
-            return (1.0 if hyper.type.kind == "int" else 0.0), infinite, "positive"
+            return (1.0 if hyper.type.kind == "int" else 0.0), infinite, "a positive value"
         case "nonnegative":
-            return 0.0, infinite, "nonnegative"
+            return 0.0, infinite, "a nonnegative value"
         case "interval":
             low, high = (constant_of(a) for a in hyper.domain.arguments)
             shown = ", ".join(typed.text(a) for a in hyper.domain.arguments)
             return (
                 -infinite if low is None else float(low),
                 infinite if high is None else float(high),
-                f"in [{shown}]",
+                f"a value in [{shown}]",
             )
     return -infinite, infinite, "any value"

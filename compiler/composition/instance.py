@@ -71,6 +71,10 @@ class Instance:
         where = None if domain.where is None else self.expr(domain.where)
         return Domain(domain.name, tuple(self.expr(a) for a in domain.arguments), where)
 
+    def read(self, variable: typed.Variable) -> Expr:
+        """What stands for a variable of the part."""
+        return self.expr(typed.Read(variable.type, (), variable.level, False, variable.span, variable.name))
+
     def expr(self, root: Expr) -> Expr:
         """The expression of the copy; parts that several expressions share stay shared."""
         done = self.done

@@ -28,13 +28,14 @@ LARGEST_COMPOSITION = 200_000
 class Owner:
     """What `part` declares: a model with its sizes, hyperparameters and parameters, to be applied.
 
-    `names` are the outer names of `values`; those in `plated` have one entry for each copy.
+    `values` are the hyperparameters and what is bound to the rest, `params` the outer names of the
+    parameters: arrays over `plates` plates.
     """
 
     model: typed.Model
     sizes: dict[str, Size]
-    names: dict[str, str]
-    plated: frozenset[str]
+    values: dict[str, Expr]
+    params: dict[str, str]
     plates: int
 
 
@@ -80,10 +81,15 @@ class Joined:
             placing.declare(own)
             placing.define(own)
             name, model = node.name.text, placing.model
-            hypers = [h for h in model.hypers if h.type != INT]
-            names = {v.name: inner_name(name, v.name) for v in (*own, *hypers)}
-            plated = frozenset(v.name for v in own) if placing.plates else frozenset()
-            self.owners[name] = Owner(model, dict(placing.copy.sizes), names, plated, len(placing.plates))
+            values = {h.name: placing.copy.read(h) for h in model.hypers if h.type != INT}
+            values |= placing.border.values
+            moving = next((v for v in values.values() if v.axes), None)
+            if moving is not None:
+                what = f"what is bound to `{name}` differs between its copies"
+                self._misplaced(moving.span, what, "bind it where the part is applied")
+                return
+            params = {v.name: inner_name(name, v.name) for v in own}
+            self.owners[name] = Owner(model, dict(placing.copy.sizes), values, params, len(placing.plates))
 
     def solve(self, node: ast.Compose, scope: Scope) -> None:
         """The part's unknowns are minimised over its own energy, and its lets become values."""
@@ -133,13 +139,15 @@ class Joined:
             self._misplaced(reference.span, what, f"part {name} = {owner.model.name}(...)")
             return False
         if len(reference.subscripts) != owner.plates:
-            wanted = f"{owner.plates} subscript{'s' * (owner.plates != 1)}"
-            self._misplaced(reference.span, f"the part `{name}` takes {wanted}", f"{name}[l]")
+            wanted = f"{owner.plates or 'no'} subscript{'s' * (owner.plates != 1)}"
+            shown = f"{name}[{', '.join('ijkl'[: owner.plates])}]" if owner.plates else name
+            self._misplaced(reference.span, f"the part `{name}` takes {wanted}", shown)
             return False
         border.sizes.update(owner.sizes)
-        for inner, outer in owner.names.items():
+        border.values.update(owner.values)
+        for inner, outer in owner.params.items():
             read: ast.Expr = ast.Name(outer, reference.span)
-            if inner in owner.plated:
+            if owner.plates:
                 read = ast.Index(read, reference.subscripts, reference.span)
             value = self.around.expressions.value(read, scope)
             if value.type.kind == "error":

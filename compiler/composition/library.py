@@ -9,7 +9,7 @@ from pathlib import Path
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.names import DeclaredTwice
 from ebmlang.compiler.catalogue.parts import Circular, ImportFailed, TooManyParts, UnknownModel
-from ebmlang.compiler.diagnostics import Label, Located, Report
+from ebmlang.compiler.diagnostics import Label, Located, Report, did_you_mean
 from ebmlang.compiler.parse import parse
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
@@ -69,7 +69,7 @@ class Library:
             return None
         if where in self.loading:
             chain = [p.name for p in self.loading[self.loading.index(where) :]]
-            report.add(Circular(node.span, "importing", (*chain, where.name)))
+            report.add(Circular(node.span, "imports", (*chain, where.name)))
             return None
         if where not in self.known:
             if len(self.known) >= MOST_FILES:
@@ -86,9 +86,14 @@ class Library:
         try:
             source = self.read(where)
         except DataError as error:
-            known = tuple(sorted(p.stem for p in STANDARD.glob("*.ebm")))
-            advice = error.hint if node.file is not None else f"the library has {', '.join(known)}"
-            report.add(ImportFailed(node.span, shown, error.message, advice))
+            why, advice = error.message, error.hint
+            if node.file is None:
+                known = sorted(p.stem for p in STANDARD.glob("*.ebm"))
+                why = "the library has nothing of that name"
+                advice = did_you_mean(where.stem, known) or "the components are listed in docs/library.md"
+            elif not where.exists():
+                why, advice = "there is no such file", "the path starts at the folder of this file"
+            report.add(ImportFailed(node.span, shown, why, advice))
             return None
         except ModelError as error:
             self.diagnostics.extend(error.diagnostics)
@@ -157,8 +162,9 @@ class Models:
             yield from (f"{name}.{m}" for m in imported.models if m != imported.default)
 
 
-def in_order(module: ast.Module, report: Report) -> tuple[ast.Model, ...]:
-    """The models of a file, each after those that it has as parts; circles are reported."""
+def in_order(module: ast.Module, report: Report, models: Models) -> tuple[ast.Model, ...]:
+    """The models of a file, each after those that it has as parts; those that are parts of
+    themselves are reported, and count as broken."""
     named = {m.name.text: m for m in module.models}
     ordered: list[ast.Model] = []
     state: dict[str, str] = {}
@@ -179,7 +185,8 @@ def in_order(module: ast.Module, report: Report) -> tuple[ast.Model, ...]:
             elif state.get(part.path[-1].text) == "open":
                 names = [m.name.text for m, _ in stack]
                 chain = names[names.index(part.path[-1].text) :]
-                report.add(Circular(part.span, "having parts", (*chain, part.path[-1].text)))
+                models.broken.update(chain)
+                report.add(Circular(part.span, "is a part of", (*chain, part.path[-1].text)))
             elif part.path[-1].text not in state:
                 state[part.path[-1].text] = "open"
                 inner = named[part.path[-1].text]

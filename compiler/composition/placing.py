@@ -233,12 +233,12 @@ class Placing:
                 arguments,
                 None if domain.where is None else self._array(self.copy.expr(domain.where)),
             ),
-            init=None if variable.init is None else self._start(variable.init),
+            init=None if variable.init is None else self._start(variable.init, inner),
             span=self.node.span,
         )
         self.around.declarations.variables.append(declared)
 
-    def _start(self, init: Expr) -> Expr:
+    def _start(self, init: Expr, inner: Type) -> Expr:
         """A start or distribution of the part. In plates each copy has draws of its own: the draw is an
         array with the plates in front."""
         value = self.copy.expr(init)
@@ -253,7 +253,9 @@ class Placing:
             return self._cell(self.expressions.apply(node.function, arguments, outer, node.span), node.type)
 
         value = typed.mapped(value, drawn)
-        return value if value.type.scalar and not value.axes else self._array(value)
+        if value.type.scalar and not value.axes:
+            return value
+        return self._array(self.expressions.filled(value, inner))
 
     def _bound_of_domain(self, value: Expr, inner: Type) -> Expr:
         """A bound of every entry: where plates change it, an array that fits the one of all copies."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import PartMisplaced
 from ebmlang.compiler.composition.placing import Placing
 from ebmlang.compiler.diagnostics import Label
@@ -36,6 +37,9 @@ class Solving:
         return [v for v in self.placing.own() if v.role != "latent"]
 
     def may_stand(self) -> bool:
+        if self.node.using is not None:
+            self.placing.expressions.report.add(NotBuilt(self.node.using.span, "`using` after `solve`"))
+            return False
         if not self.placing.may_own(self.kept()):
             return False
         found: tuple[str, Label] | None = None
@@ -103,8 +107,10 @@ class Solving:
 
     def _searched(self, sought: list[typed.Variable]) -> dict[str, Expr]:
         placing, model = self.placing, self._bare()
-        names = self._inputs(model, sought)
-        inputs = tuple(placing.copy.expr(_read(model, name)) for name in names)
+        what = "`solve` of unknowns without a closed form"
+        placing.expressions.report.add(NotBuilt(self.node.span, what))
+        given = self._inputs(model, sought)
+        names, inputs = tuple(v.name for v in given), tuple(placing.copy.read(v) for v in given)
         sizes = tuple((h.name, placing.copy.sizes[h.name]) for h in model.hypers if h.type == INT)
         nested = Nested(placing.name, model, tuple(v.name for v in sought), names, sizes, None)
         axes = typed.merge_axes(inputs)
@@ -117,7 +123,7 @@ class Solving:
             for v in sought
         }
 
-    def _inputs(self, model: typed.Model, sought: list[typed.Variable]) -> tuple[str, ...]:
+    def _inputs(self, model: typed.Model, sought: list[typed.Variable]) -> tuple[typed.Variable, ...]:
         """Variables and real hyperparameters that the inner problem reads."""
         found: set[str] = set()
         parts: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
@@ -135,7 +141,7 @@ class Solving:
                 queue.extend(new)
         unknown = {v.name for v in sought}
         return tuple(
-            v.name
+            v
             for v in model.variables
             if v.name in found and v.name not in unknown and v.type != INT and not self._by_default(v)
         )
@@ -163,12 +169,6 @@ def closed_forms(model: typed.Model, sought: list[typed.Variable]) -> dict[str, 
 
 def _true(init: Expr | None) -> bool:
     return isinstance(init, typed.Constant) and init.value is True
-
-
-def _read(model: typed.Model, name: str) -> Expr:
-    variable = model.variable(name)
-    assert variable is not None
-    return typed.Read(variable.type, (), variable.level, False, variable.span, name)
 
 
 def _all_reads(parts: Iterable[Expr | None]) -> frozenset[str]:

@@ -19,9 +19,6 @@ MODEL = """model m(n: int, k: int) {{
 STATEMENTS = {
     "net": "net f : real[n] -> real[k] = mlp([64])",
     "extern net": "extern net f : real[n] -> real[k]",
-    "use": "use other as o with u = x",
-    "solve": "solve other as o with u = x",
-    "part": "part p = other(d = 4)",
     "state": "state s = 0.0",
     "update": "state s = 0.0; update s = s + 1",
     "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",
@@ -47,11 +44,6 @@ def test_refused_by_name(statement: str) -> None:
     found = check_source(Source("<text>", MODEL.format(statement.replace("; ", "\n  "))))
     codes = {x.diagnostic.code for x in found.diagnostics if x.diagnostic.severity == "error"}
     assert codes == {"E0901"}, [x.header() for x in found.diagnostics]
-
-
-def test_an_import_is_refused() -> None:
-    found = check_source(Source("<text>", "import std.spread\n" + MODEL.format("")))
-    assert "E0901" in {x.diagnostic.code for x in found.diagnostics}
 
 
 @pytest.mark.parametrize("verb", ["train", "amortize", "sample", "plan"])

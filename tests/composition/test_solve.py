@@ -1,0 +1,149 @@
+"""`solve` where the nested minimum has a closed form: attention, against torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import ebmlang
+
+F64 = torch.float64
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
+
+
+def test_attention_is_a_nested_minimum() -> None:
+    text = """
+    import std.attention
+    model m(n: int, k: int) {
+      observed x : real[n];  observed K : real[k, n];  observed V : real[k, 3];  observed t : real[3]
+      observed see : bool[k]
+      latent s : real = 1
+      solve attention as att with q = x, K = K, V = V, see = see
+      energy e = ||s * att.y - t||^2
+      infer s
+    }
+    """
+    x, keys, values, t = normal(5, 4), normal(5, 7, 4, seed=1), normal(5, 7, 3, seed=2), normal(5, 3, seed=3)
+    see = normal(5, 7, seed=4) > -0.5
+    found = ebmlang.loads(text).infer(x=x, K=keys, V=values, t=t, see=see)
+    expected = functional.scaled_dot_product_attention(x[:, None], keys, values, attn_mask=see[:, None])[:, 0]
+    torch.testing.assert_close(found["att.y"], expected)
+    torch.testing.assert_close(found["att.c"].sum(-1), torch.ones(5, dtype=F64))
+    assert bool((found["att.c"][~see] == 0).all())
+    best = (expected * t).sum(-1) / (expected**2).sum(-1)
+    torch.testing.assert_close(found["s"], best)
+
+
+def test_attention_of_every_position() -> None:
+    text = """
+    import std.attention as a
+    model m(n: int, k: int, L: int) {
+      observed Q : real[L, n];  observed K : real[k, n];  observed V : real[k, 3]
+      observed T : real[L, 3]
+      latent s : real[L]
+      for l in 0..L {
+        solve a as att[l] with q = Q[l], K = K, V = V
+        energy e[l] = ||s[l] * att[l].y - T[l]||^2
+      }
+      let last = att[L - 1].y
+      infer s
+    }
+    """
+    queries, keys, values = normal(5, 6, 4), normal(5, 7, 4, seed=1), normal(5, 7, 3, seed=2)
+    t = normal(5, 6, 3, seed=3)
+    found = ebmlang.loads(text).infer(Q=queries, K=keys, V=values, T=t)
+    expected = functional.scaled_dot_product_attention(queries, keys, values)
+    torch.testing.assert_close(found["att.y"], expected)
+    torch.testing.assert_close(found["last"], expected[:, -1])
+    torch.testing.assert_close(found["s"], (expected * t).sum(-1) / (expected**2).sum(-1))
+
+
+DEEP = """
+model block(d: int, beta: real in positive = 1.0) {
+  observed x : real[d]
+  param W : real[d, d] = 0.3 * normal()
+  latent z : real[d] in simplex
+  energy fit = -dot(z, W @ x)
+  energy spread = -entropy(z) / beta
+  let y = x + W.T @ z
+}
+model deep(d: int, L: int = 4) {
+  observed x : real[d];  observed t : real[d]
+  latent s : real = 1
+  let h : real[L+1, d]
+  let h[0] = x
+  for l in 0..L { part blk[l] = block(d = d, beta = 2) }
+  for l in 0..L {
+    solve blk[l] as layer[l] with x = h[l]
+    let h[l+1] = layer[l].y
+  }
+  energy e = ||s * h[L] - t||^2
+  infer s
+}
+"""
+
+
+def test_layers_in_a_recurrence() -> None:
+    model = ebmlang.loads(DEEP)
+    x, t = normal(3, 5), normal(3, 5, seed=1)
+    found = model.infer(x=x, t=t)
+    weights = model.value("blk.W").detach()
+    assert weights.shape == (4, 5, 5)
+    h = x
+    for w in weights:
+        z = torch.softmax(2 * h @ w.T, -1)
+        h = h + z @ w
+    torch.testing.assert_close(found["h"][:, -1], h)
+    torch.testing.assert_close(found["layer.z"][:, -1], z)
+    energy = model.energy(x=x, t=t, s=torch.ones(3, dtype=F64)).sum()
+    (gradient,) = torch.autograd.grad(energy, [model.value("blk.W")])
+    free = weights.clone().requires_grad_()
+    h = x
+    for w in free:
+        h = h + torch.softmax(2 * h @ w.T, -1) @ w
+    torch.testing.assert_close(gradient, torch.autograd.grad(((h - t) ** 2).sum(), [free])[0])
+
+
+def test_one_part_applied_twice() -> None:
+    text = """
+    model lin(n: int) { observed x : real[n]; param w : real[n] = normal(); let y = dot(w, x); energy e = y }
+    model m(n: int) {
+      observed a : real[n];  observed b : real[n]
+      latent s : real
+      part f = lin(n = n)
+      solve f as p with x = a
+      use f as q with x = b
+      energy fit = (s - p.y * q.y)^2
+      infer s
+    }
+    """
+    model = ebmlang.loads(text)
+    a, b = normal(3, 5), normal(3, 5, seed=1)
+    found = model.infer(a=a, b=b)
+    w = model.value("f.w").detach()
+    assert [name for name, _ in model.named_parameters()] == ["f.w"]
+    torch.testing.assert_close(found["s"], (a @ w) * (b @ w))
+    torch.testing.assert_close(found.terms["q.e"], b @ w)
+    assert "p.e" not in found.terms
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_memory_of_slots_without_a_mask(dtype: torch.dtype) -> None:
+    """The mask is left out: nothing is multiplied or filled for entries that are all seen."""
+    text = """
+    import std.attention
+    model m(n: int, k: int) {
+      observed x : real[n];  observed K : real[k, n]
+      solve attention as att with q = x, K = K, V = K
+      energy e = ||att.y||^2
+    }
+    """
+    x, keys = normal(2, 4).to(dtype), normal(2, 7, 4, seed=1).to(dtype)
+    model = ebmlang.loads(text)
+    expected = functional.scaled_dot_product_attention(x[:, None], keys, keys)[:, 0]
+    torch.testing.assert_close(model.energy(x=x, K=keys), expected.square().sum(-1))
