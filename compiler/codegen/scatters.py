@@ -119,19 +119,24 @@ class Scatters:
             if code.python:
                 shown.append(code.text)
                 continue
-            own, behind = s.type.rank, rank - declared - s.type.rank
+            own, before = s.type.rank, declared
             declared += own
-            if behind and code.dims:
-                code = Code(
-                    f"{code.at(ATOM)}[..., {', '.join(['None'] * behind)}]",
-                    ATOM,
-                    code.batch,
-                    code.axes,
-                    own + behind,
-                    "int",
-                )
-            shown.append(aligned(code, Layout(code.batch, over, own + behind)).text)
+            if code.dims:
+                code = _within(code, before, rank - declared)
+            shown.append(aligned(code, Layout(code.batch, over, rank)).text)
         return shown
+
+
+def _within(index: Code, before: int, behind: int) -> Code:
+    """An index with dimensions of size 1 for those of the value that stand before and behind its own."""
+    if not before and not behind:
+        return index
+    lead = [":"] * (int(index.batch) + len(index.axes)) if before else ["..."]
+    inside = [*lead, *["None"] * before, *([":"] * index.rank if before else []), *["None"] * behind]
+    while inside[-1] == ":":
+        inside.pop()
+    text = f"{index.at(ATOM)}[{', '.join(inside)}]"
+    return Code(text, ATOM, index.batch, index.axes, before + index.rank + behind, "int")
 
 
 def _moving(s: Expr) -> list[Axis]:

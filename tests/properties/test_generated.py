@@ -122,6 +122,13 @@ def test_systems_with_few_and_many_rows(matrix: str, right: str) -> None:
         "energy e = 1 / (lam - lam) * 0 + s",
         "energy e = log(lam - 2) * 0 + s * sqrt(lam)",
         "energy e = s * (2 ^ -1) + 3 ^ 2 * s + (-2) ^ 3 * u",
+        "for t in 0..n { energy e[t] = dot(A[.., n - 1 - t], h)^2 * s }",
+        "for t in 0..n if t % 2 == 0 { energy e[t] = dot(A[.., t], v) * s }",
+        "for t in 0..n if b[t] and t % 2 == 0 { energy e[t] = sum(sin(Z[.., n - 1 - t])) }",
+        "for t in 0..n { energy e[t] = dot(A[.., edges[t, 1]], x)^2 }",
+        "for t in 0..n { energy e[t] = dot(A[1.., edges[t, 0]], x[1..])^2 }",
+        "for t in 0..m { energy e[t] = sum(Z[.., 2 * t]^2) + sum(A[.., at] * A[at, ..].T)^2 * t }",
+        "for t in 0..n { energy e[t] = sum(A[.., edges[0..n, 1]] * A[t, edges[0..n, 1]])^2 + sum(P[1, ..])^2 * sum(A[.., (t + 1) % n])^3 }",
     ],
 )
 @pytest.mark.parametrize(
