@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.falling import falls_without_end, floor_under
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.seeded import Rows
@@ -113,13 +114,10 @@ class _Code(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Everything the loop knows about the rows in play; tensors with leading dimension R.
-
-    `floor` is an energy below which nothing but an unbounded one falls: as far below the start as the digits
-    of its own square leave no trace of it.
-    """
+    """Everything the loop knows about the rows in play; tensors with leading dimension R."""
 
     index: Tensor
+    start: Tensor
     code: Tensor
     iterations: Tensor
     ceiling: Tensor
@@ -293,20 +291,35 @@ def _search(
             if count == size:
                 break
             if 4 * count >= size:
+                rows = _look_ahead(problem, rows, _Code.PRECISION)
                 ledger.record(problem, x, rows, ended)
                 kept = (~ended).nonzero()[:, 0]
                 problem, x = problem.select(kept), x.index_select(0, kept)
                 state, rows = select_rows(state, kept), select_rows(rows, kept)
         x, state = solver.step(problem, x, state)
         rows = _advance(rows, x, state, solver.done(problem, x, state))
+        if iteration + 1 in _LOOKS:
+            rows = _look_ahead(problem, rows, _Code.RUNNING)
         state = replace(state, active=rows.code == int(_Code.RUNNING))
         ledger.follow(rows, torch.where(torch.isfinite(state.energy), state.energy, rows.best_energy))
     limit = torch.where(rows.code == int(_Code.RUNNING), int(_Code.STEP_LIMIT), rows.code.int())
     rows = replace(rows, code=limit.to(torch.int8))
+    rows = _look_ahead(problem, rows, _Code.PRECISION, _Code.STEP_LIMIT)
     ledger.record(problem, x, rows, torch.ones_like(rows.code, dtype=torch.bool))
     if progress is not None:
         progress(Progress(int(rows.iterations.max()) if total else 0, total, total, limits.steps))
     return _outcome(ledger, problem.space.dtype)
+
+
+def _look_ahead(problem: Problem, rows: _Rows, *codes: _Code) -> _Rows:
+    """Mark rows of these codes whose energy falls without end along the way that they have gone."""
+    some = torch.stack([rows.code == int(code) for code in codes]).any(0).nonzero()[:, 0]
+    if some.shape[0] == 0:
+        return rows
+    part = select_rows(rows, some)
+    fallen = falls_without_end(problem.select(some), part.start, part.best, part.floor)
+    code = part.code.masked_fill(fallen, int(_Code.UNBOUNDED))
+    return replace(rows, code=rows.code.index_copy(0, some, code))
 
 
 def _first_rows(problem: Problem, limits: Limits, x: Tensor, outside: Tensor, state: State) -> _Rows:
@@ -316,14 +329,14 @@ def _first_rows(problem: Problem, limits: Limits, x: Tensor, outside: Tensor, st
     code = code.masked_fill(~torch.isfinite(state.optimality), int(_Code.NON_FINITE_GRADIENT))
     code = code.masked_fill(~torch.isfinite(state.energy), int(_Code.NON_FINITE_START))
     code = code.masked_fill(outside, int(_Code.OUTSIDE))
-    eps = torch.finfo(x.dtype).eps
-    slack = 4 * eps * state.energy.abs()
+    slack = 4 * torch.finfo(x.dtype).eps * state.energy.abs()
     return _Rows(
         index=torch.arange(x.shape[0], device=x.device),
+        start=x,
         code=code.to(torch.int8),
         iterations=torch.zeros_like(code, dtype=torch.int64),
         ceiling=state.energy + slack,
-        floor=-(1 + state.energy.abs()) / eps**2,
+        floor=floor_under(state.energy),
         bound=bound,
         lowest=state.energy,
         best=x,
@@ -393,6 +406,9 @@ def _plain_advance(rows: _Rows, x: Tensor, state: State, halt: Tensor) -> _Rows 
         best_optimality=optimality,
     )
 
+
+_LOOKS = (100, 1000)
+"""Steps after which rows that are still searched are looked at for an energy without end."""
 
 _DETAIL = {Status.UNBOUNDED: ": the energy falls without end in term '{}'"}
 """How a term is named in the sentence of a status, where not as the place of a value that is not finite."""

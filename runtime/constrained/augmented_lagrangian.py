@@ -33,9 +33,11 @@ from ebmlang.runtime.constrained.problem import (
     joined,
     largest,
     sentence,
+    stacked,
 )
 from ebmlang.runtime.constrained.problem import flat as flat_values
 from ebmlang.runtime.driver import Limits, Outcome, Progress, solve_from
+from ebmlang.runtime.falling import falls_without_end, floor_under
 from ebmlang.runtime.problem import Problem, Values
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
@@ -58,6 +60,16 @@ PATIENCE = 4
 MOST_TIRED = 4
 """Times that the inner method may stop short of its tolerance where the constraints hold: new multipliers
 often let it go on."""
+
+MOST_FALLS = 5
+"""Times that energy and penalty together may fall without end, under a penalty that grows a hundredfold each
+time: a larger one may hold the energy."""
+
+FAR = 1e-3
+"""A violation of less than this share of the way to a far point holds the constraint there."""
+
+DISTANT = 1e6
+"""A point this many times as far out as the start is looked at for an energy without end."""
 
 MOST_RESTORATIONS = 2
 CLEAR = 1e3
@@ -114,7 +126,8 @@ class _Rows:
 
     `measure` is feasibility and complementarity together, `violation` feasibility alone, both relative to the
     scales. `stuck` counts outer steps without progress, `tired` those in which the inner method could not
-    reach its tolerance. `words` are sentences of the inner method that name a term, by row.
+    reach its tolerance, `falls` those in which energy and penalty fell without end. `words` are sentences
+    that name a term, by row.
     """
 
     x: Tensor
@@ -126,6 +139,7 @@ class _Rows:
     restored: Tensor
     iterations: Tensor
     tired: Tensor
+    falls: Tensor
     optimality: Tensor
     status: list[Status]
     words: dict[int, str]
@@ -143,6 +157,7 @@ class _Search:
     scale: Tensor
     tol: float
     near: float
+    start: Tensor
 
     def augmented(self, rows: Tensor, y: Tensor, r: Tensor, only_violation: bool = False) -> Problem:
         """The problem of some rows with their constraints added."""
@@ -220,7 +235,15 @@ def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits:
         c = constrained.values(x)
     scale = 1 + torch.nan_to_num(c.abs(), nan=0.0, posinf=0.0)
     return _Search(
-        constrained, solver, limits, constrained.equal(x), tol * (1 + usual), scale, tol, feasible_within(tol)
+        constrained,
+        solver,
+        limits,
+        constrained.equal(x),
+        tol * (1 + usual),
+        scale,
+        tol,
+        feasible_within(tol),
+        x.clone(),
     )
 
 
@@ -247,6 +270,7 @@ def _first(search: _Search, x: Tensor, multipliers: Tensor | None) -> _Rows:
         restored=counts.clone(),
         iterations=counts,
         tired=counts.clone(),
+        falls=counts.clone(),
         optimality=torch.full_like(energy, torch.inf),
         status=status,
         words={},
@@ -260,7 +284,10 @@ def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> Non
     x, y, r = state.x[index], state.y[index], state.r[index]
     found = search.minimise(index, x, y, r, tol, min(left, MOST_INNER))
     state.iterations[index] += found.iterations
-    x = where_rows(torch.isfinite(found.x).all(1), found.x, x)
+    fell = torch.tensor([kind is Status.UNBOUNDED for kind in found.status], device=x.device)
+    if bool(fell.any()):
+        _fallen(search, state, index[fell], found, fell)
+    x = where_rows(torch.isfinite(found.x).all(1) & ~fell, found.x, x)
     with torch.no_grad():
         c = search.constrained.select(index).values(x)
     scale = search.scale[index]
@@ -271,12 +298,15 @@ def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> Non
     measure, violated = largest(both / scale), largest(excess(c, search.equal) / scale)
     state.x[index], state.optimality[index] = x, found.optimality
     ended = _judged(search, state, index, found, measure)
+    moved = where_rows(fell, y, moved)
     slow = measure > SUFFICIENT * state.measure[index]
     state.y[index] = moved.clamp(-LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
-    state.r[index] = torch.where(slow & ~ended, (r * GROWTH).clamp(max=LARGEST_PENALTY), r)
-    lagging = (violated > search.near) & (violated > SUFFICIENT * state.violation[index])
+    growth = torch.where(fell, GROWTH**2, GROWTH)
+    state.r[index] = torch.where((slow | fell) & ~ended, (r * growth).clamp(max=LARGEST_PENALTY), r)
+    lagging = ~fell & (violated > search.near) & (violated > SUFFICIENT * state.violation[index])
     state.stuck[index] = torch.where(lagging, state.stuck[index] + 1, 0)
     state.measure[index], state.violation[index] = measure, violated
+    ended = ended | _without_end(search, state, index)
     hopeless = (state.stuck[index] >= PATIENCE) & ~ended
     if bool(hopeless.any()):
         _restore(search, state, index[hopeless])
@@ -292,7 +322,9 @@ def _judged(search: _Search, state: _Rows, index: Tensor, found: Outcome, measur
     given_up = state.tired[index] >= MOST_TIRED
     for i, (row, kind) in enumerate(zip(index.tolist(), found.status, strict=True)):
         new = Status.STEP_LIMIT
-        if kind in _BROKEN:
+        if kind is Status.UNBOUNDED:
+            new = state.status[row]
+        elif kind in _BROKEN:
             new = kind
             state.words[row] = found.sentences[i]
         elif bool(held[i]) and bool(stationary[i]):
@@ -302,6 +334,48 @@ def _judged(search: _Search, state: _Rows, index: Tensor, found: Outcome, measur
         state.status[row] = new
         ended[i] = new is not Status.STEP_LIMIT
     return ended
+
+
+def _fallen(search: _Search, state: _Rows, index: Tensor, found: Outcome, fell: Tensor) -> None:
+    """Count rows whose energy and penalty fall without end; after several it is the energy that does, if the
+    constraints hold that far out in proportion to the way."""
+    state.falls[index] += 1
+    with torch.no_grad():
+        c = search.constrained.select(index).values(found.x[fell])
+    off = largest(excess(c, search.equal) / search.scale[index])
+    along = off <= FAR * (1 + found.x[fell].abs().amax(1))
+    names = search.constrained.problem.select(index).lowest_terms(found.x[fell])
+    for i, row in enumerate(index.tolist()):
+        if int(state.falls[row]) < MOST_FALLS:
+            continue
+        state.status[row] = Status.UNBOUNDED if bool(along[i]) else Status.VIOLATED
+        if bool(along[i]):
+            state.words[row] = _endless(names[i])
+
+
+def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
+    """Enter rows that have gone far while the constraints hold in proportion, if the energy falls without end
+    along their way; bool [len(index)]."""
+    way = state.x[index].abs().amax(1) if state.x.shape[1] else state.measure[index] * 0
+    far = (way > DISTANT * (1 + search.start[index].abs().sum(1))) & (state.violation[index] <= FAR * way)
+    found = torch.zeros_like(far)
+    if not bool(far.any()):
+        return found
+    rows = index[far]
+    problem, start, x = search.constrained.problem.select(rows), search.start[rows], state.x[rows]
+    falls = falls_without_end(problem, start, x, floor_under(problem.energy(start)))
+    found[far] = falls
+    names = problem.lowest_terms(x)
+    for row, name, does in zip(rows.tolist(), names, falls.tolist(), strict=True):
+        if does:
+            state.x[row] = search.start[row]
+            state.status[row] = Status.UNBOUNDED
+            state.words[row] = _endless(name)
+    return found
+
+
+def _endless(term: str | None) -> str:
+    return Status.UNBOUNDED.sentence(f": the energy falls without end in term '{term}'")
 
 
 _TIRED = (Status.SETTLED, Status.PRECISION)
@@ -367,27 +441,4 @@ def _outcome(search: _Search, state: _Rows, trace: Tensor | None) -> Constrained
         tuple(status),
         sentences,
         trace,
-    )
-
-
-def stacked(parts: list[ConstrainedOutcome]) -> ConstrainedOutcome:
-    """Outcomes of several problems as rows of one."""
-
-    def rows(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
-
-    traces = [part.trace for part in parts if part.trace is not None]
-    longest = max((t.shape[0] for t in traces), default=0)
-    filled = [torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) for t in traces]
-    return ConstrainedOutcome(
-        rows("x"),
-        rows("energy"),
-        rows("optimality"),
-        rows("multipliers"),
-        rows("violation"),
-        rows("complementarity"),
-        rows("iterations"),
-        tuple(s for part in parts for s in part.status),
-        tuple(s for part in parts for s in part.sentences),
-        torch.cat(filled, 1) if traces else None,
     )

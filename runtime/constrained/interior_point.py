@@ -360,6 +360,8 @@ def _least(program: QuadraticProgram, d: Tensor, row: int) -> Tensor | None:
     upper = unit[:, free & (program.hi[row] - x <= near)]
     exact = jacobian[program.equal].T
     columns = torch.cat([exact, -exact, jacobian[active].T, -lower, upper], 1)[free]
+    if 0 in columns.shape:
+        return torch.zeros_like(c)  # nothing touches, or nothing moves; scipy's nnls is undefined there
     norms = torch.linalg.vector_norm(columns, dim=0)
     norms = torch.where(norms > 0, norms, 1.0)
     scale = slope.abs().amax().clamp(min=1e-300)

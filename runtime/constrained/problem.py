@@ -191,3 +191,26 @@ def sentence(kind: Status, name: str, by: float) -> str:
     if kind in (Status.INFEASIBLE, Status.VIOLATED):
         return kind.sentence(f"'{name}' is violated by {by:.3g}")
     return kind.sentence("float64" if kind is Status.PRECISION else "")
+
+
+def stacked(parts: list[ConstrainedOutcome]) -> ConstrainedOutcome:
+    """Outcomes of several problems as rows of one."""
+
+    def rows(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    traces = [part.trace for part in parts if part.trace is not None]
+    longest = max((t.shape[0] for t in traces), default=0)
+    filled = [torch.cat([t, t[-1:].expand(longest - t.shape[0], -1)]) for t in traces]
+    return ConstrainedOutcome(
+        rows("x"),
+        rows("energy"),
+        rows("optimality"),
+        rows("multipliers"),
+        rows("violation"),
+        rows("complementarity"),
+        rows("iterations"),
+        tuple(s for part in parts for s in part.status),
+        tuple(s for part in parts for s in part.sentences),
+        torch.cat(filled, 1) if traces else None,
+    )

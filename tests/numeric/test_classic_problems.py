@@ -17,12 +17,12 @@ METHODS = ("gauss_newton", "newton", "quadratic", "lbfgs")
 """Some are proven convex or affine inside; a product of all entries leaves no second derivatives."""
 
 
-def asked(problem: Classic, **options: float) -> ebmlang.Result:
+def asked(problem: Classic, tol: float | None = None) -> ebmlang.Result:
     sizes = ", ".join(f"{n}: int" for n in ("m", "n") if f"[{n}" in problem.body or f", {n}]" in problem.body)
     sizes = sizes or ("m: int" if "..m" in problem.body else "")
     model = ebmlang.loads(f"model classic({sizes}) {{\n  {problem.body}\n  infer x\n}}")
     given = {n: np.asarray(v, dtype=float) for n, v in problem.given.items()}
-    return model.infer(given, dtype="float64", **options)
+    return model.infer(given, dtype="float64", tol=tol)
 
 
 def test_all_of_the_paper_are_there() -> None:

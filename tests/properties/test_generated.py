@@ -128,7 +128,7 @@ def test_systems_with_few_and_many_rows(matrix: str, right: str) -> None:
         "for t in 0..n { energy e[t] = dot(A[.., edges[t, 1]], x)^2 }",
         "for t in 0..n { energy e[t] = dot(A[1.., edges[t, 0]], x[1..])^2 }",
         "for t in 0..m { energy e[t] = sum(Z[.., 2 * t]^2) + sum(A[.., at] * A[at, ..].T)^2 * t }",
-        "for t in 0..n { energy e[t] = sum(A[.., edges[0..n, 1]] * A[t, edges[0..n, 1]])^2 + sum(P[1, ..])^2 * sum(A[.., (t + 1) % n])^3 }",
+        "for t in 0..n { energy e[t] = sum(A[.., edges[0..n, 1]] * A[t, t])^2 + sum(A[.., (t + 1) % n])^3 }",
     ],
 )
 @pytest.mark.parametrize(
