@@ -12,10 +12,15 @@ from torch import Tensor
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.discrete import answer as discrete
+from ebmlang.runtime.hessian import LARGEST_DENSE
+from ebmlang.runtime.linear.patterns import DensePattern, color_count
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.states import real_masks
+from ebmlang.runtime.picking import picked
 from ebmlang.runtime.posing import constrained_problem, held_values, in_float64, make_problem, plan_inner
+from ebmlang.runtime.problem import Problem, View
+from ebmlang.runtime.solvers import SOLVERS
 
 Values = Mapping[str, Tensor]
 
@@ -25,6 +30,10 @@ _SOLVER_VECTORS = 40
 
 
 _SOLVER_MATRICES = 6
+"""Matrices of a row that a solver has at once: products, entries, damped copies, factors."""
+
+_FACTOR_BYTES = 8
+"""Matrices are factored in float64 whatever the values are."""
 
 
 def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
@@ -48,10 +57,23 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
         problem.energy_and_gradient(start.x)
     given = sum(v.nbytes for n, v in problem.held.items() if n in problem.row_values)
     total: int = counted.total + given
-    vectors = width * _SOLVER_VECTORS * sought
+    vectors = width * _SOLVER_VECTORS * sought + _matrix_bytes(bound, problem)
     if bound.module.METHOD == "interior_point" and sought <= LARGEST_UNKNOWNS:
         with torch.no_grad():
             entries = constrained_problem(bound, problem).values(start.x).shape[1]
         # The interior point keeps this many dense matrices of all unknowns and constraints.
         vectors += width * _SOLVER_MATRICES * (sought + entries) ** 2
     return total // max(bound.batch, 1) + vectors
+
+
+def _matrix_bytes(bound: Bound, problem: Problem) -> int:
+    """What the Hessian of a row takes in its pattern: nothing where no method asks, or all rows share one."""
+    if bound.module.METHOD not in SOLVERS or (problem.shares_hessian and problem.space.mask is None):
+        return 0
+    name, _ = picked(bound, problem, "")
+    if View.HESSIAN not in SOLVERS[name].needs & problem.views:
+        return 0
+    size, pattern = problem.space.size, problem.pattern
+    if isinstance(pattern, DensePattern) and size > LARGEST_DENSE:
+        return 0  # never written down
+    return _FACTOR_BYTES * _SOLVER_MATRICES * size * color_count(pattern)

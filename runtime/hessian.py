@@ -60,9 +60,20 @@ def _measured(problem: Problem, x: Tensor) -> Matrix:
     rows, size = x.shape
     if isinstance(pattern, DensePattern) and size > LARGEST_DENSE:
         return implicit(lambda v: problem.hessian_times(x, v), rows, size, space.dtype, space.device)
+    weight = portion_rows(problem, rows)
     return measure(
-        pattern, lambda v: problem.hessian_times(x, v[None]), rows, dtype=space.dtype, device=space.device
+        pattern, lambda v: problem.hessian_times(x, v[None]), weight, dtype=space.dtype, device=space.device
     )
+
+
+def portion_rows(problem: Problem, rows: int) -> int:
+    """Rows for the size of portions: directions of several rows are rows of their own, each with a copy of
+    all that its row holds."""
+    if rows <= 1 or problem.space.joint:
+        return rows
+    held = (problem.held[name] for name in problem.row_values & problem.held.keys())
+    own = sum(v.numel() // rows for v in held if v.shape[0] == rows)
+    return rows * (1 + own // max(problem.space.size, 1))
 
 
 def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
@@ -132,9 +143,7 @@ def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor
         if space.joint:
             at, along = [p.squeeze(0) for p in at], [p.squeeze(0) for p in along]
         names = [unknown.name for unknown in space.unknowns]
-        found = product(
-            dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True))
-        )
+        found = product(dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True)))
         flat = [
             found[name].expand(part.shape).reshape(-1, size)
             for name, part, size in zip(names, along, space.sizes, strict=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind, row_norm
+from ebmlang.runtime.hessian import portion_rows
 from ebmlang.runtime.linear import Matrix, measure
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.solvers.damped import Damping, Point, damped_step
@@ -100,7 +101,7 @@ def _matrix(problem: Problem, x: Tensor, full: Tensor) -> Matrix:
             return squares
         return torch.where(full[:, None, None], problem.hessian_times(x, directions[None]), squares)
 
-    return measure(problem.pattern, times, x.shape[0], dtype=x.dtype, device=x.device)
+    return measure(problem.pattern, times, portion_rows(problem, x.shape[0]), dtype=x.dtype, device=x.device)
 
 
 def _scaled(damping: Damping, matrix: Matrix) -> Damping:

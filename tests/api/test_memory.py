@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import scipy.special
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import ebmlang
 from ebmlang.inference import Inference, given_arrays, given_lazily
 from ebmlang.runtime import footprint, report
+from ebmlang.runtime.linear import assembly
 from ebmlang.runtime.search import Search
 
 CHAIN = """
@@ -152,3 +155,60 @@ model many(m: int, n: int) {
     monkeypatch.setattr(generated, "terms", counted)
     model.infer(**values)
     assert seen[-5:] == [60, 60, 60, 60, 61]
+
+
+DENSE = """
+model dense(n: int, p: int) {
+  SHARE observed A : real[p, n]
+  observed y : real[p]
+  latent   x : real[n]
+  energy fit = 1/2 * ||A @ x - y||^2
+  energy size = 0.1 * ||x||^2
+  infer x
+}
+"""
+
+
+class _Largest(TorchDispatchMode):
+    """The bytes of the largest tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, torch.Tensor) and x.is_contiguous():
+                self.bytes = max(self.bytes, x.nbytes)
+        return result
+
+
+@pytest.mark.parametrize("energy", ["||A @ x - y||^2", "sum(log(1 + square(A @ x - y)))"])
+def test_what_rows_hold_is_not_copied_for_every_direction(
+    energy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 directions, each of which a row of its own: A of all rows 30 times over would be 17 MB."""
+    monkeypatch.setattr(assembly, "NUMBERS", 1 << 14)
+    rng = np.random.default_rng(0)
+    data = {"A": rng.normal(size=(60, 40, 30)), "y": rng.normal(size=(60, 40))}
+    model = ebmlang.loads(DENSE.replace("SHARE ", "").replace("||A @ x - y||^2", energy))
+    counted = _Largest()
+    with counted:
+        found = model.infer(data, dtype="float64")
+    assert found.method in ("quadratic", "gauss_newton")
+    assert found.converged.all()
+    assert counted.bytes <= 2 * data["A"].nbytes
+
+
+def test_a_matrix_for_each_row_counts() -> None:
+    """60 unknowns: each matrix of float64 takes 28,800 bytes, where vectors take a few hundred."""
+    rng = np.random.default_rng(0)
+    A, y = rng.normal(size=(300, 70, 60)), rng.normal(size=(300, 70))
+    own = _inference({"A": A, "y": y}, 10_000_000, None, DENSE.replace("SHARE ", ""))
+    assert own.module.METHOD == "quadratic"
+    assert 10 < own.chunk_size() <= 10_000_000 / (4 * 60 * 60 * 8)
+    same = _inference({"A": A[0], "y": y}, 10_000_000, None, DENSE.replace("SHARE", "shared"))
+    assert same.chunk_size() >= 5 * own.chunk_size()
+    chain = _inference({"y": np.zeros((300, 60), np.float32)}, 10_000_000, None)
+    assert chain.chunk_size() > 2 * own.chunk_size()
