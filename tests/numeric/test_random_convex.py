@@ -90,7 +90,7 @@ def least(chosen: list[Part], domain: str, scale: float, A: Tensor, y: Tensor, b
         (slope,) = torch.autograd.grad(value, leaf)
         return float(value.detach()), slope.numpy()
 
-    bounds = [(lo, hi)] * SIZE
+    bounds: list[tuple[float | None, float | None]] = [(lo, hi)] * SIZE
     if weight:
         bounds = [(max(lo, 0) if lo is not None else 0, hi)] * SIZE + [
             (0, None if lo is None else max(-lo, 0))
