@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass, replace
 
 from ebmlang.compiler.choose_discrete import fitting_rows, misfit
@@ -23,16 +22,13 @@ from ebmlang.compiler.methods import (
     METHODS,
     MIXED_METHODS,
     MethodRow,
+    claim_of,
     find_method,
     method_names,
 )
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
-
-WIDTH = 78
-"""Columns of the text of `explain`, which may be set in by two."""
-
 
 MOST_STATES = 2**12
 """States of countable unknowns for each of which real ones are searched, for each row."""
@@ -70,6 +66,20 @@ class Plan:
     def obligations(self) -> tuple[Obligation, ...]:
         """What must hold of the values for the findings that the method rests on."""
         return () if self.method is None else _obligations(self.structure, self.method)
+
+    @property
+    def answer(self) -> str:
+        """What is known of the answer of the method: a stationary point of a convex energy is its minimum."""
+        return "" if self.method is None else claim_of(self.method, convex=self.convex)
+
+    @property
+    def convex(self) -> bool:
+        """Whether the problem is proven convex, without conditions, in the coordinates that are searched."""
+        found = self.structure.find("convex")
+        if found is None or found.obligations or self.block.query.summed:
+            return False
+        plain = all(v.domain.rule.geometry in ("everywhere", "closed convex") for v in self.block.sought)
+        return plain and self.structure.find("interior") is None
 
     @property
     def rollout(self) -> Rollout | None:
@@ -170,9 +180,11 @@ def _constrained(
     decisive = structure.find(next(need for need in reversed(picked.needs) if need != "separable bounds"))
     why = "asked for by name" if name is not None else f"{decisive}"
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting if row is not picked)
-    return Plan(
-        structure, picked, why, (*rejected, *later, *inner.rejected, *others), general, options, inner.method
-    )
+    if picked is general:
+        within = tuple(replace(r, reason=f"inside {general.name}: {r.reason}") for r in inner.rejected)
+    else:
+        within = tuple(Rejected(row, others[0].reason) for row in rows)
+    return Plan(structure, picked, why, (*rejected, *later, *within, *others), general, options, inner.method)
 
 
 def _discrete(
@@ -271,62 +283,14 @@ def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) ->
     return next((m for m in free if m is not row), None)
 
 
+_PLAIN = ("unconstrained", "separable bounds")
+"""Needs that are no reason for a method: they only say that nothing stands in its way."""
+
+
 def _because(structure: Structure, row: MethodRow) -> str:
     found = [f for need in row.needs if (f := structure.find(need)) is not None]
+    found = [f for f in found if f.property not in _PLAIN] or found
     if not found:
         rough = structure.find("kinks") or structure.find("steps")
         return f"no structure was found: {rough}" if rough is not None else "no structure was found"
     return "; ".join(f"{f.property} in {', '.join(f.variables)} ({f.because})" for f in found)
-
-
-def explain(plan: Plan) -> str:
-    """The text of `ebmlang explain`: findings, the pick, and what was rejected."""
-    block = plan.block
-    summed = block.query.summed
-    names = ", ".join(v.name for v in block.sought if v.name not in summed) or "nothing"
-    lines = [f"seek {names}" + (f" after summing out {', '.join(summed)}" if summed else "")]
-    lines += [_line("found", str(finding)) for finding in plan.structure.findings]
-    if plan.method is None:
-        lines.append(_line("method", f"none: {plan.because}"))
-    else:
-        row = plan.method
-        title = (
-            row.title if plan.inner is None or row is not plan.fallback else f"{row.title} {plan.inner.name}"
-        )
-        lines.append(_line("method", f"{row.name}: {title} ({row.reference})"))
-        lines.append(_line("because", plan.because))
-        lines.append(_line("answer", row.certificate))
-        if row in DISCRETE_METHODS and plan.fallback not in (None, row):
-            assert plan.fallback is not None
-            condition = f"it fits into memory when sizes are known; else {plan.fallback.name}"
-            lines.append(_line("provided", condition))
-        if row in MIXED_METHODS and plan.fallback is not None:
-            lines.append(
-                _line("provided", f"there are at most {MOST_STATES:,} states; else {plan.fallback.name}")
-            )
-        if row.name == "interior_point" and plan.fallback is not None and plan.inner is not None:
-            says = "the energy is convex, checked on its matrix when values are bound"
-            lines.append(_line("provided", f"{says}; else {plan.fallback.name} around {plan.inner.name}"))
-        if row.otherwise:
-            says = f"its matrices are small once sizes are known; else {row.otherwise}"
-            lines.append(_line("provided", says))
-        if row.provided and plan.fallback is not None and not plan.obligations:
-            lines.append(_line("provided", f"{row.provided}; else {plan.fallback.name}"))
-        if plan.obligations:
-            fallback = plan.fallback.name if plan.fallback is not None else "nothing"
-            conditions = ", ".join((*(o.says for o in plan.obligations), *filter(None, (row.provided,))))
-            lines.append(_line("provided", f"{conditions}; else {fallback}"))
-    lines += [_line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
-    return "\n".join(lines)
-
-
-def _line(label: str, text: str) -> str:
-    """One entry, folded below where its text begins."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:<8} ",
-        subsequent_indent=" " * 11,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -111,8 +111,75 @@ def smoothness(graph: FactorGraph, root: Expr, depends: Dependence, positive: Po
             worst, because = grade, typed.text(node)
         if isinstance(node, Read) and node.name in graph.lets:
             stack.append(graph.lets[node.name].value)
-        stack.extend(node.children())
+        for child in node.children():
+            stack.extend(_below(graph, child) if _hides(graph, node, child, depends) else (child,))
     return Smoothness(ROUGHNESS[worst], because)
+
+
+def _opened(graph: FactorGraph, node: Expr) -> Expr:
+    """What stands behind the name of a let."""
+    while isinstance(node, Read) and node.name in graph.lets:
+        node = graph.lets[node.name].value
+    return node
+
+
+def _below(graph: FactorGraph, node: Expr) -> tuple[Expr, ...]:
+    return _opened(graph, node).children()
+
+
+def _hides(graph: FactorGraph, node: Expr, child: Expr, depends: Dependence) -> bool:
+    """Whether a function of a length has no kink where the length is 0: it is infinite there, as 1 / ||u||
+    and log(||u||) are, or twice differentiable, as ||u||^4 is."""
+    length = _opened(graph, child)
+    if not isinstance(length, Apply) or length.function not in ("norm", "abs"):
+        return False
+    if length.function == "norm" and length.option("order") != 2.0:
+        return False
+    match node:
+        case Apply(function="div", arguments=(a, b)):
+            return b is child and not depends(a)
+        case Apply(function="log"):
+            return True
+        case Apply(function="square"):
+            return True
+        case Apply(function="pow", arguments=(a, p)):
+            power = number(p)
+            return a is child and power is not None and (power < 0 or power >= 2)
+    return False
+
+
+_BENT = frozenset({"relu", "std"})
+"""Convex functions of grade `piecewise` whose slope jumps."""
+
+
+def bent(graph: FactorGraph, root: Expr, depends: Dependence) -> Expr | None:
+    """A convex function below the root whose slope jumps, unless its square or Huber loss is taken."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or not depends(node):
+            continue
+        seen.add(id(node))
+        if isinstance(node, Apply | Fold) and node.function in _BENT:
+            return node
+        if isinstance(node, Read) and node.name in graph.lets:
+            stack.append(graph.lets[node.name].value)
+        for child in node.children():
+            flat = _flattens(node, child) and isinstance(child, Apply) and child.function == "relu"
+            stack.extend(child.children() if flat else (child,))
+    return None
+
+
+def _flattens(node: Expr, child: Expr) -> bool:
+    """Whether a function has the slope 0 where this argument of it is 0."""
+    match node:
+        case Apply(function="square" | "norm_squared" | "huber", arguments=(a, *_)):
+            return a is child
+        case Apply(function="pow", arguments=(a, p)):
+            power = number(p)
+            return a is child and power is not None and power > 1
+    return False
 
 
 def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:

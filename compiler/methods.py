@@ -160,7 +160,7 @@ METHODS: tuple[MethodRow, ...] = (
         ("sum of losses", "differentiable", "unconstrained", "separable bounds"),
         ("energy and gradient", "products with the squared Jacobian of the residuals"),
         (("patience", "whole"),),
-        "Gauss-Newton, damped (Levenberg-Marquardt)",
+        "Gauss-Newton, damped as by Levenberg and Marquardt",
         "stationary: the gradient is below the tolerance",
         "Levenberg 1944; Marquardt 1963; More 1978; damping by Nielsen 1999",
         otherwise="lbfgs",
@@ -284,3 +284,11 @@ def find_method(name: str) -> MethodRow | None:
 def method_names() -> tuple[str, ...]:
     """Everything that may follow `using`."""
     return tuple(row.name for row in ALL_METHODS)
+
+
+def claim_of(row: MethodRow, *, convex: bool) -> str:
+    """What is known of an answer of a method; of a convex problem a stationary point is a minimum."""
+    if not convex:
+        return row.certificate
+    kept = row.certificate.removeprefix("stationary: ")
+    return row.certificate if kept == row.certificate else f"the minimum of a convex energy: {kept}"

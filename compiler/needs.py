@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.structure.convex import why_not_convex
+from ebmlang.compiler.structure.domains import domain_text
+from ebmlang.compiler.structure.squares import is_sum_of_losses
 from ebmlang.compiler.typed import text
 
 
@@ -36,16 +38,39 @@ def _rough(otherwise: str) -> Callable[[Structure], str]:
 
 
 def _bounds(structure: Structure) -> str:
+    """The domain that is in the way of a method without bounds."""
     found = structure.find("constrained")
-    return found.because if found is not None else "a domain couples the entries"
+    return "a domain is declared" if found is None else f"it knows no bounds: {found.because}"
+
+
+def _coupled(structure: Structure) -> str:
+    """The domain that is in the way of a method with bounds for each entry."""
+    sought = structure.block.sought
+    tied = tuple(v for v in sought if v.domain.rule.rank)
+    if tied:
+        return f"a domain couples entries: {domain_text(tied)}"
+    return f"it is searched in other coordinates: {domain_text(sought)}"
+
+
+def _open(structure: Structure) -> str:
+    """Why no closed domain is left to project onto."""
+    shown = domain_text(structure.block.sought)
+    if not shown:
+        return "no closed domain is declared"
+    inside = structure.find("interior") is not None
+    return f"the minimum is inside the domain: {shown}" if inside else f"the domain is open: {shown}"
+
+
+def _no_sparsity(structure: Structure) -> str:
+    """The pattern of the Hessian, where a direct solution is cheaper or nothing is gained."""
+    found = [f.property for f in structure.findings if f.property.endswith(" Hessian")]
+    return f"the Hessian is {found[0].removesuffix(' Hessian')}" if found else "the Hessian has no known pattern"
 
 
 def _not_quadratic(structure: Structure) -> str:
     block = structure.block
     names = [s.name for s in block.touching if not block.calculus.quadratic(s.total)]
-    if not names:
-        return "no term depends on the unknowns"
-    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} no polynomial of degree 2"
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} no polynomial of degree 2"
 
 
 def _not_convex(structure: Structure) -> str:
@@ -54,21 +79,21 @@ def _not_convex(structure: Structure) -> str:
 
 def _not_squares(structure: Structure) -> str:
     block = structure.block
-    for summand in block.touching:
-        shown = text(summand.value)
-        if len(block.touching) > 1 or len(shown) > 50:
-            shown = summand.name
-        return (
-            f"`{shown}` is no sum of losses"
-            if len(block.touching) == 1
-            else "not every term is a sum of losses"
-        )
-    return "no term depends on the unknowns"
+    if not block.touching:
+        return "no term depends on the unknowns"
+    summand = next((s for s in block.touching if not is_sum_of_losses(block, s)), block.touching[0])
+    shown = text(summand.value)
+    one = len(block.touching) == 1 and len(shown) <= 50
+    return f"{f'`{shown}`' if one else summand.name} is no sum of losses"
 
 
 def _no_program(structure: Structure) -> str:
+    block = structure.block
+    bent = [s.name for s in block.touching if not block.calculus.quadratic(s.total)]
+    if bent:
+        return f"{' and '.join(bent)} {'is' if len(bent) == 1 else 'are'} no polynomial of degree 2"
     found = structure.find("hard constraints")
-    return "the energy is not proven of degree 2" if found is None else found.because
+    return "there are no hard constraints" if found is None else found.because
 
 
 NEEDS: tuple[Need, ...] = (
@@ -98,15 +123,15 @@ NEEDS: tuple[Need, ...] = (
         _says("no recurrence under one array of actions with costs of one time each"),
         hard=True,
     ),
-    Need("separable bounds", "bounds entry by entry", _bounds, hard=True),
+    Need("separable bounds", "bounds entry by entry", _coupled, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),
-    Need("constrained", "a closed domain or a manifold", _says("no closed domain is declared"), hard=True),
+    Need("constrained", "a closed domain or a manifold", _open, hard=True),
     Need("unconstrained", "no closed domain", _bounds, hard=True),
     Need(
         "sparse Hessian",
         "a Hessian that is sparse but no band",
-        _says("the Hessian is not proven sparse without an order that makes it a band"),
+        _no_sparsity,
     ),
     Need("affine", "an affine energy", _says("some term has curvature"), hard=True),
     Need("quadratic", "a quadratic energy", _not_quadratic, hard=True),

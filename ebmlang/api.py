@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ebmlang.compiler import pipeline, typed
-from ebmlang.compiler.choose import Plan, explain
+from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.explanation import explain
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
 from ebmlang.files import read_source

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ebmlang.compiler import pipeline, typed
-from ebmlang.compiler.choose import explain
 from ebmlang.compiler.choose_mixed import why_not_gaussian
+from ebmlang.compiler.explanation import explain, found_lines, line
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.typed import Question
@@ -88,15 +88,16 @@ def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str
         return "sum out nothing: every variable is given"
     graph = pipeline.graph_of(model)
     plan = pipeline.plan_for(graph, Query(names))
-    lines = [f"sum out {', '.join(names)}", *(f"  found    {f}" for f in plan.structure.findings)]
+    lines = [f"sum out {', '.join(names)}", *found_lines(plan)]
     real = tuple(v.name for v in model.variables if v.name in names and v.type.kind == "real")
     if real:
         part = pipeline.plan_for(graph, Query(real)).structure
         return "\n".join([*lines, *_integrated(part, real, others=len(names) > len(real))])
     if plan.method is None:
-        return "\n".join([*lines, f"  method   none: {plan.because}"])
-    lines.append(f"  method   {plan.method.name}: {plan.method.title} ({plan.method.reference})")
-    lines.append("  answer   exact: the sum over every assignment; refused where it does not fit into memory")
+        return "\n".join([*lines, line("method", f"none: {plan.because}")])
+    lines.append(line("method", f"{plan.method.name}: {plan.method.title} ({plan.method.reference})"))
+    says = "exact: the sum over every assignment; refused where it does not fit into memory"
+    lines.append(line("answer", says))
     return "\n".join(lines)
 
 
@@ -105,12 +106,13 @@ def _integrated(part: Structure, real: tuple[str, ...], *, others: bool) -> list
     reason = why_not_gaussian(part)
     shown = ", ".join(real)
     if reason:
-        return [f"  method   none: {shown} cannot be integrated out in closed form: {reason}"]
+        return [line("method", f"none: {shown} cannot be integrated out in closed form: {reason}")]
     quadratic, pattern = part.find("quadratic"), part.findings[-1]
     where = " in every state of the others" if others else ""
+    says = "exact: F = E* + log det(beta H / 2 pi) / (2 beta), inf where H does not curve upwards"
     return [
-        f"  method   gaussian: closed form over {shown}{where} ({quadratic}; {pattern})",
-        "  answer   exact: F = E* + log det(beta H / 2 pi) / (2 beta), inf where H does not curve upwards",
+        line("method", f"gaussian: closed form over {shown}{where} ({quadratic}; {pattern})"),
+        line("answer", says),
     ]
 
 

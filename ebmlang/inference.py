@@ -204,7 +204,7 @@ class Inference:
 
     def all(self, progress: Callable[[int, int], None] | None = None) -> Result:
         """All rows as one result."""
-        return joined(list(self.chunks(progress)))
+        return joined(self.module, list(self.chunks(progress)))
 
     # --- one chunk ---
 
@@ -325,7 +325,7 @@ def with_shared(result: Result, module: ModuleType) -> Result:
     return replace(result, shared=frozenset(result.values) - module.ROW_VALUES - module.ROW_LETS)
 
 
-def joined(parts: list[Result]) -> Result:
+def joined(module: ModuleType, parts: list[Result]) -> Result:
     """Results of consecutive rows as one."""
     first = parts[0]
     if len(parts) == 1:
@@ -348,20 +348,20 @@ def joined(parts: list[Result]) -> Result:
         iterations=torch.cat([p.iterations for p in parts]),
         violations={n: rows(lambda p: p.violations, n) for n in first.violations},
         multipliers={n: rows(lambda p: p.multipliers, n) for n in first.multipliers},
-        certificate=_joined_certificate(parts, gap),
+        certificate=_joined_certificate(module, parts, gap),
         gap=gap,
         marginals={n: rows(lambda p: p.marginals, n) for n in first.marginals},
         trace=_joined_traces([t for t in traces if t is not None]) if traces[0] is not None else None,
     )
 
 
-def _joined_certificate(parts: list[Result], gap: Tensor | None) -> str:
+def _joined_certificate(module: ModuleType, parts: list[Result], gap: Tensor | None) -> str:
     """What is known of all rows: parts that know the same say it once."""
     texts = list(dict.fromkeys(p.certificate for p in parts))
     if len(texts) == 1:
         return texts[0]
     if not any(p.violations for p in parts):
-        return certificate(parts[0].method, torch.cat([p.converged for p in parts]), gap)
+        return certificate(module, parts[0].method, torch.cat([p.converged for p in parts]), gap)
     return "; ".join(texts)
 
 

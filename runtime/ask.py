@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from ebmlang.compiler.methods import MIXED_METHODS, find_method
+from ebmlang.compiler.methods import MIXED_METHODS, claim_of, find_method
 from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound
@@ -160,7 +161,7 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         iterations=rows_of(outcome.iterations, batch).cpu(),
         method=method,
         because=because,
-        certificate=certificate(method, converged),
+        certificate=certificate(bound.module, method, converged),
         trace=outcome.trace,
     )
     return _with_gap(bound, problem, outcome, found)
@@ -180,13 +181,13 @@ def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -
     gap = lasso_gap(problem, outcome.x)
     if gap is None or not bool(torch.isfinite(gap).all()):
         return found
-    return replace(found, gap=gap, certificate=certificate(found.method, found.converged, gap))
+    return replace(found, gap=gap, certificate=certificate(bound.module, found.method, found.converged, gap))
 
 
-def certificate(method: str, converged: Tensor, gap: Tensor | None = None) -> str:
+def certificate(module: ModuleType, method: str, converged: Tensor, gap: Tensor | None = None) -> str:
     """What is known about the answer: the claim of the method, for the rows that reached it."""
     row = find_method(method)
-    claim = row.certificate if row is not None else ""
+    claim = "" if row is None else claim_of(row, convex=vars(module).get("CONVEX", False))
     count, total = int(converged.sum()), int(converged.numel())
     if count < total:
         claim = f"{claim} in {count:,} of {total:,} rows; see the status of the others"

@@ -113,6 +113,7 @@ def specs(
         f"METHOD = {method!r}",
         *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
         f"FALLBACK = {fallback!r}",
+        *(["CONVEX = True"] if plan.convex else []),
         f"OPTIONS = {_options(plan)}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",

@@ -15,7 +15,7 @@ from ebmlang.compiler import typed
 from ebmlang.compiler.curvature import behaviour as functions
 from ebmlang.compiler.curvature.behaviour import Behaviour
 from ebmlang.compiler.curvature.obligation import Obligation, Proof, both, folded
-from ebmlang.compiler.curvature.products import form_is_positive
+from ebmlang.compiler.curvature.products import form_curves
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.curvature.same import same
 from ebmlang.compiler.curvature.scalars import SCALAR, compositions
@@ -145,8 +145,8 @@ class Calculus:
         proof = self._by_rule(node, want)
         if proof is not None:
             return proof
-        if name in ("dot", "matmul", "sum") and want == "convex" and self.degrees(node) == 2:
-            return form_is_positive(node, self.degrees, self.ranges)
+        if name in ("dot", "matmul", "sum") and self.degrees(node) == 2:
+            return form_curves(node, want, self.degrees, self.ranges)
         return self._settle(node, want) if name in SCALAR else None
 
     def _by_rule(self, node: Apply, want: Want) -> Proof | None:

@@ -6,22 +6,27 @@ from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.obligation import Obligation, Proof, both
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.curvature.same import same
-from ebmlang.compiler.curvature.signs import nonnegative
+from ebmlang.compiler.curvature.signs import nonnegative, nonpositive
 from ebmlang.compiler.degrees import Degrees
+from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.typed import Apply, Expr, Read
 
 Link = tuple[Expr, bool]
 """A matrix of a product and whether it stands transposed."""
 
+Weight = Expr | None
+"""A number that a product is multiplied with or divided by; None for -1."""
 
-def form_is_positive(node: Apply, degrees: Degrees, ranges: Ranges) -> Proof | None:
-    """Whether a product is `v' M' A M v` with v affine in the block and A positive semidefinite."""
+
+def form_curves(node: Apply, want: str, degrees: Degrees, ranges: Ranges) -> Proof | None:
+    """Whether a product is `w v' M' A M v` with v affine in the block, A positive semidefinite and w a fixed
+    number: w >= 0 for `convex`, w <= 0 for `concave`."""
     sides = _sides(node)
     if sides is None:
         return None
     depends = degrees.depends
-    left, v = _column(sides[0])
-    right, w = _column(sides[1])
+    left, v, front = _column(sides[0], depends)
+    right, w, back = _column(sides[1], depends)
     if not (same(v, w) and degrees.affine(v)):
         return None
     middle = [(m, not turned) for m, turned in reversed(left)] + right
@@ -29,9 +34,31 @@ def form_is_positive(node: Apply, degrees: Degrees, ranges: Ranges) -> Proof | N
         return None
     while len(middle) >= 2 and _turned(middle[0], middle[-1]):
         middle = middle[1:-1]
-    if not middle:
-        return ()
-    return semidefinite(middle[0][0], ranges) if len(middle) == 1 else None
+    if len(middle) > 1:
+        return None
+    shape = semidefinite(middle[0][0], ranges) if middle else ()
+    return None if shape is None else both(_scaled([*front, *back], want, ranges), shape)
+
+
+def _scaled(weights: list[Weight], want: str, ranges: Ranges) -> Proof | None:
+    """Whether a product of numbers is >= 0 (convex) or <= 0 (concave); one of them may be of unknown sign."""
+    sign = 1 if want == "convex" else -1
+    unknown: list[Expr] = []
+    for weight in weights:
+        if weight is None:
+            sign = -sign
+            continue
+        if ranges(weight).nonnegative:
+            continue
+        if ranges(weight).nonpositive:
+            sign = -sign
+        else:
+            unknown.append(weight)
+    if not unknown:
+        return () if sign > 0 else None
+    if len(unknown) > 1:
+        return None
+    return (nonnegative if sign > 0 else nonpositive)(unknown[0], ranges)
 
 
 def _sides(node: Apply) -> tuple[Expr, Expr] | None:
@@ -47,20 +74,31 @@ def _sides(node: Apply) -> tuple[Expr, Expr] | None:
     return None
 
 
-def _column(v: Expr) -> tuple[list[Link], Expr]:
-    """Matrices in front of a vector (or of the columns of a matrix), outermost first, and the rest."""
+def _column(v: Expr, depends: Dependence) -> tuple[list[Link], Expr, list[Weight]]:
+    """Matrices in front of a vector (or of the columns of a matrix), outermost first, the rest, and the
+    numbers that stand in front of any of them."""
     links: list[Link] = []
-    while isinstance(v, Apply) and v.function == "matmul":
-        a, b = v.arguments
-        if a.type.rank == 2 and b.type.rank >= 1:
-            links += _chain(a, False)
-            v = b
-        elif a.type.rank == 1 and b.type.rank == 2:
-            links += _chain(b, True)
-            v = a
-        else:
-            break
-    return links, v
+    weights: list[Weight] = []
+    while isinstance(v, Apply):
+        match v.function, v.arguments:
+            case "neg", (a,):
+                weights.append(None)
+                v = a
+            case "mul", (a, b) if a.type.scalar and not depends(a):
+                weights.append(a)
+                v = b
+            case ("mul" | "div"), (a, b) if b.type.scalar and not depends(b):
+                weights.append(b)
+                v = a
+            case "matmul", (a, b) if a.type.rank == 2 and b.type.rank >= 1:
+                links += _chain(a, False)
+                v = b
+            case "matmul", (a, b) if a.type.rank == 1 and b.type.rank == 2:
+                links += _chain(b, True)
+                v = a
+            case _:
+                break
+    return links, v, weights
 
 
 def _chain(a: Expr, turned: bool) -> list[Link]:

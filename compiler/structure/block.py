@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.calculus import Calculus
-from ebmlang.compiler.facts import Dependence, Smoothness, smoothness
+from ebmlang.compiler.facts import Dependence, Smoothness, bent, smoothness
 from ebmlang.compiler.graph import FactorGraph, Limit, summed
 from ebmlang.compiler.query import Query, ordered
 from ebmlang.compiler.typed import Expr, Variable
@@ -56,8 +56,41 @@ class Block:
         return Calculus(self.depends)
 
     def smoothness(self, value: Expr) -> Smoothness:
-        """How smooth a value is in the sought block."""
-        return smoothness(self.graph, value, self.depends, lambda x: self.calculus.ranges(x).positive)
+        """How smooth a value is in the sought block.
+
+        A function such as relu in a convex part of a sum bends it upwards, and a minimum may sit in the bend:
+        there it counts as a kink. Elsewhere, as in a network, it is a null set like any other.
+        """
+        found = smoothness(self.graph, value, self.depends, lambda x: self.calculus.ranges(x).positive)
+        if found.grade != "piecewise" or bent(self.graph, value, self.depends) is None:
+            return found
+        corner = self._corner(value)
+        return found if corner is None else Smoothness("kink", typed.text(corner))
+
+    def _corner(self, value: Expr) -> Expr | None:
+        """What bends a convex part of a sum, or a concave one that is subtracted."""
+        stack = [(1, value)]
+        while stack:
+            sign, node = stack.pop()
+            match node:
+                case typed.Apply(function="add", arguments=(a, b)):
+                    stack += [(sign, a), (sign, b)]
+                case typed.Apply(function="sub", arguments=(a, b)):
+                    stack += [(sign, a), (-sign, b)]
+                case typed.Apply(function="neg", arguments=(a,)):
+                    stack.append((-sign, a))
+                case typed.Apply(function="sum" | "mean", arguments=(a,)):
+                    stack.append((sign, a))
+                case typed.Fold(function="sum" | "mean", body=a):
+                    stack.append((sign, a))
+                case typed.Read(name=name) if name in self.graph.lets:
+                    stack.append((sign, self.graph.lets[name].value))
+                case _:
+                    found = bent(self.graph, node, self.depends)
+                    upward = self.calculus.convex if sign > 0 else self.calculus.concave
+                    if found is not None and upward(node) is not None:
+                        return found
+        return None
 
     @cached_property
     def summands(self) -> tuple[Summand, ...]:

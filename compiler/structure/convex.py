@@ -21,9 +21,13 @@ MOST_BLOCKS = 8
 
 def find_curvature(block: Block) -> tuple[Finding, ...]:
     """`affine` or `quadratic`; `convex`, or `convex energy` where the domain is not; `concave`."""
-    if not _continuous(block.sought) or not block.touching:
+    if not _continuous(block.sought):
         return ()
     names = tuple(v.name for v in block.sought)
+    if not block.touching:
+        curved = curved_domains(block)
+        flat = Finding("constant", names, "no term depends on it: every value is a minimum")
+        return () if curved or block.limits else (flat,)
     found = [*_degree(block, names)]
     proof = energy_is(block, "convex")
     if proof is not None:
@@ -52,7 +56,7 @@ def why_not_convex(block: Block) -> str:
     for summand in block.touching:
         if block.calculus.convex(summand.total) is not None:
             continue
-        if block.calculus.concave(summand.total) is not None:
+        if block.calculus.concave(summand.total) == ():
             return f"{summand.name} is concave"
         part = typed.text(block.calculus.blame(summand.total))
         shown = f"`{part}` in {summand.name}" if len(part) <= 60 else f"a part of {summand.name}"
@@ -71,7 +75,9 @@ def _degree(block: Block, names: tuple[str, ...]) -> tuple[Finding, ...]:
             why = f"{why}; {free} is unbounded, so there is a minimum only where its slope is 0"
         return (Finding("affine", names, why),)
     if all(calculus.quadratic(s.total) for s in block.touching):
-        return (Finding("quadratic", names, f"{_terms(block)}: polynomial of degree 2"),)
+        one = len(block.touching) == 1
+        what = "is a polynomial of degree 2" if one else "are polynomials of degree 2"
+        return (Finding("quadratic", names, f"{_terms(block)} {what}"),)
     return ()
 
 
@@ -93,7 +99,9 @@ def _affine_limit(block: Block, limit: Limit) -> bool:
 
 def _terms(block: Block) -> str:
     names = [s.name for s in block.touching]
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    if len(names) <= 4:
+        return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _continuous(sought: tuple[Variable, ...]) -> bool:

@@ -33,9 +33,11 @@ def find_discrete(block: Block) -> tuple[Finding, ...]:
         return (*found, Finding("tables", names, "no term reads them"))
     count = len(widest.reads)
     joins = (
-        "single entries only" if count == 1 else f"at most {count} entries, {widest.text} in {widest.term}"
+        "tables of single entries"
+        if count == 1
+        else f"tables that join at most {count} entries: {widest.text} in {widest.term}"
     )
-    return (*found, Finding("tables", names, f"every term is a sum of tables that join {joins}"))
+    return (*found, Finding("tables", names, f"every term is a sum of {joins}"))
 
 
 def domain_size(variable: Variable) -> str:

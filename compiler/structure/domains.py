@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from ebmlang.compiler import typed
 from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
 from ebmlang.compiler.typed import Variable
 
 _SEPARABLE = ("reals", "interval", "nonnegative")
+MOST_SHOWN = 40
+"""Letters up to which bounds are shown as they are written."""
 
 
 def find_domains(block: Block) -> tuple[Finding, ...]:
@@ -29,11 +32,18 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
     if closed:
         found.append(Finding("constrained", tuple(v.name for v in closed), where))
     else:
-        found.append(Finding("unconstrained", names, f"open: {where}" if where else "no domain is declared"))
+        found.append(Finding("unconstrained", names, _open_text(where, interior)))
     if all(v.domain.name in _SEPARABLE for v in block.sought):
         why = "every entry has its own bounds" if closed else "no entry is bounded"
         found.append(Finding("separable bounds", names, why))
     return tuple(found)
+
+
+def _open_text(where: str, interior: frozenset[str]) -> str:
+    if not where:
+        return "no domain is declared"
+    inside = f"; the minimum of {', '.join(sorted(interior))} is inside" if interior else ""
+    return f"searched in coordinates without bounds: {where}{inside}"
 
 
 def interior_names(block: Block) -> frozenset[str]:
@@ -43,8 +53,11 @@ def interior_names(block: Block) -> frozenset[str]:
 
 def domain_text(variables: tuple[Variable, ...]) -> str:
     """The declared domains of variables, as `x in sphere`."""
-    return ", ".join(f"{v.name} in {_spelled(v.domain.name)}" for v in variables if v.domain.name != "reals")
+    return ", ".join(f"{v.name} in {_spelled(v)}" for v in variables if v.domain.name != "reals")
 
 
-def _spelled(name: str) -> str:
-    return "[lo, hi]" if name == "interval" else name
+def _spelled(v: Variable) -> str:
+    if v.domain.name != "interval":
+        return v.domain.name
+    bounds = f"[{', '.join(typed.text(a) for a in v.domain.arguments)}]"
+    return bounds if len(bounds) <= MOST_SHOWN else "[lo, hi]"

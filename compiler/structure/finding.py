@@ -11,6 +11,7 @@ from ebmlang.compiler.typed import Axes, Expr
 IMPLIED: dict[str, tuple[str, ...]] = {
     "smooth": ("differentiable",),
     "piecewise smooth": ("differentiable",),
+    "constant": ("affine", "quadratic", "convex", "convex energy"),
     "affine": ("quadratic", "convex energy"),
     "convex": ("convex energy",),
     "sum of squares": ("sum of losses",),
@@ -124,10 +125,12 @@ class Finding:
     rollout: Rollout | None = None
     form: MixtureForm | None = None
 
+    def given(self) -> str:
+        """The conditions, as ` if lam >= 0`; empty where there are none."""
+        return f" if {', '.join(o.says for o in self.obligations)}" if self.obligations else ""
+
     def __str__(self) -> str:
-        names = ", ".join(self.variables)
-        given = f" if {', '.join(o.says for o in self.obligations)}" if self.obligations else ""
-        return f"{self.property} in {names}{given}: {self.because}"
+        return f"{self.property} in {', '.join(self.variables)}{self.given()}: {self.because}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def sparsity(block: Block, couplings: tuple[Coupling, ...]) -> Sparsity:
     for found in search.with_hubs():
         if (found.hubs or found.fixed) and not hollow(found, couplings) and _small(shapes, found):
             return _arrow(shapes, couplings, found, apart)
-    wide = tuple(c for c in couplings if not narrow(c))
+    wide = tuple(sorted((c for c in couplings if not narrow(c)), key=lambda c: -len(set(c.running()))))
     if wide:
         return Sparsity("dense", _shown(wide), separable)
     return Sparsity("sparse", _shown(couplings), separable)

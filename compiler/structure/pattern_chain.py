@@ -168,8 +168,10 @@ def hollow(chain: Chain, couplings: tuple[Coupling, ...]) -> bool:
 
 
 def narrow(coupling: Coupling) -> bool:
-    """Whether an entry meets few others: the family has no more members than a variable or a list."""
+    """Whether an entry meets few others: the family has no more members than a variable or a list. Beside
+    others, indices of a number known from the program, as the coordinates of points, do not count."""
     running = {r for r in coupling.running() if r.name != ROWS or r in set(_read(coupling))}
+    running = {r for r in running if r.size.constant is None} or running
     if len(running) <= 1:
         return True
     for entry in (coupling.first, coupling.second):

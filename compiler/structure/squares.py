@@ -53,6 +53,15 @@ def find_squares(block: Block) -> tuple[Finding, ...]:
     return (Finding(kind, names, _shown(parts), proof, losses=tuple(parts)),)
 
 
+def is_sum_of_losses(block: Block, summand: Summand) -> bool:
+    """Whether one summand is a sum of losses, on conditions or without."""
+    try:
+        parts = _Search(block).summand(summand)
+    except _NotSquares:
+        return False
+    return both(*(_weight_proof(block, part) for part in parts)) is not None
+
+
 def least_squares(block: Block, values: tuple[Expr, ...]) -> bool:
     """Whether a sum of values is proven a squared length of residuals that are affine in the block, without
     conditions and with nothing left over."""
@@ -73,7 +82,8 @@ def _shown(parts: list[LossPart]) -> str:
     short = [t for t in texts if len(t) <= 40]
     if len(short) == len(texts) <= 3:
         return f"residuals {', '.join(texts)}"
-    return f"{len(texts)} residuals in {', '.join(dict.fromkeys(p.summand for p in parts))}"
+    count = "one kind of residual" if len(texts) == 1 else f"{len(texts)} kinds of residuals"
+    return f"{count} in {', '.join(dict.fromkeys(p.summand for p in parts))}"
 
 
 @dataclass(frozen=True, slots=True)

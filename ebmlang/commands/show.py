@@ -54,7 +54,7 @@ def _structure(source: Source) -> str:
 
 
 def _plan(source: Source) -> str:
-    from ebmlang.compiler.choose import explain
+    from ebmlang.compiler.explanation import explain
 
     return _questions(source, explain)
 
