@@ -111,7 +111,7 @@ IMAGES = (
          "projected_newton", ("quadratic", "convex", "constrained", "block-banded Hessian")),
     Case("circle through points", "m: int",
          "observed p : real[m, 2]; latent c : real[2]; latent r : real in positive; for i in 0..m { energy off[i] = (||p[i] - c|| - r)^2 }",
-         "gauss_newton", ("sum of squares", "piecewise smooth", "bounded below"), ("convex",)),
+         "lbfgs", ("sum of squares", "piecewise smooth", "bounded below", "unconstrained"), ("convex",)),
     Case("circle of a known radius", "m: int, r: real in nonnegative",
          "observed p : real[m, 2]; latent c : real[2]; for i in 0..m { energy off[i] = (||p[i] - c|| - r)^2 }",
          "gauss_newton", ("sum of squares", "piecewise smooth"), ("convex",)),

@@ -1,0 +1,54 @@
+"""What a result claims: the minimum where the problem is proven convex, no more than stationarity elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ebmlang
+
+HINGE = """model m(m: int, n: int) {
+  shared observed X : real[m, n]
+  observed s : real[m]
+  latent w : real[n]
+  energy fit = sum(relu(1 - s * (X @ w)))
+  regularizer small = 1/2 * ||w||^2
+}"""
+
+
+def certificate(energy: str, domain: str = "") -> str:
+    text = f"model m(n: int) {{ observed y : real[n] \n latent x : real[n]{domain} = 0.5 \n energy e = {energy} }}"
+    return ebmlang.loads(text).infer(y=np.array([[0.3, -0.2, 0.9]])).certificate
+
+
+@pytest.mark.parametrize(
+    ("energy", "domain", "minimum"),
+    [
+        ("||y - x||^2 + ||x||_1", "", True),
+        ("sum(cosh(x - y))", "", True),
+        ("sum(sin(x)) + ||x||^2 / 10", "", False),
+        # A small slope in coordinates that are stretched near 0 says nothing about the distance to the minimum.
+        ("||y + 1 - x||^2", " in positive", False),
+        ("||y - x||^2", " in simplex", True),
+        ("||y - x||^2", " in sphere", False),
+    ],
+)
+def test_a_minimum_is_claimed_of_convex_problems_only(energy: str, domain: str, minimum: bool) -> None:
+    assert ("minimum" in certificate(energy, domain)) == minimum
+
+
+def test_a_bend_that_the_minimum_sits_in_is_no_smooth_point() -> None:
+    """A support vector machine: the energy is that of its dual, by coordinate ascent (Hsieh et al. 2008)."""
+    made = np.random.default_rng(0)
+    X = made.normal(size=(60, 4))
+    s = np.sign(X @ made.normal(size=4) + made.normal(size=60))
+    found = ebmlang.loads(HINGE).infer(X=X, s=s[None])
+    rows, a = s[:, None] * X, np.zeros(60)
+    for _ in range(3000):
+        for i in range(60):
+            slope = rows[i] @ (rows.T @ a) - 1
+            a[i] = np.clip(a[i] - slope / (rows[i] @ rows[i]), 0, 1)
+    w = rows.T @ a
+    best = np.maximum(1 - rows @ w, 0).sum() + w @ w / 2
+    assert float(found.energy[0]) == pytest.approx(best, rel=1e-3)
+    assert "convex" not in found.certificate
