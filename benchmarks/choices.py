@@ -128,8 +128,8 @@ def _within(
             spent, found = _timed(question, model, using=name, steps=steps)
             if int(found.iterations.max()) < steps:
                 again = 0 if spent > AGAIN else 2
-                again_spent = [_timed(question, model, using=name, steps=steps)[0] for _ in range(again)]
-                return min([spent, *again_spent]), found
+                more = [_timed(question, model, using=name, steps=steps)[0] for _ in range(again)]
+                return min([spent, *more]), found
             if spent > min(seconds, LONGEST) / 2:
                 return spent, found
             steps *= 2

@@ -64,7 +64,9 @@ def _open(structure: Structure) -> str:
 def _no_sparsity(structure: Structure) -> str:
     """The pattern of the Hessian, where a direct solution is cheaper or nothing is gained."""
     found = [f.property for f in structure.findings if f.property.endswith(" Hessian")]
-    return f"the Hessian is {found[0].removesuffix(' Hessian')}" if found else "the Hessian has no known pattern"
+    if not found:
+        return "the Hessian has no known pattern"
+    return f"the Hessian is {found[0].removesuffix(' Hessian')}"
 
 
 def _not_quadratic(structure: Structure) -> str:

@@ -33,7 +33,8 @@ def find_smoothness(block: Block) -> tuple[Finding, ...]:
         case "smooth":
             return (Finding("smooth", names, "every operation is twice differentiable"),)
         case "piecewise":
-            return (Finding("piecewise smooth", names, f"twice differentiable apart from a null set: {because}"),)
+            why = f"twice differentiable apart from a null set: {because}"
+            return (Finding("piecewise smooth", names, why),)
         case "kink":
             return (Finding("kinks", names, because),)
     return (Finding("steps", names, f"piecewise constant: {because}"),)

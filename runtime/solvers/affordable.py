@@ -14,9 +14,9 @@ MOST_PRODUCTS = 100
 LARGEST_SPARSE = 20_000
 """Unknowns up to which a general sparse elimination, whose factors fill up, is faster than gradients."""
 MOST_ELIMINATED = 1.2e8
-"""Rows times the cube of the unknowns, up to which eliminating the free entries of a dense matrix in every step
-is faster than gradients: between 100 unknowns of 20 rows, where second-order steps win, and 200 of 20, where
-they lose."""
+"""Rows times the cube of the unknowns, up to which eliminating the free entries of a dense matrix in every
+step is faster than gradients: between 100 unknowns of 20 rows, where second-order steps win, and 200 of 20,
+where they lose."""
 
 
 def too_costly(problem: Problem, otherwise: str) -> str | None:

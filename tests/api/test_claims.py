@@ -1,4 +1,4 @@
-"""What a result claims: the minimum where the problem is proven convex, no more than stationarity elsewhere."""
+"""What a result claims: a minimum where the problem is proven convex, stationarity elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ HINGE = """model m(m: int, n: int) {
 
 
 def certificate(energy: str, domain: str = "") -> str:
-    text = f"model m(n: int) {{ observed y : real[n] \n latent x : real[n]{domain} = 0.5 \n energy e = {energy} }}"
+    head = f"model m(n: int) {{ observed y : real[n] \n latent x : real[n]{domain} = 0.5"
+    text = f"{head} \n energy e = {energy} }}"
     return ebmlang.loads(text).infer(y=np.array([[0.3, -0.2, 0.9]])).certificate
 
 
@@ -27,7 +28,7 @@ def certificate(energy: str, domain: str = "") -> str:
         ("||y - x||^2 + ||x||_1", "", True),
         ("sum(cosh(x - y))", "", True),
         ("sum(sin(x)) + ||x||^2 / 10", "", False),
-        # A small slope in coordinates that are stretched near 0 says nothing about the distance to the minimum.
+        # A small slope in coordinates that are stretched near 0 does not tell how far the minimum is.
         ("||y + 1 - x||^2", " in positive", False),
         ("||y - x||^2", " in simplex", True),
         ("||y - x||^2", " in sphere", False),
