@@ -103,7 +103,8 @@ def _of(question: Question) -> list[Row]:
     others = [
         row.name for row in ALL_METHODS if row.name != found.method and _fits(question, model, row.name)
     ]
-    tried = [(other, *_within(question, model, other, MORE_TIME * seconds)) for other in others]
+    limit = MORE_TIME * seconds
+    tried = [(other, *_within(question, model, other, limit)) for other in others]
     alone = Row(f"{name}: {found.method}, alone", shown(seconds), "", "", "", None)
     return [_line(name, found, seconds, proven, *each) for each in tried] or [alone]
 
@@ -186,7 +187,8 @@ def _codes(rows: int = 200) -> tuple[Data, Data]:
 
 def _dictionary() -> tuple[Data, Data]:
     made = np.random.default_rng(0)
-    return {"k": 32}, {"y": _digits()[:200], "z": made.normal(size=(200, 32)) * (made.random((200, 32)) < 0.2)}
+    codes = made.normal(size=(200, 32)) * (made.random((200, 32)) < 0.2)
+    return {"k": 32}, {"y": _digits()[:200], "z": codes}
 
 
 def _pca() -> tuple[Data, Data]:
