@@ -12,8 +12,10 @@ WIDTH = 78
 """Columns of the text, which may be set in by two."""
 
 
-def explain(plan: Plan) -> str:
-    """What was found, the method with its reason and conditions, and why it is none of the others."""
+def explain(plan: Plan, at_sizes: str = "") -> str:
+    """What was found, the method with its reason and conditions, and why it is none of the others.
+
+    `at_sizes` is what known sizes add to it."""
     block = plan.block
     summed = block.query.summed
     names = ", ".join(v.name for v in block.sought if v.name not in summed) or "nothing"
@@ -29,6 +31,7 @@ def explain(plan: Plan) -> str:
         lines.append(line("because", plan.because))
         lines.append(line("answer", plan.answer))
         lines += [line("provided", condition) for condition in _conditions(plan)]
+        lines += [line("sizes", at_sizes)] if at_sizes else []
     lines += [line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
     return "\n".join(lines)
 

@@ -109,7 +109,7 @@ METHODS: tuple[MethodRow, ...] = (
         "accelerated gradient with restart",
         "optimal: the gradient of a convex energy is below the tolerance",
         "Nesterov 1983; O'Donoghue & Candes 2015",
-        provided="there are more than 20,000 unknowns, too many for a matrix that is no band",
+        provided="there are at least 500 unknowns, so that factors of a matrix that is no band fill",
     ),
     MethodRow(
         "newton",

@@ -5,8 +5,9 @@ Works without torch: it only needs the compiler.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose_mixed import why_not_gaussian
@@ -39,20 +40,21 @@ def explain_file(
     objective: str | None,
     using: str | None,
     everything: bool,
+    settings: Mapping[str, Any] | None = None,
 ) -> str:
-    """One question as asked, or every question of the file."""
+    """One question as asked, or every question of the file; with `settings`, what sizes decide."""
     model = open_model(path, name)
+    settings = settings or {}
     if not everything:
-        return _question(model, given, find, of, objective, using)
+        return _question(model, given, find, of, objective, using, settings)
     parts = [f"model {model.name}"]
     if not any(q.verb == "infer" for q in model.questions):
         head = "infer (the file has no `infer` line: all latents)"
-        parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using))}")
+        parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using, settings))}")
     for question in model.questions:
         if question.verb == "infer":
-            parts.append(
-                f"{question.text}\n{_indented(_question(model, given, None, None, question, using))}"
-            )
+            told = _question(model, given, None, None, question, using, settings)
+            parts.append(f"{question.text}\n{_indented(told)}")
         elif question.verb == "marginalize":
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
         else:
@@ -67,6 +69,7 @@ def _question(
     of: str | None,
     objective: str | Question | None,
     using: str | None,
+    settings: Mapping[str, Any],
 ) -> str:
     asked = ask_roles(model, find, frozenset(given), of, objective, frozenset())
     note = ""
@@ -77,8 +80,13 @@ def _question(
             return "seek nothing: every variable is given"
         asked = ask_roles(model, find, frozenset(given), of, objective, holes)
         note = f"missing entries of {', '.join(sorted(holes))}; with none missing nothing is sought\n"
-    query = asked.query
-    return note + explain(pipeline.plan_for(pipeline.graph_of(asked.model), query, using))
+    plan = pipeline.plan_for(pipeline.graph_of(asked.model), asked.query, using)
+    if not settings:
+        return note + explain(plan)
+    # Sizes are resolved by the runtime, which needs torch.
+    from ebmlang.sized import sized
+
+    return note + explain(plan, sized(model, settings, asked, plan))
 
 
 def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str:

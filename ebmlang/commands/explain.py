@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what", metavar="FILE|CODE", help="a model file, or the code of a diagnostic such as E0401"
     )
-    parser.add_argument("--model", metavar="NAME", help="which model, when the file holds several")
+    options.add_settings(parser)
     parser.add_argument(
         "--given", metavar="A,B", type=options.names, default=(), help="variables that are given"
     )
@@ -34,9 +34,10 @@ def run(args: Namespace) -> int:
         return _code(args.what)
     from ebmlang.explaining import explain_file
 
+    settings = options.once(args.settings, "--set")
     asked = bool(args.given or args.find or args.of or args.objective or args.using)
     text = explain_file(
-        args.what, args.model, args.given, args.find, args.of, args.objective, args.using, not asked
+        args.what, args.model, args.given, args.find, args.of, args.objective, args.using, not asked, settings
     )
     print(_wrapped(text) if sys.stdout.isatty() else text)
     return 0
@@ -47,7 +48,7 @@ def _wrapped(text: str) -> str:
     width = max(40, shutil.get_terminal_size().columns)
     lines = []
     for line in text.split("\n"):
-        lead = re.match(r"\s*(?:found|method|because|answer|provided|not)?\s*", line)
+        lead = re.match(r"\s*(?:found|method|because|answer|provided|sizes|not)?\s*", line)
         below = " " * (lead.end() if lead is not None else 0)
         lines += textwrap.wrap(line, width, subsequent_indent=below, break_on_hyphens=False) or [""]
     return "\n".join(lines)
