@@ -21,7 +21,7 @@ DONE, WRONG, USAGE, NOT_CONVERGED, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
 """Exit codes: promises to scripts."""
 
 _DESCRIPTION = "Energy-based models: describe an energy, ask for its minimum."
-_EXAMPLE = "ebmlang infer models/gallery/sparse_coding.ebm --data sklearn:digits -o codes.npz"
+_EXAMPLE = "ebmlang infer models/gallery/ridge.ebm --data sklearn:diabetes -o w.npz"
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 

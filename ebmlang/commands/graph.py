@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 NAME = "graph"
 HELP = "draw the factor graph of a model"
-EXAMPLE = "ebmlang graph models/gallery/smoothing_chain.ebm --unroll --set T=6 -o chain.svg"
+EXAMPLE = "ebmlang graph models/gallery/smoothing_chain.ebm --unroll --set T=6 -o x.svg"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

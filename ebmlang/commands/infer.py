@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "infer"
 HELP = "find the unknowns of lowest energy for every row of the data"
-EXAMPLE = "ebmlang infer models/gallery/sparse_coding.ebm --data sklearn:digits --set k=128 -o codes.npz"
+EXAMPLE = "ebmlang infer models/gallery/ridge.ebm --data sklearn:diabetes -o w.npz"
 
 
 @dataclass(frozen=True, slots=True)

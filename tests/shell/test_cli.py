@@ -92,6 +92,7 @@ def test_every_help_ends_with_an_example(command: Command, capsys: Capture) -> N
     assert examples
     assert examples[0].startswith(f"  ebmlang {command.NAME} ")
     for line in examples:
+        assert len(line) <= 80
         if line.startswith("  ebmlang "):
             assert cli.parser().parse_args(line.split()[1:]).command == command.NAME
 
