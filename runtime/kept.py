@@ -27,7 +27,7 @@ class _Entry:
     result: Any
 
     def serves(self, held: Values) -> bool:
-        return all(_same(value, held[name]) for name, value in self.inputs.items())
+        return all(name in held and _same(value, held[name]) for name, value in self.inputs.items())
 
 
 @dataclass(slots=True, eq=False)

@@ -133,7 +133,8 @@ def _rollout(bound: Bound) -> Rollout | None:
     kept = None
     if bound.kept is not None:
         settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
-        kept = bound.kept.recursion((sizes, settings.dtype, str(settings.device), settings.seed))
+        key = bound.module, sizes, settings.dtype, str(settings.device), settings.seed
+        kept = bound.kept.recursion(key)
     states, action, shared = found
     return Rollout(bound.instance, states, action, shared, kept)
 

@@ -1,7 +1,9 @@
-"""Linear-quadratic control, 12 states, 4 inputs, T = 50: from A, B, Q, R, for one start and for 256."""
+"""Linear-quadratic control, 12 states, 4 inputs, T = 50, for one start and for 256: from A, B, Q, R, and with
+the gains of a question before."""
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,15 +22,16 @@ Array = NDArray[np.float64]
 
 
 def contests() -> list[Contest]:
-    """One instance, and 256 that share A and B, in float32."""
+    """One instance, and 256 that share A and B, in float32; each with and without gains that are known."""
     made = np.random.default_rng(0)
     A = made.normal(size=(STATES, STATES))
     A /= np.abs(np.linalg.eigvals(A)).max()
     B, Q, R = made.normal(size=(STATES, INPUTS)), np.eye(STATES), 0.1 * np.eye(INPUTS)
-    return [_contest(A, B, Q, R, made.normal(size=(count, STATES))) for count in (1, 256)]
+    starts = [made.normal(size=(count, STATES)) for count in (1, 256)]
+    return [_contest(A, B, Q, R, s0, known) for known in (False, True) for s0 in starts]
 
 
-def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Contest:
+def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array, known: bool) -> Contest:
     count = len(s0)
     model = ebmlang.load(ROOT / "models" / "gallery" / "lqr.ebm", T=LENGTH)
     data = {n: torch.tensor(v, dtype=torch.float32) for n, v in zip("ABQR", (A, B, Q, R), strict=True)}
@@ -48,6 +51,20 @@ def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Contest:
             s = s @ data["A"].T + a[:, t] @ data["B"].T
         return total + 0.5 * (s @ data["Q"] * s).sum()
 
+    words = "one start" if count == 1 else f"{count} starts"
+    if known:
+        forward, gains = "rollout by hand with known gains", _gains(data)
+        return Contest(
+            f"control, {words}, gains known",
+            lambda: model.infer(data).a.numpy(),
+            energy,
+            (Solver(forward, lambda: _rolled(data, gains)),),
+            {},
+        )
+    # A model keeps the gains of its last question. In the last digit of one entry, every question is another.
+    other = data["R"].clone()
+    other[0, 0] = torch.nextafter(other[0, 0], torch.tensor(torch.inf))
+    questions = cycle([data, {**data, "R": other}])
     zero = torch.zeros(count, LENGTH, INPUTS)
     by_hand = "Riccati by hand in PyTorch"
     rivals: tuple[Rival, ...] = (
@@ -57,13 +74,17 @@ def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Contest:
         _osqp(A, B, Q, R, s0),
         _jax(data),
     )
-    words = "one start" if count == 1 else f"{count} starts"
     bars = {by_hand: 1.1 if count == 1 else 1.06}
-    return Contest(f"control, {words}", lambda: model.infer(data).a.numpy(), energy, rivals, bars)
+    return Contest(f"control, {words}", lambda: model.infer(next(questions)).a.numpy(), energy, rivals, bars)
 
 
 def _riccati(data: dict[str, Tensor]) -> Any:
     """P = Q + A'(P A - P B K), made symmetric: the form that float32 stands."""
+    return _rolled(data, _gains(data))
+
+
+def _gains(data: dict[str, Tensor]) -> list[Tensor]:
+    """The gains of times 0..T - 1."""
     A, B, Q, R = (data[n] for n in "ABQR")
     P, gains = Q, []
     for _ in range(LENGTH):
@@ -72,8 +93,14 @@ def _riccati(data: dict[str, Tensor]) -> Any:
         P = Q + A.T @ (P @ A - PB @ K)
         P = 0.5 * (P + P.T)
         gains.append(K)
+    return gains[::-1]
+
+
+def _rolled(data: dict[str, Tensor], gains: list[Tensor]) -> Any:
+    """The actions that follow from the start."""
+    A, B = data["A"], data["B"]
     s, actions = data["s0"], []
-    for K in reversed(gains):
+    for K in gains:
         a = -s @ K.T
         actions.append(a)
         s = s @ A.T + a @ B.T
