@@ -85,14 +85,11 @@ def _at_both(problem: Problem, x: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     """Energies [R] at x and at the target, then gradients [R, N] at both."""
     if x.shape[0] != 1:
         energy, gradient = problem.energy_and_gradient(x)
-        return energy, *_flipped(problem.energy_and_gradient(target), gradient)
+        after, slopes = problem.energy_and_gradient(target)
+        return energy, after, gradient, slopes
     # Values of a single row serve any number of points: one loop over time instead of two.
     energy, gradient = problem.energy_and_gradient(torch.cat((x, target)))
     return energy[:1], energy[1:], gradient[:1], gradient[1:]
-
-
-def _flipped(found: tuple[Tensor, Tensor], gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return found[0], gradient, found[1]
 
 
 def _minimum(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -209,9 +206,9 @@ def _matrices(step: Array, curvature: Array) -> _Matrices:
     ahead, factors = np.empty((steps, d, d)), np.empty((steps, m, m))
     carried, acted = np.empty((d, width)), np.empty((m, width))
     moved, cost = np.empty((d, d)), np.empty((d, d))
-    p = np.ascontiguousarray(curvature[steps, :d, :d])
+    ahead[-1:] = curvature[steps, :d, :d]
     for t in range(steps - 1, -1, -1):
-        ahead[t] = p
+        p = ahead[t]
         np.dot(p, step[t], carried)
         np.dot(b[t].T, carried, acted)
         acted += both[t]
@@ -219,6 +216,8 @@ def _matrices(step: Array, curvature: Array) -> _Matrices:
         if info != 0:
             return _Matrices(gains, ahead, factors, False)
         factors[t], gains[t] = factor, gain
+        if t == 0:
+            break
         np.dot(b[t], gains[t], moved)
         np.subtract(a[t], moved, closed)
         np.dot(p, closed, moved)
@@ -226,8 +225,8 @@ def _matrices(step: Array, curvature: Array) -> _Matrices:
         cost += alone[t]
         if crossing:
             cost -= cross[t] @ gains[t]
-        p = cost + cost.T
-        p *= 0.5
+        np.add(cost, cost.T, ahead[t - 1])
+        ahead[t - 1] *= 0.5
     # The squares of the least pivots, beside the largest entries that were factored.
     diagonal = factors.diagonal(axis1=1, axis2=2)
     largest = np.einsum("tij,tij->ti", np.tril(factors), np.tril(factors)).max(1, initial=0.0)
