@@ -47,6 +47,7 @@ from ebmlang.compiler.scope import (
 )
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.training import check_training
 from ebmlang.compiler.typed import Expr, Level
 
 MOST_MISTAKES = 50
@@ -128,7 +129,7 @@ class _ModelChecker:
             self.report.add(NoTerms(model.name.span, model.name.text))
         if not self.failed:
             self.unused_hypers(model)
-        return typed.Model(
+        checked = typed.Model(
             model.name.text,
             self.source,
             tuple(self.declarations.variables),
@@ -141,6 +142,9 @@ class _ModelChecker:
             model.doc,
             model.span,
         )
+        if not self.failed:
+            check_training(checked, self.report)
+        return checked
 
     def requirements(self, floors: Floors) -> tuple[typed.Requirement, ...]:
         """What is left to hold when sizes are known, each size once."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.optimisers import optimiser_text
 from ebmlang.compiler.typed import Axes, Expr, Level
 
 _REACH = {Level.CONSTANT: "constant", Level.SHARED: "one for all examples", Level.EXAMPLE: "one per example"}
@@ -108,6 +109,8 @@ def _question_parts(q: typed.Question) -> Iterator[str]:
     if q.using is not None:
         options = ", ".join(f"{key} = {value}" for key, value in q.using.options)
         yield f"using {q.using.name}({options})" if options else f"using {q.using.name}"
+    if q.optimiser is not None:
+        yield f"using {optimiser_text(q.optimiser.name, q.optimiser.options)}"
 
 
 def _property(p: typed.Property) -> str:

@@ -51,6 +51,7 @@ from ebmlang.compiler.scope import (
     origins,
 )
 from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method
 from ebmlang.compiler.types import ERROR, fits
 
@@ -64,6 +65,9 @@ LOSSES = (
 
 AMORTIZED_LOSSES = ("regression", "energy")
 """What may follow `amortize ... by`."""
+
+LATER_CLAUSES = ("by", "on", "every", "steps")
+"""Clauses of other questions than `infer` that are checked as far as they go, and not built."""
 
 _INFER_CLAUSES = {
     "by": "a loss goes with `train`",
@@ -129,11 +133,18 @@ class Questions:
         of = self._objective(clauses.get("of"))
         self._clauses(node, clauses)
         self._prediction(node)
+        optimiser = None
+        if node.verb == "train" and "using" in clauses:
+            optimiser = read_optimiser(clauses["using"], self.report)
         using = self._method(clauses.get("using"), node.verb)
         beta = self._temperature(clauses.get("at"), node.verb)
+        later = tuple((word, clause.span) for word, clause in clauses.items() if word in LATER_CLAUSES)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
-            typed.Question(node.verb, label, targets, of, given, using, shown, node.doc, node.span, beta)
+            typed.Question(
+                node.verb, label, targets, of, given, using, shown, node.doc, node.span, beta, optimiser,
+                later,
+            )
         )
 
     def _listed(self, nodes: tuple[ast.Dotted, ...], good: list[bool]) -> tuple[str, ...]:
@@ -238,7 +249,7 @@ class Questions:
 
     def _method(self, clause: ast.Clause | None, verb: str) -> Method | None:
         """`using NAME` or `using NAME(option = number, ...)`."""
-        if clause is None or clause.value is None:
+        if clause is None or clause.value is None or verb == "train":
             return None
         value, name = clause.value, ""
         arguments: tuple[ast.Argument, ...] = ()

@@ -488,7 +488,19 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Optimiser:
+    """What follows `using` in a `train` line: what moves the parameters, with the options that are set."""
+
+    name: str
+    options: tuple[tuple[str, float | int | bool | tuple[float, ...]], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
+    """An objective line. A `train` line has an `optimiser` in place of `using`. `later` are the clauses that
+    are understood and not built, as (word, place)."""
+
     verb: ast.Verb
     label: str | None
     targets: tuple[str, ...]
@@ -499,6 +511,8 @@ class Question:
     doc: str
     span: Span
     beta: Expr | None = None
+    optimiser: Optimiser | None = None
+    later: tuple[tuple[str, Span], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

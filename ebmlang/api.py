@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ebmlang import training
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.envelope import Loss
 from ebmlang.compiler.explanation import explain
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
@@ -21,9 +23,11 @@ from ebmlang.files import read_source
 from ebmlang.inference import Inference, given_arrays
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
+from ebmlang.report import training_progress
 from ebmlang.runtime import posing, report
 from ebmlang.runtime.arrays import widest_dtype
-from ebmlang.runtime.bind import Bound, Settings, bind
+from ebmlang.runtime.bind import Bound, Settings, bind, domain_of
+from ebmlang.runtime.domain_base import Domain
 from ebmlang.runtime.generated import load_text
 from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.marginal import Marginal
@@ -31,6 +35,8 @@ from ebmlang.runtime.memory import device_memory
 from ebmlang.runtime.parameters import start_parameters
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.training.batches import seed_of_step
+from ebmlang.runtime.training.history import History, Record
 from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
@@ -95,6 +101,9 @@ class Model(nn.Module):
         self._seed = seed
         self._modules_by_question: dict[Any, tuple[Plan, ModuleType]] = {}
         self._kept: dict[ModuleType, Kept] = {}
+        self._losses: dict[Any, Loss] = {}
+        self._domains: dict[str, Domain] = {}
+        self._asked_losses = 0
         self._params_ready = False
         self._preset: dict[str, Any] = {}
         known = [v.name for v in model.hypers]
@@ -179,7 +188,7 @@ class Model(nn.Module):
         return ask_roles(self._model, find, given, of, objective, incomplete)
 
     def compiled(self, asked: Asked, using: str | None) -> tuple[Plan, ModuleType]:
-        key = (asked.sought, asked.summed, asked.of, asked.label, asked.using, using)
+        key = (asked.sought, asked.summed, asked.of, asked.label, asked.using, asked.variant, using)
         known = self._modules_by_question.get(key)
         if known is None:
             graph = self._graph if asked.model is self._model else pipeline.graph_of(asked.model)
@@ -289,6 +298,7 @@ class Model(nn.Module):
                     owner.add_module(part, nn.Module())
                 owner = owner.get_submodule(part)
             owner.register_parameter(last, nn.Parameter(value))
+            self._domains[name] = domain_of(bound, bound.specs[name])
         self._params_ready = True
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
@@ -299,6 +309,25 @@ class Model(nn.Module):
                 "load(..., n=64), model.bind(y=Y), or ask a question first",
             )
         return super().named_parameters(*args, **kwargs)
+
+    def declared_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that exist, by their declared names; empty before sizes are known."""
+        return dict(self._own_parameters())
+
+    def after_step(self) -> None:
+        """What follows a step of training: called once by the trainer, after parameters are in their domains.
+
+        A loop of one's own calls `project` and this after `optimiser.step()`.
+        """
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring every parameter back to the nearest point of its domain, after a step of an optimiser.
+
+        `fit` does better: it moves along manifolds, and keeps open domains in coordinates without a border.
+        """
+        for name, parameter in self._own_parameters():
+            parameter.copy_(self._domains[name].nearest(parameter[None])[0])
 
     def value(self, name: str) -> nn.Parameter:
         """A parameter by its declared name."""
@@ -434,9 +463,79 @@ class Model(nn.Module):
         arrays = given_arrays(self.ranks, given)
         return Summing.of(self, arrays, observed or {}, settings, find=find, beta=beta).all()
 
-    def forward(self, **data: Any) -> Tensor:
-        """The training loss, which is not built yet."""
-        raise DataError("training is not built yet", "use energy(...) as a loss of your own")
+    # --- training ---
+
+    def loss_kept(self, key: Any, make: Callable[[], Loss]) -> Loss:
+        """The loss of a question of training, settled once."""
+        if key not in self._losses:
+            self._losses[key] = make()
+        return self._losses[key]
+
+    def forward(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        objective: str | None = None,
+        seed: int | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        **values: Any,
+    ) -> Tensor:
+        """The training loss of all given rows: a number, differentiable in the parameters.
+
+        The mean over the rows of the energy at its minimum in what is not given (of the free energy, where
+        unknowns are summed out); `cost` terms are left out. `objective` names a `train` line. Random
+        variables are drawn by `seed`; without one, each call draws anew in training mode (`m.train()`), and
+        `m.eval()` always draws the same. Raises DataError and ModelError.
+        """
+        given = _merged(data, values)
+        settings = self.settings(given, dtype, device, None, None)
+        settings = training.settings_for(self, settings, dtype, device)
+        if seed is None and self.training:
+            self._asked_losses += 1
+            seed = seed_of_step(settings.seed, self._asked_losses)
+        drawn = settings.seed if seed is None else seed
+        return training.loss_now(self, given_arrays(self.ranks, given), settings, objective, drawn)
+
+    def fit(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        using: str | None = None,
+        lr: float | None = None,
+        objective: str | None = None,
+        observed: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        dtype: str | torch.dtype | None = None,
+        device: str | None = None,
+        progress: bool | Callable[[Record, int | None], None] = False,
+        **values: Any,
+    ) -> History:
+        """Find parameters: lower the training loss over the data, in place.
+
+        By the `train` line of the file, or everything trainable by adam. Ends after `epochs` passes over the
+        data or `steps` steps, after 100 epochs where neither is given. `batch_size` rows make a step, in a
+        new order every epoch, the last of them fewer; without it all rows do. `using` is another optimiser,
+        `lr` its step size. `seed` sets the order and the draws. Parameters that exist are kept, not drawn
+        again. Returns the record of every step. A loss that is not finite ends the run, with the parameters
+        before it. Raises DataError and ModelError.
+        """
+        given = _merged(data, values)
+        settings = self.settings(given, dtype, device, seed, None)
+        settings = training.settings_for(self, settings, dtype, device)
+        course = training.Course.of(epochs, steps, batch_size, settings.seed)
+        arrays = given_arrays(self.ranks, given)
+        posed = training.Posed.of(self, arrays, observed or {}, settings, objective, using)
+        if device is not None:
+            training.with_parameters_on(self, settings.device)
+        run = training.Fitting.of(posed, course, {} if lr is None else {"lr": lr})
+        if progress is True:
+            with training_progress(run.steps) as update:
+                return run.all(update)
+        return run.all(progress or None)
 
 
 def require_hypers(given: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -147,6 +147,20 @@ class Inference:
         """Settle roles and method. Raises DataError where nothing fits."""
         incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         asked = model.asked(find, given.names(), of, objective, incomplete)
+        return Inference.settled(model, given, masks, settings, search, asked, incomplete, using)
+
+    @staticmethod
+    def settled(
+        model: Model,
+        given: Given,
+        masks: Mapping[str, Any],
+        settings: Settings,
+        search: Search,
+        asked: Asked,
+        incomplete: frozenset[str],
+        using: str | None = None,
+    ) -> Inference:
+        """The same with the roles settled already."""
         if using is not None and using not in method_names():
             known = method_names()
             raise DataError(

@@ -20,7 +20,7 @@ class Asked:
     """What a call seeks: the model, the sought names in order, and the line it goes by.
 
     `of` is the caller's objective as text; it is the last property of `model` then. `summed` are the names
-    among the sought that are summed out first.
+    among the sought that are summed out first. `variant` tells models apart that are parts of one file.
     """
 
     model: typed.Model
@@ -28,6 +28,7 @@ class Asked:
     question: Question | None
     of: str | None
     summed: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def query(self) -> Query:
@@ -138,7 +139,7 @@ def _line(model: typed.Model, label: str | None) -> Question | None:
         raise DataError(f"the model names no objective `{label}`", hint)
     if question.verb != "infer":
         raise DataError(
-            f"`{label}` is a `{question.verb}` line, which is not built yet", "ask an `infer` line"
+            f"`{label}` is a `{question.verb}` line, and inference asks `infer` lines", "name one of those"
         )
     return question
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from ebmlang.runtime.training.history import Record
+
 Numbers = NDArray[Any]
 _SHOWN_ROWS = 5
 _QUIET_SECONDS = 2.0
@@ -223,6 +225,10 @@ Progress = Callable[[int, int], None]
 """`progress(rows, steps)`: how many rows are finished in all, and the step of the present chunk."""
 
 
+TrainingProgress = Callable[["Record", "int | None"], None]
+"""`progress(record, steps)`: the step that has been taken, and how many there will be."""
+
+
 @contextmanager
 def progress(title: str, total: int, file: IO[str] | None = None) -> Iterator[Progress]:
     """A callback that shows how far it is, on stderr if no file is given.
@@ -254,9 +260,50 @@ def progress(title: str, total: int, file: IO[str] | None = None) -> Iterator[Pr
 
 
 @contextmanager
+def training_progress(total: int | None, file: IO[str] | None = None) -> Iterator[TrainingProgress]:
+    """The same for the steps of training, with the loss."""
+    file = sys.stderr if file is None else file
+    if not file.isatty():
+        yield _training_lines(total, file)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps, loss {task.fields[loss]:.5g}"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(file=file), transient=True) as bars:
+        task = bars.add_task("train", total=total, loss=math.nan)
+
+        def update(record: Record, steps: int | None) -> None:
+            bars.update(task, completed=record.step, loss=record.loss)
+
+        yield update
+
+
+@contextmanager
 def no_progress() -> Iterator[Progress]:
     """A callback that shows nothing."""
     yield lambda rows, steps: None
+
+
+def _training_lines(total: int | None, file: IO[str]) -> TrainingProgress:
+    last = time.monotonic()
+
+    def update(record: Record, steps: int | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _QUIET_SECONDS:
+            last = now
+            of = f" of {total:,}" if total is not None else ""
+            print(f"train: step {record.step:,}{of}, loss {record.loss:.5g}", file=file, flush=True)
+
+    return update
 
 
 def _lines(title: str, total: int, file: IO[str]) -> Progress:

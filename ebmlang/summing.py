@@ -20,6 +20,29 @@ from ebmlang.runtime.search import Search
 if TYPE_CHECKING:
     from ebmlang.api import Model
     from ebmlang.compiler.typed import Question
+    from ebmlang.questions import Asked
+
+
+def sums(
+    model: Model,
+    given: Given,
+    masks: Mapping[str, Any],
+    settings: Settings,
+    asked: Asked,
+    incomplete: frozenset[str],
+) -> Inference:
+    """The question whose unknowns are all summed out. Raises DataError where that is not possible."""
+    plan, module = model.compiled(asked, None)
+    real = real_names(plan)
+    if real:
+        own = replace(asked, sought=real)
+        reason = why_not_gaussian(model.compiled(own, None)[0].structure)
+        if reason:
+            raise DataError(f"{', '.join(real)} cannot be integrated out: {reason}", "give these variables")
+    elif plan.method is None:
+        raise DataError(plan.because, "give these variables")
+    part = part_of(model, asked, plan)
+    return Inference(model, given, masks, settings, Search(), asked, plan, module, incomplete, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +68,7 @@ class Summing:
             checked_beta(beta)
         incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         asked = ask_sums(model.checked, find, given.names(), incomplete)
-        plan, module = model.compiled(asked, None)
-        real = real_names(plan)
-        if real:
-            own = replace(asked, sought=real)
-            reason = why_not_gaussian(model.compiled(own, None)[0].structure)
-            if reason:
-                raise DataError(
-                    f"{', '.join(real)} cannot be integrated out: {reason}", "give these variables"
-                )
-        elif plan.method is None:
-            raise DataError(plan.because, "give these variables")
-        part = part_of(model, asked, plan)
-        run = Inference(model, given, masks, settings, Search(), asked, plan, module, incomplete, part)
+        run = sums(model, given, masks, settings, asked, incomplete)
         return Summing(run, line_of(model.checked, asked.sought), beta)
 
     def chunks(self) -> Iterator[Marginal]:

@@ -35,7 +35,7 @@ from ebmlang.runtime.posing import (
     wide_instance,
 )
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.report import evaluate, free_report, rows_of
+from ebmlang.runtime.report import evaluate, free_report, rows_of, values_alone
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.search import Search, first_given, limits_of
 
@@ -50,9 +50,10 @@ def infer(
     search: Search,
     observed: Values | None = None,
     progress: Callable[[Progress], None] | None = None,
+    brief: bool = False,
 ) -> Result:
     """The answer for every row. Raises DataError for values that make no problem, never for a
-    numeric outcome."""
+    numeric outcome. With `brief` only the values and how the search ended need to be in it."""
     if bound.part is not None:
         return _mixed(bound, search, observed or {})
     if bound.module.METHOD in _MIXED:
@@ -85,7 +86,7 @@ def infer(
         name = WITHOUT_MINIMUM
         because = "riccati does not apply: the cost does not curve upwards in every action"
         outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
-    return _result(bound, problem, outcome, name, because)
+    return _result(bound, problem, outcome, name, because, brief)
 
 
 def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
@@ -135,7 +136,9 @@ def _mixed(bound: Bound, search: Search, observed: Values) -> Result:
     return mixed.search(bound, held_values(bound), observed, tools)
 
 
-def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, because: str) -> Result:
+def _result(
+    bound: Bound, problem: Problem, outcome: Outcome, method: str, because: str, brief: bool = False
+) -> Result:
     batch = bound.batch
     with torch.no_grad():
         unknown = {
@@ -148,6 +151,8 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
     unknown = {n: v.detach() for n, v in unknown.items()}
     if isinstance(problem.functions, UnsharedFree):
         report = free_report(bound, problem.functions.free, unknown, problem.held)
+    elif brief:
+        report = values_alone(bound, unknown)
     else:
         report = evaluate(bound, unknown, problem.held)
     outcome = asking.checked(bound, problem, outcome)
@@ -164,7 +169,7 @@ def _result(bound: Bound, problem: Problem, outcome: Outcome, method: str, becau
         certificate=certificate(bound.module, method, converged),
         trace=outcome.trace,
     )
-    return _with_gap(bound, problem, outcome, found)
+    return found if brief else _with_gap(bound, problem, outcome, found)
 
 
 def _converged(kinds: tuple[Status, ...]) -> Tensor:

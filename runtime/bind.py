@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +20,7 @@ from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
 from ebmlang.runtime.kept import Kept
+from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.spec import VariableSpec
 
 MOST_ELEMENTS = 2**40
@@ -30,8 +31,9 @@ MOST_ELEMENTS = 2**40
 class Settings:
     """How values are bound.
 
-    `first_row` is the global number of the first example; `largest_bytes` bounds one array, and
-    `chunk_bytes` what the rows of one chunk may need together.
+    `first_row` is the global number of the first example, `rows` the numbers of all of them where they do not
+    follow each other; `largest_bytes` bounds one array, and `chunk_bytes` what the rows of one chunk may need
+    together.
     """
 
     dtype: torch.dtype
@@ -40,6 +42,11 @@ class Settings:
     first_row: int = 0
     largest_bytes: int = 2**36
     chunk_bytes: int = 2**36
+    rows: Rows | None = field(default=None, compare=False)
+
+    def row_numbers(self, batch: int) -> Rows:
+        """The global numbers of the examples, on which draws depend."""
+        return self.rows if self.rows is not None else self.first_row + np.arange(batch, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +107,7 @@ def bind(
             check_finite(spec, tensor)
     instance, arrays = _instance(module, specs, hypers, sizes, batch, settings)
     values = {**arrays, **tensors}
-    _fill(instance, specs, shapes, values, sought, settings)
+    fill(instance, specs, shapes, values, sought, settings)
     bound = Bound(module, instance, specs, shapes, sizes, values, frozenset(tensors), batch, settings)
     _check_domains(bound, hypers, incomplete)
     return bound
@@ -344,8 +351,7 @@ def _instance(
     """The instance, and array-valued hyperparameters as tensors."""
     scalars: dict[str, Any] = dict(sizes)
     shared = frozenset(s.name for s in specs.values() if not s.per_example)
-    rows = settings.first_row + np.arange(batch, dtype=np.int64)
-    draws = Draws(settings.seed, rows, shared, settings.dtype, settings.device)
+    draws = Draws(settings.seed, settings.row_numbers(batch), shared, settings.dtype, settings.device)
     arrays: dict[str, Tensor] = {}
     for spec in specs.values():
         if spec.role != "hyper" or (spec.kind == "int" and not spec.shape):
@@ -388,7 +394,7 @@ def _scalar(spec: VariableSpec, value: Any) -> float | bool:
     return bool(number) if spec.kind == "bool" else number
 
 
-def _fill(
+def fill(
     instance: GeneratedModel,
     specs: Mapping[str, VariableSpec],
     shapes: Mapping[str, tuple[int, ...]],

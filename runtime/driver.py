@@ -14,7 +14,7 @@ steps; what happens to a row does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -51,7 +51,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Where to start. `first_row` is the global number of the problem's first row, on which draws depend.
+    """Where to start. `first_row` is the global number of the problem's first row, on which draws depend;
+    `rows` are the numbers of all of them where they do not follow each other.
 
     With `restarts` > 1 each row is solved from its declared start and from drawn ones; the lowest energy
     wins.
@@ -60,6 +61,11 @@ class Starts:
     seed: int = 0
     first_row: int = 0
     restarts: int = 1
+    rows: Rows | None = field(default=None, compare=False)
+
+    def numbers(self, batch: int) -> Rows:
+        """The global numbers of the rows."""
+        return self.rows if self.rows is not None else self.first_row + np.arange(batch, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +238,7 @@ def _check_fit(problem: Problem, solver: AbstractSolver) -> None:
 
 
 def _row_numbers(problem: Problem, starts: Starts) -> Rows:
-    return starts.first_row + np.arange(problem.space.batch, dtype=np.int64)
+    return starts.numbers(problem.space.batch)
 
 
 def _restarted(

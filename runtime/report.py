@@ -114,6 +114,13 @@ def free_report(bound: Bound, free: FreeEnergy, unknown: Values, held: Values) -
     )
 
 
+def values_alone(bound: Bound, unknown: Values) -> Result:
+    """Values without anything that would have to be computed from them; the energies are NaN."""
+    energy = torch.full((bound.batch,), torch.nan, dtype=bound.settings.dtype)
+    nothing = torch.zeros(bound.batch, dtype=torch.int64)
+    return Result(dict(unknown), energy, {}, nothing.bool(), ("",) * bound.batch, nothing, "", "", "")
+
+
 def energy_rows(bound: Bound, unknown: Values, held: Values, terms: Values | None = None) -> Tensor:
     """The total energy of every row, [B]; terms that are one number count in every row."""
     if terms is None and not bound.module.JOINT:

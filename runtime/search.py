@@ -29,7 +29,7 @@ class Search:
 def limits_of(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
     steps = int(first_given(search.steps, options.get("steps"), Limits().steps))
     restarts = int(first_given(search.restarts, options.get("restarts"), 1))
-    starts = Starts(search.seed, bound.settings.first_row, restarts)
+    starts = Starts(search.seed, bound.settings.first_row, restarts, bound.settings.rows)
     return Limits(steps, first_given(search.tol, options.get("tol"), None)), starts
 
 

@@ -15,11 +15,12 @@ def all_diagnostics() -> tuple[type[Diagnostic], ...]:
         recurrences,
         shapes,
         syntax,
+        training,
         types,
         values,
     )
 
-    modules = (syntax, names, types, values, shapes, model, recurrences, parts, later)
+    modules = (syntax, names, types, values, shapes, model, recurrences, parts, training, later)
     found = {
         kind
         for module in modules

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +58,7 @@ def solve(
     """
     constrained = constrained.detached()
     space = constrained.problem.space
-    numbers = starts.first_row + np.arange(space.batch, dtype=np.int64)
+    numbers = starts.numbers(space.batch)
     start = space.start(starts.seed, numbers)
     because = ""
     if method == "interior_point":
@@ -84,7 +83,7 @@ def _from_starts(
     space = constrained.problem.space
     if starts.restarts <= 1:
         return augmented_lagrangian.solve(constrained, solver, x, limits, None, progress, trace)
-    numbers = starts.first_row + np.arange(space.batch, dtype=np.int64)
+    numbers = starts.numbers(space.batch)
     draws = [space.draw(x, starts.seed, numbers, k) for k in range(1, starts.restarts)]
     repeated = torch.arange(space.rows, device=x.device).repeat(starts.restarts)
     many = augmented_lagrangian.solve(

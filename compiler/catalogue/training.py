@@ -1,0 +1,77 @@
+"""Mistakes in what is to be trained: E054x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ebmlang.compiler.diagnostics import Diagnostic, Label
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NothingToTrain(Diagnostic):
+    """Training finds parameters, and the model declares none.
+
+    A `param` is unknown and shared by all examples; a `latent` has one value per example and is found by
+    `infer`.
+    """
+
+    code: ClassVar[str] = "E0541"
+    name: str = ""
+
+    def message(self) -> str:
+        return f"there is nothing to train: the model `{self.name}` has no `param`"
+
+    def expected(self) -> str:
+        return "at least one `param` of real numbers"
+
+    def hint(self) -> str:
+        return "param W : real[n, k] = normal()"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CannotTrain(Diagnostic):
+    """A variable that is to be trained cannot be.
+
+    It must be a `param` of real numbers, and some term must depend on it: what no term reads has no gradient.
+    """
+
+    code: ClassVar[str] = "E0542"
+    name: str = ""
+    because: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` cannot be trained: {self.because}"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OptimiserDomain(Diagnostic):
+    """An optimiser assumes that nothing but its own steps moves a parameter, and the parameter has a domain
+    that it must be brought back to after every step."""
+
+    code: ClassVar[str] = "E0543"
+    optimiser: str = ""
+    name: str = ""
+    domain: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"{self.optimiser} cannot train `{self.name}`, which lives in {self.domain}"
+
+    def expected(self) -> str:
+        return "parameters of all real numbers, or of an open set such as positive"
+
+    def hint(self) -> str:
+        return "using adam(lr = 1e-2)"
+
+    def related(self) -> Sequence[Label]:
+        return self.places

@@ -1,0 +1,243 @@
+"""What training lowers, and why its gradient needs no derivative of the search inside.
+
+The loss is F(W) = min_z E(z, W), averaged over examples (or the free energy, where unknowns are summed
+out). Where z minimises the same E over a set that does not move with W, the envelope theorem (Danskin 1967;
+Milgrom & Segal 2002) gives dF/dW = dE/dW at the minimiser, with z held. Everything that would break this is
+found here and refused; nothing is differentiated wrongly.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.catalogue.later import NotBuilt
+from ebmlang.compiler.choose import WIDTH, Plan
+from ebmlang.compiler.diagnostics import Diagnostic
+from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
+from ebmlang.compiler.query import default_question, marginalized
+from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of
+from ebmlang.compiler.typed import Expr, Level, Method, Model, Optimiser, Question, Variable
+
+ENVELOPE = "of the energy at the minimum, with {} held there: the loss is the minimum of that same energy"
+FREE = "of the free energy, through the sums"
+PLAIN = "of the energy: nothing is sought"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A train question with its roles settled.
+
+    `model` is without the terms that training skips. `sought` are minimised and `summed` summed out for every
+    example, with the `targets` held. `own` is the line of the file that says how they are found.
+    """
+
+    model: Model
+    line: Question | None
+    targets: tuple[str, ...]
+    sought: tuple[str, ...]
+    summed: tuple[str, ...]
+    own: Question | None
+    skipped: tuple[str, ...]
+
+    @property
+    def of(self) -> Expr | None:
+        return self.line.of if self.line is not None else None
+
+    @property
+    def optimiser(self) -> Optimiser | None:
+        return self.line.optimiser if self.line is not None else None
+
+    @property
+    def using(self) -> Method | None:
+        """The method that the file names for what is sought inside."""
+        return self.own.using if self.own is not None else None
+
+    @cached_property
+    def question(self) -> Question | None:
+        """The inner question as an `infer` line."""
+        if not self.sought:
+            return None
+        span = self.line.span if self.line is not None else self.model.span
+        text = f"infer {', '.join(self.sought)}"
+        return Question("infer", None, self.sought, self.of, (), self.using, text, "", span)
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """Everything unknown beside the parameters, in the order of declaration."""
+        return tuple(v.name for v in self.model.variables if v.name in (*self.sought, *self.summed))
+
+
+def loss_of(model: Model, line: Question | None, given: frozenset[str], incomplete: frozenset[str]) -> Loss:
+    """Settle the roles of a `train` line, or of training everything. `given` are the variables with values;
+    `incomplete` are those among them with entries that are missing, which are sought."""
+    targets = targets_of(model, line)
+    kept = kept_terms(model, line)
+    clamped = (given | frozenset(line.given if line is not None else ())) - incomplete
+    skipped = tuple(t.name for t in model.terms if t not in kept)
+    smaller = _without(model, kept, given) if skipped else model
+    latents = {v.name for v in smaller.variables if v.role == "latent"}
+    summed = (marginalized(model) & latents) - clamped
+    sought = ((latents - clamped) | incomplete) - summed
+
+    def ordered(names: set[str] | frozenset[str]) -> tuple[str, ...]:
+        return tuple(v.name for v in smaller.variables if v.name in names)
+
+    own = default_question(model)
+    if own is not None and (own.verb != "infer" or not sought & set(own.targets)):
+        own = None
+    return Loss(smaller, line, targets, ordered(sought), ordered(summed), own, skipped)
+
+
+def _without(model: Model, kept: tuple[typed.Term, ...], given: frozenset[str]) -> Model:
+    """The model of the kept terms: what nothing reads any more, and nobody gives, is gone."""
+    graph = FactorGraph(model, ())
+    parts = tuple(p for t in kept for p in Factor(t.name, t.kind, t.batch, t.axes, None, t.value, t).parts)
+    needed = reached(model, parts) | given
+    gone = frozenset(
+        v.name for v in model.variables if v.role in ("latent", "observed") and v.name not in needed
+    )
+    return replace(
+        model,
+        variables=tuple(v for v in model.variables if v.name not in gone),
+        lets=tuple(let for let in model.lets if not graph.depends(let.value, gone)),
+        terms=kept,
+        constraints=tuple(c for c in model.constraints if not graph.depends(c.value, gone)),
+        questions=(),
+        properties=(),
+    )
+
+
+# --- what would make the gradient wrong ---------------------------------------------------------
+
+
+def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
+    """What is not built, or would make the gradient another one than that of the loss."""
+    for word, span in loss.line.later if loss.line is not None else ():
+        yield NotBuilt(span, f"`train` with `{word}`")
+    targets = frozenset(loss.targets)
+    for limit in graph.limits:
+        if any(graph.depends(part, targets) for part in limit.parts):
+            what = f"training what the constraint `{limit.name}` depends on"
+            yield NotBuilt(limit.constraint.span, what, "make it a term that is large where it is violated")
+    if not loss.inside:
+        return
+    for variable in loss.model.variables:
+        if variable.name in loss.inside and any(graph.depends(a, targets) for a in _borders(variable)):
+            yield NotBuilt(variable.span, f"training what the domain of `{variable.name}` depends on")
+    yield from _other_energies(loss)
+    yield from _other_weights(loss, graph)
+
+
+def _borders(variable: Variable) -> tuple[Expr, ...]:
+    where = () if variable.domain.where is None else (variable.domain.where,)
+    return (*variable.domain.arguments, *where)
+
+
+def _other_energies(loss: Loss) -> Iterator[Diagnostic]:
+    """The search inside lowers another energy than the loss: it would have to be differentiated."""
+    own = loss.own
+    other = own is not None and own.of is not None and not (loss.of and _same(own.of, loss.of))
+    if own is not None and other:
+        what = f"training through `{own.text}`, which lowers something else than the loss"
+        yield NotBuilt(own.span, what, "train ... of the same, or leave out `of` here")
+    elif loss.of is not None and loss.line is not None and (own is None or own.of is None):
+        names = ", ".join(loss.inside)
+        what = f"training `of` something while {names} lowers the total"
+        yield NotBuilt(loss.line.span, what, f"give {names}, or say in an `infer` line what it lowers")
+    if loss.of is not None and loss.summed and loss.line is not None:
+        yield NotBuilt(loss.line.span, f"training `of` something after summing out {', '.join(loss.summed)}")
+
+
+def _same(a: Expr, b: Expr) -> bool:
+    return typed.text(a) == typed.text(b)
+
+
+def _other_weights(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
+    """All examples are one search, which weighs terms of an example against terms of the batch otherwise
+    than the loss does: the one adds examples up, the other takes their mean."""
+    names = frozenset(loss.inside)
+    touching = [f for f in graph.factors if any(graph.depends(p, names) for p in f.parts)]
+    shared = any(v.level is not Level.EXAMPLE for v in loss.model.variables if v.name in names)
+    joint = shared or any(f.value.coupled for f in touching)
+    if not joint:
+        return
+    once = [f for f in touching if f.batch or f.value.coupled or f.value.level is not Level.EXAMPLE]
+    if loss.summed or loss.of is not None or (once and len(once) < len(touching)):
+        first = once[0] if once else touching[0]
+        what = f"training while all examples search {', '.join(loss.inside)} together"
+        yield NotBuilt(first.term.span, what, "one value per example has no such term")
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def explain_training(loss: Loss, plan: Plan | None) -> str:
+    """What is trained, which loss, how the gradient passes the search inside, and by which steps."""
+    row, _ = settings_of(loss.optimiser)
+    lines = [f"train {', '.join(loss.targets)}"]
+    lines.append(_line("loss", _loss_text(loss)))
+    if plan is not None and loss.sought:
+        named = plan.method.name if plan.method is not None else "nothing"
+        because = f"asked for by name in `{loss.own.text}`" if loss.using and loss.own else plan.because
+        lines.append(_line("inside", f"{', '.join(loss.sought)} by {named}, for every example ({because})"))
+    lines.append(_line("gradient", _gradient_text(loss)))
+    lines.append(_line("using", _optimiser_text(loss, row)))
+    kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]
+    lines += [_line("kept", f"{v.name} in {v.domain.name}: {_kept(v)}") for v in kept]
+    return "\n".join(lines)
+
+
+def _loss_text(loss: Loss) -> str:
+    what = "what follows `of`" if loss.of is not None else " + ".join(t.name for t in loss.model.terms)
+    over = f"the mean over the examples of {what}"
+    if loss.summed:
+        over += f", as the free energy after summing out {', '.join(loss.summed)}"
+    skipped = f"; {', '.join(loss.skipped)} is a cost, and left out" if loss.skipped else ""
+    return over + skipped
+
+
+def _gradient_text(loss: Loss) -> str:
+    if loss.summed and loss.sought:
+        return f"{FREE}, at the minimum in {', '.join(loss.sought)} (envelope theorem)"
+    if loss.summed:
+        return FREE
+    if not loss.sought:
+        return PLAIN
+    return (
+        ENVELOPE.format(", ".join(loss.sought))
+        + " (envelope theorem), so the search itself is not differentiated"
+    )
+
+
+def _optimiser_text(loss: Loss, row: OptimiserRow) -> str:
+    chosen = loss.optimiser
+    named = optimiser_text(row.name, chosen.options if chosen is not None else ())
+    note = "" if chosen is not None else "; the line names none"
+    return f"{named}: {row.title} ({row.reference}){note}"
+
+
+_KEPT = {
+    "closed convex": "projected after every step",
+    "open": "moved in coordinates without a border",
+    "manifold": "the gradient along it, every step brought back to it",
+}
+
+
+def _kept(variable: Variable) -> str:
+    return _KEPT.get(variable.domain.rule.geometry, "")
+
+
+def _line(label: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<8} ",
+        subsequent_indent=" " * 11,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

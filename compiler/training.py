@@ -1,0 +1,191 @@
+"""What a `train` line says: which parameters, by which optimiser, of which energy.
+
+Checked here as far as the text goes; what the inference inside means for the gradient is in `envelope.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
+from ebmlang.compiler.catalogue.training import CannotTrain, NothingToTrain, OptimiserDomain
+from ebmlang.compiler.catalogue.types import BadOption
+from ebmlang.compiler.diagnostics import Diagnostic, Label, Report
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.optimisers import (
+    DEFAULT,
+    WANTED,
+    OptimiserRow,
+    Value,
+    accepted,
+    find_optimiser,
+    optimiser_names,
+)
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Expr, Model, Optimiser, Question, Variable
+
+SKIPPED_KIND = "cost"
+"""The kind of term that training leaves out unless `of` names it: what is to become cheap by acting must not
+become cheap by believing."""
+
+
+# --- the optimiser ------------------------------------------------------------------------------
+
+
+def read_optimiser(clause: ast.Clause, report: Report) -> Optimiser | None:
+    """`using NAME` or `using NAME(option = value, ...)`; None after a mistake, which the report has."""
+    value, name = clause.value, ""
+    arguments: tuple[ast.Argument, ...] = ()
+    if isinstance(value, ast.Call):
+        name, arguments = value.function.text, value.arguments
+    elif isinstance(value, ast.Name):
+        name = value.text
+    row = find_optimiser(name)
+    if row is None:
+        place = value.span if value is not None else clause.span
+        report.add(UnknownMethod(place, name or report.source.extract(place), optimiser_names(), "optimiser"))
+        return None
+    return Optimiser(name, tuple(_options(row, arguments, report)), clause.span)
+
+
+def _options(
+    row: OptimiserRow, arguments: tuple[ast.Argument, ...], report: Report
+) -> Iterator[tuple[str, Value]]:
+    seen: set[str] = set()
+    for argument in arguments:
+        shown = report.source.extract(argument.value.span)
+        name = argument.name.text if argument.name is not None else ""
+        kind = row.kind(name)
+        if argument.name is None or kind is None:
+            span = argument.name.span if argument.name is not None else argument.span
+            advice = "" if name else f"name it: {row.options[0][0]} = {shown}"
+            report.add(UnknownArgument(span, name or shown, row.name, row.option_names, advice))
+        elif name in seen:
+            report.add(RepeatedName(argument.span, name, f"the options of `{row.name}`"))
+        else:
+            seen.add(name)
+            value = accepted(kind, _literal(argument.value))
+            if value is None:
+                report.add(BadOption(argument.value.span, name, f"`{shown}`", WANTED[kind]))
+            else:
+                yield name, value
+
+
+def _literal(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> object:
+    """A plain number, true or false, or a list of plain numbers; None for anything else."""
+    match node:
+        case ast.Number(text=text):
+            value = float(text.replace("_", ""))
+            return value if value < float("inf") else None
+        case ast.Name(text="true" | "false" as word):
+            return word == "true"
+        case ast.ListExpr(items=items):
+            return tuple(_literal(item) for item in items)
+        case ast.Parenthesised(inner=inner):
+            return _literal(inner)
+    return None
+
+
+def settings_of(optimiser: Optimiser | None) -> tuple[OptimiserRow, dict[str, Value]]:
+    """The row of the table, and all its options: those that are set over the defaults."""
+    row = find_optimiser(optimiser.name if optimiser is not None else DEFAULT)
+    assert row is not None
+    return row, {**row.defaults, **dict(optimiser.options if optimiser is not None else ())}
+
+
+# --- the parameters -----------------------------------------------------------------------------
+
+
+def trainable(model: Model) -> tuple[str, ...]:
+    """Everything that a bare `train` moves: parameters of real numbers."""
+    return tuple(v.name for v in model.variables if v.role == "param" and v.type.kind == "real")
+
+
+def targets_of(model: Model, line: Question | None) -> tuple[str, ...]:
+    """What a line trains, in the order of declaration."""
+    named = line.targets if line is not None else ()
+    return tuple(n for n in trainable(model) if not named or n in named)
+
+
+def kept_terms(model: Model, line: Question | None) -> tuple[typed.Term, ...]:
+    """The terms whose sum is the loss where the line has no `of`."""
+    whole = line is not None and line.of is not None
+    return tuple(t for t in model.terms if whole or t.kind != SKIPPED_KIND)
+
+
+def check_training(model: Model, report: Report) -> None:
+    """The `train` lines of a model that is right otherwise."""
+    for line in model.questions:
+        if line.verb == "train":
+            for mistake in training_mistakes(model, line, line.span):
+                report.add(mistake)
+
+
+def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterator[Diagnostic]:
+    """What speaks against training by a line, or everything without one; placed at `span`."""
+    if not trainable(model):
+        yield NothingToTrain(span, model.name)
+        return
+    named = line.targets if line is not None else ()
+    targets = [v for v in model.variables if v.name in (named or trainable(model))]
+    within = reached(model, _loss_parts(model, line))
+    for variable in targets:
+        because, advice = _obstacle(model, line, variable, within)
+        if because:
+            places = (Label(variable.span, f"`{variable.name}` is declared here"),)
+            yield CannotTrain(span, variable.name, because, advice, places)
+    yield from _domain_mistakes(targets, line, span)
+
+
+def _obstacle(
+    model: Model, line: Question | None, variable: Variable, within: frozenset[str]
+) -> tuple[str, str]:
+    """Why a variable cannot be trained, and one thing to try; empty where it can."""
+    if variable.role != "param":
+        return f"it is {variable.role}, with one value per example", f"infer {variable.name}"
+    if variable.type.kind != "real":
+        return f"it is {variable.type}, which has no gradient", "declare it real, with a domain"
+    if variable.name in within:
+        return "", ""
+    others = ", ".join(n for n in trainable(model) if n in within)
+    if line is not None and line.of is not None:
+        return "what follows `of` does not depend on it", f"train {others} of ..." if others else ""
+    everything = reached(model, tuple(p for t in model.terms for p in _parts(t)))
+    if variable.name in everything:
+        costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)
+        return "only cost terms depend on it, and training skips those", f"train {variable.name} of {costs}"
+    return "no term depends on it", f"train {others}" if others else "use it in a term"
+
+
+def _domain_mistakes(targets: list[Variable], line: Question | None, span: Span) -> Iterator[Diagnostic]:
+    row, _ = settings_of(line.optimiser if line is not None else None)
+    if row.free:
+        for variable in targets:
+            if variable.role == "param" and variable.domain.rule.geometry not in ("everywhere", "open"):
+                places = (Label(variable.span, f"`{variable.name}` is declared here"),)
+                yield OptimiserDomain(span, row.name, variable.name, variable.domain.name, places)
+
+
+def _loss_parts(model: Model, line: Question | None) -> tuple[Expr, ...]:
+    if line is not None and line.of is not None:
+        return (line.of,)
+    return tuple(part for term in kept_terms(model, line) for part in _parts(term))
+
+
+def _parts(term: typed.Term) -> tuple[Expr, ...]:
+    guard = () if term.guard is None else (term.guard,)
+    return (term.value, *guard, *(a.rows for a in term.axes if a.rows is not None))
+
+
+def reached(model: Model, parts: tuple[Expr, ...]) -> frozenset[str]:
+    """Variables that values depend on, also through lets and through how random ones are drawn."""
+    graph = FactorGraph(model, ())
+    drawn = {v.name: v.init for v in model.variables if v.role == "random" and v.init is not None}
+    found: set[str] = set()
+    fresh = {name for part in parts for name in graph.inputs(part)}
+    while fresh:
+        found |= fresh
+        inits = [drawn[name] for name in fresh if name in drawn]
+        fresh = {name for init in inits for name in graph.inputs(init)} - found
+    return frozenset(found)

@@ -1,0 +1,81 @@
+"""Parameters as an optimiser moves them: each one kept in its domain.
+
+A parameter is its value. On a closed convex set a step is followed by the projection. On a manifold the
+optimiser sees the part of the gradient along the manifold (Absil, Mahony & Sepulchre 2008, section 3.6.1),
+and its step is brought back by the retraction. In an open set, which has no border to stop at, the optimiser
+moves unconstrained coordinates and the gradient is taken through the map from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ebmlang.runtime.domain_base import Domain, Kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """One parameter. `leaf` is what the optimiser moves: the parameter itself, or its coordinates. `domain`
+    is None where every value is allowed. Domains see [1, *shape]."""
+
+    name: str
+    parameter: nn.Parameter
+    leaf: nn.Parameter
+    domain: Domain | None = None
+
+    @property
+    def free(self) -> bool:
+        return self.domain is None or self.domain.kind is Kind.LINEAR
+
+
+def moved(name: str, parameter: nn.Parameter, domain: Domain | None) -> Moved:
+    """A parameter ready to be moved, which is in its domain afterwards."""
+    if domain is None or domain.kind is not Kind.OPEN:
+        return Moved(name, parameter, parameter, domain)
+    with torch.no_grad():
+        leaf = nn.Parameter(domain.coordinates(parameter.detach()[None])[0].clone())
+    return Moved(name, parameter, leaf, domain)
+
+
+def take_gradient(one: Moved) -> None:
+    """The gradient of the parameter, as the optimiser is to see it, in `leaf.grad`."""
+    domain, parameter = one.domain, one.parameter
+    if domain is None or parameter.grad is None:
+        return
+    if domain.kind is Kind.MANIFOLD:
+        with torch.no_grad():
+            parameter.grad = domain.tangent(parameter[None], parameter.grad[None])[0]
+    elif domain.kind is Kind.OPEN:
+        with torch.enable_grad():
+            at = one.leaf.detach().requires_grad_()
+            (found,) = torch.autograd.grad(domain.value(at[None]), at, parameter.grad[None])
+        one.leaf.grad = found
+
+
+@torch.no_grad()
+def settle(one: Moved, before: Tensor) -> None:
+    """Bring a parameter back into its domain after a step from the value `before`."""
+    domain, parameter = one.domain, one.parameter
+    if domain is None or domain.kind is Kind.LINEAR:
+        return
+    if domain.kind is Kind.MANIFOLD:
+        parameter.copy_(domain.retract(before[None], (parameter - before)[None])[0])
+    elif domain.kind is Kind.OPEN:
+        parameter.copy_(domain.value(one.leaf[None])[0])
+    else:
+        parameter.copy_(domain.nearest(parameter[None])[0])
+
+
+@torch.no_grad()
+def gradient_norm(all_of_them: Sequence[Moved]) -> Tensor:
+    """The Euclidean norm of all gradients together, []."""
+    grads = [m.leaf.grad for m in all_of_them if m.leaf.grad is not None]
+    if not grads:
+        return torch.zeros(())
+    norms = torch.stack([torch.linalg.vector_norm(g) for g in grads])
+    total: Tensor = torch.linalg.vector_norm(norms)
+    return total
