@@ -59,8 +59,8 @@ class Loss:
 
     @cached_property
     def question(self) -> Question | None:
-        """The inner question as an `infer` line."""
-        if not self.sought:
+        """The inner question as an `infer` line; None where it is about the total, and nothing is sought."""
+        if not self.sought and self.of is None:
             return None
         span = self.line.span if self.line is not None else self.model.span
         text = f"infer {', '.join(self.sought)}"
@@ -121,13 +121,13 @@ def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
         yield NotBuilt(span, f"`train` with `{word}`")
     targets = frozenset(loss.targets)
     for limit in graph.limits:
-        if any(graph.depends(part, targets) for part in limit.parts):
+        if reached(loss.model, limit.parts) & targets:
             what = f"training what the constraint `{limit.name}` depends on"
             yield NotBuilt(limit.constraint.span, what, "make it a term that is large where it is violated")
     if not loss.inside:
         return
     for variable in loss.model.variables:
-        if variable.name in loss.inside and any(graph.depends(a, targets) for a in _borders(variable)):
+        if variable.name in loss.inside and reached(loss.model, _borders(variable)) & targets:
             yield NotBuilt(variable.span, f"training what the domain of `{variable.name}` depends on")
     yield from _other_energies(loss)
     yield from _other_weights(loss, graph)
@@ -182,9 +182,9 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
     lines = [f"train {', '.join(loss.targets)}"]
     lines.append(_line("loss", _loss_text(loss)))
     if plan is not None and loss.sought:
-        named = plan.method.name if plan.method is not None else "nothing"
-        because = f"asked for by name in `{loss.own.text}`" if loss.using and loss.own else plan.because
-        lines.append(_line("inside", f"{', '.join(loss.sought)} by {named}, for every example ({because})"))
+        named = f"by {plan.method.name}" if plan.method is not None else f"by no method: {plan.because}"
+        held = ", ".join(loss.targets)
+        lines.append(_line("inside", f"{', '.join(loss.sought)} {named}, with {held} held"))
     lines.append(_line("gradient", _gradient_text(loss)))
     lines.append(_line("using", _optimiser_text(loss, row)))
     kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]

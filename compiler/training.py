@@ -150,7 +150,7 @@ def _obstacle(
         return "", ""
     others = ", ".join(n for n in trainable(model) if n in within)
     if line is not None and line.of is not None:
-        return "what follows `of` does not depend on it", f"train {others} of ..." if others else ""
+        return "what follows `of` does not depend on it", f"train {others}" if others else ""
     everything = reached(model, tuple(p for t in model.terms for p in _parts(t)))
     if variable.name in everything:
         costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)

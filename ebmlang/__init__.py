@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from ebmlang.api import Model, load, loads
     from ebmlang.errors import DataError, EbmError, ModelError
     from ebmlang.runtime.result import Result
+    from ebmlang.runtime.training.history import History
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DataError",
     "EbmError",
+    "History",
     "Model",
     "ModelError",
     "Result",
@@ -32,6 +34,7 @@ _HOMES = {
     "DataError": "ebmlang.errors",
     "EbmError": "ebmlang.errors",
     "ModelError": "ebmlang.errors",
+    "History": "ebmlang.runtime.training.history",
     "Result": "ebmlang.runtime.result",
 }
 

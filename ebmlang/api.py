@@ -208,10 +208,11 @@ class Model(nn.Module):
         """Make the parameters, with sizes taken from the values. Returns the model."""
         given = _merged(data, values)
         asked = self.asked(None, frozenset(given), None, None, frozenset())
-        missing = frozenset(v.name for v in self._model.variables if v.role == "observed") - given.keys()
+        known = ("observed", "latent")
+        open_ = frozenset(v.name for v in self._model.variables if v.role in known) - given.keys()
         asked = replace(
             asked,
-            sought=tuple(v.name for v in self._model.variables if v.name in missing | set(asked.sought)),
+            sought=tuple(v.name for v in self._model.variables if v.name in open_ | set(asked.sought)),
             summed=(),
         )
         _, module = self.compiled(asked, None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose_mixed import why_not_gaussian
+from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
 from ebmlang.compiler.explanation import explain, found_lines, line
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.structure import Structure
@@ -57,6 +58,8 @@ def explain_file(
             parts.append(f"{question.text}\n{_indented(told)}")
         elif question.verb == "marginalize":
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
+        elif question.verb == "train":
+            parts.append(f"{question.text}\n{_indented(_trained(model, given, question))}")
         else:
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
     return "\n\n".join(parts)
@@ -107,6 +110,18 @@ def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str
     says = "exact: the sum over every assignment; refused where it does not fit into memory"
     lines.append(line("answer", says))
     return "\n".join(lines)
+
+
+def _trained(model: typed.Model, given: Sequence[str], line: Question) -> str:
+    """How the parameters of a `train` line are found, or what is in the way."""
+    observed = {v.name for v in model.variables if v.role == "observed"}
+    loss = loss_of(model, line, frozenset({*observed, *given}), frozenset())
+    graph = pipeline.graph_of(loss.model)
+    for obstacle in obstacles(loss, graph):
+        return f"not built: {obstacle.message().removesuffix(' is not built yet')}"
+    query = Query(loss.inside, loss.of, loss.using, loss.question, loss.summed)
+    plan = pipeline.plan_for(graph, query) if loss.sought else None
+    return explain_training(loss, plan)
 
 
 def _integrated(part: Structure, real: tuple[str, ...], *, others: bool) -> list[str]:

@@ -134,7 +134,7 @@ def _line(model: typed.Model, label: str | None) -> Question | None:
     if question is None:
         labels = [q.label for q in model.questions if q.label]
         hint = did_you_mean(label, labels) or (
-            f"it names {listing(labels, 'and')}" if labels else f"name a line of it: {label}: infer ..."
+            f"it names {listing(labels, 'and')}" if labels else f"name a line of it: infer {label}: ..."
         )
         raise DataError(f"the model names no objective `{label}`", hint)
     if question.verb != "infer":

@@ -59,7 +59,7 @@ def train_line(model: CheckedModel, label: str | None, optimiser: str | None = N
         if named is None:
             labels = [q.label for q in lines if q.label]
             hint = did_you_mean(label, labels) or (
-                f"it names {listing(labels, 'and')}" if labels else f"name a line of it: {label}: train ..."
+                f"it names {listing(labels, 'and')}" if labels else f"name a line of it: train {label}: ..."
             )
             raise DataError(f"the model names no `train` line `{label}`", hint)
         lines = [named]
@@ -67,7 +67,7 @@ def train_line(model: CheckedModel, label: str | None, optimiser: str | None = N
         shown = listing([f"`{q.text}`" for q in lines], "and")
         raise DataError(
             f"the model has {len(lines)} `train` lines, {shown}, and training by several is not built yet",
-            "name one in the file, such as first: train ..., and choose it: objective or --objective first",
+            "name one in the file, `train first: ...`, and choose it: objective or --objective first",
         )
     line = lines[0] if lines else None
     if optimiser is None:
@@ -130,6 +130,12 @@ class Posed:
             return settled_loss(model.checked, line, given.names(), incomplete)
 
         loss = model.loss_kept(key, settled)
+        for name in loss.targets:
+            if name in given.names():
+                raise DataError(
+                    f"`{name}` is given and to be trained",
+                    "leave it out of the data, or train others by name; preset(...) says where it begins",
+                )
         variant = f"train {loss.line.span.start if loss.line is not None else ''} {' '.join(loss.skipped)}"
         if loss.summed and not loss.sought:
             asked = Asked(loss.model, loss.summed, None, None, (), variant)
@@ -152,7 +158,8 @@ class Posed:
 
     def at(self, bound: Bound, masks: Mapping[str, Tensor], rows: Any, seed: int) -> Evaluated:
         """The loss of some of the rows, with the parameters as they are."""
-        some = at_rows(bound, self.model.declared_parameters(), rows, seed)
+        own = {n: p for n, p in self.model.declared_parameters().items() if n not in bound.given}
+        some = at_rows(bound, own, rows, seed)
         return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
 
 
@@ -227,7 +234,9 @@ class Fitting:
                 f"{row.name} looks at all rows several times in a step, and takes no batches",
                 "leave out the batch size, or use adam",
             )
-        return Fitting(posed, course, row, options, bound, masks, trained(posed, bound))
+        pace = options["lr"]
+        assert isinstance(pace, float)
+        return Fitting(posed, course, row, options, bound, masks, trained(posed, bound, pace))
 
     @property
     def steps(self) -> int | None:
@@ -278,7 +287,7 @@ class Gathered:
         return History(tuple(self.found), self.stopped, names)
 
 
-def trained(posed: Posed, bound: Bound) -> tuple[Moved, ...]:
+def trained(posed: Posed, bound: Bound, pace: float) -> tuple[Moved, ...]:
     """The parameters that a run moves, by name, with the domains they are kept in.
 
     A name with dots belongs to what is named before the first dot that is a target: a net or a part.
@@ -290,7 +299,7 @@ def trained(posed: Posed, bound: Bound) -> tuple[Moved, ...]:
         if _belongs(name, posed.loss.targets):
             spec = bound.specs.get(name)
             domain = None if spec is None or spec.domain == "reals" else domain_of(bound, spec)
-            found.append(moved(name, _leaf(name, parameter), domain))
+            found.append(moved(name, _leaf(name, parameter), domain, pace))
     return tuple(found)
 
 

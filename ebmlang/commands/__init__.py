@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, explain, fmt, graph, infer, marginal, show, test
+from ebmlang.commands import check, explain, fmt, graph, infer, marginal, show, test, train
 from ebmlang.commands import compile as compile_
-from ebmlang.commands.unbuilt import PLAN, SAMPLE, TRAIN
+from ebmlang.commands.unbuilt import PLAN, SAMPLE
 
 
 class Command(Protocol):
@@ -37,7 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     compile_,
     infer,
     test,
-    TRAIN,
+    train,
     marginal,
     SAMPLE,
     PLAN,

@@ -15,6 +15,7 @@ from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
     from ebmlang.commands.infer import Question
+    from ebmlang.commands.options import Setting
     from ebmlang.data import DataSet
     from ebmlang.runtime.result import Result
 
@@ -81,13 +82,7 @@ class Engine:
         return self._given(data, matching).rows
 
     def _given(self, data: DataSet, matching: Mapping[str, str]) -> Given:
-        shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
-
-        def take(name: str, start: int, stop: int) -> Any:
-            array = matching[name]
-            return data.array(array) if stop < 0 else data.rows(array, start, stop)
-
-        return given_lazily(self.model.ranks, shapes, take)
+        return given_rows(self.model, data, matching)
 
     def chunks(
         self, data: DataSet, matching: Mapping[str, str], progress: Callable[[int, int], None]
@@ -98,17 +93,37 @@ class Engine:
 
 def connect(question: Question) -> Engine:
     """Load the model of a question. Raises ModelError and DataError."""
-    model = load(question.path, model=question.model, seed=question.seed, **dict[str, Any](question.settings))
-    if question.params is not None:
-        load_parameters(model, question.params)
-    return Engine(model, question)
+    q = question
+    return Engine(opened(q.path, q.model, q.seed, q.settings, q.params), question)
+
+
+def opened(
+    path: str, name: str | None, seed: int, settings: Mapping[str, Setting], params: str | None
+) -> Model:
+    """A model of a file with what the command line sets. Raises ModelError and DataError."""
+    model = load(path, model=name, seed=seed, **dict[str, Any](settings))
+    if params is not None:
+        load_parameters(model, params)
+    return model
+
+
+def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Given:
+    """The arrays of a data set by variable, read when they are needed."""
+    shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
+
+    def take(name: str, start: int, stop: int) -> Any:
+        array = matching[name]
+        return data.array(array) if stop < 0 else data.rows(array, start, stop)
+
+    return given_lazily(model.ranks, shapes, take)
 
 
 def load_parameters(model: Model, path: str) -> None:
-    """Parameters from a safetensors file; raises DataError when one does not fit."""
+    """Parameters from a safetensors file or a run; raises DataError when one does not fit."""
     from ebmlang import data
+    from ebmlang.runs import parameters_of
 
-    stored = data.read(path)
+    stored = data.read(parameters_of(path))
     names = {v.name for v in model.checked.variables if v.role == "param"}
     found = {name: stored.array(name) for name in stored.names if name in names}
     if not found:

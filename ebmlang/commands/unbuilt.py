@@ -26,13 +26,11 @@ class Unbuilt:
         from ebmlang.explaining import open_model
 
         model = open_model(args.file, None)
-        verbs = {"train": ("train", "amortize")}.get(self.NAME, (self.NAME,))
-        line = next((q for q in model.questions if q.verb in verbs), None)
+        line = next((q for q in model.questions if q.verb == self.NAME), None)
         span = line.span if line is not None else Span(model.span.start, model.span.start + len("model"))
         raise ModelError((Located(model.source, QuestionNotBuilt(span, self.NAME)),))
 
 
-TRAIN = Unbuilt("train", "find parameters (not built yet)", "ebmlang train FILE --data D -o RUN")
 SAMPLE = Unbuilt("sample", "draw from exp(-E) (not built yet)", "ebmlang sample FILE --data D")
 PLAN = Unbuilt(
     "plan", "plan in an environment (not built yet)", "ebmlang plan FILE --env gymnasium:Pendulum-v1"

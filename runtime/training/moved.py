@@ -1,9 +1,12 @@
 """Parameters as an optimiser moves them: each one kept in its domain.
 
-A parameter is its value. On a closed convex set a step is followed by the projection. On a manifold the
-optimiser sees the part of the gradient along the manifold (Absil, Mahony & Sepulchre 2008, section 3.6.1),
-and its step is brought back by the retraction. In an open set, which has no border to stop at, the optimiser
-moves unconstrained coordinates and the gradient is taken through the map from them.
+A parameter is its value. Within bounds on its entries a step is followed by the projection. On another closed
+convex set the optimiser sees the gradient mapping (x - P(x - t g)) / t with the step size t (Nesterov 2018,
+section 2.2.4), which is 0 exactly where x is stationary: an optimiser that scales entries each in its own way
+would otherwise come to rest elsewhere. On a manifold it sees the part of the gradient along the manifold
+(Absil, Mahony & Sepulchre 2008, section 3.6.1), and its step is brought back by the retraction. In an open
+set, which has no border to stop at, the optimiser moves unconstrained coordinates and the gradient is taken
+through the map from them.
 """
 
 from __future__ import annotations
@@ -20,25 +23,22 @@ from ebmlang.runtime.domain_base import Domain, Kind
 @dataclass(frozen=True, slots=True, eq=False)
 class Moved:
     """One parameter. `leaf` is what the optimiser moves: the parameter itself, or its coordinates. `domain`
-    is None where every value is allowed. Domains see [1, *shape]."""
+    is None where every value is allowed; it sees [1, *shape]. `pace` is the step size of the optimiser."""
 
     name: str
     parameter: nn.Parameter
     leaf: nn.Parameter
-    domain: Domain | None = None
-
-    @property
-    def free(self) -> bool:
-        return self.domain is None or self.domain.kind is Kind.LINEAR
+    domain: Domain | None
+    pace: float
 
 
-def moved(name: str, parameter: nn.Parameter, domain: Domain | None) -> Moved:
-    """A parameter ready to be moved, which is in its domain afterwards."""
+def moved(name: str, parameter: nn.Parameter, domain: Domain | None, pace: float) -> Moved:
+    """A parameter ready to be moved."""
     if domain is None or domain.kind is not Kind.OPEN:
-        return Moved(name, parameter, parameter, domain)
+        return Moved(name, parameter, parameter, domain, pace)
     with torch.no_grad():
         leaf = nn.Parameter(domain.coordinates(parameter.detach()[None])[0].clone())
-    return Moved(name, parameter, leaf, domain)
+    return Moved(name, parameter, leaf, domain, pace)
 
 
 def take_gradient(one: Moved) -> None:
@@ -49,6 +49,10 @@ def take_gradient(one: Moved) -> None:
     if domain.kind is Kind.MANIFOLD:
         with torch.no_grad():
             parameter.grad = domain.tangent(parameter[None], parameter.grad[None])[0]
+    elif domain.kind is Kind.CONVEX:
+        with torch.no_grad():
+            ahead = domain.nearest((parameter - one.pace * parameter.grad)[None])[0]
+            parameter.grad = (parameter - ahead) / one.pace
     elif domain.kind is Kind.OPEN:
         with torch.enable_grad():
             at = one.leaf.detach().requires_grad_()

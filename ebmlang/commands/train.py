@@ -1,0 +1,147 @@
+"""`ebmlang train`: the parameters that lower the energy of the data."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from ebmlang.commands import options
+from ebmlang.commands.infer import print_notes, read_dataset
+from ebmlang.interrupts import undisturbed
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+    from ebmlang.runtime.training.history import History
+    from ebmlang.training import Fitting
+
+NAME = "train"
+HELP = "find the parameters that lower the energy of the data"
+EXAMPLE = "ebmlang train models/gallery/sparse_coding.ebm --data sklearn:digits --epochs 5 -o run"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    options.add_model_and_data(parser)
+    asked = parser.add_argument_group("the question")
+    asked.add_argument("--given", metavar="A,B", type=options.names, help="latents that the data gives")
+    asked.add_argument("--objective", metavar="NAME", help="a named `train` line of the file")
+    options.add_settings(parser)
+    parser.add_argument(
+        "--params", metavar="PATH", help="parameters to begin with, a .safetensors file or a run"
+    )
+    course = parser.add_argument_group("the course")
+    course.add_argument(
+        "--epochs", metavar="N", type=options.count, help="passes over the data, 100 if not given"
+    )
+    course.add_argument("--steps", metavar="N", type=options.count, help="most steps of the optimiser")
+    course.add_argument(
+        "--batch-size", metavar="B", type=options.count, help="rows of a step; all if not given"
+    )
+    course.add_argument("--using", metavar="NAME", help="an optimiser instead of the one of the line")
+    course.add_argument("--lr", type=options.positive, help="its step size")
+    course.add_argument(
+        "--seed", metavar="S", type=options.whole, default=0, help="of starts, order and draws"
+    )
+    course.add_argument("--device", help="cpu, cuda or cuda:1")
+    course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
+    options.add_output(parser, "the folder of the run; without it only a summary")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options.add_progress(parser)
+
+
+def run(args: Namespace) -> int:
+    settings, mapping = options.once(args.settings, "--set"), options.once(args.mapping, "--map")
+    from ebmlang import data, runs
+    from ebmlang.commands import engine, trainer
+    from ebmlang.report import training_progress
+    from ebmlang.training import Gathered
+
+    if args.output:
+        runs.require_free(args.output, args.force)
+    model = engine.opened(args.file, args.model, args.seed, settings, args.params)
+    wanted = trainer.wanted_for_training(model, args.given)
+    dataset = read_dataset(args.data, wanted)
+    matching = data.match(dataset, wanted, mapping)
+    print_notes(dataset, data.unused(dataset, matching))
+    fitting = trainer.fitting(model, args, dataset, matching)
+
+    gathered, interrupted = Gathered(), False
+    try:
+        if args.progress:
+            with training_progress(fitting.steps) as update:
+                for item in fitting.records():
+                    gathered.add(item)
+                    if gathered.found:
+                        update(gathered.found[-1], fitting.steps)
+        else:
+            for item in fitting.records():
+                gathered.add(item)
+    except KeyboardInterrupt:
+        if not gathered.found:
+            raise
+        interrupted = True  # the parameters are those of the last step that is finished
+    history = gathered.history()
+    facts = _facts(args, model, fitting, history, interrupted)
+    if args.output:
+        with undisturbed():
+            stored = {name: p.detach().cpu().numpy() for name, p in model.declared_parameters().items()}
+            text = model.checked.source.text
+            runs.write_run(args.output, args.force, stored, history.json_lines(), text, facts)
+    _print_summary(args, history, facts)
+    if interrupted:
+        print(f"interrupted after step {len(history):,}", file=sys.stderr)
+        return 130
+    return 1 if history.stopped else 0
+
+
+def _facts(
+    args: Namespace, model: Model, fitting: Fitting, history: History, interrupted: bool
+) -> dict[str, Any]:
+    """What `run.json` says."""
+    import torch
+
+    from ebmlang import __version__
+
+    course = fitting.course
+    return {
+        "model": model.name,
+        "file": args.file,
+        "data": args.data,
+        "settings": dict(model.hypers),
+        "sizes": dict(fitting.bound.sizes),
+        "trained": [m.name for m in fitting.parameters],
+        "optimiser": {"name": fitting.row.name, **fitting.options},
+        "epochs": course.epochs,
+        "most_steps": course.steps,
+        "batch_size": course.batch_size,
+        "seed": course.seed,
+        "dtype": str(fitting.bound.settings.dtype).removeprefix("torch."),
+        "rows": fitting.bound.batch,
+        "steps": len(history),
+        "loss": {"first": _ends(history, 0), "last": _ends(history, -1)},
+        "ended": "interrupted" if interrupted else history.stopped or "finished",
+        "versions": {"ebmlang": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _ends(history: History, at: int) -> float | None:
+    return history.records[at].to_json()["loss"] if history.records else None
+
+
+def _print_summary(args: Namespace, history: History, facts: dict[str, Any]) -> None:
+    if args.json:
+        print(json.dumps({**facts, "output": args.output}, indent=2))
+        return
+    print(f"{args.file}: {facts['rows']:,} rows from {args.data or 'no data'}")
+    print()
+    print(history)
+    print()
+    print(f"  trained       {', '.join(facts['trained'])} by {facts['optimiser']['name']}")
+    unconverged = sum(r.unconverged for r in history.records)
+    if unconverged:
+        total = sum(r.rows for r in history.records)
+        print(f"  inside        {unconverged:,} of {total:,} searches ended early")
+    if args.output:
+        print(f"  written       {args.output}")

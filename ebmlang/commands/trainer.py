@@ -1,0 +1,46 @@
+"""Where the `train` command meets the Python API: a model, its data, and the run to come."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ebmlang.api import Model
+from ebmlang.commands.engine import given_rows
+from ebmlang.data import Wanted
+from ebmlang.errors import DataError
+from ebmlang.training import Course, Fitting, Posed, settings_for, with_parameters_on
+
+if TYPE_CHECKING:
+    from ebmlang.data import DataSet
+
+
+def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str, Wanted]:
+    """Variables that the data may or must give: observed ones, and latents that `--given` names.
+
+    An array that is called like a parameter is not taken for its value.
+    """
+    named = set(given or ())
+    found: dict[str, Wanted] = {}
+    for v in model.checked.variables:
+        if v.role == "observed" or (v.role == "latent" and v.name in named):
+            required = v.role == "latent" or v.init is None
+            found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
+    for name in sorted(named - found.keys()):
+        raise DataError(
+            f"--given names `{name}`, which is no observed variable and no latent", "check the names"
+        )
+    return found
+
+
+def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str, str]) -> Fitting:
+    """The run that a command line asks for, its data read and checked. Raises ModelError and DataError."""
+    settings = model.settings({}, args.dtype, args.device, args.seed, None)
+    settings = settings_for(model, settings, args.dtype, args.device)
+    course = Course.of(args.epochs, args.steps, args.batch_size, args.seed)
+    given = given_rows(model, data, matching)
+    posed = Posed.of(model, given, {}, settings, args.objective, args.using)
+    if args.device is not None:
+        with_parameters_on(model, settings.device)
+    return Fitting.of(posed, course, {} if args.lr is None else {"lr": args.lr})

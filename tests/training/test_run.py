@@ -1,0 +1,154 @@
+"""A run as a whole: its record, its memory, and how it ends early."""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ebmlang
+from ebmlang import training
+from ebmlang.runtime.training.history import Record
+from tests.training import programs
+
+
+def rows(count: int, *shape: int, seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, *shape)))
+
+
+def test_a_history_reads_as_a_table(tmp_path: Path) -> None:
+    y = rows(40, 5)
+    history = ebmlang.loads(programs.DICTIONARY, k=6).fit(y=y, epochs=10, batch_size=16)
+    assert len(history) == 30
+    assert list(history["epoch"][:4]) == [1, 1, 1, 2]
+    assert list(history["rows"][:4]) == [16, 16, 8, 16]
+    assert (np.diff(history["seconds"]) > 0).all()
+    np.testing.assert_allclose(history["reconstruction"] + history["sparsity"], history.loss)
+    with pytest.raises(KeyError, match="there are: step, epoch, loss"):
+        history["nothing"]
+    text = str(history)
+    assert text.splitlines()[0].split() == [
+        "step", "epoch", "loss", "reconstruc.", "sparsity", "gradient", "seconds",
+    ]  # fmt: skip
+    assert len(text.splitlines()) == 12
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [json.loads(line) for line in history.json_lines().splitlines()]
+    assert [one["loss"] for one in lines] == list(history.loss)
+    assert set(lines[0]["terms"]) == {"reconstruction", "sparsity"}
+    history.plot(tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+
+
+def test_progress_hears_every_step() -> None:
+    heard: list[tuple[int, int | None]] = []
+
+    def hear(record: Record, steps: int | None) -> None:
+        heard.append((record.step, steps))
+
+    ebmlang.loads(programs.AUTOENCODER, k=2).fit(y=rows(10, 4), epochs=3, batch_size=4, progress=hear)
+    assert heard == [(i, 9) for i in range(1, 10)]
+
+
+CODES = """model codes(n: int, k: int) {
+  observed y : real[n]
+  latent z : real[k]
+  param D : real[n, k] in unit_columns = normal()
+  energy fit = ||y - D @ z||^2
+  regularizer size = ||z||^2
+  infer z
+  train using adam(lr = 1e-2)
+}
+"""
+
+
+def test_memory_is_flat_over_a_thousand_steps() -> None:
+    m = ebmlang.loads(CODES, k=3)
+    at: dict[int, tuple[int, int, int]] = {}
+
+    def measure(record: Record, steps: int | None) -> None:
+        if record.step in (200, 1000):
+            gc.collect()
+            every = gc.get_objects()
+            tensors = sum(1 for one in every if type(one) in (Tensor, torch.nn.Parameter))
+            at[record.step] = tensors, len(every), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    m.fit(y=rows(30, 4), steps=1000, batch_size=10, progress=measure)
+    (tensors, things, kib), (tensors_then, things_then, kib_then) = at[1000], at[200]
+    assert tensors <= tensors_then + 2
+    # What is left is the record of each step: itself, and its terms.
+    assert things - things_then < 800 * 3 + 500
+    assert kib - kib_then < 8 * 1024
+
+
+FALLING = """model falling(n: int) {
+  observed y : real[n]
+  param W : real[n] = 1
+  energy fit = ||y - W||^2
+  energy barrier = -sum(log(W))
+  train using sgd(lr = 0.1)
+}
+"""
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_parameters_before() -> None:
+    y = -5 + 0.1 * rows(20, 2)
+    m = ebmlang.loads(FALLING)
+    history = m.fit(y=y, epochs=50)
+    assert history.stopped.startswith("stopped at step 2: the loss is nan in term 'barrier'")
+    assert history.stopped in str(history)
+    assert len(history) == 1
+    # The step from 1 led out of the domain of the logarithm; 1 is where the loss was finite last.
+    assert torch.equal(m.value("W"), torch.ones(2, dtype=torch.float64))
+
+
+def test_parameters_that_overflow_in_the_last_step_are_not_kept() -> None:
+    text = """model steep() {
+      observed y : real
+      param W : real = 10
+      energy e = y * exp(W)
+      train using sgd(lr = 1e308)
+    }"""
+    m = ebmlang.loads(text)
+    history = m.fit(y=rows(4).abs() + 1e8, steps=1)
+    assert "not finite" in history.stopped
+    assert m.value("W").item() == 10
+
+
+def test_an_interruption_leaves_the_parameters_of_a_finished_step() -> None:
+    y = rows(20, 4)
+    one, two = (ebmlang.loads(programs.DICTIONARY, k=5) for _ in range(2))
+
+    def stop(record: Record, steps: int | None) -> None:
+        if record.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one.fit(y=y, epochs=10, progress=stop)
+    two.fit(y=y, steps=3)
+    assert torch.equal(one.value("D"), two.value("D"))
+
+
+class Cut(torch.optim.SGD):
+    """An optimiser that is interrupted when it has moved half of what it moves."""
+
+    def step(self, closure: Any = None) -> Any:
+        super().step(closure)
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_within_the_move_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = rows(20, 4)
+    m = ebmlang.loads(programs.LINEAR)
+    m.fit(x=x, t=x[:, 0], steps=1)
+    before = m.value("W").detach().clone()
+    monkeypatch.setattr(training, "make_optimiser", lambda kind, options, leaves: Cut(leaves, lr=0.1))
+    with pytest.raises(KeyboardInterrupt):
+        m.fit(x=x, t=x[:, 0], steps=1)
+    assert torch.equal(m.value("W"), before)
