@@ -3,7 +3,7 @@
     python docs/demo.py dictionary DICTIONARY.safetensors
     python docs/demo.py picture DICTIONARY.safetensors CODES.npz OUT.png
 
-Training is not built yet, so the dictionary holds digits as they are: every fourteenth one, at length 1.
+The dictionary is not trained: it holds digits as they are, every fourteenth one, at length 1.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ebmlang import cli
 from ebmlang.commands import COMMANDS
-from ebmlang.compiler import builtins, domains, methods
+from ebmlang.compiler import builtins, domains, methods, optimisers
 from ebmlang.compiler.catalogue import all_diagnostics
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.needs import NEED_TEXT
@@ -116,6 +116,17 @@ def free_words() -> str:
 # --- methods ------------------------------------------------------------------------------------
 
 
+def optimiser_table() -> str:
+    rows = []
+    for row in optimisers.OPTIMISERS:
+        options = ", ".join(
+            code(optimisers.optimiser_text(row.name, [o])[len(row.name) + 1 : -1])
+            for o in row.defaults.items()
+        )
+        rows.append((code(row.name), row.title, options, row.reference))
+    return table(("name", "what it does", "options and defaults", "source"), rows)
+
+
 def method_table() -> str:
     rows = []
     for row in methods.ALL_METHODS:
@@ -193,6 +204,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "reserved words": reserved_words,
     "free words": free_words,
     "methods": method_table,
+    "optimisers": optimiser_table,
     "method names": method_names,
     "commands": command_list,
     "exit codes": exit_codes,

@@ -301,7 +301,7 @@ def _training_lines(total: int | None, file: IO[str]) -> TrainingProgress:
         if now - last >= _QUIET_SECONDS:
             last = now
             of = f" of {total:,}" if total is not None else ""
-            print(f"train: step {record.step:,}{of}, loss {record.loss:.5g}", file=file, flush=True)
+            print(f"train: {record.step:,}{of} steps, loss {record.loss:.5g}", file=file, flush=True)
 
     return update
 

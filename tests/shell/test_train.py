@@ -150,6 +150,7 @@ def test_a_loss_that_is_not_finite_is_an_exit_code(tmp_path: Path, capsys: Captu
     text = "model m() { observed y : real; param W : real = 1; energy e = (y - W)^2 - log(W) }"
     (tmp_path / "m.ebm").write_text(text)
     data.write(tmp_path / "y.npz", {"y": np.full(8, -5.0)})
-    words = ["train", str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--using", "sgd", "--lr", "0.5"]
+    words = ["train", str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--using", "sgd"]
+    words += ["--lr", "0.5"]
     assert main(words) == 1
     assert "stopped at step 2: the loss is nan in term 'e'" in capsys.readouterr().out
