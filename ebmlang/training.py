@@ -158,7 +158,8 @@ class Posed:
 
     def at(self, bound: Bound, masks: Mapping[str, Tensor], rows: Any, seed: int) -> Evaluated:
         """The loss of some of the rows, with the parameters as they are."""
-        own = {n: p for n, p in self.model.declared_parameters().items() if n not in bound.given}
+        passed = self.run.given.names()
+        own = {n: p for n, p in self.model.declared_parameters().items() if n not in passed}
         some = at_rows(bound, own, rows, seed)
         return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
 
