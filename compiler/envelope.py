@@ -8,15 +8,15 @@ found here and refused; nothing is differentiated wrongly.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.catalogue.later import NotBuilt
-from ebmlang.compiler.choose import WIDTH, Plan
+from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import Diagnostic
+from ebmlang.compiler.explanation import line as entry
 from ebmlang.compiler.graph import Factor, FactorGraph
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
@@ -180,15 +180,15 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
     """What is trained, which loss, how the gradient passes the search inside, and by which steps."""
     row, _ = settings_of(loss.optimiser)
     lines = [f"train {', '.join(loss.targets)}"]
-    lines.append(_line("loss", _loss_text(loss)))
+    lines.append(entry("loss", _loss_text(loss)))
     if plan is not None and loss.sought:
         named = f"by {plan.method.name}" if plan.method is not None else f"by no method: {plan.because}"
         held = ", ".join(loss.targets)
-        lines.append(_line("inside", f"{', '.join(loss.sought)} {named}, with {held} held"))
-    lines.append(_line("gradient", _gradient_text(loss)))
-    lines.append(_line("using", _optimiser_text(loss, row)))
+        lines.append(entry("inside", f"{', '.join(loss.sought)} {named}, with {held} held"))
+    lines.append(entry("gradient", _gradient_text(loss)))
+    lines.append(entry("using", _optimiser_text(loss, row)))
     kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]
-    lines += [_line("kept", f"{v.name} in {v.domain.name}: {_kept(v)}") for v in kept]
+    lines += [entry("kept", f"{v.name} in {v.domain.name}: {_kept(v)}") for v in kept]
     return "\n".join(lines)
 
 
@@ -230,14 +230,3 @@ _KEPT = {
 
 def _kept(variable: Variable) -> str:
     return _KEPT.get(variable.domain.rule.geometry, "")
-
-
-def _line(label: str, text: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:<8} ",
-        subsequent_indent=" " * 11,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "train"
 HELP = "find the parameters that lower the energy of the data"
-EXAMPLE = "ebmlang train models/gallery/sparse_coding.ebm --data sklearn:digits --epochs 5 -o run"
+EXAMPLE = "ebmlang train models/gallery/sparse_coding.ebm --data sklearn:digits -o run"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
