@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.model import CellsMissing, ModelMissing, NoQuestionTarget, NoTerms
 from ebmlang.compiler.catalogue.names import UnknownFunction, UnknownName, UnusedHyper, UsedBeforeDefinition
+from ebmlang.compiler.catalogue.parts import UnknownMember, UnknownModel
 from ebmlang.compiler.catalogue.syntax import TooDeep
 from ebmlang.compiler.check import check_module
 from ebmlang.compiler.collector import collector_paused
@@ -41,6 +42,8 @@ _FOLLOW = (
     NoTerms,
     NoQuestionTarget,
     CellsMissing,
+    UnknownModel,
+    UnknownMember,
 )
 """What may follow from a statement that could not be read; not shown beside a syntax mistake."""
 

@@ -131,6 +131,37 @@ def solve(a: Tensor, b: Tensor) -> Tensor:
     return found
 
 
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None, scale: float
+) -> Tensor:
+    """softmax(query @ key^T * scale) @ value by the fused kernel of PyTorch.
+
+    query [..., L, d], key [..., m, d], value [..., m, dv], mask [..., L, m] (True: seen), with leading
+    dimensions that broadcast. The kernel is fused for four dimensions of equal sizes, so that queries of
+    the same keys become one long list of queries, and other leading dimensions are joined.
+    """
+    lead = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    own = query.shape[-2]
+    if mask is None and key[..., 0, 0].numel() == value[..., 0, 0].numel() == 1:
+        queries = query.expand(*lead, *query.shape[-2:]).reshape(1, 1, -1, query.shape[-1])
+        keys, values = (x.reshape(1, 1, *x.shape[-2:]) for x in (key, value))
+        found = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
+        return found.reshape(*lead, own, value.shape[-1])
+    if mask is not None:
+        lead = torch.broadcast_shapes(lead, mask.shape[:-2])
+        mask = _four(mask, lead)
+    query, key, value = (_four(x, lead) for x in (query, key, value))
+    found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    return found.reshape(*lead, own, value.shape[-1])
+
+
+def _four(x: Tensor, lead: torch.Size) -> Tensor:
+    """[*lead, a, b] as [first, others together, a, b]."""
+    x = x.expand(*lead, *x.shape[-2:])
+    first = lead[0] if len(lead) > 1 else 1
+    return x.reshape(first, -1, *x.shape[-2:])
+
+
 def inverse(a: Tensor) -> Tensor:
     """The inverse of [..., n, n]; not finite where a matrix is singular."""
     found: Tensor = torch.linalg.inv_ex(a).inverse

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.linear.assembly import measure
@@ -154,7 +155,8 @@ def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor
 def _differentiated(problem: Problem, x: Tensor, direction: Tensor) -> Tensor:
     """The derivative of the gradient along a direction, by differentiating twice."""
     leaf = x.detach().requires_grad_(True)
-    with torch.enable_grad():
+    # Fused attention has no second derivative; the same written out has one.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         energy = problem.functions.energy(problem.unknown(leaf), problem.held).sum()
         if not energy.requires_grad:
             return torch.zeros_like(x)

@@ -161,6 +161,8 @@ class UnknownMember(Diagnostic):
         return listing(f"`{self.part}.{n}`" for n in self.known[:8])
 
     def hint(self) -> str:
+        if not self.known:
+            return "what is in a part is known below the line that places it"
         return did_you_mean(self.name, self.known)
 
     def related(self) -> Sequence[Label]:

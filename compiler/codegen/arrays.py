@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.codegen.attention import write_attention
 from ebmlang.compiler.codegen.layout import ATOM, PRODUCT, Code, Layout, aligned, layout_of
 from ebmlang.compiler.codegen.writing import lead, result
 from ebmlang.compiler.indexing import pick
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 
 def _matmul(e: Emitter, node: Apply) -> Code:
+    fused = write_attention(e, node)
+    if fused is not None:
+        return fused
     left, right = (e.tensor(e.of_kind(a, node.type.kind)) for a in node.arguments)
     a, b = left.rank, right.rank
     if a == 1 and b == 1:

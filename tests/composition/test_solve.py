@@ -147,3 +147,58 @@ def test_memory_of_slots_without_a_mask(dtype: torch.dtype) -> None:
     model = ebmlang.loads(text)
     expected = functional.scaled_dot_product_attention(x[:, None], keys, keys)[:, 0]
     torch.testing.assert_close(model.energy(x=x, K=keys), expected.square().sum(-1))
+
+
+HEADS = """
+import std.attention
+model m(n: int, k: int, L: int, H: int) {
+  observed Q : real[H, L, n];  observed K : real[H, k, n];  observed V : real[H, k, 3]
+  observed see : bool[L, k]
+  for h in 0..H, l in 0..L {
+    solve attention as att[h, l] with q = Q[h, l], K = K[h], V = V[h], see = see[l]
+  }
+  energy e = ||att.y||^2
+}
+model common(n: int, k: int, L: int) {
+  observed Q : real[L, n];  shared observed K : real[k, n];  shared observed V : real[k, 3]
+  for l in 0..L { solve attention as att[l] with q = Q[l], K = K, V = V }
+  energy e = ||att.y||^2
+}
+model written(n: int, k: int, L: int) {
+  observed Q : real[L, n];  observed K : real[k, n];  observed V : real[k, 3]
+  let y = softmax(2 * Q @ K.T) @ V
+  energy e = ||y||^2
+}
+"""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fused_kernel_is_called(dtype: torch.dtype) -> None:
+    def of(*shape: int, seed: int) -> Tensor:
+        return normal(*shape, seed=seed).to(dtype)
+
+    fused = functional.scaled_dot_product_attention
+    heads = ebmlang.loads(HEADS, model="m")
+    q, k, v = of(5, 2, 6, 4, seed=1), of(5, 2, 7, 4, seed=2), of(5, 2, 7, 3, seed=3)
+    see = normal(5, 6, 7, seed=4) > -1
+    expected = fused(q, k, v, attn_mask=see[:, None]).square().sum((1, 2, 3))
+    torch.testing.assert_close(heads.energy(Q=q, K=k, V=v, see=see), expected)
+    shared = ebmlang.loads(HEADS, model="common")
+    expected = fused(q[:, 0], k[:1, 0].expand(5, 7, 4), v[:1, 0].expand(5, 7, 3)).square().sum((1, 2))
+    torch.testing.assert_close(shared.energy(Q=q[:, 0], K=k[0, 0], V=v[0, 0]), expected)
+    written = ebmlang.loads(HEADS, model="written")
+    expected = fused(q[:, 0], k[:, 0], v[:, 0], scale=2.0).square().sum((1, 2))
+    torch.testing.assert_close(written.energy(Q=q[:, 0], K=k[:, 0], V=v[:, 0]), expected)
+    for model in (heads, shared, written):
+        assert "scaled_dot_product_attention" in model.source
+
+
+def test_gradients_pass_through_the_kernel() -> None:
+    model = ebmlang.loads(HEADS, model="written")
+    q, k, v = (normal(2, *shape, seed=i).requires_grad_() for i, shape in enumerate([(6, 4), (7, 4), (7, 3)]))
+    energy = model.energy(Q=q, K=k, V=v).sum()
+    expected = (torch.softmax(2 * q @ k.mT, -1) @ v).square().sum()
+    for found, wanted in zip(
+        torch.autograd.grad(energy, [q, k, v]), torch.autograd.grad(expected, [q, k, v]), strict=True
+    ):
+        torch.testing.assert_close(found, wanted)

@@ -92,9 +92,9 @@ def least(chosen: list[Part], domain: str, scale: float, A: Tensor, y: Tensor, b
 
     bounds: list[tuple[float | None, float | None]] = [(lo, hi)] * SIZE
     if weight:
-        bounds = [(max(lo, 0) if lo is not None else 0, hi)] * SIZE + [
-            (0, None if lo is None else max(-lo, 0))
-        ] * SIZE
+        upper: list[tuple[float | None, float | None]] = [(max(lo, 0) if lo is not None else 0, hi)]
+        lower: list[tuple[float | None, float | None]] = [(0, None if lo is None else max(-lo, 0))]
+        bounds = upper * SIZE + lower * SIZE
     start = np.full(SIZE * halves, 0.2)
     if domain == " in simplex":
         rule = {"type": "eq", "fun": lambda z: z.sum() - 1, "jac": np.ones_like}

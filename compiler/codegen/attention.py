@@ -1,0 +1,143 @@
+"""A mixture with softmax weights, written as one call of the fused attention kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, layout_of, spread
+from ebmlang.compiler.codegen.writing import result
+from ebmlang.compiler.typed import Apply, Axis, Constant, Expr
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.codegen.expressions import Emitter
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """`V.T @ softmax(K @ q * scale)` over one query, or `softmax(Q @ K.T * scale) @ V` over a matrix of them.
+
+    `query` is q [d] or Q [L, d], `keys` is K [m, d], `values` V [m, dv]; `mask` is true for the entries
+    that may be seen; the scores are times `factor` and over `divisor`.
+    """
+
+    query: Expr
+    keys: Expr
+    values: Expr
+    mask: Expr | None
+    factor: Expr | None
+    divisor: Expr | None
+
+
+def write_attention(e: Emitter, node: Apply) -> Code | None:
+    """The code of a product that is an attention; None where it is none, or its weights are wanted too."""
+    found = _found(e, node)
+    if found is None:
+        return None
+    scale = _scale(e, found)
+    if scale is None:
+        return None
+    along = _query_axis(e, found)
+    single = found.query.type.rank == 1
+    lead = tuple(a for a in node.axes if a is not along)
+    batch = layout_of(node).batch
+    query = _laid_out(e.tensor(e.real(found.query)), batch, (*lead, along) if along is not None else lead)
+    keys, values = (_laid_out(e.tensor(e.real(part)), batch, lead) for part in (found.keys, found.values))
+    arguments = [_row(query) if single and along is None else query.text, keys.text, values.text]
+    if found.mask is not None:
+        mask = e.tensor(e.code(found.mask))
+        mask = _laid_out(mask, batch, (*lead, along) if along is not None else lead)
+        arguments.append(f"mask={_row(mask) if single and along is None else mask.text}")
+    arguments.append(f"scale={scale}")
+    text = f"functions.scaled_dot_product_attention({', '.join(arguments)})"
+    if single and along is None:
+        return result(e, node, f"{text}.squeeze(-2)")
+    if along is None or along is node.axes[-1]:
+        return result(e, node, text)
+    # The axis of the queries comes last; it goes back to its place among the plates.
+    first, place = int(batch) + len(lead), int(batch) + node.axes.index(along)
+    return result(e, node, f"{text}.movedim({first}, {place})")
+
+
+def _found(e: Emitter, node: Apply) -> Attention | None:
+    match node.arguments:
+        case (Apply(function="transpose", arguments=(values,)), Apply(function="softmax") as weights):
+            transposed = True
+        case (Apply(function="softmax") as weights, values):
+            transposed = False
+        case _:
+            return None
+    rank = weights.type.rank
+    if values.type.rank != 2 or rank > 2 or (transposed and rank != 1):
+        return None
+    if weights.option("axis") != -1 or not e.written_here(e.canonical(weights)):
+        return None
+    scores, mask = _unmasked(weights.arguments[0])
+    product, factor, divisor = _unscaled(scores)
+    match product:
+        case Apply(function="matmul", arguments=(keys, query)) if rank == 1 and query.type.rank == 1:
+            return Attention(query, keys, values, mask, factor, divisor)
+        case Apply(function="matmul", arguments=(query, Apply(function="transpose", arguments=(keys,)))):
+            if query.type.rank == rank and keys.type.rank == 2:
+                return Attention(query, keys, values, mask, factor, divisor)
+    return None
+
+
+def _unmasked(scores: Expr) -> tuple[Expr, Expr | None]:
+    match scores:
+        case Apply(function="where", arguments=(mask, inner, Constant(value=value))):
+            if value == float("-inf") and mask.type.shape == scores.type.shape:
+                return inner, mask
+    return scores, None
+
+
+def _unscaled(scores: Expr) -> tuple[Expr, Expr | None, Expr | None]:
+    """(product, factor, divisor): numbers around the product that are the same for all scores."""
+    match scores:
+        case Apply(function="div", arguments=(inner, divisor)) if _number(divisor):
+            product, factor, below = _unscaled(inner)
+            return (product, factor, divisor) if below is None else (scores, None, None)
+        case Apply(function="mul", arguments=(factor, inner)) if _number(factor):
+            product, other, below = _unscaled(inner)
+            return (product, factor, below) if other is None else (scores, None, None)
+    return scores, None, None
+
+
+def _number(node: Expr) -> bool:
+    return node.type.scalar and not node.axes
+
+
+def _scale(e: Emitter, found: Attention) -> str | None:
+    """The scale as a Python number; None where it is a tensor, which the kernel does not take."""
+    codes = [None if part is None else e.code(part) for part in (found.factor, found.divisor)]
+    if any(code is not None and not code.python for code in codes):
+        return None
+    factor, divisor = ("1.0" if code is None else code.at(ATOM) for code in codes)
+    return f"{factor} / {divisor}" if found.divisor is not None else factor
+
+
+def _query_axis(e: Emitter, found: Attention) -> Axis | None:
+    """The plate whose positions are queries of the same keys and values: the innermost one."""
+    if found.query.type.rank == 2:
+        return None
+    shared = {a.order for part in (found.keys, found.values) for a in part.axes}
+    own = [a for a in found.query.axes if a.order not in shared]
+    return own[-1] if own else None
+
+
+def _laid_out(code: Code, batch: bool, axes: tuple[Axis, ...]) -> Code:
+    """The tensor with a dimension for the examples and for each axis, of size 1 where it lacks it."""
+    order = {axis.order: i for i, axis in enumerate(axes)}
+    wanted = sorted(code.axes, key=lambda axis: order[axis.order])
+    if wanted != list(code.axes):
+        lead = int(code.batch)
+        at = {axis.order: lead + i for i, axis in enumerate(code.axes)}
+        dims = [*range(lead), *(at[a.order] for a in wanted), *range(lead + len(wanted), code.dims)]
+        code = code.renamed(f"{code.at(ATOM)}.permute({', '.join(map(str, dims))})")
+        code = Code(code.text, ATOM, code.batch, tuple(wanted), code.rank, code.kind)
+    return spread(code, Layout(batch, axes, code.rank))
+
+
+def _row(code: Code) -> str:
+    """A vector as a matrix of one row."""
+    return f"{code.at(ATOM)}.unsqueeze(-2)"
