@@ -208,6 +208,9 @@ def all_per_row(mask: Tensor) -> Tensor:
 
 def row_dot(a: Tensor, b: Tensor) -> Tensor:
     """Inner products of rows, [R, N] x [R, N] -> [R]."""
+    if a.ndim == 2 == b.ndim and a.shape[0] == 1 == b.shape[0] and a.dtype == b.dtype:
+        # One long row: no tensor of products.
+        return torch.dot(a[0], b[0])[None]
     product: Tensor = torch.linalg.vecdot(a, b)
     return product
 

@@ -21,6 +21,9 @@ EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
 Report = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
 """Terms, factors and named values."""
 
+HessianPlaces = list[tuple[int, int, Tensor, Tensor]]
+"""For each entry: the number of its value, its sign, the numbers of its row and its column."""
+
 Scopes = dict[int, tuple[Tensor | None, tuple[tuple[Tensor, ...], ...]]]
 """By table: where it counts (None: everywhere), and the subscripts of each entry that it joins."""
 
@@ -107,6 +110,12 @@ class GeneratedModel:
         raise NotImplementedError
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def hessian_entries(self, unknown: Values, held: Values) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def hessian_places(self, held: Values, number: Values) -> HessianPlaces:
         raise NotImplementedError
 
     def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.generated import HessianPlaces
 from ebmlang.runtime.linear.assembly import measure
 from ebmlang.runtime.linear.iterative import implicit
 from ebmlang.runtime.linear.matrix import Matrix, masked
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
+from ebmlang.runtime.linear.placing import Placing, placing
 
 if TYPE_CHECKING:
     from ebmlang.runtime.problem import Problem, Values
@@ -30,15 +32,21 @@ LARGEST_DENSE = 4000
 @dataclass(frozen=True)
 class HessianForm:
     """What is proven about the Hessian: its pattern, found when it is first asked for; whether all rows
-    share it; and whether it is the same at every x. A shared one is constant."""
+    share it; whether it is the same at every x (a shared one is constant); and where its written entries
+    stand, the same for all rows."""
 
     find: Callable[[], Pattern] = field(repr=False)
     shared: bool = False
     constant: bool = False
+    places: Callable[[], HessianPlaces] | None = field(repr=False, default=None)
 
     @cached_property
     def pattern(self) -> Pattern:
         return self.find()
+
+    @cached_property
+    def placing(self) -> Placing | None:
+        return None if self.places is None else placing(self.pattern, self.places())
 
 
 def hessian(problem: Problem, x: Tensor) -> Matrix:
@@ -61,6 +69,9 @@ def _measured(problem: Problem, x: Tensor) -> Matrix:
     rows, size = x.shape
     if isinstance(pattern, DensePattern) and size > LARGEST_DENSE:
         return implicit(lambda v: problem.hessian_times(x, v), rows, size, space.dtype, space.device)
+    written = _entered(problem, x)
+    if written is not None:
+        return written
     weight = portion_rows(problem, rows)
     return measure(
         pattern, lambda v: problem.hessian_times(x, v[None]), weight, dtype=space.dtype, device=space.device
@@ -75,6 +86,20 @@ def portion_rows(problem: Problem, rows: int) -> int:
     held = (problem.held[name] for name in problem.row_values & problem.held.keys())
     own = sum(v.numel() // rows for v in held if v.shape[0] == rows)
     return rows * (1 + own // max(problem.space.size, 1))
+
+
+def _entered(problem: Problem, x: Tensor) -> Matrix | None:
+    """The matrices from their written entries; None where none are written, or their places differ by row."""
+    form, derivatives = problem.form, problem.derivatives
+    if form is None or derivatives is None or not _written(problem, "hessian_entries"):
+        return None
+    space = problem.space
+    if not space.kinds <= {Kind.LINEAR, Kind.BOX} or form.placing is None or not form.placing.steps:
+        return None
+    with torch.no_grad():
+        values = derivatives.hessian_entries(space.values(x), problem.held)
+    matrix = form.placing.matrix(values, x.shape[0], space.dtype, space.device)
+    return matrix if space.mask is None else masked(matrix, space.mask)
 
 
 def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ebmlang.runtime.constrained.problem import (
     Constrained,
 )
 from ebmlang.runtime.domain_base import DomainError
-from ebmlang.runtime.generated import GeneratedModel
+from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
 from ebmlang.runtime.hessian import HessianForm
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.pattern import pattern_of
@@ -63,6 +63,12 @@ class Unshared:
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
+
+    def hessian_entries(self, unknown: Values, held: Values) -> tuple[Tensor, ...]:
+        return self.instance.hessian_entries(self._seen(unknown), held)
+
+    def hessian_places(self, held: Values, number: Values) -> HessianPlaces:
+        return self.instance.hessian_places(held, self._seen(number))
 
     def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         return self.instance.normal_times(self._seen(unknown), held, self._seen(direction))
@@ -119,7 +125,14 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     held = held_values(bound)
     split = functions if module.SPLIT else None
     rollout = None if observed else _rollout(bound)
-    form = HessianForm(lambda: pattern_of(bound, space), module.HESSIAN_SHARED, module.HESSIAN_CONSTANT)
+    form = HessianForm(
+        lambda: pattern_of(bound, space),
+        module.HESSIAN_SHARED,
+        module.HESSIAN_CONSTANT,
+        (lambda: functions.hessian_places(held, coordinate_numbers(space)))
+        if "hessian_places" in module.WRITTEN
+        else None,
+    )
     closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
     return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
 
@@ -137,6 +150,13 @@ def _rollout(bound: Bound) -> Rollout | None:
         kept = bound.kept.recursion(key)
     states, action, shared = found
     return Rollout(bound.instance, states, action, shared, kept)
+
+
+def coordinate_numbers(space: Space) -> dict[str, Tensor]:
+    """The number of every coordinate of a row, int64 [1, ...], in the shapes of the unknowns."""
+    parts = torch.arange(space.size, device=space.device)[None].split(space.sizes, 1)
+    shaped = zip(space.unknowns, parts, space.row_shapes, strict=True)
+    return {unknown.name: part.reshape(1, *shape) for unknown, part, shape in shaped}
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:

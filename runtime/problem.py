@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.generated import HessianPlaces
 from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_times, shared_hessian
 from ebmlang.runtime.linear.matrix import Matrix
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
@@ -42,7 +43,8 @@ class Derivatives(Protocol):
 
     @property
     def written(self) -> frozenset[str]:
-        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `normal_times`."""
+        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `hessian_entries`,
+        `hessian_places`, `normal_times`."""
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         """The energy with its gradient along every sought variable."""
@@ -52,6 +54,12 @@ class Derivatives(Protocol):
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         """The product of the Hessian with a direction, which is shaped as the unknowns."""
+
+    def hessian_entries(self, unknown: Values, held: Values) -> tuple[Tensor, ...]:
+        """The values whose sum the Hessian is; each broadcasts to the rows and the shape of its places."""
+
+    def hessian_places(self, held: Values, number: Values) -> HessianPlaces:
+        """Where they stand, given the number of each coordinate, int64 [1, ...] by variable."""
 
     def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
         """The same for the weighted squared Jacobian of the residuals of a sum of losses."""

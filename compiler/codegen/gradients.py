@@ -6,23 +6,28 @@ from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies, per_row
+from ebmlang.compiler.codegen.entries import Entries
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
-from ebmlang.compiler.codegen.layout import SUM, UNARY, Code, trailing
+from ebmlang.compiler.codegen.layout import ATOM, SUM, UNARY, Code, trailing
 from ebmlang.compiler.codegen.lines import Line
 from ebmlang.compiler.codegen.methods import Method
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
+from ebmlang.compiler.derivatives.entries import HessianEntry, hessian_entries
 from ebmlang.compiler.derivatives.gauss_newton import gauss_newton
-from ebmlang.compiler.facts import direction_name
+from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.structure.block import Summand
 from ebmlang.compiler.structure.finding import LossPart
 from ebmlang.compiler.structure.sameness import hessian_facts
-from ebmlang.compiler.typed import Expr, Fold, Level, Scan, Scatter, Variable, walk
+from ebmlang.compiler.typed import Expr, Fold, Level, Pick, Read, Scan, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
 """For each sought variable the summands of its gradient."""
+
+WITH_MATRIX = frozenset({"newton", "projected_newton", "quadratic"})
+"""Methods that factorise the Hessian."""
 
 _PAIR = "EnergyAndGradient"
 _TABLE = "dict[str, Tensor]"
@@ -44,6 +49,7 @@ class Gradients:
     smooth_gradient: Parts | None = field(init=False, default=None)
     product: Parts | None = field(init=False, default=None)
     gauss_newton: Parts | None = field(init=False, default=None)
+    hessian_entries: list[HessianEntry] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         block = self.plan.block
@@ -58,6 +64,7 @@ class Gradients:
             parts = zip(self.energies.smooth_parts(), split.smooth_of, strict=True)
             self.smooth_gradient = self._gradient([(p, self._share(p, owners[name])) for p, name in parts])
         self.product = self._product(self.gradient)
+        self.hessian_entries = self._entries_of(self.product)
         if self.plan.method is not None and self.plan.method.name == "gauss_newton":
             self.gauss_newton = self._gauss_newton()
 
@@ -97,6 +104,17 @@ class Gradients:
         except NoDerivativeError:
             return None
 
+    def _entries_of(self, product: Parts | None) -> list[HessianEntry]:
+        """The entries of the Hessian where its matrix is used; not where one row holds many examples."""
+        block, method = self.plan.block, self.plan.method
+        if product is None or method is None or method.name not in WITH_MATRIX or block.joint is not None:
+            return []
+        names = frozenset(direction_name(v.name) for v in block.sought)
+        along = Dependence(block.graph, names)
+        table = [(_direction(v), product.get(v.name, [])) for v in block.sought]
+        found = hessian_entries(table, along)
+        return [] if any(_wanders(entry, block.depends) for entry in found) else found
+
     @property
     def hessian_facts(self) -> tuple[bool, bool]:
         """Whether all examples share the Hessian, and whether it is the same everywhere."""
@@ -110,6 +128,7 @@ class Gradients:
         for suffix, table in (("gradient", self.gradient), ("gradient", self.smooth_gradient)):
             for name, parts in (table or {}).items():
                 found += [(f"{local_name(name)}_{suffix}", part) for part in parts]
+        found += [("entry", entry.value) for entry in self.hessian_entries]
         for products in (self.product, self.gauss_newton):
             for name, parts in (products or {}).items():
                 found += [(f"{local_name(name)}_product", part) for part in parts]
@@ -122,6 +141,7 @@ class Gradients:
         made.append(self._times("hessian_times", self.product, hessian))
         squares = f"The normal matrix of the residuals along {sought}, weighted, times a direction."
         made.append(self._times("normal_times", self.gauss_newton, squares))
+        made += Entries(self.functions, self.hessian_entries, self.guarded()).methods()
         return [method for method in made if method is not None]
 
     # --- methods ---
@@ -217,9 +237,13 @@ class Gradients:
         value = scatter.value if factor is None else algebra.times(factor, scatter.value)
         subtracts, value = algebra.signed(value)
         e.hint(hint)
-        scatter = replace(scatter, value=self.functions.canonical(value))
-        found = Scatters(e).place(scatter, v.per_example)
-        return None if found is None else Line((), found[1], "", found[0], subtracts)
+        scale, rest = algebra.taken_apart(value)
+        number = None if scale is None or rest is None else e.code(scale)
+        if number is None or rest is None or not number.python:
+            number, rest = None, value
+        found = Scatters(e).place(replace(scatter, value=self.functions.canonical(rest)), v.per_example)
+        alpha = "" if number is None else number.text
+        return None if found is None else Line((), found[1], "", found[0], subtracts, alpha)
 
     def _whole(self, e: Emitter, v: Variable, parts: list[Expr], hint: str, like: str, grows: bool) -> str:
         if not parts:
@@ -239,10 +263,24 @@ class Gradients:
     def _own(self, code: Code, total: Expr, v: Variable, like: str) -> Code:
         """A tensor that nothing else uses, with all its rows there."""
         moves = self.plan.block.depends(total)
-        if code.batch == v.per_example and moves and not code.text.isidentifier():
-            return code
+        if code.batch == v.per_example and moves:
+            shared = code.text.isidentifier()
+            return Code(f"{code.text}.clone()", ATOM, code.batch, (), code.rank, "real") if shared else code
         text = f"torch.zeros_like({like}) + {code.at(UNARY)}"
         return Code(text, SUM, v.per_example, (), v.type.rank, "real")
+
+
+def _direction(v: Variable) -> Read:
+    level = Level.EXAMPLE if v.per_example else Level.CONSTANT
+    return Read(v.type, (), level, False, v.span, direction_name(v.name))
+
+
+def _wanders(entry: HessianEntry, depends: Dependence) -> bool:
+    """Whether the place of an entry depends on what is sought."""
+    picks = [place for place in (entry.row, entry.column) if isinstance(place, Pick)]
+    subscripts = [s for place in picks for s in place.subscripts if isinstance(s, Expr)]
+    axes = (*entry.over, *entry.value.axes, *entry.row.axes, *entry.column.axes)
+    return any(map(depends, subscripts)) or any(map(depends.moves, axes))
 
 
 def _all(table: Parts) -> list[Expr]:

@@ -16,7 +16,8 @@ _WORD = re.compile(r"\w+")
 class Line:
     """A statement, without its indentation: `targets = value`, or `return value` without targets.
 
-    With a `place`, the value is added there (or subtracted): `target[place] += value`.
+    With a `place`, the value times the number `scale` is added there (or subtracted), in place: `+=` on a
+    subscript would copy what stands there onto itself.
     """
 
     targets: tuple[str, ...]
@@ -24,18 +25,27 @@ class Line:
     remark: str = ""
     place: str = ""
     subtracts: bool = False
+    scale: str = ""
+
+    @property
+    def text(self) -> str:
+        """What stands behind the head."""
+        if not self.place:
+            return self.value
+        scale = f", alpha={self.scale}" if self.scale else ""
+        return f"{self.targets[0]}[{self.place}].{'sub' if self.subtracts else 'add'}_({self.value}{scale})"
 
     @property
     def head(self) -> str:
         if not self.targets:
             return "return "
         if self.place:
-            return f"{self.targets[0]}[{self.place}] {'-' if self.subtracts else '+'}= "
+            return ""
         return f"{', '.join(self.targets)}{',' if len(self.targets) == 1 and self.unpacks else ''} = "
 
     def words(self) -> set[str]:
         """Every name that it may read."""
-        return words(self.value) | words(self.place)
+        return words(self.value) | words(self.place) | words(self.scale)
 
     @property
     def unpacks(self) -> bool:
@@ -82,8 +92,8 @@ def layout(line: Statement, depth: int) -> str:
         return f"{INDENT * depth}{line.head}\n{inside}"
     room = WIDTH - len(INDENT) * depth
     remark = f"  # {line.remark}" if line.remark else ""
-    whole = f"{line.head}{line.value}"
-    parts = [whole] if len(whole) <= room else _broken(line.head, line.value, room, "")
+    whole = f"{line.head}{line.text}"
+    parts = [whole] if len(whole) <= room else _broken(line.head, line.text, room, "")
     parts[-1] += remark
     return "\n".join(f"{INDENT * depth}{part}" for part in parts)
 

@@ -22,7 +22,9 @@ def header(plan: Plan, body: str) -> str:
     question = f"Seeks {sought}. Method: {method}." if sought else "Seeks nothing: it evaluates energies."
     pair = "EnergyAndGradient, " if "-> EnergyAndGradient" in body else ""
     report = "Report, " if "-> Report" in body else ""
+    places = "HessianPlaces, " if "-> HessianPlaces" in body else ""
     scopes = "Scopes, " if "-> Scopes:" in body else ""
+    names = f"Draws, {pair}GeneratedModel, {places}{report}{scopes}"
     runtime = ["from ebmlang.runtime import functions"] if "functions." in body else []
     return "\n".join(
         [
@@ -42,7 +44,7 @@ def header(plan: Plan, body: str) -> str:
             "from torch import Tensor",
             "",
             *runtime,
-            f"from ebmlang.runtime.generated import Draws, {pair}GeneratedModel, {report}{scopes}Values",
+            f"from ebmlang.runtime.generated import {names}Values",
             *_spec_imports(body),
             "",
         ]

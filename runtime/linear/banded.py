@@ -79,6 +79,10 @@ class BandedMatrix:
 
     def shifted(self, d: Tensor) -> BandedMatrix:
         added = by_position(spread(d, self.size), self.pattern.order)
+        if added.shape[0] == self.bands.shape[0]:
+            bands = self.bands.clone()
+            bands[:, 0].add_(added)
+            return BandedMatrix(self.pattern, bands)
         main = self.bands[:, 0] + added
         rest = self.bands[:, 1:].expand(main.shape[0], -1, -1)
         return BandedMatrix(self.pattern, torch.cat([main[:, None], rest], 1))
@@ -110,16 +114,21 @@ class BandedMatrix:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BandedFactorization:
-    """LAPACK factors of each row; positive and log_det [R]. Solves on the CPU."""
+    """LAPACK factors of each row; positive [R], pivots [R, N]. Solves on the CPU."""
 
     pattern: BandedPattern
     solvers: tuple[Solver | None, ...]
     positive: Tensor
-    log_det: Tensor
+    pivots: Tensor
 
     @property
     def exact(self) -> bool:
         return True
+
+    @property
+    def log_det(self) -> Tensor:
+        logs = torch.where(self.positive.cpu(), self.pivots.log().sum(1), torch.nan)
+        return logs.to(self.positive.device)
 
     def solve(self, b: Tensor) -> Tensor:
         right = by_position(columns(b, len(self.solvers)), self.pattern.order)
@@ -137,12 +146,18 @@ def banded_factor(matrix: BandedMatrix) -> BandedFactorization:
     bands = matrix.bands.detach().cpu().double().numpy()
     factor = _tridiagonal if bands.shape[1] == 2 < bands.shape[2] else _band
     found = [factor(row) for row in bands]
-    pivots = np.stack([pivot for _, pivot in found]) if found else np.zeros((0, matrix.size))
+    pivots = _together([pivot for _, pivot in found], matrix.size)
     positive = pivots_positive(torch.from_numpy(pivots), torch.from_numpy(bands[:, 0]))
     pairs = zip(found, positive.tolist(), strict=True)
     solvers = tuple(solver if good else None for (solver, _), good in pairs)
-    logs = torch.where(positive, torch.from_numpy(pivots).log().sum(1), torch.nan)
-    return BandedFactorization(matrix.pattern, solvers, positive.to(matrix.device), logs.to(matrix.device))
+    return BandedFactorization(matrix.pattern, solvers, positive.to(matrix.device), torch.from_numpy(pivots))
+
+
+def _together(rows: list[Numbers], size: int) -> Numbers:
+    """[R, N]; one row is not copied."""
+    if len(rows) == 1:
+        return rows[0][None]
+    return np.stack(rows) if rows else np.zeros((0, size))
 
 
 def _tridiagonal(bands: Numbers) -> tuple[Solver, Numbers]:

@@ -117,5 +117,11 @@ def pivots_positive(pivots: Tensor, diagonal: Tensor) -> Tensor:
     squares subtracted from a_kk sum to at most a_kk (Higham, Accuracy and Stability, theorem 10.3); the
     factor N covers errors that are handed on along a chain. Independent of how coordinates are scaled.
     """
-    floor = torch.finfo(pivots.dtype).eps * max(pivots.shape[-1], 4) * diagonal.clamp(min=0.0)
+    share = torch.finfo(pivots.dtype).eps * max(pivots.shape[-1], 4)
+    if pivots.numel() and not pivots.is_cuda:
+        low, high = torch.aminmax(pivots)
+        # Mostly the smallest pivot is above what any diagonal entry asks for; nan compares as False.
+        if bool((low > share * diagonal.amax().clamp(min=0.0)) & (high < torch.inf)):
+            return torch.ones(pivots.shape[:-1], dtype=torch.bool)
+    floor = share * diagonal.clamp(min=0.0)
     return ((pivots > floor) & torch.isfinite(pivots)).all(-1)

@@ -192,7 +192,16 @@ def sparse_pattern(size: int, first: Indices, second: Indices) -> SparsePattern:
 
 def color_count(pattern: Pattern) -> int:
     """P, the number of products that determine a matrix."""
-    return int(pattern.colors.max()) + 1 if pattern.size else 0
+    if pattern.size == 0:
+        return 0
+    match pattern:
+        case DiagonalPattern():
+            return 1
+        case DensePattern():
+            return pattern.size
+        case BandedPattern():
+            return min(2 * pattern.bandwidth + 1, pattern.size)
+    return int(pattern.colors.max()) + 1
 
 
 def probes(

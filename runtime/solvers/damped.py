@@ -88,9 +88,9 @@ def _try(
     problem: Problem, at: Point, matrix: Matrix, damping: Damping, searching: Tensor
 ) -> tuple[Point, Damping, Tensor]:
     factors, damping = _positive(matrix, damping)
-    step = -factors.solve(at.gradient)
+    step = factors.solve(at.gradient).neg_()
     downhill = -row_dot(at.gradient, step)
-    penalty = damping.mu * row_dot(damping.scale * step, step.double())
+    penalty = damping.mu * _scaled_square(damping.scale, step.double())
     promised = 0.5 * (downhill + penalty)
     point = at.x + step
     if not bool(searching.all()):
@@ -107,6 +107,13 @@ def _try(
     good = searching & (worth | (energy == -torch.inf))
     gain = torch.where(level & flatter, 1.0, gain)
     return Point(point, energy, gradient), _adapted(damping, gain, good, searching), good
+
+
+def _scaled_square(scale: Tensor, step: Tensor) -> Tensor:
+    """The sum of D step^2, [R]."""
+    if scale.shape[1] == 1:
+        return scale[:, 0] * row_dot(step, step)
+    return row_dot(scale * step, step)
 
 
 def _adapted(damping: Damping, gain: Tensor, good: Tensor, tried: Tensor) -> Damping:

@@ -35,13 +35,14 @@ def bound_model(
     given: Mapping[str, Any],
     hypers: Mapping[str, Any] | None = None,
     sought: Sequence[str] | None = None,
+    using: str | None = None,
 ) -> Bound:
-    """A model bound to values in float64, for its default question or for chosen unknowns."""
+    """A model bound to values in float64, for its default question or chosen unknowns and method."""
     checked = pipeline.check_source(Source("<pattern>", text))
     assert not checked.failed, checked.diagnostics[0].diagnostic
     model = checked.models[-1]
     names = tuple(sought) if sought is not None else default_sought(model, default_question(model))
-    plan = pipeline.plan_for(pipeline.graph_of(model), Query(names))
+    plan = pipeline.plan_for(pipeline.graph_of(model), Query(names), using)
     module = load_text(pipeline.generate_for(plan).text, model.name)
     settings = Settings(torch.float64, torch.device("cpu"))
     return bind(module, hypers or {}, given, settings, frozenset(names))
