@@ -54,6 +54,7 @@ def contests() -> list[Contest]:
             energy,
             rivals,
             {by_hand: 1.0},
+            loosened=lambda tol: model.infer(y=data, tol=tol).x.numpy(),
         )
     ]
 
