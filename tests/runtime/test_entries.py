@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.hessian import HessianForm, hessian
-from ebmlang.runtime.linear.patterns import ArrowPattern, BandedPattern
+from ebmlang.runtime.linear.iterative import ImplicitMatrix
+from ebmlang.runtime.linear.patterns import ArrowPattern, BandedPattern, DensePattern
 from ebmlang.runtime.linear.placing import placing
 from ebmlang.runtime.problem import Problem
 from tests.runtime.hessians import bound_model, hessians, problem_of
@@ -174,3 +175,16 @@ def test_products_that_sum_over_a_direction_have_no_entries() -> None:
         text + "energy a = sum(cosh(A @ x - y)) }", {"A": normal(9, 4, 4), "y": normal(10, 2, 4)}
     )
     assert "hessian_entries" not in bound.module.WRITTEN
+
+
+def test_a_large_dense_matrix_is_not_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, given = ENERGIES["robust chain"]
+    problem = problem_of(bound_model(text, given, using="newton"))
+    assert problem.form is not None
+    full = HessianForm(lambda: DensePattern(problem.space.size), places=problem.form.places)
+    problem = replace(problem, form=full)
+    x = normal(22, ROWS, 9)
+    wanted = torch.from_numpy(hessians(problem, x))
+    torch.testing.assert_close(hessian(problem, x).dense(), wanted, rtol=1e-9, atol=1e-9)
+    monkeypatch.setattr("ebmlang.runtime.hessian.LARGEST_DENSE", 8)
+    assert isinstance(hessian(problem, x), ImplicitMatrix)
