@@ -285,6 +285,10 @@ def _field(size: int = 4) -> tuple[Data, Data]:
     return {}, {"h": np.random.default_rng(0).normal(size=(2, size, size))}
 
 
+def _factors() -> tuple[Data, Data]:
+    return {"k": 10}, {"y": _digits()[:300]}
+
+
 def _slots() -> tuple[Data, Data]:
     d = _digits() / 16
     return {}, {"K": d[:100], "V": d[:100], "q": d[100:200]}
@@ -317,6 +321,7 @@ QUESTIONS: tuple[Callable[[], Question], ...] = (
     _gallery("logistic", _classes),
     _gallery("logistic", _many_features, note="300 features"),
     _gallery("lqr", _cart),
+    _gallery("nmf", _factors, find=("W", "h")),
     _gallery("nnls", _regression),
     _gallery("nnls", _tall, note="200 features"),
     _gallery("pca_codes", _pca),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ebmlang.compiler.choose_blocks import IN_TURN, grouped, moving_condition
 from ebmlang.compiler.choose_discrete import fitting_rows, misfit
 from ebmlang.compiler.choose_mixed import (
     FREE,
@@ -47,7 +48,8 @@ class Plan:
     `method` is None when nothing fits; `because` then says why. The method holds under the
     `obligations`; `fallback`, which needs none, is taken when one of them fails at binding.
     With hard constraints `inner` is the method for the energy that the constraints have been added to; with
-    countable unknowns beside real ones it is the method for the real ones.
+    countable unknowns beside real ones it is the method for the real ones. `parts` are the plans of
+    groups of unknowns that take turns.
     """
 
     structure: Structure
@@ -57,6 +59,7 @@ class Plan:
     fallback: MethodRow | None
     options: tuple[tuple[str, float | int | bool | str], ...] = ()
     inner: MethodRow | None = None
+    parts: tuple[Plan, ...] = ()
 
     @property
     def block(self) -> Block:
@@ -139,19 +142,32 @@ def _among(
     options: tuple[tuple[str, float | int | bool | str], ...],
 ) -> Plan:
     """The plan for an energy, with the methods of these rows."""
-    fitting, rejected = [], []
+    fitting: list[MethodRow] = []
+    rejected: list[Rejected] = []
+    parts: tuple[Plan, ...] = ()
     for row in rows:
         missing = [need for need in row.needs if structure.find(need) is None]
-        if not missing:
-            fitting.append(row)
+        reason = missing_text(structure, missing[0]) if missing else ""
+        if row.name == IN_TURN and not any(map(is_hard, missing)) and (not missing or row.name == name):
+            parts = tuple(choose(part) for part in grouped(structure))
+            moving = moving_condition(structure, parts)
+            if moving and row.name == name:
+                return Plan(structure, None, f"{name} does not fit: {moving}", tuple(rejected), None)
+            reason = reason or moving
+        if reason:
+            rejected.append(Rejected(row, reason))
         else:
-            rejected.append(Rejected(row, missing_text(structure, missing[0])))
+            fitting.append(row)
     if name is not None:
-        return _overridden(structure, name, fitting, rejected, options)
-    picked = fitting[0]
-    later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
-    fallback = _fallback(structure, picked, fitting)
-    return Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
+        plan = _overridden(structure, name, fitting, rejected, options)
+    else:
+        picked = fitting[0]
+        later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
+        fallback = _fallback(structure, picked, fitting)
+        plan = Plan(structure, picked, _because(structure, picked), (*rejected, *later), fallback, options)
+    if plan.method is None or plan.method.name != IN_TURN:
+        return plan
+    return replace(plan, parts=parts)
 
 
 def _constrained(

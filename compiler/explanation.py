@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from ebmlang.compiler.choose import MOST_STATES, Plan
+from ebmlang.compiler.choose_blocks import in_turn
 from ebmlang.compiler.methods import DISCRETE_METHODS, MIXED_METHODS
 from ebmlang.compiler.structure.finding import Finding
 
@@ -29,6 +30,8 @@ def explain(plan: Plan, at_sizes: str = "") -> str:
         title = f"{row.title} {plan.inner.name}" if around and plan.inner is not None else row.title
         lines.append(line("method", f"{row.name}: {title} ({row.reference})"))
         lines.append(line("because", plan.because))
+        if plan.parts:
+            lines.append(line("in turn", in_turn(plan.parts)))
         lines.append(line("answer", plan.answer))
         lines += [line("provided", condition) for condition in _conditions(plan)]
         lines += [line("sizes", at_sizes)] if at_sizes else []

@@ -135,6 +135,19 @@ METHODS: tuple[MethodRow, ...] = (
         otherwise="projected_lbfgs",
     ),
     MethodRow(
+        "block_coordinate",
+        "ebmlang.runtime.solvers.block_coordinate:BlockCoordinate",
+        ("convex by blocks", "kinks apart", "bounds or kinks"),
+        ("energy and gradient", "the question over each group of unknowns"),
+        (("patience", "whole"),),
+        "groups of unknowns in turn, each by its own method, with extrapolation",
+        "stationary: each group is at its minimum given the others, within the tolerance, and no step has "
+        "raised the energy",
+        "Tseng 2001; Anderson 1965; Walker & Ni 2011",
+        provided="there are 2,000 unknowns or more, or bounds join entries, and the model itself is asked (a "
+        "generated file holds one question)",
+    ),
+    MethodRow(
         "projected_lbfgs",
         "ebmlang.runtime.solvers.projected_lbfgs:ProjectedLbfgs",
         ("differentiable", "constrained", "separable bounds"),

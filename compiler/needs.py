@@ -167,6 +167,17 @@ NEEDS: tuple[Need, ...] = (
         _says("no partition into convex blocks was found"),
         hard=True,
     ),
+    Need(
+        "kinks apart",
+        "no kink that joins groups of unknowns",
+        _says("a kink or a condition joins groups of unknowns"),
+        hard=True,
+    ),
+    Need(
+        "bounds or kinks",
+        "bounds or kinks, which hold up steps along all unknowns at once",
+        _says("steps along all unknowns at once are faster where there are neither bounds nor kinks"),
+    ),
 )
 
 NEED_TEXT: dict[str, str] = {need.property: need.text for need in NEEDS}

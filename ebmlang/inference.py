@@ -130,6 +130,7 @@ class Inference:
     module: ModuleType
     incomplete: frozenset[str]
     part: ModuleType | None = None
+    blocks: tuple[ModuleType, ...] = ()
 
     @staticmethod
     def of(
@@ -171,7 +172,8 @@ class Inference:
         if plan.method is None and asked.sought:
             raise DataError(plan.because, "give these variables, or ask for others with find")
         part = part_of(model, asked, plan)
-        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete, part)
+        blocks = blocks_of(model, asked, plan)
+        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks)
 
     # --- chunks ---
 
@@ -235,7 +237,7 @@ class Inference:
         bound = self.model.bound(self.module, values, settings, self.incomplete)
         line = line_of(self.model.checked, self.asked.summed)
         beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
-        return replace(bound, part=self.part, beta=beta, kept=self.model.kept(self.module))
+        return replace(bound, part=self.part, blocks=self.blocks, beta=beta, kept=self.model.kept(self.module))
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)
@@ -267,6 +269,13 @@ def part_of(model: Model, asked: Asked, plan: Plan) -> ModuleType | None:
     # What follows `using` is about all unknowns at once.
     line = replace(asked.question, using=None) if asked.question is not None else None
     return model.compiled(replace(asked, sought=real_names(plan), question=line), None)[1]
+
+
+def blocks_of(model: Model, asked: Asked, plan: Plan) -> tuple[ModuleType, ...]:
+    """The modules of the groups of unknowns that take turns."""
+    line = replace(asked.question, using=None) if asked.question is not None else None
+    groups = [tuple(part.block.query.sought) for part in plan.parts]
+    return tuple(model.compiled(replace(asked, sought=names, question=line), None)[1] for names in groups)
 
 
 def real_names(plan: Plan) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.choose_blocks import IN_TURN
 from ebmlang.compiler.methods import MIXED_METHODS, claim_of, find_method
 from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
@@ -38,6 +39,7 @@ from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.report import evaluate, free_report, rows_of, values_alone
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.search import Search, first_given, limits_of
+from ebmlang.runtime.turns import blocks_of
 
 Values = Mapping[str, Tensor]
 
@@ -76,6 +78,12 @@ def infer(
             name, because = bound.module.FALLBACK, f"concave_convex does not apply: {form}"
         else:
             problem = replace(problem, mixture=form)
+    if name == IN_TURN:
+        if bound.blocks:
+            problem = replace(problem, blocks=blocks_of(bound, problem, observed or {}))
+        else:
+            because = f"{name} does not apply: a generated file asks one question"
+            name = bound.module.FALLBACK or "adam"
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = limits_of(bound, search, options)

@@ -55,8 +55,9 @@ class Bound:
 
     Tensors of variables that differ by example are [B or 1, *shape]; `given` names what the caller
     passed. `shapes` are the shapes of one example. `part` is the module of the real unknowns alone where
-    countable ones are sought beside them; `beta` the inverse temperature at which the module's `SUMMED`
-    unknowns are summed out; `kept` what the model keeps from one question to the next, if it does.
+    countable ones are sought beside them, `blocks` are those of groups that take turns; `beta` the inverse
+    temperature at which the module's `SUMMED` unknowns are summed out; `kept` what the model keeps from one
+    question to the next, if it does.
     """
 
     module: ModuleType
@@ -69,6 +70,7 @@ class Bound:
     batch: int
     settings: Settings
     part: ModuleType | None = None
+    blocks: tuple[ModuleType, ...] = ()
     beta: float = 1.0
     kept: Kept | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ebmlang.compiler.choose_blocks import IN_TURN
 from ebmlang.compiler.methods import find_method
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.domain_base import Kind
@@ -19,6 +20,9 @@ WITHOUT_MINIMUM = "lbfgs"
 """What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
 
 BY_NAME = "asked for by name"
+FEWEST_IN_TURN = 2_000
+"""Unknowns with bounds entry by entry, below which groups in turn are slower than all unknowns at once."""
+
 WIDEST_STAGE = 100
 """States and actions of one time, beyond which their curvature costs more than it saves."""
 
@@ -35,6 +39,10 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
     if name == "accelerated_gradient" and not by_name and problem.space.size < FEWEST:
         because = f"accelerated_gradient does not apply: there are only {problem.space.size:,} unknowns"
         name = module.FALLBACK
+    # Steps along all unknowns at once are cheaper, and with bounds entry by entry there are good ones.
+    few = problem.space.size < FEWEST_IN_TURN and module.FALLBACK == "projected_lbfgs"
+    if name == IN_TURN and few and not by_name:
+        return module.FALLBACK, f"{name} does not pay: there are only {problem.space.size:,} unknowns"
     row = find_method(name)
     if row is not None and row.otherwise:
         lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.blocks import Blocks
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.generated import HessianPlaces
 from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_times, shared_hessian
@@ -87,6 +88,7 @@ class View(Enum):
     SMOOTH_PLUS_ABSOLUTE = "a smooth energy and the weights of absolute values"
     CLOSED_FORM = "a minimum in closed form"
     MIXTURE = "a convex quadratic minus log-sum-exps"
+    BLOCKS = "groups of unknowns, each a problem of its own"
     ROLLOUT = "the steps and stage costs of a rollout"
 
 
@@ -109,6 +111,7 @@ class Problem:
     form: HessianForm | None = None
     closed: Callable[[Values], Mapping[str, Tensor]] | None = None
     mixture: MixtureForm | None = None
+    blocks: Blocks | None = None
 
     @property
     def pattern(self) -> Pattern:
@@ -130,6 +133,8 @@ class Problem:
             views.add(View.CLOSED_FORM)
         if self.mixture is not None:
             views.add(View.MIXTURE)
+        if self.blocks is not None:
+            views.add(View.BLOCKS)
         return frozenset(views)
 
     def energy(self, x: Tensor) -> Tensor:
@@ -275,14 +280,15 @@ class Problem:
     def select(self, rows: Tensor) -> Problem:
         """The problem of the given rows (int64 [R']); rows may repeat."""
         space = self.space.select(rows)
+        blocks = None if self.blocks is None else self.blocks.select(rows, self.space.joint)
         if self.space.joint:
-            return replace(self, space=space)
+            return replace(self, space=space, blocks=blocks)
         held = {
             name: value.index_select(0, rows) if name in self.row_values and value.shape[0] != 1 else value
             for name, value in self.held.items()
         }
         mixture = None if self.mixture is None else self.mixture.select(rows)
-        return replace(self, held=held, space=space, mixture=mixture)
+        return replace(self, held=held, space=space, mixture=mixture, blocks=blocks)
 
     def detached(self) -> Problem:
         """The same problem with held values cut from any autograd graph."""

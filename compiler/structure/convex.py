@@ -10,6 +10,7 @@ from ebmlang.compiler.curvature.interval import Interval
 from ebmlang.compiler.curvature.obligation import Proof, both
 from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.query import Query
+from ebmlang.compiler.structure.absolute import find_absolute
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.domains import domain_text
 from ebmlang.compiler.structure.finding import Finding
@@ -153,7 +154,23 @@ def find_blocks(block: Block) -> tuple[Finding, ...]:
     shown = "; ".join(_given(group, names) for group in parts)
     if hard:
         return (Finding("convex in part", names, shown, obligations, blocks=parts),)
-    return (Finding("convex by blocks", names, shown, obligations, blocks=parts),)
+    return (Finding("convex by blocks", names, shown, obligations, blocks=parts), *_apart(block, obligations))
+
+
+def _apart(block: Block, obligations: Proof) -> tuple[Finding, ...]:
+    """`kinks apart`: what is stationary in every group given the others is stationary in all of them.
+
+    Neither a kink, nor a bound, nor a condition of the groups may read unknowns of two groups.
+    """
+    domains = [a for v in block.sought for a in (*v.domain.arguments, v.domain.where) if a is not None]
+    if any(map(block.depends, (*domains, *(o.value for o in obligations)))) or block.limits:
+        return ()
+    names = tuple(v.name for v in block.sought)
+    if all(block.smoothness(s.total).grade in ("smooth", "piecewise") for s in block.touching):
+        return (Finding("kinks apart", names, "the energy is differentiable"),)
+    split = find_absolute(block)
+    because = "the only kinks are absolute values of single entries"
+    return tuple(Finding("kinks apart", names, because, found.obligations) for found in split)
 
 
 def _easy(block: Block, group: tuple[str, ...]) -> Proof | None:

@@ -15,6 +15,8 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "affine": ("quadratic", "convex energy"),
     "convex": ("convex energy",),
     "sum of squares": ("sum of losses",),
+    "constrained": ("bounds or kinks",),
+    "kinks": ("bounds or kinks",),
 }
 """What else is true where a property is found."""
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ebmlang.runtime.solvers.accelerated_gradient import AcceleratedGradient
 from ebmlang.runtime.solvers.adam import Adam
+from ebmlang.runtime.solvers.block_coordinate import BlockCoordinate
 from ebmlang.runtime.solvers.closed_form import ClosedForm
 from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
 from ebmlang.runtime.solvers.fista import Fista
@@ -25,6 +26,7 @@ __all__ = [
     "AbstractSolver",
     "AcceleratedGradient",
     "Adam",
+    "BlockCoordinate",
     "ClosedForm",
     "ConcaveConvex",
     "Fista",
@@ -50,6 +52,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "gauss_newton": GaussNewton,
         "softmax": ClosedForm,
         "concave_convex": ConcaveConvex,
+        "block_coordinate": BlockCoordinate,
         "accelerated_gradient": AcceleratedGradient,
         "ilqr": Ilqr,
         "lbfgs": Lbfgs,

@@ -113,6 +113,12 @@ def _nonconvex() -> tuple[Question, ...]:
       energy fit = 1/2 * ||Y - U @ V||^2
       energy size = 0.1 * (||U||^2 + ||V||^2)
       infer U, V }"""
+    bounded = blocks.replace("real[n, k]", "real[n, k] in nonnegative").replace(
+        "latent V : real[k, p]", "latent V : real[k, p] in [0, 1]"
+    ).replace("observed start : real[n, k] in nonnegative", "observed start : real[n, k]")
+    shares = blocks.replace("latent V : real[k, p]", "latent V : real[k, p] in simplex")
+    positive = {"Y": _normal(6, ROWS, 4, 5).abs(), "start": _normal(7, ROWS, 4, 2).abs()}
+    positive["begin"] = torch.full((ROWS, 2, 5), 0.2, dtype=F64)
     factors = {"Y": _normal(6, ROWS, 4, 5), "start": _normal(7, ROWS, 4, 2), "begin": _normal(8, ROWS, 2, 5)}
     return (
         Question(
@@ -120,6 +126,8 @@ def _nonconvex() -> tuple[Question, ...]:
             frozenset(), ("x",), "y", convex=False,
         ),
         Question("two factors", blocks, factors, frozenset(), ("U", "V"), "Y", convex=False),
+        Question("two bounded factors", bounded, positive, frozenset(), ("U", "V"), "Y", convex=False),
+        Question("a factor of shares", shares, positive, frozenset(), ("U", "V"), "Y", convex=False),
     )  # fmt: skip
 
 

@@ -24,9 +24,9 @@ from tests.runtime.fakes import Values, generator, least_squares, problem, split
 from tests.runtime.questions import QUESTIONS, ROWS, Question, chosen, fits, model_of
 
 F64, F32 = torch.float64, torch.float32
-OWN = frozenset({View.ROLLOUT, View.CLOSED_FORM, View.MIXTURE, View.GAUSS_NEWTON})
-"""Views that only energies of one form have: see test_riccati, test_attention, test_concave_convex and
-test_classic_problems."""
+OWN = frozenset({View.ROLLOUT, View.CLOSED_FORM, View.MIXTURE, View.GAUSS_NEWTON, View.BLOCKS})
+"""Views that only energies of one form have: see test_riccati, test_attention, test_concave_convex,
+test_classic_problems and test_block_coordinate."""
 NAMES = [name for name, kind in SOLVERS.items() if not kind.needs & OWN]
 DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.LINEAR: Reals(),
