@@ -20,7 +20,7 @@ def lasso_gap(problem: Problem, x: Tensor) -> Tensor | None:
     """
     space = problem.space
     plain = space.kinds == {Kind.LINEAR} and space.mask is None
-    if View.SMOOTH_PLUS_ABSOLUTE not in problem.views or not plain:
+    if View.SMOOTH_PLUS_ABSOLUTE not in problem.views or not plain or problem.lengths:
         return None
     weights = problem.absolute()
     if not bool((weights > 0).all()):

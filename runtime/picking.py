@@ -43,6 +43,8 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
     few = problem.space.size < FEWEST_IN_TURN and module.FALLBACK == "projected_lbfgs"
     if name == IN_TURN and few and not by_name:
         return module.FALLBACK, f"{name} does not pay: there are only {problem.space.size:,} unknowns"
+    if name == "fista" and problem.lengths and problem.space.mask is not None:
+        return module.FALLBACK or "adam", "fista does not apply: entries of groups are given"
     row = find_method(name)
     if row is not None and row.otherwise:
         lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)

@@ -134,7 +134,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
         else None,
     )
     closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
-    return Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
+    problem = Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
+    return replace(problem, lengths=vars(module).get("LENGTHS", ()))
 
 
 def _rollout(bound: Bound) -> Rollout | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -99,6 +100,8 @@ class Problem:
     Tensors of `held` named in `row_values` have a leading dimension B or 1; the others are shared. In a joint
     space the energies of all examples are summed, so functions that include a term of the whole batch must
     return it once: as a total of shape [] or [1]. Without a `form` nothing is known about the Hessian.
+    `lengths` names variables whose weights are those of lengths of groups, not of absolute values, with how
+    many leading dimensions number the groups.
     """
 
     functions: Functions
@@ -112,6 +115,7 @@ class Problem:
     closed: Callable[[Values], Mapping[str, Tensor]] | None = None
     mixture: MixtureForm | None = None
     blocks: Blocks | None = None
+    lengths: tuple[tuple[str, int], ...] = ()
 
     @property
     def pattern(self) -> Pattern:
@@ -207,6 +211,33 @@ class Problem:
         if not parts:
             return torch.zeros(1, 0, dtype=space.dtype, device=space.device)
         return space.join([part.expand(rows, *part.shape[1:]) for part in parts])
+
+    def penalty(self, x: Tensor, weights: Tensor) -> Tensor:
+        """What the split leaves out at x [R, N]: weighted absolute values and lengths, [R]."""
+        if not self.lengths:
+            return (weights * x.abs()).sum(1)
+        grouped = zip(self._groups(x), self._groups(weights), strict=True)
+        return torch.stack([(w[..., 0] * part.norm(dim=2)).sum(1) for part, w in grouped]).sum(0)
+
+    def shrunk(self, x: Tensor, threshold: Tensor) -> Tensor:
+        """x [R, N] with its entries, or the lengths of groups, less by `threshold` [R or 1, N], not below 0."""
+        if not self.lengths:
+            return x - torch.clamp(x, min=-threshold, max=threshold)
+        parts = []
+        for part, limit in zip(self._groups(x), self._groups(threshold), strict=True):
+            length = part.norm(dim=2, keepdim=True)
+            kept = torch.where(length > limit[..., :1], 1 - limit[..., :1] / length, 0.0)
+            parts.append((kept * part).flatten(1))
+        return torch.cat(parts, 1)
+
+    def _groups(self, x: Tensor) -> list[Tensor]:
+        """Each unknown as [R, groups, entries of a group]; entries without a group are groups of their own."""
+        leads, parts = dict(self.lengths), []
+        for unknown, part in zip(self.space.unknowns, self.space.split(x), strict=True):
+            lead = leads.get(unknown.name, unknown.rank) + int(self.space.joint)
+            count = math.prod(part.shape[1 : 1 + lead])
+            parts.append(part.reshape(x.shape[0], count, math.prod(part.shape[1 + lead :])))
+        return parts
 
     def closed_form(self) -> Tensor:
         """The coordinates of the minimum, [R, N]."""

@@ -128,6 +128,10 @@ def specs(
         "",
         *couplings_table(lifted_pattern(plan.block), _size),
     ]
+    lengths = () if plan.split is None else plan.split.absolute
+    leads = dict.fromkeys((part.variable, part.lead) for part in lengths if part.lead is not None)
+    if leads:
+        lines.append(f"LENGTHS = {tuple(leads)!r}")
     if plan.softmax:
         lines.append("CLOSED_FORM = True")
     if plan.mixture is not None and plan.mixture.form is not None:

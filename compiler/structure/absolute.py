@@ -2,7 +2,8 @@
 
 The energy is taken apart into summands; each is smooth in the block, or `w * |x|` with x a sought
 variable as it is declared and w free of the block. Then the proximal map of the absolute part is
-soft thresholding, and the sum is minimised by accelerated proximal gradient.
+soft thresholding, and the sum is minimised by accelerated proximal gradient. Lengths of groups of entries,
+`w * ||x[g]||`, count like absolute values: their map shortens every group (Yuan & Lin 2006).
 """
 
 from __future__ import annotations
@@ -36,19 +37,24 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             if found is not None:
                 absolute.append(AbsolutePart(found[0], found[1], summand.name))
                 continue
+            lengths = None if summand.mask is not None else _lengths(block, part, summand.axes, sign)
+            if lengths is not None:
+                absolute.append(AbsolutePart(lengths[0], lengths[1], summand.name, lengths[2]))
+                continue
             whole = _total_of(summand, part) if sign > 0 else negated(_total_of(summand, part))
             if block.smoothness(whole).grade not in ("smooth", "piecewise"):
                 return ()
             smooth.append(whole)
             smooth_of.append(summand.name)
-    if not absolute:
+    if not absolute or len({(a.variable, a.lead) for a in absolute}) > len({a.variable for a in absolute}):
         return ()
     names = tuple(v.name for v in block.sought)
     obligations = both(*(nonnegative(a.weight, block.calculus.ranges) for a in absolute))
     if obligations is None:
         return ()
     terms = ", ".join(dict.fromkeys(a.summand for a in absolute))
-    because = f"{terms} weighs |{', '.join(dict.fromkeys(a.variable for a in absolute))}|, the rest is {{}}"
+    weighed = ", ".join(dict.fromkeys(map(_shown, absolute)))
+    because = f"{terms} weighs {weighed}, the rest is {{}}"
     quadratic = all(block.calculus.quadratic(part) for part in smooth)
     because = because.format("quadratic" if quadratic else "smooth")
     return (
@@ -64,6 +70,13 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             least_squares=least_squares(block, tuple(smooth)),
         ),
     )
+
+
+def _shown(part: AbsolutePart) -> str:
+    if part.lead is None:
+        return f"|{part.variable}|"
+    groups = f"[{', '.join('ghijkl'[: part.lead])}]" if part.lead else ""
+    return f"||{part.variable}{groups}||"
 
 
 def _total_of(summand: Summand, part: Expr) -> Expr:
@@ -129,3 +142,50 @@ def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Ex
             )
             return x.name, table
     return None
+
+
+# --- lengths of groups ----------------------------------------------------------------------------
+
+
+def _lengths(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Expr, int] | None:
+    """(variable, weight, leading dimensions) when the node, summed over the axes, is a weighted sum of lengths.
+
+    No two groups share an entry. Bounds would need another proximal map.
+    """
+    weight, node = weighted(block.depends, node, None if sign > 0 else negated(one(node)))
+    if weight.axes or not weight.type.scalar or block.limits:
+        return None
+    if isinstance(node, Fold) and node.function == "sum" and node.guard is None and not axes:
+        over = node.over
+        factor, node = weighted(block.depends, node.body, None)
+        if factor.axes or not factor.type.scalar:
+            return None
+        weight, axes = times(weight, factor), over
+    if not isinstance(node, Apply) or node.function != "norm" or node.option("order") != 2.0:
+        return None
+    (inner,) = node.arguments
+    if node.option("dims") != inner.type.rank:
+        return None
+    base = inner.base if isinstance(inner, Pick) and axes else inner
+    free = {v.name for v in block.sought if v.domain.rule.geometry == "everywhere"}
+    if not isinstance(base, Read) or base.name not in free:
+        return None
+    if axes and not (isinstance(inner, Pick) and _numbered(inner, axes)):
+        return None
+    return base.name, weight, len(axes)
+
+
+def _numbered(node: Pick, axes: Axes) -> bool:
+    """Whether the first subscripts run through the axes, each through its whole dimension, and the others
+    take everything."""
+    shape = node.base.type.shape
+    if len(node.subscripts) != len(shape) or len(axes) >= len(shape):
+        return False
+    for k, (s, size) in enumerate(zip(node.subscripts, shape, strict=True)):
+        if k < len(axes):
+            axis = axes[k]
+            if not (isinstance(s, Position) and s.axis is axis and axis.start == ZERO and axis.size == size):
+                return False
+        elif not (isinstance(s, typed.SliceOf) and s.start == ZERO and s.stop == size):
+            return False
+    return True

@@ -23,11 +23,16 @@ IMPLIED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class AbsolutePart:
-    """`weight * |x|` summed over the entries of a sought variable; weight broadcasts to its shape."""
+    """`weight * |x|` summed over the entries of a sought variable; weight broadcasts to its shape.
+
+    With `lead` it is `weight * ||x[g]||` summed over the groups g that the first `lead` dimensions number (0:
+    all entries are one group), and weight is a scalar.
+    """
 
     variable: str
     weight: Expr
     summand: str
+    lead: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

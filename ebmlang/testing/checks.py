@@ -101,7 +101,11 @@ def check_terms_sum(model: Model, values: Values) -> Remarks:
         if bound.module.SPLIT and not bound.module.JOINT:
             parts = bound.instance.smooth(unknown, held)
             for name, weight in bound.instance.absolute(held).items():
-                parts = parts + (weight * unknown[name].abs()).expand_as(unknown[name]).flatten(1).sum(-1)
+                value = unknown[name]
+                lead = 1 + dict(vars(bound.module).get("LENGTHS", ())).get(name, value.ndim - 1)
+                grouped = value.reshape(*value.shape[:lead], -1).norm(dim=-1)
+                first = weight.expand_as(value).reshape(*value.shape[:lead], -1)[..., 0]
+                parts = parts + (first * grouped).flatten(1).sum(-1)
             _require_equal("the energy", "total", found.total, "smooth part and absolute values", parts, size)
     return Counter()
 

@@ -89,13 +89,13 @@ class Fista(AbstractSolver):
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.BOX})
 
     def init(self, problem: Problem, x: Tensor) -> State:
-        matrix = gram_of(problem, x) if self.quadratic and self.gram else None
+        matrix = gram_of(problem, x) if self.quadratic and self.gram and not problem.lengths else None
         if matrix is not None:
             return gram_start(problem, matrix, x)
         smooth, gradient = problem.smooth_and_gradient(x)
         length = 1 / _curvature(problem, x, gradient)
         weights = problem.absolute()
-        total = smooth + (weights * x.abs()).sum(1)
+        total = smooth + problem.penalty(x, weights)
         near = proximal_point(problem, x - length[:, None] * gradient, length, weights)
         optimality = row_norm(x - near) / length
         grain = 16 * torch.finfo(x.dtype).eps * row_norm(gradient)
@@ -123,7 +123,7 @@ class Fista(AbstractSolver):
             move = _general_move(problem, x, origin, length, weights, state)
             # The same element, its change of gradient bounded through the test that the step has passed.
             optimality = 2 * row_norm(move.origin - move.to) / move.length
-        total = move.energy + (weights * move.to.abs()).sum(1)
+        total = move.energy + problem.penalty(move.to, weights)
         # Momentum that points uphill is dropped.
         uphill = row_dot(move.origin - move.to, move.to - x) > 0
         keep = state.active
@@ -147,9 +147,11 @@ class Fista(AbstractSolver):
 
 
 def proximal_point(problem: Problem, x: Tensor, length: Tensor, weights: Tensor) -> Tensor:
-    """argmin_u |u - x|^2 / (2 length) + sum_i w_i |u_i| within the bounds: soft threshold, then clamp."""
-    threshold = length[:, None] * weights
-    return problem.space.project(x - torch.clamp(x, min=-threshold, max=threshold))
+    """argmin_u |u - x|^2 / (2 length) + sum_i w_i |u_i| within the bounds: soft threshold, then clamp.
+
+    Groups, which have no bounds, are shortened as wholes.
+    """
+    return problem.space.project(problem.shrunk(x, length[:, None] * weights))
 
 
 def _curvature(problem: Problem, x: Tensor, gradient: Tensor) -> Tensor:
