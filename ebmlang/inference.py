@@ -237,7 +237,8 @@ class Inference:
         bound = self.model.bound(self.module, values, settings, self.incomplete)
         line = line_of(self.model.checked, self.asked.summed)
         beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
-        return replace(bound, part=self.part, blocks=self.blocks, beta=beta, kept=self.model.kept(self.module))
+        kept = self.model.kept(self.module)
+        return replace(bound, part=self.part, blocks=self.blocks, beta=beta, kept=kept)
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)

@@ -220,7 +220,7 @@ class Problem:
         return torch.stack([(w[..., 0] * part.norm(dim=2)).sum(1) for part, w in grouped]).sum(0)
 
     def shrunk(self, x: Tensor, threshold: Tensor) -> Tensor:
-        """x [R, N] with its entries, or the lengths of groups, less by `threshold` [R or 1, N], not below 0."""
+        """x [R, N] with its entries, or the lengths of groups, less by `threshold` [R or 1, N], or 0."""
         if not self.lengths:
             return x - torch.clamp(x, min=-threshold, max=threshold)
         parts = []
@@ -231,7 +231,7 @@ class Problem:
         return torch.cat(parts, 1)
 
     def _groups(self, x: Tensor) -> list[Tensor]:
-        """Each unknown as [R, groups, entries of a group]; entries without a group are groups of their own."""
+        """Each unknown as [R, groups, entries of a group]; an entry without a group is one of its own."""
         leads, parts = dict(self.lengths), []
         for unknown, part in zip(self.space.unknowns, self.space.split(x), strict=True):
             lead = leads.get(unknown.name, unknown.rank) + int(self.space.joint)

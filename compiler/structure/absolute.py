@@ -148,7 +148,7 @@ def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Ex
 
 
 def _lengths(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Expr, int] | None:
-    """(variable, weight, leading dimensions) when the node, summed over the axes, is a weighted sum of lengths.
+    """(variable, weight, leading dimensions) where the node, summed over the axes, weighs lengths.
 
     No two groups share an entry. Bounds would need another proximal map.
     """

@@ -124,7 +124,8 @@ def test_other_lengths_are_not_taken_for_groups(energy: str) -> None:
 
 def test_a_negative_weight_is_met_when_values_are_bound() -> None:
     X, y = _data(4)
-    found = ebmlang.loads(WHOLE.replace("lam * ||w||", "-lam * ||w||"), lam=1.0).infer({"X": X, "y": y}, steps=5)
+    text = WHOLE.replace("lam * ||w||", "-lam * ||w||")
+    found = ebmlang.loads(text, lam=1.0).infer({"X": X, "y": y}, steps=5)
     assert found.method == "adam"
     assert "does not apply" in found.because
 
