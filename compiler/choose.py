@@ -308,5 +308,5 @@ def _because(structure: Structure, row: MethodRow) -> str:
     found = [f for f in found if f.property not in _PLAIN] or found
     if not found:
         rough = structure.find("kinks") or structure.find("steps")
-        return f"no structure was found: {rough}" if rough is not None else "no structure was found"
+        return f"every other method needs more: {rough}" if rough is not None else "no structure was found"
     return "; ".join(f"{f.property} in {', '.join(f.variables)} ({f.because})" for f in found)
