@@ -92,7 +92,7 @@ def least(chosen: list[Part], domain: str, scale: float, A: Tensor, y: Tensor, b
 
     bounds: list[tuple[float | None, float | None]] = [(lo, hi)] * SIZE
     if weight:
-        upper: list[tuple[float | None, float | None]] = [(max(lo, 0) if lo is not None else 0, hi)]
+        upper: list[tuple[float | None, float | None]] = [(0 if lo is None else max(lo, 0), hi)]
         lower: list[tuple[float | None, float | None]] = [(0, None if lo is None else max(-lo, 0))]
         bounds = upper * SIZE + lower * SIZE
     start = np.full(SIZE * halves, 0.2)
