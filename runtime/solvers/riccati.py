@@ -170,17 +170,19 @@ class Recursion:
         (steps, m, d), rows = self.gains.shape, first.shape[0]
         actions = np.empty((steps, m, rows))
         state = np.ascontiguousarray(_numpy(first).T)
-        for t in range(steps):
-            # The law answers to the state as it comes, so that rounding does not grow in an unstable system.
-            action = np.dot(self.gains[t], state, actions[t])
-            if self.shifts is not None:
-                action += self.shifts[t]
-            np.negative(action, action)
-            # As the generated code adds: another order of sums is another system after many unstable steps.
-            state = np.dot(self.step[t, :, :d], state)
-            state += np.dot(self.step[t, :, d:], action)
-            if self.offset is not None:
-                state += self.offset[t]
+        # The driver names rows whose values are not finite; the others do not mind them.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for t in range(steps):
+                # The law answers to the state as it comes: rounding does not grow in an unstable system.
+                action = np.dot(self.gains[t], state, actions[t])
+                if self.shifts is not None:
+                    action += self.shifts[t]
+                np.negative(action, action)
+                # As the generated code adds: in an unstable system another order of sums is another system.
+                state = np.dot(self.step[t, :, :d], state)
+                state += np.dot(self.step[t, :, d:], action)
+                if self.offset is not None:
+                    state += self.offset[t]
         return torch.from_numpy(np.ascontiguousarray(actions.transpose(2, 0, 1)))
 
 
