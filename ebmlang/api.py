@@ -328,7 +328,8 @@ class Model(nn.Module):
         `fit` does better: it moves along manifolds, and keeps open domains in coordinates without a border.
         """
         for name, parameter in self._own_parameters():
-            parameter.copy_(self._domains[name].nearest(parameter[None])[0])
+            domain = self._domains[name].to(parameter.dtype, parameter.device)
+            parameter.copy_(domain.nearest(parameter[None])[0])
 
     def value(self, name: str) -> nn.Parameter:
         """A parameter by its declared name."""

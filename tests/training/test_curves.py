@@ -187,6 +187,32 @@ def test_a_mixture_reaches_the_likelihood_of_scikit_learn() -> None:
     np.testing.assert_allclose(m.value("v").detach()[order], reference.covariances_[like], rtol=5e-2)
 
 
+FACTORS_OF_DATA = """model components(n: int, k: int) {
+  observed y : real[n]
+  latent z : real[k]
+  param W : real[n, k] = normal()
+  param s : real in positive = 1
+  energy fit = 1/2 * ||y - W @ z||^2 / s + n / 2 * log(s)
+  regularizer prior = 1/2 * ||z||^2
+  marginalize z
+  train using lbfgs
+}
+"""
+
+
+def test_probabilistic_components_reach_the_likelihood_in_closed_form() -> None:
+    """Tipping & Bishop 1999, equations 7 and 8; the data is not centred, so moments stand for covariances."""
+    y = rows(60, 5, seed=13) * torch.tensor([3.0, 2.0, 0.8, 0.6, 0.5], dtype=torch.float64)
+    m = ebmlang.loads(FACTORS_OF_DATA, k=2)
+    history = m.fit(y=y, steps=15)
+    values = np.linalg.eigvalsh((y.T @ y / 60).numpy())[::-1]
+    noise = values[2:].mean()
+    best = (np.log(values[:2]).sum() + 3 * math.log(noise) + 5) / 2
+    # The density of z has a factor that the energy leaves out, log(2 pi) / 2 for each of 2 dimensions.
+    assert history.loss[-1] + math.log(2 * math.pi) == pytest.approx(best, abs=1e-6)
+    assert m.value("s").item() == pytest.approx(noise, rel=1e-4)
+
+
 def test_means_of_k_means_are_the_means_of_their_rows() -> None:
     y = blobs()
     m = ebmlang.loads(programs.KMEANS, k=3)
