@@ -75,18 +75,17 @@ def sums(network: Network, plan: Schedule, beta: float) -> Sums:
     graph = any(p.table.requires_grad for p in network.potentials)
     leaves: list[tuple[Tensor, Tensor]] = []
     parts: list[Potential] = []
-    for p in network.potentials:
-        if p.scope.shape[1] == 1:
-            extra = torch.zeros(
-                network.batch, *p.table.shape[1:], dtype=torch.float64, device=network.device
-            ).requires_grad_(True)
-            leaves.append((torch.from_numpy(p.scope[:, 0]).to(network.device), extra))
-            # An energy of inf plus the leaf is inf, and has a gradient of 0.
-            parts.append(replace(p, table=p.table + extra))
-        else:
-            parts.append(p)
     with torch.enable_grad():
-        parts = [replace(p, table=p.table) for p in parts]
+        for p in network.potentials:
+            if p.scope.shape[1] == 1:
+                extra = torch.zeros(
+                    network.batch, *p.table.shape[1:], dtype=torch.float64, device=network.device
+                ).requires_grad_(True)
+                leaves.append((torch.from_numpy(p.scope[:, 0]).to(network.device), extra))
+                # An energy of inf plus the leaf is inf, and has a gradient of 0.
+                parts.append(replace(p, table=p.table + extra))
+            else:
+                parts.append(p)
         log_z = log_sum(replace(network, potentials=tuple(parts)), plan, beta)
         slopes = torch.autograd.grad(log_z.sum(), [leaf for _, leaf in leaves], retain_graph=graph)
     found = tuple(

@@ -29,7 +29,10 @@ def repeated(bound: Bound, module: ModuleType, count: int) -> Bound:
     }
     instance = module.MODEL(**hypers, batch=batch, dtype=own.dtype, device=own.device, draw=draw)
     values = {n: copied(v, count) if bound.specs[n].per_example else v for n, v in bound.values.items()}
-    settings = replace(bound.settings, first_row=bound.settings.first_row * count)
+    rows = bound.settings.rows
+    if rows is not None:
+        rows = (rows[:, None] * count + np.arange(count)).reshape(-1)
+    settings = replace(bound.settings, first_row=bound.settings.first_row * count, rows=rows)
     return replace(
         bound, module=module, instance=instance, values=values, batch=batch, settings=settings, part=None
     )
