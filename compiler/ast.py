@@ -154,6 +154,16 @@ class Norm:
     span: Span = _span()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Component:
+    """One of the results of a net, for a `let` of several names; the parser makes none."""
+
+    value: Expr
+    number: int
+    count: int
+    span: Span = _span()
+
+
 Expr = (
     Number
     | Name
@@ -167,6 +177,7 @@ Expr = (
     | ListExpr
     | Absolute
     | Norm
+    | Component
 )
 
 

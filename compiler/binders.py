@@ -12,7 +12,7 @@ from ebmlang.compiler.catalogue.shapes import EmptyRange, WrongRank
 from ebmlang.compiler.catalogue.types import ConditionExpected
 from ebmlang.compiler.catalogue.values import ReadsUnknown
 from ebmlang.compiler.diagnostics import Report
-from ebmlang.compiler.scope import Declared, Entry, Index, Scope, broken, declared_at, origins
+from ebmlang.compiler.scope import Declared, Entry, Index, NetEntry, Scope, broken, declared_at, origins
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.sizing import fits_memory, read_size
 from ebmlang.compiler.source import Span
@@ -96,6 +96,10 @@ class Binders:
             entry = root.find(name)
             if isinstance(entry, Declared) and entry.role in ("latent", "param"):
                 places = declared_at(entry, f"`{name}` is declared {entry.role}")
+                self.checker.report.add(ReadsUnknown(span, what, name, advice, places))
+                return False
+            if isinstance(entry, NetEntry):
+                places = declared_at(entry, f"`{name}` is a net, which training changes")
                 self.checker.report.add(ReadsUnknown(span, what, name, advice, places))
                 return False
         return True

@@ -25,6 +25,7 @@ Form = Literal[
     "matrix",  # a shape rule of its own in compiler/shapes.py
     "shape",  # rearranges entries; a shape rule of its own
     "constructor",  # makes an array from sizes
+    "net",  # a call of a declared net, which has a syntax of its own
     "distribution",  # a draw: only in start values and after `~`
     "later",  # understood, not built yet
 ]
@@ -134,6 +135,7 @@ ELEMENTWISE: tuple[Builtin, ...] = (
     _unary("silu", "F.silu({0})", "x * sigmoid(x)", "sigmoid(x) * (1 + x * (1 - sigmoid(x)))", "x / (1 + exp(-x))"),
     _unary("huber", "functions.huber({0}, {delta})", "x^2/2 inside delta, delta * (|x| - delta/2) outside (Huber 1964)", "clamp(x, -delta, delta)", "Piecewise((x**2/2, Abs(x) <= delta), (delta*(Abs(x) - delta/2), True))", "convex", smoothness="piecewise", options=(("delta", 1.0),)),
     _unary("wrap", "torch.remainder({0} + torch.pi, 2 * torch.pi) - torch.pi", "the angle brought to [-pi, pi)", "1", "Mod(x + pi, 2*pi) - pi", smoothness="piecewise"),
+    _unary("stop", "torch.detach({0})", "the value, without a gradient through it", "", "", smoothness="kink", result="same"),
     _unary("not", "torch.logical_not({0})", "true where x is false", "", "", smoothness="steps", result="bool"),
     Builtin("atan2", "elementwise", (2, 2), "torch.atan2({0}, {1})", "angle of the point (y, x): atan2(y, x)", "atan2(x, y)", derivative=("y / (x^2 + y^2)", "-x / (x^2 + y^2)"), sympy="atan2(x, y)", points=_POSITIVE),
     Builtin("xlogy", "elementwise", (2, 2), "torch.xlogy({0}, {1})", "x * log(y), and 0 where x is 0", "xlogy(x, y)", derivative=("log(y)", "x / y"), sympy="x * log(y)", points=_POSITIVE),
@@ -201,26 +203,28 @@ DISTRIBUTIONS: tuple[Builtin, ...] = (
     Builtin("categorical", "distribution", (1, 1), "categorical", "class drawn with given probabilities", "categorical([0.2, 0.8])"),
 )  # fmt: skip
 
+NETS: tuple[Builtin, ...] = (
+    Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),
+)
+
 LATER: tuple[Builtin, ...] = tuple(
     Builtin(name, "later", (0, 64), "", doc, example)
     for name, doc, example in (
-        ("stop", "the value, without a gradient through it", "stop(x)"),
         ("grad", "gradient of an expression", "grad(e, x)"),
         ("jacobian", "Jacobian of an expression", "jacobian(e, x)"),
         ("straight_through", "one value forwards, the gradient of another one", "straight_through(hard, soft)"),
         ("logp", "log-density of a random variable", "logp(eps)"),
-        ("ema", "exponential moving average of a net", "ema(enc, 0.99)"),
     )
 )
 
 TABLE: tuple[Builtin, ...] = (
-    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *LATER,
+    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *NETS, *LATER,
 )  # fmt: skip
 
 BUILTINS: dict[str, Builtin] = {row.name: row for row in TABLE}
 
 CALLABLE: frozenset[str] = frozenset(
-    row.name for row in TABLE if row.form not in ("operator", "comparison") and row.name not in ("matmul", "transpose", "norm_squared")
+    row.name for row in TABLE if row.form not in ("operator", "comparison", "net") and row.name not in ("matmul", "transpose", "norm_squared")
 )
 """Names that a program can call; operators have their own spelling."""
 

@@ -19,8 +19,9 @@ from ebmlang.compiler.catalogue.types import (
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.functions import UserFunctions
+from ebmlang.compiler.nets.calls import NetCalls
 from ebmlang.compiler.reductions import Reductions, enough_entries, reduced_entries
-from ebmlang.compiler.scope import Bound, Scope, Unbuilt, declared_at, origins
+from ebmlang.compiler.scope import Bound, NetEntry, Scope, Unbuilt, declared_at, origins
 from ebmlang.compiler.shapes import SPELLED, CallSite, apply_rule
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.subscripts import Subscripts
@@ -56,6 +57,8 @@ class Calls:
         if fn is not None:
             return UserFunctions(self.checker, self.scope).call(node, fn)
         entry = self.scope.find(name)
+        if isinstance(entry, NetEntry):
+            return NetCalls(self.checker, self.scope).call(node, entry)
         unbuilt = isinstance(entry, Unbuilt) or (
             isinstance(entry, Bound) and entry.value.type.kind == "error"
         )

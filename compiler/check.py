@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ebmlang.compiler import ast, typed
@@ -32,6 +32,8 @@ from ebmlang.compiler.floors import Floors, floors_of
 from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.letting import LetStatements
+from ebmlang.compiler.nets.declare import NetStatements
+from ebmlang.compiler.nets.tuples import taken_apart
 from ebmlang.compiler.questions import Questions
 from ebmlang.compiler.scope import (
     Declared,
@@ -97,6 +99,7 @@ class _ModelChecker:
     lets: LetStatements = field(init=False)
     questions: Questions = field(init=False)
     joined: Joined = field(init=False)
+    nets: NetStatements = field(init=False)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
@@ -106,6 +109,7 @@ class _ModelChecker:
         around = Around(self.expressions, self.declarations, self.scope, self.constraints)
         self.joined = Joined(around, self.models)
         self.lets.nested = self.joined.solve_cells
+        self.nets = NetStatements(self.expressions, self.scope)
 
     @property
     def source(self) -> Source:
@@ -116,11 +120,13 @@ class _ModelChecker:
         return len(self.report.errors) > self.errors_before
 
     def check(self, model: ast.Model) -> typed.Model:
+        model = replace(model, body=taken_apart(model.body))
         floors = floors_of(model)
         self.expressions.prover = Prover(floors.least, floors.loose)
         self.declarations.declare_hypers(model.hypers)
         self.declare_all(model.body)
         self.declarations.hypers(model.hypers)
+        self.nets.define(model.body)
         self.statements(model.body, self.scope)
         for node in self.later:
             self.questions.check(node)
@@ -141,6 +147,7 @@ class _ModelChecker:
             self.requirements(floors),
             model.doc,
             model.span,
+            tuple(self.nets.found),
         )
         if not self.failed:
             check_training(checked, self.report)
@@ -210,12 +217,9 @@ class _ModelChecker:
             case ast.LetCell():
                 self.lets.declare_cell(s)
             case ast.Net():
-                self.declare(s.name, Unbuilt("a net", s.name.span))
+                self.nets.declare(s)
             case ast.StateDecl() | ast.Schedule():
                 self.declare(s.name, Unbuilt("a state", s.name.span))
-            case ast.LetTuple():
-                for name in s.names:
-                    self.declare(name, Unbuilt("a value of a tuple", name.span))
             case ast.Part() | ast.Compose():
                 self.declare(s.name, PartEntry(s.reference.path[-1].text, s.name.span))
             case ast.Plate() | ast.Stage():
@@ -412,6 +416,9 @@ class _ModelChecker:
         self.plate_subscripts(node.name, node.subscripts, scope)
         self.joined.part(node, scope)
 
+    def net(self, node: ast.Net, scope: Scope) -> None:
+        """Nets are checked before everything else: they may be called anywhere."""
+
     # --- what later versions build ---
 
     def unbuilt(self, node: Any, scope: Scope) -> None:
@@ -430,8 +437,6 @@ _NOT_IN_PLATES = (
 )  # fmt: skip
 
 _UNBUILT: dict[type, str] = {
-    ast.Net: "a `net`",
-    ast.LetTuple: "a `let` with several names",
     ast.StateDecl: "a `state`",
     ast.Update: "an `update`",
     ast.Schedule: "a `schedule`",
@@ -448,8 +453,7 @@ _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.Subject: _ModelChecker.subject,
     ast.Question: _ModelChecker.postpone,
     ast.Property: _ModelChecker.postpone,
-    ast.Net: _ModelChecker.unbuilt,
-    ast.LetTuple: _ModelChecker.unbuilt,
+    ast.Net: _ModelChecker.net,
     ast.StateDecl: _ModelChecker.unbuilt,
     ast.Update: _ModelChecker.unbuilt,
     ast.Part: _ModelChecker.part,

@@ -23,7 +23,7 @@ from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.domains import DOMAINS, REALS, Domain, DomainRule, find_domain
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.scope import Bound, Declared, Scope, SizeEntry, broken, declared_at, origins
+from ebmlang.compiler.scope import Bound, Declared, NetEntry, Scope, SizeEntry, broken, declared_at, origins
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
@@ -122,6 +122,10 @@ class Declarations:
                 return False
             if isinstance(entry, Declared) and entry.role != "hyper":
                 places = declared_at(entry, f"`{other}` is declared {entry.role}")
+                self.report.add(LateDefault(span, name, other, places, what))
+                return False
+            if isinstance(entry, NetEntry):
+                places = declared_at(entry, f"`{other}` is a net")
                 self.report.add(LateDefault(span, name, other, places, what))
                 return False
         return True

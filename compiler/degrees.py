@@ -81,6 +81,10 @@ class Degrees:
         if name in _DOUBLING:
             return _twice(self(arguments[0]))
         match name:
+            case "net":
+                own = arguments[0]
+                net = self.depends.graph.model.net(own.name) if isinstance(own, Read) else None
+                return _largest([self(a) for a in arguments[1:]]) if net is not None and net.affine else None
             case "div" if not self.depends(arguments[1]):
                 return self(arguments[0])
             case "where" if not self.depends(arguments[0]):

@@ -17,6 +17,7 @@ def dump_model(model: typed.Model) -> str:
     parts = [f"model {model.name}"]
     sections = (
         ("variables", [_variable(v) for v in model.variables]),
+        ("nets", [f"{n.name} : {n}" for n in model.nets]),
         ("lets", [_let(let) for let in model.lets]),
         ("terms", [_term(t) for t in model.terms]),
         ("constraints", [_constraint(c) for c in model.constraints]),
@@ -34,6 +35,7 @@ def dump_names(model: typed.Model) -> str:
     """Every name of the model with what it stands for, one a line."""
     rows: list[tuple[str, str, str]] = []
     rows.extend((v.name, v.role, str(v.type)) for v in model.variables)
+    rows.extend((n.name, "extern net" if n.extern else "net", str(n.signature)) for n in model.nets)
     rows.extend((let.name, "let", str(let.value.type)) for let in model.lets)
     for t in model.terms:
         shape = f" over {_axes(t.axes)}" if t.axes else ""

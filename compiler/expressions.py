@@ -32,6 +32,7 @@ from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.measure import DEEPEST_EXPRESSION, DEEPEST_NESTING, LARGEST_EXPRESSION, Measure
+from ebmlang.compiler.nets.calls import NetCalls
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.scope import (
     Bound,
@@ -40,6 +41,7 @@ from ebmlang.compiler.scope import (
     Functions,
     Index,
     LetEntry,
+    NetEntry,
     PartEntry,
     Scope,
     SizeEntry,
@@ -263,9 +265,12 @@ class Expressions:
             case PartEntry():
                 places = declared_at(entry, f"`{node.text}` is a part")
                 self.report.add(NotAValue(node.span, node.text, "a part", places))
-            case Unbuilt(what="a net" | "a constraint"):
+            case Unbuilt(what="a constraint"):
                 places = declared_at(entry, "declared here")
                 self.report.add(NotAValue(node.span, node.text, entry.what, places))
+            case NetEntry():
+                places = declared_at(entry, "declared here")
+                self.report.add(NotAValue(node.span, node.text, "a net", places))
         return self.error(node.span)
 
     def term_value(self, term: typed.Term) -> Expr:
@@ -344,6 +349,9 @@ class Expressions:
                 return self.error(node.span)
             order = float(node.order)
         return Calls(self, scope).builtin("norm", (operand,), node.span, {"order": order})
+
+    def _component(self, node: ast.Component, scope: Scope) -> Expr:
+        return NetCalls(self, scope).component(node)
 
     def _list(self, node: ast.ListExpr, scope: Scope) -> Expr:
         items = tuple(self.check(i, scope) for i in node.items)
@@ -433,6 +441,8 @@ class Expressions:
         entry = scope.find(name)
         if isinstance(entry, Unbuilt):
             return None  # refused where it is declared
+        if isinstance(entry, NetEntry):
+            return NetCalls(self, scope).replacement(binding, entry)
         value = self.check(binding.value, scope)
         old = self.check(ast.Name(name, span), scope)
         if "error" in (old.type.kind, value.type.kind):
@@ -470,4 +480,5 @@ _CHECKS: dict[type, Callable[[Expressions, Any, Scope], Expr]] = {
     ast.ListExpr: Expressions._list,
     ast.Absolute: Expressions._absolute,
     ast.Norm: Expressions._norm,
+    ast.Component: Expressions._component,
 }

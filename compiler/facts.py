@@ -191,6 +191,9 @@ def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:
             return "smooth" if positive(base) else "kink"
         case Apply(function="where", arguments=(condition, _, _)):
             return "kink" if depends(condition) else "smooth"
+        case Apply(function="net", arguments=(Read(name=name), *_)):
+            net = depends.graph.model.net(name)
+            return "steps" if net is None else net.grade
         case Apply(function=name):
             row = BUILTINS[name]
             if row.form == "comparison":

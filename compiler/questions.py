@@ -42,6 +42,7 @@ from ebmlang.compiler.scope import (
     Entry,
     Index,
     LetEntry,
+    NetEntry,
     PartEntry,
     Scope,
     SizeEntry,
@@ -160,6 +161,8 @@ class Questions:
     def _target(self, node: ast.Dotted, verb: str) -> bool:
         entry = self.scope.find(node.text)
         if isinstance(entry, Declared) and entry.role in UNKNOWN_ROLES:
+            return True
+        if isinstance(entry, NetEntry) and len(node.parts) == 1 and verb == "train":
             return True
         if self._quiet(entry, node):
             return False
@@ -386,6 +389,8 @@ def _described(entry: Entry) -> str:
             return "an index"
         case PartEntry():
             return "a part"
+        case NetEntry():
+            return "a net"
         case Unbuilt(what=what):
             return what
 

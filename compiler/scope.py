@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.diagnostics import Label
 from ebmlang.compiler.indexing import Affine
+from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import NOWHERE, Span
 from ebmlang.compiler.types import ERROR, Type
@@ -67,8 +68,16 @@ class TermEntry:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NetEntry:
+    """A net; None after a mistake in its declaration."""
+
+    net: Net | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Unbuilt:
-    """A net, a state, a part: declared, refused once, and silent wherever it is used."""
+    """A state, a part: declared, refused once, and silent wherever it is used."""
 
     what: str
     span: Span
@@ -82,7 +91,7 @@ class PartEntry:
     span: Span
 
 
-Entry = SizeEntry | Declared | Bound | Index | LetEntry | TermEntry | Unbuilt | PartEntry
+Entry = SizeEntry | Declared | Bound | Index | LetEntry | TermEntry | NetEntry | Unbuilt | PartEntry
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ebmlang.compiler import ast
 from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.source import Source, Span
 from ebmlang.compiler.types import Type
@@ -556,9 +557,13 @@ class Model:
     requirements: tuple[Requirement, ...]
     doc: str
     span: Span
+    nets: tuple[Net, ...] = ()
 
     def variable(self, name: str) -> Variable | None:
         return next((v for v in self.variables if v.name == name), None)
+
+    def net(self, name: str) -> Net | None:
+        return next((n for n in self.nets if n.name == name), None)
 
     @property
     def hypers(self) -> tuple[Variable, ...]:
@@ -666,6 +671,8 @@ def _infix_text(node: Apply, strength: int) -> str:
 def _call_text(node: Apply, strength: int) -> str:
     first = text(node.arguments[0]) if node.arguments else ""
     match node.function:
+        case "net":
+            return net_call_text(node, [text(a) for a in node.arguments[1:]])
         case "neg":
             body = f"-{text(node.arguments[0], 6)}"
             return f"({body})" if strength > 5 else body
@@ -684,6 +691,15 @@ def _call_text(node: Apply, strength: int) -> str:
     if node.function == "einsum":
         shown.insert(0, f'"{node.option("spec")}"')
     return f"{node.function}({', '.join([*shown, *_options_text(node)])})"
+
+
+def net_call_text(node: Apply, arguments: list[str]) -> str:
+    """`f(x)`, `f[l](x)`; one of several results is counted from 0: `f(x).1`."""
+    at, several = node.option("at"), node.option("of") != 1
+    assert isinstance(at, int)
+    index = f"[{', '.join(arguments[:at])}]" if at else ""
+    result = f".{node.option('output')}" if several else ""
+    return f"{text(node.arguments[0])}{index}({', '.join(arguments[at:])}){result}"
 
 
 def _options_text(node: Apply) -> Iterator[str]:

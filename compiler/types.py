@@ -8,7 +8,7 @@ from typing import Literal
 
 from ebmlang.compiler.sizes import ONE, Size
 
-Kind = Literal["real", "int", "bool", "class", "permutation", "error"]
+Kind = Literal["real", "int", "bool", "class", "permutation", "net", "error"]
 Shape = tuple[Size, ...]
 
 

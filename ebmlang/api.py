@@ -21,6 +21,7 @@ from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
 from ebmlang.files import read_source
 from ebmlang.inference import Inference, given_arrays
+from ebmlang.nets import OwnNets
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
 from ebmlang.report import training_progress
@@ -83,9 +84,7 @@ def _load(
     picked = pipeline.pick_model(checked, name)
     if not isinstance(picked, typed.Model):
         raise ModelError((picked,))
-    if nets:
-        raise DataError(f"the model declares no net `{next(iter(nets))}`", "nets are not built yet")
-    return Model(picked, hypers, seed)
+    return Model(picked, hypers, seed, nets)
 
 
 class Model(nn.Module):
@@ -94,7 +93,13 @@ class Model(nn.Module):
     Compiled code is kept per question. Energies are differentiable in everything that is passed.
     """
 
-    def __init__(self, model: typed.Model, hypers: Mapping[str, Any], seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: typed.Model,
+        hypers: Mapping[str, Any],
+        seed: int = 0,
+        nets: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self._model = model
         self._hypers = dict(hypers)
@@ -112,6 +117,8 @@ class Model(nn.Module):
                 hint = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
                 raise DataError(f"the model has no hyperparameter `{name}`", hint)
         self._graph = pipeline.graph_of(model)
+        self._nets = OwnNets(model, seed, self._register_net)
+        self._nets.take(nets or {})
 
     # --- what the compiler knows ---
 
@@ -252,7 +259,8 @@ class Model(nn.Module):
         for name, parameter in self._own_parameters():
             if name not in values and name not in sought:
                 values[name] = parameter
-        bound = bind(module, self._hypers, values, settings, sought, incomplete)
+        nets = self._nets.maker(settings.dtype, settings.device)
+        bound = bind(module, self._hypers, values, settings, sought, incomplete, nets)
         if not self._params_ready:
             self._make_parameters(bound)
             held = dict(bound.values)
@@ -269,6 +277,7 @@ class Model(nn.Module):
 
     def preset(self, values: Mapping[str, Any]) -> None:
         """Values that parameters take instead of their declared start, by name."""
+        values = self._nets.split(values)
         self._hyperparameters_checked(values)
         self._preset = dict(values)
         if self._params_ready:
@@ -289,22 +298,27 @@ class Model(nn.Module):
         names = {_registered(v.name): v.name for v in self._model.variables if v.role == "param"}
         return [(names[n], p) for n, p in super().named_parameters() if n in names]
 
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """The module that a parameter or a net of this name belongs to, and its name there."""
+        *parts, last = _registered(name).split(".")
+        owner: nn.Module = self
+        for part in parts:
+            if part not in owner._modules:
+                owner.add_module(part, nn.Module())
+            owner = owner.get_submodule(part)
+        return owner, last
+
     def _make_parameters(self, bound: Bound) -> None:
         """Draw the start of every parameter once; sizes are known now."""
         for name, value in start_parameters(bound, self._seed).items():
-            *parts, last = _registered(name).split(".")
-            owner: nn.Module = self
-            for part in parts:
-                if part not in owner._modules:
-                    owner.add_module(part, nn.Module())
-                owner = owner.get_submodule(part)
+            owner, last = self._place(name)
             owner.register_parameter(last, nn.Parameter(value))
             self._domains[name] = domain_of(bound, bound.specs[name])
         self._params_ready = True
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         """As in torch. Raises DataError before sizes are known, when the model has parameters."""
-        if not self._params_ready and any(v.role == "param" for v in self._model.variables):
+        if not self._ready:
             raise DataError(
                 "the parameters do not exist yet: their sizes are not known",
                 "load(..., n=64), model.bind(y=Y), or ask a question first",
@@ -318,8 +332,10 @@ class Model(nn.Module):
     def after_step(self) -> None:
         """What follows a step of training: called once by the trainer, after parameters are in their domains.
 
-        A loop of one's own calls `project` and this after `optimiser.step()`.
+        Moving averages of nets follow them. A loop of one's own calls `project` and this after
+        `optimiser.step()`.
         """
+        self._nets.after_step()
 
     @torch.no_grad()
     def project(self) -> None:
@@ -330,6 +346,25 @@ class Model(nn.Module):
         for name, parameter in self._own_parameters():
             domain = self._domains[name].to(parameter.dtype, parameter.device)
             parameter.copy_(domain.nearest(parameter[None])[0])
+
+    def _register_net(self, name: str, module: nn.Module) -> None:
+        owner, last = self._place(name)
+        owner.add_module(last, module)
+
+    @property
+    def _ready(self) -> bool:
+        """Whether every parameter and every net is there."""
+        params = any(v.role == "param" for v in self._model.variables)
+        return (self._params_ready or not params) and self._nets.ready
+
+    @property
+    def nets(self) -> OwnNets:
+        """The nets of the model, as far as they are made."""
+        return self._nets
+
+    def net(self, name: str) -> nn.Module:
+        """The module of a net by its declared name."""
+        return self._nets.module(name)
 
     def value(self, name: str) -> nn.Parameter:
         """A parameter by its declared name."""
@@ -549,7 +584,7 @@ def require_hypers(given: Mapping[str, Any], known: Sequence[str]) -> None:
 
 
 def _registered(name: str) -> str:
-    """Where a parameter is registered: its own name, unless nn.Module uses that name. Those of a part
+    """Where a parameter or a net is registered: its own name, unless nn.Module uses that name. Those of a part
     are registered in a submodule of the part's name."""
     taken = (hasattr(Model, n) or hasattr(nn.Module, n) for n in name.split("."))
     return ".".join(f"param_{n}" if t else n for n, t in zip(name.split("."), taken, strict=True))

@@ -21,6 +21,7 @@ from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
 from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.nets import NONE, MakeModules, Nets, NetSpec, bound_nets, make_modules
 from ebmlang.runtime.spec import VariableSpec
 
 MOST_ELEMENTS = 2**40
@@ -33,7 +34,7 @@ class Settings:
 
     `first_row` is the global number of the first example, `rows` the numbers of all of them where they do not
     follow each other; `largest_bytes` bounds one array, and `chunk_bytes` what the rows of one chunk may need
-    together.
+    together. `training` turns dropout on.
     """
 
     dtype: torch.dtype
@@ -43,6 +44,7 @@ class Settings:
     largest_bytes: int = 2**36
     chunk_bytes: int = 2**36
     rows: Rows | None = field(default=None, compare=False)
+    training: bool = False
 
     def row_numbers(self, batch: int) -> Rows:
         """The global numbers of the examples, on which draws depend."""
@@ -82,11 +84,13 @@ def bind(
     settings: Settings,
     sought: frozenset[str],
     incomplete: frozenset[str] = frozenset(),
+    nets: MakeModules | None = None,
 ) -> Bound:
     """Bind a generated module.
 
     `given` holds arrays by variable name; `incomplete` names observed ones whose missing entries
-    are NaN and will be found. Raises DataError for anything that does not fit.
+    are NaN and will be found. `nets` gives the modules of nets, fresh ones keyed by the seed if left out.
+    Raises DataError for anything that does not fit.
     """
     specs: dict[str, VariableSpec] = {v.name: v for v in module.VARIABLES}
     _known(given, specs)
@@ -107,7 +111,8 @@ def bind(
             check_classes(spec, tensor, spec.classes.evaluate(sizes))
         if name not in incomplete:
             check_finite(spec, tensor)
-    instance, arrays = _instance(module, specs, hypers, sizes, batch, settings)
+    found = _nets(module, sizes, batch, settings, nets or make_modules(settings.seed))
+    instance, arrays = _instance(module, specs, hypers, sizes, batch, settings, found)
     values = {**arrays, **tensors}
     fill(instance, specs, shapes, values, sought, settings)
     bound = Bound(module, instance, specs, shapes, sizes, values, frozenset(tensors), batch, settings)
@@ -182,11 +187,31 @@ def make(
     dtype: torch.dtype,
     device: torch.device,
     draws: Draws,
+    nets: Nets = NONE,
 ) -> GeneratedModel:
     """An instance of the module's class."""
     named = {field_name(name): value for name, value in hypers.items()}
+    if net_specs(module):
+        named["nets"] = nets
     instance: GeneratedModel = module.MODEL(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
+
+
+def net_specs(module: ModuleType) -> tuple[NetSpec, ...]:
+    """The nets of a generated module."""
+    found: tuple[NetSpec, ...] = vars(module).get("NETS", ())
+    return found
+
+
+def _nets(
+    module: ModuleType, sizes: Mapping[str, int], batch: int, settings: Settings, make_them: MakeModules
+) -> Nets:
+    specs = net_specs(module)
+    if not specs:
+        return NONE
+    modules = make_them(specs, sizes)
+    thinned = (settings.seed, settings.row_numbers(batch)) if settings.training else None
+    return bound_nets(specs, sizes, modules, settings.dtype, settings.device, thinned)
 
 
 def _integer(name: str, value: Any) -> int:
@@ -349,6 +374,7 @@ def _instance(
     sizes: Mapping[str, int],
     batch: int,
     settings: Settings,
+    nets: Nets,
 ) -> tuple[GeneratedModel, dict[str, Tensor]]:
     """The instance, and array-valued hyperparameters as tensors."""
     scalars: dict[str, Any] = dict(sizes)
@@ -368,7 +394,7 @@ def _instance(
                     f"the hyperparameter `{spec.name}` has no value",
                     f"load(..., {spec.name}=...) or --set {spec.name}=...",
                 )
-            instance = make(module, placeholder, batch, settings.dtype, settings.device, draws)
+            instance = make(module, placeholder, batch, settings.dtype, settings.device, draws, nets)
             value = instance.start(spec.name, arrays)
         if spec.shape:
             shape = tuple(_value(size, sizes) for size in spec.shape)
@@ -381,7 +407,7 @@ def _instance(
             arrays[spec.name] = tensor.expand(shape).contiguous()
         else:
             scalars[spec.name] = _scalar(spec, value)
-    return make(module, scalars, batch, settings.dtype, settings.device, draws), arrays
+    return make(module, scalars, batch, settings.dtype, settings.device, draws, nets), arrays
 
 
 def _scalar(spec: VariableSpec, value: Any) -> float | bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
-from ebmlang.runtime.bind import Bound, domain_of, expanded
+from ebmlang.runtime.bind import Bound, domain_of, expanded, net_specs
 from ebmlang.runtime.constrained.problem import (
     Constrained,
 )
@@ -230,4 +230,6 @@ def wide_instance(bound: Bound) -> GeneratedModel:
     instance: Any = bound.instance
     double = torch.float64
     wide: GeneratedModel = replace(instance, dtype=double, draw=replace(instance.draw, dtype=double))
+    if net_specs(bound.module):
+        wide = replace(cast(Any, wide), nets=instance.nets.to(double))
     return wide

@@ -30,7 +30,7 @@ class Reference:
     """Values of expressions of one model.
 
     `sizes` are the integer hyperparameters, `shared` the other values that are the same for all
-    examples, `rows` one mapping per example.
+    examples, `rows` one mapping per example, `nets` functions of plain arrays.
     """
 
     model: Model
@@ -39,6 +39,7 @@ class Reference:
     rows: Sequence[Mapping[str, Array]]
     lets: dict[tuple[str, int], Array] = field(default_factory=dict)
     cells: dict[tuple[int, str], dict[int, Array]] = field(default_factory=dict)
+    nets: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     # --- whole models ---
 
@@ -203,6 +204,8 @@ class Reference:
     def _apply(self, node: typed.Apply, row: int, at: Place) -> Array:
         if node.function in ("and", "or", "where"):
             return self._lazy(node, row, at)
+        if node.function == "net":
+            return self._net(node, row, at)
         values = [self.value(a, row, at) for a in node.arguments]
         name = node.function
         if name in SCALAR:
@@ -217,6 +220,12 @@ class Reference:
         if name in _FOLDS and ("axis" in options or "dims" in options):
             return _reduced(name, values[0], options, node.type.kind)
         return ARRAYS[name](values, options)
+
+    def _net(self, node: typed.Apply, row: int, at: Place) -> Array:
+        own, *arguments = node.arguments
+        assert isinstance(own, typed.Read)
+        found = self.nets[own.name](*(self.value(a, row, at) for a in arguments))
+        return np.asarray(found if node.option("of") == 1 else found[node.option("output")])
 
     def _lazy(self, node: typed.Apply, row: int, at: Place) -> Array:
         first = self.value(node.arguments[0], row, at)
@@ -336,6 +345,7 @@ SCALAR: dict[str, Callable[..., Any]] = {
     "floordiv": _floor,
     "mod": _remainder,
     "pow": _power,
+    "stop": lambda x: x,
     "neg": lambda x: -x if not _truths(x) else -int(x),
     "lt": lambda x, y: bool(x < y),
     "le": lambda x, y: bool(x <= y),

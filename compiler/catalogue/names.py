@@ -316,6 +316,7 @@ _FOREIGN_FUNCTIONS = {
     "inv": "the inverse is inverse(A)",
     "solve": "a linear system is solved by linear_solve(A, b)",
     "average": "the mean is mean(x)",
+    "ema": "a moving average is declared: net target : real[n] -> real[d] = ema(enc, decay = 0.99)",
     "if": "a choice is written where(condition, a, b)",
 }
 

@@ -68,6 +68,7 @@ class Emitter:
     draws: int = 0
     loops: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
     loop_indices: set[str] = field(default_factory=set)
+    net_results: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
     _codes: dict[int, Code] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
     _suffixes: dict[str, int] = field(default_factory=dict)

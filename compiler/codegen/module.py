@@ -17,9 +17,10 @@ from ebmlang.compiler.codegen.lines import INDENT, Line
 from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.mixtures import Mixtures
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
+from ebmlang.compiler.codegen.nets import nets_text
 from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.rollouts import Rollouts
-from ebmlang.compiler.codegen.specs import header, specs
+from ebmlang.compiler.codegen.specs import header, size_code, specs
 from ebmlang.compiler.codegen.tables import table_methods, table_specs
 from ebmlang.compiler.typed import Expr, Variable
 
@@ -73,10 +74,12 @@ class _Writer:
         tables = specs(self.plan, self.functions.row_values(kept), written, self.gradients.hessian_facts)
         if self.plan.block.discrete:
             tables = "\n".join([tables, *table_specs(self.plan.block.tables)])
+        nets = nets_text(self.model, size_code)
         doc = quoted(self.model.doc or f"The model `{self.model.name}`.", INDENT)
         parts = [
-            header(self.plan, f"{tables}\n{body}"),
+            header(self.plan, f"{tables}\n{body}", nets),
             f"{tables}\n\n",
+            *([f"{nets}\n"] if nets else []),
             f"@dataclass(frozen=True)\nclass {name}(GeneratedModel):\n{INDENT}{doc}\n",
             "\n".join(self.fields()) + "\n",
             f"{body}\n\n",
@@ -92,7 +95,8 @@ class _Writer:
             for v in self.model.hypers
             if v.type.scalar
         ]
-        common = ("batch: int", "dtype: torch.dtype", "device: torch.device", "draw: Draws")
+        common = ["batch: int", "dtype: torch.dtype", "device: torch.device", "draw: Draws"]
+        common += ["nets: Nets"] if self.model.nets else []
         return [*own, *(f"{INDENT}{c}" for c in common)]
 
     def tables(self) -> list[Method]:

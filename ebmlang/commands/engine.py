@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.api import Model, load
+from ebmlang.commands.binding import bound_nets
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
@@ -125,7 +126,13 @@ def load_parameters(model: Model, path: str) -> None:
 
     stored = data.read(parameters_of(path))
     names = {v.name for v in model.checked.variables if v.role == "param"}
-    found = {name: stored.array(name) for name in stored.names if name in names}
+    nets = {net.name for net in model.checked.nets}
+    found = {
+        name: stored.array(name)
+        for name in stored.names
+        if name in names or ("." in name and name.partition(".")[0] in nets)
+    }
+    names |= nets
     if not found:
         raise DataError(
             f"{path} holds none of the parameters {', '.join(sorted(names)) or '(there are none)'}",

@@ -47,6 +47,7 @@ class Question:
     using: str | None
     max_memory: int | None
     params: str | None
+    binds: Mapping[str, str]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     asked.add_argument("--objective", metavar="NAME", help="a named objective of the file")
     options.add_settings(parser)
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
+    options.add_binds(parser)
     search = parser.add_argument_group("the search")
     search.add_argument("--using", metavar="METHOD", help="a method instead of the chosen one")
     search.add_argument("--restarts", metavar="R", type=options.count, help="starts per row")
@@ -131,6 +133,7 @@ def _question(args: Namespace) -> Question:
         using=args.using,
         max_memory=args.max_memory,
         params=args.params,
+        binds=options.once(args.binds, "--bind"),
     )
 
 

@@ -126,6 +126,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     options.add_settings(parser)
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
+    options.add_binds(parser)
     parser.add_argument("--seed", metavar="S", type=options.whole, default=0, help="of random draws")
     parser.add_argument("--device", help="cpu, cuda or cuda:1")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
@@ -207,4 +208,5 @@ def _question(args: Namespace) -> infer.Question:
         using=None,
         max_memory=args.max_memory,
         params=args.params,
+        binds=options.once(args.binds, "--bind"),
     )

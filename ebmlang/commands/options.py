@@ -117,6 +117,19 @@ def add_output(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
 
 
+def add_binds(parser: argparse.ArgumentParser) -> None:
+    """`--bind f=package.module:make`: where extern nets come from."""
+    parser.add_argument(
+        "--bind",
+        dest="binds",
+        metavar="F=P.M:MAKE",
+        type=pair,
+        action="append",
+        default=[],
+        help="extern net F is what MAKE of the Python module P.M returns; may be repeated",
+    )
+
+
 def add_progress(parser: argparse.ArgumentParser) -> None:
     """`--progress` and `--no-progress`; neither means a bar on a terminal, and lines elsewhere."""
     parser.add_argument(

@@ -42,7 +42,8 @@ def bound_to(model: Model, module: ModuleType, values: Values, seed: int = 0) ->
     known = {v.name for v in model.checked.variables if v.role != "hyper"}
     given = {name: value for name, value in values.items() if name in known}
     sought = frozenset(module.SOUGHT)
-    bound = bind(module, hypers_of(model, values), given, settings(seed=seed), sought)
+    hypers = hypers_of(model, values)
+    bound = bind(module, hypers, given, settings(seed=seed), sought, nets=model.nets.fresh())
     for spec in bound.specs.values():
         if spec.role in ("latent", "param") and spec.name not in bound.values:
             raise DataError(f"no value for `{spec.name}`", f"pass {spec.name}=...")

@@ -67,7 +67,8 @@ def check_inference(model: Model, values: Values) -> Remarks:
     known = {v.name for v in model.checked.variables if v.role != "hyper"}
     given = {n: a for n, a in values.items() if n in known and (n not in asked.sought or n in blank)}
     try:
-        bound = bind(module, hypers_of(model, values), given, settings(), frozenset(asked.sought), blank)
+        hypers, sought = hypers_of(model, values), frozenset(asked.sought)
+        bound = bind(module, hypers, given, settings(), sought, blank, model.nets.fresh())
         observed = {name: ~torch.isnan(bound.values[name]) for name in blank}
         if is_discrete(bound):
             return judge_discrete(bound, ask.infer(bound, Search(steps=STEPS), observed))

@@ -17,8 +17,6 @@ MODEL = """model m(n: int, k: int) {{
 """
 
 STATEMENTS = {
-    "net": "net f : real[n] -> real[k] = mlp([64])",
-    "extern net": "extern net f : real[n] -> real[k]",
     "state": "state s = 0.0",
     "update": "state s = 0.0; update s = s + 1",
     "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",
@@ -28,14 +26,11 @@ STATEMENTS = {
     "subset(k)": "latent w : bool[n] in subset(2)",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
-    "let tuple": "let (a, b) = f(x)",
     "property over permutations": "property p : forall q : permutation[n] { fit >= 0 }",
-    "stop": "energy e = sum(stop(x))",
     "grad": "energy e = sum(grad(fit, x))",
     "jacobian": "energy e = sum(jacobian(x, y))",
     "straight_through": "energy e = sum(straight_through(x, y))",
     "logp": "energy e = logp(x)",
-    "ema": "energy e = sum(ema(x, 0.99))",
 }
 
 

@@ -108,7 +108,8 @@ def test_every_node_kind_is_printed() -> None:
         for kind in vars(ast).values()
         if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")
     }
-    assert kinds == seen
+    # A component of a tuple is made after parsing, from `let (a, b) = f(x)`.
+    assert kinds - {ast.Component} == seen
 
 
 def test_lines_are_short() -> None:

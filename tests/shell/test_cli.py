@@ -235,12 +235,12 @@ def test_infer_passes_every_option_on(connected: list[Question], y: Path) -> Non
     words = (
         "--given a,b --find y --of x+1 --objective o --model m --set k=64 --set lam=.5 --set b=true "
         "--restarts 3 --seed 7 --device cuda:1 --dtype float64 --tol 1e-6 --steps 5 --using fista "
-        "--max-memory 2GiB --params run --map y=y --no-progress"
+        "--max-memory 2GiB --params run --bind f=a.b:c --map y=y --no-progress"
     )
     assert cli.main(["infer", "m.ebm", "--data", str(y), *words.split()]) == 0
     settings = {"k": 64, "lam": 0.5, "b": True}
     names, search = ("m.ebm", "m", settings, ("a", "b"), ("y",), "x+1", "o"), (3, 7, "cuda:1", "float64")
-    assert connected == [Question(*names, *search, 1e-6, 5, "fista", 2**31, "run")]
+    assert connected == [Question(*names, *search, 1e-6, 5, "fista", 2**31, "run", {"f": "a.b:c"})]
 
 
 def test_infer_refuses_the_output_before_it_works(

@@ -1,0 +1,1 @@
+"""Neural functions: their declarations, their constructors, and calls of them."""

@@ -1,0 +1,132 @@
+"""Calls of nets: their arguments, their results, and one net in the place of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.names import UnknownArgument
+from ebmlang.compiler.catalogue.nets import NetArgument, NetMisused, SeveralResults
+from ebmlang.compiler.catalogue.types import BadOption, WrongArgumentCount
+from ebmlang.compiler.nets.net import Net
+from ebmlang.compiler.scope import NetEntry, Scope, declared_at, origins
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.typed import Expr, Level
+from ebmlang.compiler.types import Type, fits
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.expressions import Expressions
+
+NET = Type("net")
+"""The type of the read that stands for the parameters of a net, in front of the arguments of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetCalls:
+    """Checks calls of nets in one scope."""
+
+    checker: Expressions
+    scope: Scope
+
+    def call(self, node: ast.Call, entry: NetEntry) -> Expr:
+        """A call that stands where one value does."""
+        return self._result(node, entry, 0, 1)
+
+    def component(self, node: ast.Component) -> Expr:
+        """One of the results of a net with several."""
+        value = node.value
+        while isinstance(value, ast.Parenthesised):
+            value = value.inner
+        entry = self.scope.find(value.function.text) if isinstance(value, ast.Call) else None
+        if not isinstance(value, ast.Call) or not isinstance(entry, NetEntry):
+            self.checker.report.add(SeveralResults(node.span))
+            return self.checker.error(node.span)
+        return self._result(value, entry, node.number, node.count)
+
+    def _result(self, node: ast.Call, entry: NetEntry, number: int, count: int) -> Expr:
+        net = entry.net
+        if net is None:
+            self._checked(node)
+            return self.checker.error(node.span)  # refused where it is declared
+        results = len(net.signature.outputs)
+        if results != count:
+            places = declared_at(entry, f"declared {net.signature}")
+            found = 0 if count == 1 else count
+            self.checker.report.add(SeveralResults(node.span, net.name, found, results, places))
+            return self.checker.error(node.span)
+        arguments = self._arguments(node, net, entry)
+        if arguments is None:
+            return self.checker.error(node.span)
+        static = (("output", number), ("of", results), ("at", len(net.at)))
+        own = net_read(net, node.function.span)
+        return self.checker.apply("net", (own, *arguments), net.signature.outputs[number], node.span, static)
+
+    def _checked(self, node: ast.Call) -> list[Expr] | None:
+        """The values of the arguments; None after a mistake."""
+        report = self.checker.report
+        values = []
+        for argument in node.arguments:
+            if argument.name is not None:
+                report.add(UnknownArgument(argument.name.span, argument.name.text, node.function.text))
+                return None
+            if not isinstance(argument.value, ast.Expr):
+                what = f"an argument of `{node.function.text}`"
+                report.add(BadOption(argument.span, what, "a text", "a value"))
+                return None
+            values.append(self.checker.check(argument.value, self.scope))
+        return values
+
+    def _arguments(self, node: ast.Call, net: Net, entry: NetEntry) -> list[Expr] | None:
+        report = self.checker.report
+        values = self._checked(node)
+        if values is None:
+            return None
+        declared = net.signature.inputs
+        if len(values) != len(declared):
+            wanted = f"{len(declared)} argument{'s' * (len(declared) != 1)}"
+            report.add(WrongArgumentCount(node.span, net.name, len(values), wanted))
+            return None
+        if any(v.type.kind == "error" for v in values):
+            return None
+        for number, (value, type_) in enumerate(zip(values, declared, strict=True), 1):
+            if fits(value.type, type_):
+                continue
+            places = declared_at(entry, f"`{net.name}` is declared {net.signature}")
+            places = (*places, *origins(self.scope, value))
+            advice = "cases enter as numbers by onehot(c, K)" if value.type.kind == "class" else ""
+            found, count = str(value.type), len(declared)
+            report.add(
+                NetArgument(value.span, net.name, number, count, found, str(type_), places, advice)
+            )
+            return None
+        pairs = zip(values, declared, strict=True)
+        return [self.checker.as_real(v) if t.kind == "real" else v for v, t in pairs]
+
+    # --- one net in the place of another ---
+
+    def replacement(self, binding: ast.Binding, entry: NetEntry) -> Expr | None:
+        """What stands for a net in `(expression with f = g)`; None after a mistake."""
+        report, name = self.checker.report, binding.name.text
+        value = binding.value
+        while isinstance(value, ast.Parenthesised):
+            value = value.inner
+        other = self.scope.find(value.text) if isinstance(value, ast.Name) else None
+        shown = report.source.extract(binding.value.span)
+        if not isinstance(other, NetEntry):
+            places = declared_at(entry, f"`{name}` is declared here")
+            report.add(NetMisused(binding.value.span, name, shown, "the name of a net", places))
+            return None
+        if entry.net is None or other.net is None:
+            return None
+        if entry.net.signature != other.net.signature or entry.net.at != other.net.at:
+            places = declared_at(other, f"`{shown}` is declared {other.net.signature}")
+            wanted = f"a net of the type {entry.net.signature}"
+            report.add(NetMisused(binding.value.span, name, shown, wanted, places))
+            return None
+        return net_read(other.net, binding.value.span)
+
+
+def net_read(net: Net, span: Span) -> typed.Read:
+    """The parameters of a net as a value: one for all examples, known when the model runs."""
+    return typed.Read(NET, (), Level.SHARED, False, span, net.name)

@@ -1,0 +1,256 @@
+"""Nets at run time: modules of torch, and calls of them on values with examples and plates in front."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebmlang.compiler.sizes import Size
+from ebmlang.errors import DataError
+from ebmlang.runtime.layers import THINNING, Dropout, Thinning
+from ebmlang.runtime.seeded import Rows
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetSpec:
+    """One declared net: shapes of inputs and results, how inputs reach the module, and what makes it.
+
+    `make` takes the values of `sizes` and is None for a net from outside; one with a `source` is the moving
+    average of that net. `line` is where the file declares it.
+    """
+
+    name: str
+    inputs: tuple[tuple[Size, ...], ...]
+    outputs: tuple[tuple[Size, ...], ...]
+    form: str
+    make: Callable[..., nn.Module] | None
+    sizes: tuple[str, ...]
+    line: int = 0
+    source: str = ""
+    decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Net:
+    """A net with its sizes known: a function of tensors [*lead, *declared shape].
+
+    The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
+    or a tuple. Parameters are used in the precision of the inputs.
+    """
+
+    spec: NetSpec
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    module: nn.Module
+    dtype: torch.dtype
+    device: torch.device
+    seed: int | None = None
+    rows: Rows | None = None
+    _cast: dict[torch.dtype, dict[str, Tensor]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
+
+    def __call__(self, *values: Tensor) -> Any:
+        leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, self.inputs, strict=True)]
+        lead = torch.broadcast_shapes(*leads)
+        found = [
+            v if v.shape == (*lead, *s) else v.expand(*lead, *s)
+            for v, s in zip(values, self.inputs, strict=True)
+        ]
+        results = self._thinned(found, lead)
+        return results[0] if len(results) == 1 else results
+
+    def _thinned(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
+        if self.seed is None or self.rows is None:
+            return self._results(values, lead)
+        count = math.prod(lead)
+        times = count // len(self.rows) if lead and lead[0] == len(self.rows) else 1
+        token = THINNING.set(Thinning(self.seed, self.spec.name, self.rows, times))
+        try:
+            return self._results(values, lead)
+        finally:
+            THINNING.reset(token)
+
+    def _results(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
+        match self.spec.form:
+            case "features" | "flat":
+                return self._vectors(values, lead)
+            case "sequence":
+                return (self._sequence(values[0], lead),)
+        return self._arrays(values, lead)
+
+    def _vectors(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
+        """Inputs side by side in the last dimension; the result is cut into the declared ones."""
+        flat = self.spec.form == "flat"
+        inner: Shape = () if flat else self.outputs[0][:-1]
+        width = self._width(self.inputs)
+        pairs = zip(values, self.inputs, strict=True)
+        parts = [v.reshape(*lead, math.prod(s)) if flat and len(s) != 1 else v for v, s in pairs]
+        parts = [p if p.is_floating_point() else p.to(self.dtype) for p in parts]
+        # One dimension of rows: what dropout and fused kernels see.
+        joined = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        found = self._run(joined.reshape(math.prod(lead), *inner, width))
+        widths = [math.prod(s) if flat else s[-1] for s in self.outputs]
+        pieces = found.split(widths, -1) if len(widths) > 1 else (found,)
+        return tuple(p.reshape(*lead, *s) for p, s in zip(pieces, self.outputs, strict=True))
+
+    def _width(self, shapes: tuple[Shape, ...]) -> int:
+        return sum(math.prod(s) if self.spec.form == "flat" else s[-1] for s in shapes)
+
+    def _sequence(self, value: Tensor, lead: Shape) -> Tensor:
+        """The states of all steps or the last one; backward states end at the first step."""
+        states, last = self._run(value.reshape(math.prod(lead), *self.inputs[0]))
+        (shape,) = self.outputs
+        if len(shape) == 1:
+            last = last[0] if isinstance(last, tuple) else last
+            states = torch.cat((last[-2], last[-1]), -1) if last.shape[-1] != shape[-1] else last[-1]
+        return states.reshape(*lead, *shape)  # type: ignore[no-any-return]
+
+    def _arrays(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
+        """Inputs as arrays with one dimension in front."""
+        rows = [v.reshape(math.prod(lead), *s) for v, s in zip(values, self.inputs, strict=True)]
+        found = self._run(*rows)
+        results = tuple(found) if isinstance(found, tuple | list) else (found,)
+        count = math.prod(lead)
+        if len(results) != len(self.outputs):
+            raise DataError(
+                f"{self} returned {len(results)} results where {len(self.outputs)} are declared",
+                "let the module return a tensor, or a tuple of as many as the declaration names",
+            )
+        for result, shape in zip(results, self.outputs, strict=True):
+            if not isinstance(result, Tensor) or tuple(result.shape) != (count, *shape):
+                got = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
+                raise DataError(
+                    f"{self} returned {got} for inputs {', '.join(str(list(r.shape)) for r in rows)}; "
+                    f"the declaration says {[count, *shape]}",
+                    "the first dimension holds the examples; change the module or the declared types",
+                )
+        return tuple(r.to(self.dtype).reshape(*lead, *s) for r, s in zip(results, self.outputs, strict=True))
+
+    def _run(self, *inputs: Tensor) -> Any:
+        wanted = next((v.dtype for v in inputs if v.is_floating_point()), self.dtype)
+        cast = self._parameters(wanted)
+        if cast is None:
+            return self.module(*inputs)
+        return torch.func.functional_call(self.module, cast, inputs)
+
+    def _parameters(self, dtype: torch.dtype) -> dict[str, Tensor] | None:
+        """Parameters and buffers in another precision or on another device, differentiable in the own ones;
+        None where they fit as they are."""
+        known = self._cast.get(dtype)
+        if known is None:
+            own = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+            known = {
+                n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
+                for n, p in own.items()
+                if p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
+            }
+            self._cast[dtype] = known
+        return known or None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nets:
+    """The nets of one bound model, by name."""
+
+    own: Mapping[str, Net]
+
+    def __getitem__(self, name: str) -> Net:
+        return self.own[name]
+
+    def to(self, dtype: torch.dtype) -> Nets:
+        """The same nets for values of another precision."""
+        return Nets({n: replace(net, dtype=dtype, _cast={}) for n, net in self.own.items()})
+
+
+NONE = Nets({})
+
+MakeModules = Callable[[tuple[NetSpec, ...], Mapping[str, int]], Mapping[str, nn.Module]]
+"""Specs and sizes to modules by name. Raises DataError for a net that is not there."""
+
+
+def make_modules(seed: int, extern: Mapping[str, nn.Module] | None = None) -> MakeModules:
+    """Fresh modules, keyed by seed and name, beside the given ones."""
+
+    def made(specs: tuple[NetSpec, ...], sizes: Mapping[str, int]) -> dict[str, nn.Module]:
+        modules = dict(extern or {})
+        for spec in specs:
+            if spec.name not in modules:
+                modules[spec.name] = make_module(spec, sizes, seed, modules)
+        return modules
+
+    return made
+
+
+def make_module(
+    spec: NetSpec, sizes: Mapping[str, int], seed: int, others: Mapping[str, nn.Module]
+) -> nn.Module:
+    """A net with fresh parameters, as torch initialises its layers, from a generator keyed by seed and name.
+
+    Raises DataError for an extern net, and for sizes of which torch makes no layer.
+    """
+    if spec.source:
+        return average_of(others[spec.source])
+    if spec.make is None:
+        raise DataError(
+            f"the net `{spec.name}`, declared in line {spec.line}, is extern and was not given",
+            f'load(..., nets={{"{spec.name}": module}}) or --bind {spec.name}=package.module:make',
+        )
+    key = hashlib.blake2b(f"{seed}/{spec.name}/net".encode(), digest_size=8).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(key, "little") >> 1)
+        try:
+            module = spec.make(*(sizes[name] for name in spec.sizes))
+        except (ValueError, RuntimeError) as error:
+            raise DataError(f"the net `{spec.name}` cannot be made: {error}", "check its sizes") from None
+    for layer, part in module.named_modules():
+        if isinstance(part, Dropout):
+            part.layer = layer
+    return module.eval()
+
+
+def average_of(module: nn.Module) -> nn.Module:
+    """A copy whose parameters no gradient reaches."""
+    import copy
+
+    return copy.deepcopy(module).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def average_step(shadow: nn.Module, module: nn.Module, decay: float) -> None:
+    """shadow = decay * shadow + (1 - decay) * module, in place."""
+    for own, other in zip(shadow.parameters(), module.parameters(), strict=True):
+        own.lerp_(other.to(own.device, own.dtype), 1 - decay)
+    for mine, theirs in zip(shadow.buffers(), module.buffers(), strict=True):
+        mine.copy_(theirs)
+
+
+def bound_nets(
+    specs: tuple[NetSpec, ...],
+    sizes: Mapping[str, int],
+    modules: Mapping[str, nn.Module],
+    dtype: torch.dtype,
+    device: torch.device,
+    thinned: tuple[int, Rows] | None = None,
+) -> Nets:
+    """Nets with their sizes; `thinned` has the seed and rows of a training step, in which dropout is on."""
+
+    def shapes(declared: tuple[tuple[Size, ...], ...]) -> tuple[Shape, ...]:
+        return tuple(tuple(s.evaluate(sizes) for s in shape) for shape in declared)
+
+    seed, rows = thinned or (None, None)
+    return Nets(
+        {
+            s.name: Net(s, shapes(s.inputs), shapes(s.outputs), modules[s.name], dtype, device, seed, rows)
+            for s in specs
+        }
+    )
