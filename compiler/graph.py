@@ -112,7 +112,7 @@ class FactorGraph:
 
     @cached_property
     def networkx(self) -> networkx.Graph[str]:
-        """A frozen networkx graph. Node attributes: `kind` (variable, let, factor or
+        """A frozen networkx graph. Node attributes: `kind` (variable, net, let, factor or
         constraint) and what `describe` lists; edges run from factors, constraints and lets to what
         they read."""
         import networkx as nx
@@ -122,6 +122,8 @@ class FactorGraph:
         for variable in self.variables:
             if variable.role != "hyper":
                 graph.add_node(variable.name, **_variable_attributes(variable))
+        for net in self.model.nets:
+            graph.add_node(net.name, kind="net", label=net.name, type=str(net), doc=net.doc)
         for let in self.model.lets:
             node = f"let:{let.name}" if let.name in graph else let.name
             graph.add_node(node, kind="let", label=let.name, shape=_dims(let.value), doc=let.doc)
@@ -142,6 +144,7 @@ class FactorGraph:
             if variable.role != "hyper":
                 where = "" if variable.domain.name == "reals" else f" in {variable.domain.name}"
                 lines.append(f"  {variable.role} {variable.name} : {variable.type}{where}")
+        lines += [f"  {'extern net' if net.extern else 'net'} {net.name} : {net}" for net in self.model.nets]
         lines += [
             f"  let {let.name} : {let.value.type} reads {self._reads((let.value,))}"
             for let in self.model.lets

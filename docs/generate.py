@@ -22,6 +22,8 @@ from ebmlang.compiler import builtins, domains, methods, optimisers
 from ebmlang.compiler.catalogue import all_diagnostics
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.needs import NEED_TEXT
+from ebmlang.compiler.nets import constructors
+from ebmlang.compiler.nets.net import option_text
 
 DOCS = Path(__file__).parent
 GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"
@@ -49,6 +51,7 @@ CODE_GROUPS = (
     ("E04", "Shapes and sizes"),
     ("E05", "Models"),
     ("E06", "Imports and parts"),
+    ("E07", "Nets"),
     ("E09", "Not built yet"),
     ("W", "Warnings"),
 )
@@ -111,6 +114,25 @@ def free_words() -> str:
     text = GRAMMAR.read_text(encoding="utf-8")
     section = text.split("// --- words that are keywords only")[1].split("// ---")[0]
     return ", ".join(code(word) for word in re.findall(r'^[A-Z]+: "(\w+)"', section, re.MULTILINE)) + "\n"
+
+
+# --- nets ---------------------------------------------------------------------------------------
+
+
+def constructor_table() -> str:
+    rows = []
+    for row in constructors.CONSTRUCTORS:
+        options = ", ".join(code(_option(option)) for option in row.options) or "none"
+        rows.append((code(row.example.split(" : ", 1)[1]), row.doc, options))
+    return table(("for example", "net", "options"), rows)
+
+
+def _option(option: constructors.Option) -> str:
+    return option.name if option.default is None else f"{option.name} = {option_text(option.default)}"
+
+
+def activations() -> str:
+    return ", ".join(code(a.name) for a in constructors.ACTIVATIONS) + "\n"
 
 
 # --- methods ------------------------------------------------------------------------------------
@@ -203,6 +225,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "domains": domain_table,
     "reserved words": reserved_words,
     "free words": free_words,
+    "constructors": constructor_table,
+    "activations": activations,
     "methods": method_table,
     "optimisers": optimiser_table,
     "method names": method_names,

@@ -11,6 +11,7 @@ def all_diagnostics() -> tuple[type[Diagnostic], ...]:
         later,
         model,
         names,
+        nets,
         parts,
         recurrences,
         shapes,
@@ -20,7 +21,7 @@ def all_diagnostics() -> tuple[type[Diagnostic], ...]:
         values,
     )
 
-    modules = (syntax, names, types, values, shapes, model, recurrences, parts, training, later)
+    modules = (syntax, names, types, values, shapes, model, recurrences, parts, nets, training, later)
     found = {
         kind
         for module in modules

@@ -1,4 +1,4 @@
-"""Mistakes in nets: E06xx."""
+"""Mistakes in nets: E07xx."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoConstructor(Diagnostic):
     Python, by `load(..., nets={"f": module})` or `--bind f=package.module:make`.
     """
 
-    code: ClassVar[str] = "E0601"
+    code: ClassVar[str] = "E0701"
     name: str = ""
 
     def message(self) -> str:
@@ -34,7 +34,7 @@ class NoConstructor(Diagnostic):
 class ExternConstructor(Diagnostic):
     """An `extern` net comes from Python, and has no constructor in the file."""
 
-    code: ClassVar[str] = "E0602"
+    code: ClassVar[str] = "E0702"
     name: str = ""
 
     def message(self) -> str:
@@ -48,7 +48,7 @@ class ExternConstructor(Diagnostic):
 class UnknownConstructor(Diagnostic):
     """What stands after `=` of a net is no constructor."""
 
-    code: ClassVar[str] = "E0603"
+    code: ClassVar[str] = "E0703"
     found: str = ""
     known: tuple[str, ...] = ()
     called: bool = True
@@ -69,7 +69,7 @@ class UnknownConstructor(Diagnostic):
 class SignatureMisfit(Diagnostic):
     """The declared types of a net are none that its constructor can make."""
 
-    code: ClassVar[str] = "E0604"
+    code: ClassVar[str] = "E0704"
     constructor: str = ""
     signature: str = ""
     wanted: str = ""
@@ -89,7 +89,7 @@ class SignatureMisfit(Diagnostic):
 class NetArgument(Diagnostic):
     """A net is called with a value of another type than its declaration says."""
 
-    code: ClassVar[str] = "E0605"
+    code: ClassVar[str] = "E0705"
     name: str = ""
     number: int = 0
     count: int = 1
@@ -119,7 +119,7 @@ class NetArgument(Diagnostic):
 class SeveralResults(Diagnostic):
     """A net with several results is taken apart: `let (mu, s) = enc(x)`."""
 
-    code: ClassVar[str] = "E0606"
+    code: ClassVar[str] = "E0706"
     name: str = ""
     found: int = 0
     results: int = 0
@@ -147,7 +147,7 @@ class SeveralResults(Diagnostic):
 class NetMisused(Diagnostic):
     """A net takes the place of another one, or of its own average, only where the types agree."""
 
-    code: ClassVar[str] = "E0607"
+    code: ClassVar[str] = "E0707"
     name: str = ""
     found: str = ""
     wanted: str = ""

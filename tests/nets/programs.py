@@ -13,7 +13,7 @@ from torch import Tensor
 import ebmlang
 from ebmlang.testing.evaluate import evaluation_module
 
-SIZES = {"n": 5, "m": 3, "d": 4, "K": 6, "T": 7}
+SIZES: dict[str, Any] = {"n": 5, "m": 3, "d": 4, "K": 6, "T": 7}
 ROWS = 3
 
 
@@ -52,6 +52,11 @@ def arrays(
         else:
             found[v.name] = torch.from_numpy(rng.normal(size=shape)).to(dtype)
     return found
+
+
+def net(model: ebmlang.Model, name: str = "f") -> Any:
+    """The module of a net; what it is made of is known here."""
+    return model.net(name)
 
 
 def function(model: ebmlang.Model, values: Mapping[str, Any], dtype: torch.dtype = torch.float64) -> Tensor:

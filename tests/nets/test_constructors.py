@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import ebmlang
 from ebmlang.compiler.nets.constructors import ACTIVATIONS, CONSTRUCTORS, Constructor
-from tests.nets.programs import ROWS, SIZES, arrays, function, program
+from tests.nets.programs import ROWS, SIZES, arrays, function, net, program
 
 F64, F32 = 1e-12, 1e-6
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -41,7 +42,7 @@ def test_gradients_reach_inputs_and_weights(row: Constructor) -> None:
     model.bind(values)
     model.double()
     real = {n: v.requires_grad_(v.is_floating_point()) for n, v in values.items()}
-    weights = dict(model.net("f").named_parameters())
+    weights = dict(net(model, "f").named_parameters())
     leaves = [*(v for v in real.values() if v.requires_grad), *weights.values()]
     slopes = torch.autograd.grad(model.energy(real, dtype="float64").sum(), leaves)
     rng = np.random.default_rng(3)
@@ -142,7 +143,7 @@ def test_equals_torch_with_the_same_weights(name: str, dtype: torch.dtype) -> No
     model = ebmlang.loads(program(f"net f : {declared}"), **SIZES)
     values = arrays(model, dtype)
     model.bind(values)
-    own = model.net("f")
+    own = net(model, "f")
     assert own.state_dict().keys() == module.state_dict().keys()
     own.load_state_dict(module.state_dict())
     model.to(dtype)
@@ -158,8 +159,8 @@ def test_activations(name: str) -> None:
     model = ebmlang.loads(program(f"net f : real[n] -> real[d] = mlp([7], act = {name})"), **SIZES)
     values = arrays(model)
     found = function(model, values)
-    first, last = model.net("f")[0], model.net("f")[2]
-    functions = {
+    first, last = net(model, "f")[0], net(model, "f")[2]
+    functions: dict[str, Any] = {
         "leaky_relu": nn.functional.leaky_relu,
         "elu": nn.functional.elu,
         "gelu": nn.functional.gelu,
@@ -173,20 +174,21 @@ def test_activations(name: str) -> None:
 def test_convnet_and_resnet_by_hand() -> None:
     model = ebmlang.loads(program("net f : real[2, 8, 8] -> real[d] = convnet([3, 5], act = gelu)"), **SIZES)
     values = arrays(model)
-    found, x, f = function(model, values), values["x0"], model.net("f")
+    found, x, f = function(model, values), values["x0"], net(model, "f")
     for layer in (f[0], f[2]):
         x = nn.functional.gelu(nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1))
     torch.testing.assert_close(found, f[-1](x.mean((2, 3))), rtol=F64, atol=F64)
 
-    net = "net f : real[2, 8, 8] -> real[d] = resnet_small([4, 6], act = tanh)"
-    model = ebmlang.loads(program(net), **SIZES)
+    declared = "net f : real[2, 8, 8] -> real[d] = resnet_small([4, 6], act = tanh)"
+    model = ebmlang.loads(program(declared), **SIZES)
     values = arrays(model)
-    found, x, f = function(model, values), values["x0"], model.net("f")
+    found, x, f = function(model, values), values["x0"], net(model, "f")
 
-    def norm(u: Tensor, weights: nn.Module) -> Tensor:
+    def norm(u: Tensor, weights: Any) -> Tensor:
         mean, var = u.mean((1, 2, 3), keepdim=True), u.var((1, 2, 3), unbiased=False, keepdim=True)
         scale, shift = weights.weight[:, None, None], weights.bias[:, None, None]
-        return (u - mean) / torch.sqrt(var + 1e-5) * scale + shift
+        value: Tensor = (u - mean) / torch.sqrt(var + 1e-5) * scale + shift
+        return value
 
     x = f[0](x)
     for block, stride in ((f[1], 1), (f[2], 2)):
@@ -202,11 +204,11 @@ def test_convnet_and_resnet_by_hand() -> None:
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_multiplicative_integration(kind: str) -> None:
     """Step by step, entry by entry, with parameters that are not the first ones."""
-    net = f"net f : real[T, n] -> real[T, d] = {kind}(multiplicative = true)"
-    model = ebmlang.loads(program(net), **SIZES)
+    declared = f"net f : real[T, n] -> real[T, d] = {kind}(multiplicative = true)"
+    model = ebmlang.loads(program(declared), **SIZES)
     values = arrays(model)
     model.bind(values)
-    gates = model.net("f").layers[0]
+    gates = net(model, "f").layers[0]
     generator = torch.Generator().manual_seed(1)
     for p in gates.parameters():
         p.data = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.5
@@ -216,12 +218,12 @@ def test_multiplicative_integration(kind: str) -> None:
     d = SIZES["d"]
 
     def sigmoid(v: Array) -> Array:
-        return 1 / (1 + np.exp(-v))
+        return np.asarray(1 / (1 + np.exp(-v)))
 
     def gate(k: int, x: Array, state: Array) -> Array:
         part = slice(k * d, (k + 1) * d)
         wx, uh = w[part] @ x, u[part] @ state
-        return alpha[part] * wx * uh + beta1[part] * uh + beta2[part] * wx + b[part]
+        return np.asarray(alpha[part] * wx * uh + beta1[part] * uh + beta2[part] * wx + b[part])
 
     for row, sequence in enumerate(values["x0"].numpy()):
         h, c = np.zeros(d), np.zeros(d)
@@ -249,7 +251,7 @@ def test_several_results_are_pieces_of_one_layer() -> None:
     model = ebmlang.loads(text, d=3)
     x = torch.randn(ROWS, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = model.energy(x0=x)
-    all_ = model.net("f")(x)
+    all_ = net(model, "f")(x)
     assert all_.shape == (ROWS, 3 + 1 + 6)
     expected = all_[:, :3].sum(-1) + 2 * all_[:, 3] + 3 * all_[:, 4:].sum(-1)
     torch.testing.assert_close(found, expected, rtol=F64, atol=F64)
@@ -279,7 +281,7 @@ def test_the_seed_and_the_name_decide_the_weights() -> None:
     # torch's documented initialisation: uniform within 1 / sqrt(inputs).
     large = ebmlang.loads(program("net f : real[n] -> real[d] = linear()"), n=400, m=1, d=300, K=2, T=1)
     large.bind(arrays(large, sizes={"n": 400, "m": 1, "d": 300, "K": 2, "T": 1}))
-    weight = large.net("f").weight.detach()
+    weight = net(large, "f").weight.detach()
     assert float(weight.abs().max()) <= 1 / 20
     assert float(weight.std()) == pytest.approx(1 / 20 / 3**0.5, rel=0.02)
 

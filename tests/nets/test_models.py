@@ -16,6 +16,7 @@ from ebmlang.compiler.pipeline import check_source
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError
 from ebmlang.testing.run import CHECKS, run_checks
+from tests.nets.programs import net
 from tests.reference import Reference
 
 DECODER = """model decoder(n: int = 6, k: int = 2) {
@@ -60,10 +61,11 @@ def test_inference_through_a_net_equals_scipy() -> None:
     values = tensors(y=(4, 6))
     found = model.infer(values, tol=1e-10)
     assert bool(found.converged.all())
-    dec = copy.deepcopy(model.net("dec")).double()
+    dec = copy.deepcopy(net(model, "dec")).double()
 
     def energy(z: Tensor, y: Tensor) -> Tensor:
-        return (y - dec(z)).square().sum(-1) + 0.1 * z.square().sum(-1)
+        value: Tensor = (y - dec(z)).square().sum(-1) + 0.1 * z.square().sum(-1)
+        return value
 
     torch.testing.assert_close(found.energy, energy(found["z"], values["y"]).detach(), rtol=1e-12, atol=1e-12)
     for row, y in enumerate(values["y"]):
@@ -94,7 +96,7 @@ def test_plates_and_recurrences_equal_the_slow_evaluator() -> None:
     model = ebmlang.loads(PLATES)
     values = tensors(x=(2, 4, 3), s0=(2, 3), a=(2, 4))
     found = model.terms(values)
-    pred, two = (copy.deepcopy(model.net(name)).double() for name in ("pred", "two"))
+    pred, two = (copy.deepcopy(net(model, name)).double() for name in ("pred", "two"))
 
     def call_pred(u: object, a: object) -> object:
         joined = np.concatenate([np.asarray(u, dtype=float), [float(a)]])  # type: ignore[arg-type]
@@ -124,8 +126,8 @@ def test_energies_are_differentiable_in_the_weights() -> None:
     values = tensors(y=(4, 6), z=(4, 2))
     model.bind(values)
     model.energy(values).sum().backward()
-    slope = model.net("dec")[2].bias.grad
-    residual = values["y"] - copy.deepcopy(model.net("dec")).double()(values["z"])
+    slope = net(model, "dec")[2].bias.grad
+    residual = values["y"] - copy.deepcopy(net(model, "dec")).double()(values["z"])
     torch.testing.assert_close(slope.double(), -2 * residual.sum(0).detach(), rtol=1e-5, atol=1e-5)
     assert [n for n, _ in model.named_parameters()] == [
         "dec.0.weight", "dec.0.bias", "dec.2.weight", "dec.2.bias",
@@ -145,7 +147,7 @@ def test_one_net_in_the_place_of_another() -> None:
     model = ebmlang.loads(text)
     values = tensors(x=(2, 3))
     found = model.terms(values)
-    f, g = (copy.deepcopy(model.net(name)).double() for name in "fg")
+    f, g = (copy.deepcopy(net(model, name)).double() for name in "fg")
     x = values["x"]
     torch.testing.assert_close(found["e"], f(f(x)).sum(-1))
     torch.testing.assert_close(found["other"], g(g(x)).sum(-1))
@@ -153,12 +155,12 @@ def test_one_net_in_the_place_of_another() -> None:
 
 
 def test_smoothness_and_curvature_are_those_of_the_net() -> None:
-    def found(net: str) -> set[str]:
+    def found(declared: str) -> set[str]:
         text = f"""model m(n: int = 3) {{
           observed y : real[n]
           latent z : real[n]
           net other : real[n] -> real[n] = mlp([4], act = relu)
-          {net}
+          {declared}
           energy e = ||y - f(z)||^2
           infer z
         }}"""
@@ -172,8 +174,8 @@ def test_smoothness_and_curvature_are_those_of_the_net() -> None:
     piecewise = found("net f : real[n] -> real[n] = mlp([4], act = relu)")
     assert "differentiable" in piecewise
     assert "smooth" not in piecewise
-    for net in ("extern net f : real[n] -> real[n]",):
-        assert not {"differentiable", "smooth", "convex", "quadratic"} & found(net)
+    extern = found("extern net f : real[n] -> real[n]")
+    assert not {"differentiable", "smooth", "convex", "quadratic"} & extern
     assert "smooth" not in found("net f : real[n] -> real[n] = ema(other, decay = 0.9)")
 
 
@@ -188,7 +190,7 @@ def test_a_linear_net_is_solved_as_least_squares() -> None:
     values = tensors(y=(4, 5))
     found = model.infer(values)
     assert found.method == "quadratic"
-    w, b = (p.detach().double() for p in model.net("f").parameters())
+    w, b = (p.detach().double() for p in net(model, "f").parameters())
     expected = torch.linalg.solve(w.T @ w + 0.1 * torch.eye(3).double(), w.T @ (values["y"] - b).T).T
     torch.testing.assert_close(found["z"], expected, rtol=1e-9, atol=1e-9)
 
@@ -202,13 +204,14 @@ def test_stop_keeps_the_value_and_no_gradient() -> None:
     values = tensors(x=(2, 3))
     value = model.energy(values)
     value.sum().backward()
-    f = copy.deepcopy(model.net("f")).double()
+    f = copy.deepcopy(net(model, "f")).double()
     f.zero_grad()
     x = values["x"]
     other = (f(x) - f(x + 1).detach()).square().sum()
     torch.testing.assert_close(value.sum(), other)
     other.backward()
-    for own, expected in zip(model.net("f").parameters(), f.parameters(), strict=True):
+    for own, expected in zip(net(model, "f").parameters(), f.parameters(), strict=True):
+        assert own.grad is not None
         torch.testing.assert_close(own.grad.double(), expected.grad, rtol=1e-5, atol=1e-6)
 
 
@@ -219,7 +222,7 @@ def test_moving_average() -> None:
       net enc : real[n] -> real[d] = mlp([4])
       energy e = ||enc(x) - target(x)||^2 + sum(enc(x))
     }""").bind(tensors(x=(2, 3)))
-    enc, target = model.net("enc"), model.net("target")
+    enc, target = net(model, "enc"), net(model, "target")
     start = [p.detach().clone() for p in enc.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(start, target.parameters(), strict=True))
     for _ in range(3):
@@ -228,8 +231,10 @@ def test_moving_average() -> None:
         assert all(p.grad is None for p in target.parameters())
         with torch.no_grad():
             for p in enc.parameters():
+                assert p.grad is not None
                 p -= 0.1 * p.grad
-        expected = [0.9 * s + 0.1 * p.detach() for s, p in zip(target.parameters(), enc.parameters(), strict=True)]
+        pairs = zip(target.parameters(), enc.parameters(), strict=True)
+        expected = [0.9 * s + 0.1 * p.detach() for s, p in pairs]
         model.after_step()
         for own, wanted in zip(target.parameters(), expected, strict=True):
             torch.testing.assert_close(own, wanted, rtol=1e-6, atol=1e-7)
@@ -281,7 +286,7 @@ class Pair(nn.Module):
 def test_extern_nets() -> None:
     pair = Pair()
     model = ebmlang.loads(EXTERN, nets={"f": pair})
-    assert model.net("f") is pair
+    assert net(model, "f") is pair
     assert [n for n, _ in model.named_parameters()] == ["f.layer.weight", "f.layer.bias"]
     values = tensors(x=(4, 3), u=(4, 3, 3))
     expected = copy.deepcopy(pair).double().layer(values["x"]).sum(-1) + values["u"].sum((1, 2))
@@ -319,9 +324,9 @@ def test_mistakes_in_the_nets_that_are_passed() -> None:
         ebmlang.loads(DECODER, nets={"dec": nn.Linear(2, 6)})
     model = ebmlang.loads(DECODER)
     with pytest.raises(DataError, match="does not exist yet"):
-        model.net("dec")
+        net(model, "dec")
     with pytest.raises(DataError, match="no net `encoder`"):
-        model.net("encoder")
+        net(model, "encoder")
     with pytest.raises(DataError, match="do not exist yet"):
         list(model.parameters())
 
