@@ -13,6 +13,7 @@ from ebmlang.compiler.catalogue.training import CannotTrain, NothingToTrain, Opt
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.diagnostics import Diagnostic, Label, Report
 from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.optimisers import (
     DEFAULT,
     WANTED,
@@ -98,8 +99,9 @@ def settings_of(optimiser: Optimiser | None) -> tuple[OptimiserRow, dict[str, Va
 
 
 def trainable(model: Model) -> tuple[str, ...]:
-    """Everything that a bare `train` moves: parameters of real numbers."""
-    return tuple(v.name for v in model.variables if v.role == "param" and v.type.kind == "real")
+    """Everything that a bare `train` moves: parameters of real numbers, and nets that are no averages."""
+    params = tuple(v.name for v in model.variables if v.role == "param" and v.type.kind == "real")
+    return (*params, *(net.name for net in model.nets if not net.source))
 
 
 def targets_of(model: Model, line: Question | None) -> tuple[str, ...]:
@@ -135,6 +137,11 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
         if because:
             places = (Label(variable.span, f"`{variable.name}` is declared here"),)
             yield CannotTrain(span, variable.name, because, advice, places)
+    for net in (n for n in model.nets if n.name in (named or trainable(model))):
+        because, advice = _net_obstacle(model, line, net, within)
+        if because:
+            places = (Label(net.span, f"`{net.name}` is declared here"),)
+            yield CannotTrain(span, net.name, because, advice, places)
     yield from _domain_mistakes(targets, line, span)
 
 
@@ -146,15 +153,31 @@ def _obstacle(
         return f"it is {variable.role}, with one value per example", f"infer {variable.name}"
     if variable.type.kind != "real":
         return f"it is {variable.type}, which has no gradient", "declare it real, with a domain"
-    if variable.name in within:
+    return _unreached(model, line, variable.name, within)
+
+
+def _net_obstacle(
+    model: Model, line: Question | None, net: Net, within: frozenset[str]
+) -> tuple[str, str]:
+    """The same for a net."""
+    if net.source:
+        return f"it is the average of {net.source}, and follows that", f"train {net.source}"
+    return _unreached(model, line, net.name, within)
+
+
+def _unreached(
+    model: Model, line: Question | None, name: str, within: frozenset[str]
+) -> tuple[str, str]:
+    """Why the loss does not depend on a name; empty where it does."""
+    if name in within:
         return "", ""
     others = ", ".join(n for n in trainable(model) if n in within)
     if line is not None and line.of is not None:
         return "what follows `of` does not depend on it", f"train {others}" if others else ""
     everything = reached(model, tuple(p for t in model.terms for p in _parts(t)))
-    if variable.name in everything:
+    if name in everything:
         costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)
-        return "only cost terms depend on it, and training skips those", f"train {variable.name} of {costs}"
+        return "only cost terms depend on it, and training skips those", f"train {name} of {costs}"
     return "no term depends on it", f"train {others}" if others else "use it in a term"
 
 

@@ -584,8 +584,8 @@ def require_hypers(given: Mapping[str, Any], known: Sequence[str]) -> None:
 
 
 def _registered(name: str) -> str:
-    """Where a parameter or a net is registered: its own name, unless nn.Module uses that name. Those of a part
-    are registered in a submodule of the part's name."""
+    """Where a parameter or a net is registered: its own name, unless nn.Module uses that name. Those of a
+    part are registered in a submodule of the part's name."""
     taken = (hasattr(Model, n) or hasattr(nn.Module, n) for n in name.split("."))
     return ".".join(f"param_{n}" if t else n for n, t in zip(name.split("."), taken, strict=True))
 

@@ -100,16 +100,24 @@ class OwnNets:
         extern = {net.name for net in self.model.nets if net.extern}
         return make_modules(self.seed, {n: m for n, m in self.modules.items() if n in extern})
 
-    # --- parameters from a file ---
+    # --- parameters and files ---
+
+    def parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters of the nets that are there, by net and name in it: `f.0.weight`."""
+        return [(f"{n}.{k}", p) for n, m in self.modules.items() for k, p in m.named_parameters()]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers of the nets that are there, by the same names: what a file holds."""
+        return {f"{n}.{k}": v for n, m in self.modules.items() for k, v in m.state_dict().items()}
 
     def split(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what belongs to nets (`f.0.weight`), for now or for when they are made; return the rest."""
         rest: dict[str, Any] = {}
         found: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
-            name, _, inner = key.partition(".")
-            if self.model.net(name) is not None and inner:
-                found.setdefault(name, {})[inner] = value
+            name = next((n.name for n in self.model.nets if key.startswith(f"{n.name}.")), None)
+            if name is not None:
+                found.setdefault(name, {})[key[len(name) + 1 :]] = value
             else:
                 rest[key] = value
         self.preset.update(found)

@@ -294,10 +294,12 @@ def trained(posed: Posed, bound: Bound, pace: float) -> tuple[Moved, ...]:
     A name with dots belongs to what is named before the first dot that is a target: a net or a part.
     """
     declared = {id(p): name for name, p in posed.model.declared_parameters().items()}
+    within = {id(p): name for name, p in posed.model.nets.parameters()}
     found = []
     for path, parameter in posed.model.named_parameters():
-        name = declared.get(id(parameter), path)
-        if _belongs(name, posed.loss.targets):
+        name = declared.get(id(parameter)) or within.get(id(parameter), path)
+        frozen = id(parameter) in within and not parameter.requires_grad  # a part of a net from outside
+        if _belongs(name, posed.loss.targets) and not frozen:
             spec = bound.specs.get(name)
             domain = None if spec is None or spec.domain == "reals" else domain_of(bound, spec)
             found.append(moved(name, _leaf(name, parameter), domain, pace))
@@ -318,7 +320,8 @@ def _leaf(name: str, parameter: nn.Parameter) -> nn.Parameter:
 
 def settings_for(model: Model, settings: Settings, dtype: Any, device: str | None) -> Settings:
     """Where and how precisely to compute: as the caller says, else as the parameters are."""
-    first = next(iter(model.declared_parameters().values()), None)
+    stored = (*model.declared_parameters().values(), *(p for _, p in model.nets.parameters()))
+    first = next((p for p in stored if p.is_floating_point()), None)
     if first is None:
         return settings
     chosen = settings.dtype if dtype is not None else first.dtype
@@ -327,5 +330,4 @@ def settings_for(model: Model, settings: Settings, dtype: Any, device: str | Non
 
 def with_parameters_on(model: Model, device: torch.device) -> None:
     """Move what there is to a device."""
-    if model.declared_parameters():
-        model.to(device)
+    model.to(device)

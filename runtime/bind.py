@@ -20,8 +20,8 @@ from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
 from ebmlang.runtime.kept import Kept
-from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.nets import NONE, MakeModules, Nets, NetSpec, bound_nets, make_modules
+from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.spec import VariableSpec
 
 MOST_ELEMENTS = 2**40
@@ -34,7 +34,7 @@ class Settings:
 
     `first_row` is the global number of the first example, `rows` the numbers of all of them where they do not
     follow each other; `largest_bytes` bounds one array, and `chunk_bytes` what the rows of one chunk may need
-    together. `training` turns dropout on.
+    together.
     """
 
     dtype: torch.dtype
@@ -44,7 +44,6 @@ class Settings:
     largest_bytes: int = 2**36
     chunk_bytes: int = 2**36
     rows: Rows | None = field(default=None, compare=False)
-    training: bool = False
 
     def row_numbers(self, batch: int) -> Rows:
         """The global numbers of the examples, on which draws depend."""
@@ -111,7 +110,7 @@ def bind(
             check_classes(spec, tensor, spec.classes.evaluate(sizes))
         if name not in incomplete:
             check_finite(spec, tensor)
-    found = _nets(module, sizes, batch, settings, nets or make_modules(settings.seed))
+    found = _nets(module, sizes, settings, nets or make_modules(settings.seed))
     instance, arrays = _instance(module, specs, hypers, sizes, batch, settings, found)
     values = {**arrays, **tensors}
     fill(instance, specs, shapes, values, sought, settings)
@@ -204,14 +203,13 @@ def net_specs(module: ModuleType) -> tuple[NetSpec, ...]:
 
 
 def _nets(
-    module: ModuleType, sizes: Mapping[str, int], batch: int, settings: Settings, make_them: MakeModules
+    module: ModuleType, sizes: Mapping[str, int], settings: Settings, make_them: MakeModules
 ) -> Nets:
     specs = net_specs(module)
     if not specs:
         return NONE
     modules = make_them(specs, sizes)
-    thinned = (settings.seed, settings.row_numbers(batch)) if settings.training else None
-    return bound_nets(specs, sizes, modules, settings.dtype, settings.device, thinned)
+    return bound_nets(specs, sizes, modules, settings.dtype, settings.device)
 
 
 def _integer(name: str, value: Any) -> int:

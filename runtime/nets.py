@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,7 +43,8 @@ class Net:
     """A net with its sizes known: a function of tensors [*lead, *declared shape].
 
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
-    or a tuple. Parameters are used in the precision of the inputs.
+    or a tuple. Parameters are used in the precision of the inputs. `seed` and `rows` are those of a training
+    step, in which dropout is on.
     """
 
     spec: NetSpec
@@ -54,7 +55,6 @@ class Net:
     device: torch.device
     seed: int | None = None
     rows: Rows | None = None
-    _cast: dict[torch.dtype, dict[str, Tensor]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
@@ -138,24 +138,18 @@ class Net:
 
     def _run(self, *inputs: Tensor) -> Any:
         wanted = next((v.dtype for v in inputs if v.is_floating_point()), self.dtype)
-        cast = self._parameters(wanted)
-        if cast is None:
-            return self.module(*inputs)
-        return torch.func.functional_call(self.module, cast, inputs)
+        cast = self._elsewhere(wanted)
+        return torch.func.functional_call(self.module, cast, inputs) if cast else self.module(*inputs)
 
-    def _parameters(self, dtype: torch.dtype) -> dict[str, Tensor] | None:
-        """Parameters and buffers in another precision or on another device, differentiable in the own ones;
-        None where they fit as they are."""
-        known = self._cast.get(dtype)
-        if known is None:
-            own = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-            known = {
-                n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
-                for n, p in own.items()
-                if p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
-            }
-            self._cast[dtype] = known
-        return known or None
+    def _elsewhere(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Parameters and buffers that have another precision or device, brought here; differentiable in the
+        own ones, and made anew for every call, since a step of training changes them in place."""
+        own = (*self.module.named_parameters(), *self.module.named_buffers())
+        return {
+            n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
+            for n, p in own
+            if p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +163,11 @@ class Nets:
 
     def to(self, dtype: torch.dtype) -> Nets:
         """The same nets for values of another precision."""
-        return Nets({n: replace(net, dtype=dtype, _cast={}) for n, net in self.own.items()})
+        return Nets({n: replace(net, dtype=dtype) for n, net in self.own.items()})
+
+    def thinned(self, seed: int, rows: Rows) -> Nets:
+        """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
+        return Nets({n: replace(net, seed=seed, rows=rows) for n, net in self.own.items()})
 
 
 NONE = Nets({})
@@ -240,17 +238,12 @@ def bound_nets(
     modules: Mapping[str, nn.Module],
     dtype: torch.dtype,
     device: torch.device,
-    thinned: tuple[int, Rows] | None = None,
 ) -> Nets:
-    """Nets with their sizes; `thinned` has the seed and rows of a training step, in which dropout is on."""
+    """Nets with their sizes, for values of this precision."""
 
     def shapes(declared: tuple[tuple[Size, ...], ...]) -> tuple[Shape, ...]:
         return tuple(tuple(s.evaluate(sizes) for s in shape) for shape in declared)
 
-    seed, rows = thinned or (None, None)
     return Nets(
-        {
-            s.name: Net(s, shapes(s.inputs), shapes(s.outputs), modules[s.name], dtype, device, seed, rows)
-            for s in specs
-        }
+        {s.name: Net(s, shapes(s.inputs), shapes(s.outputs), modules[s.name], dtype, device) for s in specs}
     )

@@ -145,7 +145,8 @@ def _rollout(bound: Bound) -> Rollout | None:
     if found is None:
         return None
     kept = None
-    if bound.kept is not None:
+    # What is kept is found by the values held; parameters of nets are not among these.
+    if bound.kept is not None and not net_specs(bound.module):
         settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
         key = bound.module, sizes, settings.dtype, str(settings.device), settings.seed
         kept = bound.kept.recursion(key)

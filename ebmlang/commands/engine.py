@@ -95,14 +95,19 @@ class Engine:
 def connect(question: Question) -> Engine:
     """Load the model of a question. Raises ModelError and DataError."""
     q = question
-    return Engine(opened(q.path, q.model, q.seed, q.settings, q.params), question)
+    return Engine(opened(q.path, q.model, q.seed, q.settings, q.params, q.binds), question)
 
 
 def opened(
-    path: str, name: str | None, seed: int, settings: Mapping[str, Setting], params: str | None
+    path: str,
+    name: str | None,
+    seed: int,
+    settings: Mapping[str, Setting],
+    params: str | None,
+    binds: Mapping[str, str],
 ) -> Model:
     """A model of a file with what the command line sets. Raises ModelError and DataError."""
-    model = load(path, model=name, seed=seed, **dict[str, Any](settings))
+    model = load(path, model=name, seed=seed, nets=bound_nets(binds), **dict[str, Any](settings))
     if params is not None:
         load_parameters(model, params)
     return model
@@ -130,7 +135,7 @@ def load_parameters(model: Model, path: str) -> None:
     found = {
         name: stored.array(name)
         for name in stored.names
-        if name in names or ("." in name and name.partition(".")[0] in nets)
+        if name in names or any(name.startswith(f"{net}.") for net in nets)
     }
     names |= nets
     if not found:

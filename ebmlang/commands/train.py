@@ -31,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--params", metavar="PATH", help="parameters to begin with, a .safetensors file or a run"
     )
+    options.add_binds(parser)
     course = parser.add_argument_group("the course")
     course.add_argument(
         "--epochs", metavar="N", type=options.count, help="passes over the data, 100 if not given"
@@ -60,7 +61,8 @@ def run(args: Namespace) -> int:
 
     if args.output:
         runs.require_free(args.output, args.force)
-    model = engine.opened(args.file, args.model, args.seed, settings, args.params)
+    binds = options.once(args.binds, "--bind")
+    model = engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
     wanted = trainer.wanted_for_training(model, args.given)
     dataset = read_dataset(args.data, wanted)
     matching = data.match(dataset, wanted, mapping)
@@ -86,7 +88,8 @@ def run(args: Namespace) -> int:
     facts = _facts(args, model, fitting, history, interrupted)
     if args.output:
         with undisturbed():
-            stored = {name: p.detach().cpu().numpy() for name, p in model.declared_parameters().items()}
+            found = {**model.declared_parameters(), **model.nets.state()}
+            stored = {name: p.detach().cpu().numpy() for name, p in found.items()}
             text = model.checked.source.text
             runs.write_run(args.output, args.force, stored, history.json_lines(), text, facts)
     _print_summary(args, history, facts)

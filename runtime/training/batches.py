@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime import seeded
-from ebmlang.runtime.bind import Bound, fill
+from ebmlang.runtime.bind import Bound, fill, net_specs
 from ebmlang.runtime.seeded import Rows
 
 
@@ -88,6 +88,8 @@ def at_rows(bound: Bound, parameters: Mapping[str, Tensor], rows: Rows, seed: in
     instance = cast(Any, bound.instance)
     draw = replace(instance.draw, seed=seed, rows=rows)
     instance = replace(instance, batch=len(rows), draw=draw)
+    if net_specs(bound.module):
+        instance = replace(instance, nets=instance.nets.thinned(seed, rows))
     fill(instance, bound.specs, bound.shapes, values, frozenset(bound.module.SOUGHT), settings)
     return replace(bound, instance=instance, values=values, batch=len(rows), settings=settings)
 
