@@ -106,10 +106,10 @@ class _ModelChecker:
         self.declarations = Declarations(self.expressions, self.scope)
         self.lets = LetStatements(self.expressions, self.scope)
         self.questions = Questions(self.expressions, self.scope, self.declarations)
-        around = Around(self.expressions, self.declarations, self.scope, self.constraints)
+        self.nets = NetStatements(self.expressions, self.scope)
+        around = Around(self.expressions, self.declarations, self.scope, self.constraints, self.nets.found)
         self.joined = Joined(around, self.models)
         self.lets.nested = self.joined.solve_cells
-        self.nets = NetStatements(self.expressions, self.scope)
 
     @property
     def source(self) -> Source:

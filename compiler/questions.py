@@ -162,7 +162,7 @@ class Questions:
         entry = self.scope.find(node.text)
         if isinstance(entry, Declared) and entry.role in UNKNOWN_ROLES:
             return True
-        if isinstance(entry, NetEntry) and len(node.parts) == 1 and verb == "train":
+        if isinstance(entry, NetEntry) and verb == "train":
             return True
         if self._quiet(entry, node):
             return False

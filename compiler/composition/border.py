@@ -12,6 +12,9 @@ from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
+from ebmlang.compiler.nets.calls import net_read
+from ebmlang.compiler.nets.net import Net
+from ebmlang.compiler.nets.passing import named_net, signature_with
 from ebmlang.compiler.scope import Scope, origins
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_size
@@ -27,7 +30,8 @@ class Border:
     """Reads the parentheses and the `with` of one statement against the model that it names.
 
     After `read`, `sizes` has the integer hyperparameters that are settled, `values` the other
-    hyperparameters and the variables that got a value, each of its declared type.
+    hyperparameters and the variables that got a value, each of its declared type; `nets` are the nets
+    bound to those of the part.
     """
 
     expressions: Expressions
@@ -38,6 +42,7 @@ class Border:
     settled: dict[str, Label] = field(default_factory=dict)
     values: dict[str, Expr] = field(default_factory=dict)
     bound: dict[str, ast.Binding] = field(default_factory=dict)
+    nets: dict[str, Net] = field(default_factory=dict)
 
     @property
     def report(self) -> Report:
@@ -67,7 +72,7 @@ class Border:
 
     def declared(self, name: str) -> Label:
         """Where the part declares a name."""
-        variable = self.model.variable(name)
+        variable = self.model.variable(name) or self.model.net(name)
         span = variable.span if variable is not None else self.model.span
         return Label(span, f"`{name}` is declared here, in `{self.model.name}`", self.model.source)
 
@@ -150,18 +155,33 @@ class Border:
         raw: dict[str, Expr] = {}
         for binding in bindings:
             name = binding.name.text
-            variable = self.model.variable(name)
-            if variable is None or variable.role not in BINDABLE:
+            variable, net = self.model.variable(name), self.model.net(name)
+            if net is None and (variable is None or variable.role not in BINDABLE):
                 self._unknown(binding.name, variable)
                 continue
             if name in self.bound:
                 self.report.add(RepeatedName(binding.name.span, name, "what follows `with`"))
+                continue
+            if net is not None:
+                raw.update(self._net(binding, net))
                 continue
             value = self.expressions.value(binding.value, self.scope)
             self.bound[name] = binding
             if value.type.kind != "error":
                 raw[name] = value
         return raw
+
+    def _net(self, binding: ast.Binding, net: Net) -> dict[str, Expr]:
+        """A net in the place of one of the part's; empty after a mistake."""
+        name, entry = binding.name.text, named_net(binding.value, self.scope)
+        self.bound[name] = binding
+        if entry is None:
+            shown = f"`{self.report.source.extract(binding.value.span)}`"
+            self._misfit(name, shown, f"a net, {net.signature}", binding.value.span)
+        if entry is None or entry.net is None:
+            return {}
+        self.nets[name] = entry.net
+        return {name: net_read(entry.net, binding.value.span)}
 
     def _unknown(self, name: ast.Identifier, found: typed.Variable | None) -> None:
         """A name after `with` that is no variable of the part."""
@@ -198,6 +218,10 @@ class Border:
 
     def _dimensions(self, name: str, value: Expr) -> list[tuple[Size, Size]]:
         """Each size that the part declares for a variable, with the size of what is bound."""
+        net = self.model.net(name)
+        if net is not None:
+            types = zip(net.signature.types, self.nets[name].signature.types, strict=False)
+            return [p for own, other in types for p in zip(own.shape, other.shape, strict=False)]
         variable = self.model.variable(name)
         assert variable is not None
         pairs = []
@@ -207,7 +231,21 @@ class Border:
             pairs.extend(zip(variable.type.shape, value.type.shape, strict=True))
         return pairs
 
+    def _fit_net(self, name: str, net: Net, value: Expr) -> None:
+        wanted, found = signature_with(net.signature, self._size), self.nets[name].signature
+        if wanted != found:
+            self._misfit(name, f"a net, {found}", str(wanted), self.bound[name].value.span)
+        else:
+            self.values[name] = value
+
+    def _size(self, size: Size) -> Size:
+        return size.substitute(self.sizes)
+
     def _fit(self, name: str, value: Expr) -> None:
+        net = self.model.net(name)
+        if net is not None:
+            self._fit_net(name, net, value)
+            return
         variable = self.model.variable(name)
         assert variable is not None
         type_ = self.type(variable.type)

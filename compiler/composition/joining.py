@@ -82,6 +82,8 @@ class Joined:
             placing.define(own)
             name, model = node.name.text, placing.model
             values = {h.name: placing.copy.read(h) for h in model.hypers if h.type != INT}
+            nets = {net.name for net in model.nets}
+            values |= {n: v for n, v in placing.copy.values.items() if n in nets}
             values |= placing.border.values
             moving = next((v for v in values.values() if v.axes), None)
             if moving is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import BindingMissing, PartMisplaced
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.instance import Instance
@@ -14,7 +15,10 @@ from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label
 from ebmlang.compiler.domains import Domain
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.scope import Bound, Declared, LetEntry, Scope, SizeEntry, TermEntry
+from ebmlang.compiler.nets.calls import net_read
+from ebmlang.compiler.nets.net import Net
+from ebmlang.compiler.nets.passing import copied
+from ebmlang.compiler.scope import Bound, Declared, LetEntry, NetEntry, Scope, SizeEntry, TermEntry
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import Axes, Expr, Level, Pick, Position, SliceOf
 from ebmlang.compiler.types import INT, REAL, Type
@@ -28,6 +32,7 @@ class Around:
     declarations: Declarations
     scope: Scope
     constraints: list[typed.Constraint]
+    nets: list[Net]
 
 
 @dataclass(slots=True)
@@ -96,6 +101,7 @@ class Placing:
     def begin_owner(self) -> None:
         """Sizes, plates and hyperparameters."""
         self._sizes()
+        self._nets()
         self._axes()
         self._hypers()
 
@@ -201,6 +207,25 @@ class Placing:
                 else Declared(type_, Level.CONSTANT, "hyper", -1, span)
             )
             self.around.scope.entries[name] = entry
+
+    # --- nets ---
+
+    def _nets(self) -> None:
+        """Nets that nothing is bound to become nets of the model around the part."""
+        for net in self.model.nets:
+            if net.name in self.border.values:
+                continue
+            if self.plates:
+                what = f"a part in a plate with a net of its own (`{net.name}`)"
+                self.expressions.report.add(NotBuilt(self.node.span, what, f"bind it: with {net.name} = ..."))
+                continue
+            name = inner_name(self.name, net.name)
+            bound = self.border.nets.get(net.source)
+            source = bound.name if bound is not None else net.source and inner_name(self.name, net.source)
+            made = copied(net, name, source, self.copy.size, self.node.span)
+            self.around.nets.append(made)
+            self.around.scope.entries[name] = NetEntry(made, self.node.name.span)
+            self.copy.values[net.name] = net_read(made, self.node.span)
 
     # --- variables ---
 

@@ -30,11 +30,14 @@ class Signature:
         return f"{_types(self.inputs)} -> {_types(self.outputs)}"
 
     @property
+    def types(self) -> tuple[Type, ...]:
+        return (*self.inputs, *self.outputs)
+
+    @property
     def aligned(self) -> bool:
         """Whether all types share every dimension but the last: the net works at each position of these."""
-        types = (*self.inputs, *self.outputs)
         first = self.outputs[0].shape
-        return all(t.rank > 0 and t.shape[:-1] == first[:-1] for t in types)
+        return all(t.rank > 0 and t.shape[:-1] == first[:-1] for t in self.types)
 
     @property
     def width_in(self) -> Size:

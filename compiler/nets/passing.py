@@ -1,0 +1,51 @@
+"""Nets across the border of a part: copies under other names and sizes, and nets bound after `with`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ebmlang.compiler import ast
+from ebmlang.compiler.nets.net import Build, Net, OptionValue, Signature
+from ebmlang.compiler.scope import NetEntry, Scope
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.types import Type
+
+SizeOf = Callable[[Size], Size]
+
+
+def typed_with(type_: Type, size: SizeOf) -> Type:
+    classes = None if type_.classes is None else size(type_.classes)
+    return Type(type_.kind, tuple(size(s) for s in type_.shape), classes)
+
+
+def signature_with(signature: Signature, size: SizeOf) -> Signature:
+    """A signature with other sizes."""
+    inputs, outputs = (
+        tuple(typed_with(t, size) for t in types) for types in (signature.inputs, signature.outputs)
+    )
+    return Signature(inputs, outputs)
+
+
+def copied(net: Net, name: str, source: str, size: SizeOf, span: Span) -> Net:
+    """The net of a part in the model around it; `source` is there what it is the average of."""
+    build = net.build
+    if build is not None:
+        build = Build(build.constructor, tuple((k, _option(v, size)) for k, v in build.options))
+    signature = signature_with(net.signature, size)
+    return replace(net, name=name, signature=signature, build=build, source=source, span=span)
+
+
+def _option(value: OptionValue, size: SizeOf) -> OptionValue:
+    if isinstance(value, Size):
+        return size(value)
+    return tuple(size(v) for v in value) if isinstance(value, tuple) else value
+
+
+def named_net(node: ast.Expr, scope: Scope) -> NetEntry | None:
+    """The net that an expression is the name of; None where it is something else."""
+    while isinstance(node, ast.Parenthesised):
+        node = node.inner
+    entry = scope.find(node.text) if isinstance(node, ast.Name) else None
+    return entry if isinstance(entry, NetEntry) else None

@@ -1,0 +1,89 @@
+"""Nets of parts, and nets bound to them."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+import ebmlang
+from ebmlang.compiler.pipeline import check_source
+from ebmlang.compiler.source import Source
+from tests.nets.programs import net
+
+PARTS = """
+model decoder(n: int, k: int) {
+  observed y : real[n]
+  latent   z : real[k] = 0
+  net dec : real[k] -> real[n] = mlp([2*k], act = tanh)
+  net slow : real[k] -> real[n] = ema(dec, decay = 0.9)
+  energy fit = ||y - dec(z)||^2 + 0 * sum(slow(z))
+  regularizer small = 0.1 * ||z||^2
+}
+
+model two(n: int = 4) {
+  observed y : real[n]
+  net own : real[2] -> real[n] = mlp([5], act = tanh)
+  use decoder as first with y = y
+  use decoder as second with y = y, dec = own
+  infer first.z, second.z
+  train first.dec, own
+}
+"""
+
+
+def test_nets_of_parts_are_nets_of_the_model_under_the_parts_name() -> None:
+    model = ebmlang.loads(PARTS, model="two", **{"first.k": 3})
+    y = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 4)))
+    values = {"y": y, "first.z": torch.ones(5, 3).double(), "second.z": torch.ones(5, 2).double()}
+    terms = model.terms(values)
+    dec, own = (copy.deepcopy(net(model, name)).double() for name in ("first.dec", "own"))
+    assert dec[0].out_features == 6
+    torch.testing.assert_close(terms["first.fit"], (y - dec(values["first.z"])).square().sum(-1))
+    torch.testing.assert_close(terms["second.fit"], (y - own(values["second.z"])).square().sum(-1))
+    names = set(model.state_dict())
+    assert {"first.dec.0.weight", "first.slow.0.weight", "own.0.weight", "second.slow.2.bias"} <= names
+    assert not any(name.startswith("second.dec") for name in names)
+    first = net(model, "second.slow")[0].weight.clone()
+    torch.testing.assert_close(first, net(model, "own")[0].weight)
+    history = model.fit(y=y, epochs=3)
+    assert history.records[-1].loss < history.records[0].loss
+    assert not torch.equal(first, net(model, "second.slow")[0].weight)
+
+
+def test_a_part_that_is_applied_twice_has_one_net() -> None:
+    text = """
+model block(n: int) {
+  observed x : real[n]
+  net f : real[n] -> real[n] = mlp([6], act = gelu)
+  latent y : real[n] = 0
+  energy e = ||y - f(x)||^2
+}
+model m(n: int = 3) {
+  observed x : real[n]
+  part b = block(n = n)
+  use b as first with x = x
+  use b as second with x = x + 1
+}
+"""
+    model = ebmlang.loads(text)
+    x = torch.ones(2, 3).double()
+    zeros = torch.zeros(2, 3).double()
+    terms = model.terms({"x": x, "first.y": zeros, "second.y": zeros})
+    f = copy.deepcopy(net(model, "b.f")).double()
+    torch.testing.assert_close(terms["first.e"], f(x).square().sum(-1))
+    torch.testing.assert_close(terms["second.e"], f(x + 1).square().sum(-1))
+    assert [n.name for n in model.checked.nets] == ["b.f"]
+
+
+def test_a_net_of_another_type_is_refused_with_both_places() -> None:
+    for bound, said in (("wrong", "a net, real[3] -> real[n]"), ("y", "`y`")):
+        text = PARTS.replace("dec = own", f"dec = {bound}").replace(
+            "  use decoder as first", "  net wrong : real[3] -> real[2] = linear()\n  use decoder as first"
+        )
+        text = text.replace("real[3] -> real[2]", "real[3] -> real[7]")
+        found = [d.diagnostic for d in check_source(Source("<text>", text)).diagnostics]
+        assert [d.code for d in found] == ["E0604"], [d.message() for d in found]
+        assert said.split(",", maxsplit=1)[0] in found[0].message() + found[0].label()
+        assert found[0].related()
