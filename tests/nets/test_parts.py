@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ model two(n: int = 4) {
 
 
 def test_nets_of_parts_are_nets_of_the_model_under_the_parts_name() -> None:
-    model = ebmlang.loads(PARTS, model="two", **{"first.k": 3})
+    sizes: dict[str, Any] = {"first.k": 3}
+    model = ebmlang.loads(PARTS, model="two", **sizes)
     y = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 4)))
     values = {"y": y, "first.z": torch.ones(5, 3).double(), "second.z": torch.ones(5, 2).double()}
     terms = model.terms(values)
