@@ -13,6 +13,7 @@ from dataclasses import replace
 from ebmlang.compiler import typed
 from ebmlang.compiler.curvature.obligation import both
 from ebmlang.compiler.curvature.signs import nonnegative
+from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding
@@ -93,7 +94,7 @@ def _absolute(block: Block, node: Expr, axes: Axes, sign: int) -> tuple[str, Exp
             return _entrywise(block, inner, weight)
         case Fold(function="sum", body=body, over=over, guard=None) if not axes and not weight.axes:
             return _plated(block, body, over, weight)
-        case Apply(function="abs") if axes:
+        case Apply(function="abs" | "norm" | "sum") if axes:
             return _plated(block, node, axes, weight)
     if axes == () and node.type.scalar:
         return _entrywise(block, node, weight)
@@ -133,15 +134,36 @@ def _plated(block: Block, node: Expr, axes: Axes, weight: Expr) -> tuple[str, Ex
                 own = isinstance(s, Position) and s.axis is axis
                 if not own or axis.start != ZERO or axis.size != size:
                     return None
-            if not weight.axes:
-                return x.name, weight
-            if weight.axes != axes:
-                return None
-            table = typed.Tabulate(
-                REAL.with_shape(x.type.shape), (), weight.level, False, weight.span, weight, axes
-            )
-            return x.name, table
+            return _weighing(x, weight, axes)
+        case Apply(function="norm" | "sum", arguments=(inner,)):
+            rows = _all_rows(node, inner, axes)
+            return None if rows is None or rows.name not in block.names else _weighing(rows, weight, axes)
     return None
+
+
+def _all_rows(node: Apply, inner: Expr, axes: Axes) -> Read | None:
+    """The x of `||x[t]||_1` or `sum(|x[t]|)` over plates that run through the first dimensions of x."""
+    if node.function == "sum":
+        if node.option("dims") is None or not isinstance(inner, Apply) or inner.function != "abs":
+            return None
+        inner = inner.arguments[0]
+    elif node.option("order") != 1.0 or node.option("dims") != inner.type.rank:
+        return None
+    if not isinstance(inner, Pick) or not _numbered(inner, axes):
+        return None
+    return inner.base if isinstance(inner.base, Read) else None
+
+
+def _weighing(x: Read, weight: Expr, axes: Axes) -> tuple[str, Expr] | None:
+    """The weight as a number, or as one for every entry of the array that the plates number."""
+    if not weight.axes:
+        return (x.name, weight) if weight.type.scalar else None
+    if not weight.type.scalar or any(a not in axes for a in weight.axes):
+        return None
+    inner = x.type.shape[len(axes) :]
+    body = algebra.widened(weight, inner) if inner else weight
+    type_ = REAL.with_shape(x.type.shape)
+    return x.name, typed.Tabulate(type_, (), weight.level, False, weight.span, body, axes)
 
 
 # --- lengths of groups ----------------------------------------------------------------------------
