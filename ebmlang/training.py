@@ -29,6 +29,7 @@ from ebmlang.errors import DataError, ModelError
 from ebmlang.inference import Given, Inference, incomplete_names
 from ebmlang.questions import Asked, line_of
 from ebmlang.runtime.bind import Bound, Settings, domain_of
+from ebmlang.runtime.domain_base import Domain, Kind
 from ebmlang.runtime.marginal import beta_of
 from ebmlang.runtime.search import Search
 from ebmlang.runtime.training.batches import Batch, at_rows, batches, picked_masks, seed_of_step, steps_of
@@ -302,7 +303,7 @@ def trained(posed: Posed, bound: Bound, pace: float) -> tuple[Moved, ...]:
         if _belongs(name, posed.loss.targets) and not frozen:
             spec = bound.specs.get(name)
             domain = None if spec is None or spec.domain == "reals" else domain_of(bound, spec)
-            found.append(moved(name, _leaf(name, parameter), domain, pace))
+            found.append(moved(name, _inside(name, _leaf(name, parameter), domain), domain, pace))
     return tuple(found)
 
 
@@ -315,6 +316,23 @@ def _leaf(name: str, parameter: nn.Parameter) -> nn.Parameter:
         raise DataError(
             f"the parameter `{name}` is frozen: requires_grad is False", "train the others by name"
         )
+    return parameter
+
+
+@torch.no_grad()
+def _inside(name: str, parameter: nn.Parameter, domain: Domain | None) -> nn.Parameter:
+    """The parameter, brought into its domain where somebody has moved it out. Raises DataError for NaN, and
+    outside of an open set, which has no nearest point."""
+    if not bool(torch.isfinite(parameter).all()):
+        raise DataError(f"the parameter `{name}` is not finite", "load the model anew")
+    if domain is None:
+        return parameter
+    slack = 1e-9 if parameter.dtype == torch.float64 else 1e-5
+    if bool(domain.inside(parameter[None], slack).all()):
+        return parameter
+    if domain.kind is Kind.OPEN:
+        raise DataError(f"the parameter `{name}` is not {domain.describe()}", "set it to a value that is")
+    parameter.copy_(domain.nearest(parameter[None])[0])
     return parameter
 
 

@@ -137,3 +137,18 @@ def test_a_loop_of_ones_own_projects() -> None:
         optimiser.step()
         m.project()
     np.testing.assert_allclose(m.value("W").detach(), y.mean(0).clamp(min=0), atol=1e-9)
+
+
+def test_a_parameter_that_was_moved_out_is_brought_back() -> None:
+    y = rows(16, 3, 3, seed=10)
+    m = ebmlang.loads(TARGET.format("nonnegative", "sgd(lr = 0.1)")).bind(y=y)
+    with torch.no_grad():
+        m.value("W").fill_(-1)
+    history = m.fit(y=y, steps=1)
+    assert history.loss[0] == pytest.approx(float(y.square().sum((1, 2)).mean()), rel=1e-12)
+    open_ = ebmlang.loads(TARGET.format("positive", "adam").replace("normal()", "1")).bind(y=y)
+    for value, words in ((-1.0, "`W` is not positive"), (torch.nan, "`W` holds 9 NaN")):
+        with torch.no_grad():
+            open_.value("W").fill_(value)
+        with pytest.raises(ebmlang.DataError, match=words):
+            open_.fit(y=y, steps=1)
