@@ -42,10 +42,18 @@ def moved(name: str, parameter: nn.Parameter, domain: Domain | None, pace: float
 
 
 def take_gradient(one: Moved) -> None:
-    """The gradient of the parameter, as the optimiser is to see it, in `leaf.grad`."""
-    domain, parameter = one.domain, one.parameter
-    if domain is None or parameter.grad is None:
-        return
+    """The gradient of the parameter, as the optimiser is to see it, in `leaf.grad`, contiguous."""
+    if one.parameter.grad is not None:
+        if one.domain is not None:
+            _along(one, one.domain)
+        if one.leaf.grad is not None and not one.leaf.grad.is_contiguous():
+            one.leaf.grad = one.leaf.grad.contiguous()
+
+
+def _along(one: Moved, domain: Domain) -> None:
+    """Replace the gradient by what the domain leaves of it."""
+    parameter = one.parameter
+    assert parameter.grad is not None
     if domain.kind is Kind.MANIFOLD:
         with torch.no_grad():
             parameter.grad = domain.tangent(parameter[None], parameter.grad[None])[0]

@@ -152,3 +152,33 @@ def test_an_interruption_within_the_move_goes_back(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         m.fit(x=x, t=x[:, 0], steps=1)
     assert torch.equal(m.value("W"), before)
+
+
+def test_a_gradient_that_lies_otherwise_in_memory_is_followed_all_the_same() -> None:
+    """Fused optimisers of torch read memory in its order, whatever the strides say."""
+    text = """model turned(n: int, k: int) {
+      observed y : real[n]
+      param W : real[n, k] in stiefel
+      param V : real[k, n] = normal()
+      param c : real[n]
+      energy fit = ||y - W @ (V @ y)||^2 + sum(c)
+    }"""
+    y = rows(20, 4)
+    one, two = (ebmlang.loads(text, k=3).bind(y=y) for _ in range(2))
+    with torch.no_grad():
+        for name in ("W", "V"):  # the same values, columns first
+            p = two.value(name)
+            p.data = p.data.mT.contiguous().mT
+    histories = [m.fit(y=y, steps=20, using="adam", lr=0.01) for m in (one, two)]
+    np.testing.assert_allclose(histories[0].loss, histories[1].loss, rtol=1e-10)
+    slow = ebmlang.loads(text, k=3).bind(y=y)
+    optimiser = torch.optim.Adam([slow.value("V"), slow.value("c")], lr=0.01)
+    held = ebmlang.loads(text.replace("energy fit", "train V, c\n energy fit"), k=3).bind(y=y)
+    losses = []
+    for _ in range(5):
+        optimiser.zero_grad()
+        loss = slow(y=y)
+        loss.backward()
+        losses.append(loss.item())
+        optimiser.step()
+    np.testing.assert_allclose(held.fit(y=y, steps=5, lr=0.01).loss, losses, rtol=1e-12)
