@@ -157,10 +157,20 @@ class Posed:
             bound = replace(bound, beta=beta_of(line.beta if line is not None else None, bound))
         return bound, {name: self.run.mask(bound, name, 0, rows) for name in self.run.incomplete}
 
-    def at(self, bound: Bound, masks: Mapping[str, Tensor], rows: Any, seed: int) -> Evaluated:
-        """The loss of some of the rows, with the parameters as they are."""
+    def own(self) -> dict[str, nn.Parameter]:
+        """The parameters whose values are the model's own, not passed by the caller."""
         passed = self.run.given.names()
-        own = {n: p for n, p in self.model.declared_parameters().items() if n not in passed}
+        return {n: p for n, p in self.model.declared_parameters().items() if n not in passed}
+
+    def at(
+        self,
+        bound: Bound,
+        masks: Mapping[str, Tensor],
+        own: Mapping[str, Tensor],
+        rows: Any,
+        seed: int,
+    ) -> Evaluated:
+        """The loss of some of the rows, with the parameters as they are."""
         some = at_rows(bound, own, rows, seed)
         return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
 
@@ -172,7 +182,7 @@ def loss_now(
     posed = Posed.of(model, given, {}, settings, objective)
     bound, masks = posed.bound()
     rows = np.arange(bound.batch, dtype=np.int64)
-    return posed.at(bound, masks, rows, draw_seed).loss
+    return posed.at(bound, masks, posed.own(), rows, draw_seed).loss
 
 
 # --- the run ------------------------------------------------------------------------------------
@@ -224,6 +234,7 @@ class Fitting:
     options: Mapping[str, Value]
     bound: Bound
     masks: Mapping[str, Tensor]
+    own: Mapping[str, Tensor]
     parameters: tuple[Moved, ...]
 
     @staticmethod
@@ -238,7 +249,8 @@ class Fitting:
             )
         pace = options["lr"]
         assert isinstance(pace, float)
-        return Fitting(posed, course, row, options, bound, masks, trained(posed, bound, pace))
+        moving = trained(posed, bound, pace)
+        return Fitting(posed, course, row, options, bound, masks, posed.own(), moving)
 
     @property
     def steps(self) -> int | None:
@@ -256,7 +268,7 @@ class Fitting:
 
     def _loss(self, batch: Batch) -> Evaluated:
         seed = seed_of_step(self.course.seed, batch.step)
-        return self.posed.at(self.bound, self.masks, batch.rows, seed)
+        return self.posed.at(self.bound, self.masks, self.own, batch.rows, seed)
 
     def all(self, progress: Callable[[Record, int | None], None] | None = None) -> History:
         """The whole run."""
