@@ -63,6 +63,15 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class CallEntry:
+    """`f[l](x)`: a call of one of the nets of a plate."""
+
+    entry: Index
+    arguments: tuple[Argument, ...]
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Argument:
     """`value`, or `name = value`; only `over` takes a Reduction or the examples of the batch."""
 
@@ -170,6 +179,7 @@ Expr = (
     | Unary
     | Binary
     | Call
+    | CallEntry
     | Index
     | Attribute
     | Parenthesised

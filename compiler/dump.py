@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.optimisers import optimiser_text
 from ebmlang.compiler.typed import Axes, Expr, Level
 
@@ -17,7 +18,7 @@ def dump_model(model: typed.Model) -> str:
     parts = [f"model {model.name}"]
     sections = (
         ("variables", [_variable(v) for v in model.variables]),
-        ("nets", [f"{n.name} : {n}" for n in model.nets]),
+        ("nets", [_net(n) for n in model.nets]),
         ("lets", [_let(let) for let in model.lets]),
         ("terms", [_term(t) for t in model.terms]),
         ("constraints", [_constraint(c) for c in model.constraints]),
@@ -67,6 +68,10 @@ def _domain(domain: Domain) -> str:
     elif arguments:
         shown = f"{domain.name}({arguments})"
     return shown + (f" where {typed.text(domain.where)}" if domain.where is not None else "")
+
+
+def _net(net: Net) -> str:
+    return f"{net.name}{f'[{shown}]' if (shown := ', '.join(map(str, net.at))) else ''} : {net}"
 
 
 def _let(let: typed.Let) -> str:

@@ -350,6 +350,9 @@ class Expressions:
             order = float(node.order)
         return Calls(self, scope).builtin("norm", (operand,), node.span, {"order": order})
 
+    def _call_entry(self, node: ast.CallEntry, scope: Scope) -> Expr:
+        return NetCalls(self, scope).call_entry(node)
+
     def _component(self, node: ast.Component, scope: Scope) -> Expr:
         return NetCalls(self, scope).component(node)
 
@@ -473,6 +476,7 @@ _CHECKS: dict[type, Callable[[Expressions, Any, Scope], Expr]] = {
     ast.Unary: Expressions._unary,
     ast.Binary: Expressions._binary,
     ast.Call: Expressions._call,
+    ast.CallEntry: Expressions._call_entry,
     ast.Index: Expressions._index,
     ast.Attribute: Expressions._attribute,
     ast.Parenthesised: Expressions._parenthesised,

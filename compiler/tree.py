@@ -449,6 +449,10 @@ class Builder:
     def call(self, c: Children) -> ast.Call:
         return ast.Call(_name(c[0]), tuple(c[1]), _cover(c))
 
+    def call_entry(self, c: Children) -> ast.CallEntry:
+        entry = ast.Index(c[0], tuple(c[1]), _cover(c[:2]))
+        return ast.CallEntry(entry, tuple(c[2]), _cover(c))
+
     def call_args(self, c: Children) -> Any:
         items = tuple(
             x if isinstance(x, ast.Argument) else ast.Argument(None, x, x.span)

@@ -46,6 +46,11 @@ class OwnNets:
                 )
             if not isinstance(value, nn.Module) and not callable(value):
                 raise DataError(f"the net `{name}` is a {type(value).__name__}", "pass a torch.nn.Module")
+            if net.at and not isinstance(value, nn.ModuleList):
+                raise DataError(
+                    f"the net `{name}` is declared in a plate, and is a {type(value).__name__}",
+                    "pass a torch.nn.ModuleList, with a module for every position of the plate",
+                )
             self._keep(name, value if isinstance(value, nn.Module) else Function(value))
 
     def _keep(self, name: str, module: nn.Module) -> None:
@@ -67,7 +72,8 @@ class OwnNets:
                     module = module.to(device, dtype)
                     self._filled(spec.name, module)
                     self._keep(spec.name, module)
-                    self.sizes[spec.name] = {n: sizes[n] for n in spec.sizes}
+                    plates = (name for size in spec.at for name in size.names())
+                    self.sizes[spec.name] = {n: sizes[n] for n in (*spec.sizes, *plates)}
                 self._same_sizes(spec, sizes)
             return self.modules
 

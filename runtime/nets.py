@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,8 @@ class NetSpec:
     """One declared net: shapes of inputs and results, how inputs reach the module, and what makes it.
 
     `make` takes the values of `sizes` and is None for a net from outside; one with a `source` is the moving
-    average of that net. `line` is where the file declares it.
+    average of that net. `line` is where the file declares it. One that is declared in plates of the sizes
+    `at` has a list of modules, the last plate running fastest.
     """
 
     name: str
@@ -36,6 +38,7 @@ class NetSpec:
     line: int = 0
     source: str = ""
     decay: float = 0.0
+    at: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +56,16 @@ class Net:
     module: nn.Module
     dtype: torch.dtype
     device: torch.device
+    at: Shape = ()
     seed: int | None = None
     rows: Rows | None = None
+
+    def __getitem__(self, index: int | Tensor | tuple[int | Tensor, ...]) -> NetAt:
+        """The nets of a plate at indices: numbers, or tensors that line up with the leading dimensions."""
+        flat: int | Tensor = 0
+        for one, size in zip(index if isinstance(index, tuple) else (index,), self.at, strict=True):
+            flat = flat * size + one
+        return NetAt(self, flat)
 
     def __str__(self) -> str:
         return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
@@ -153,6 +164,48 @@ class Net:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class NetAt:
+    """One net of a plate, or at every position another one, as a function of the same inputs."""
+
+    net: Net
+    index: int | Tensor
+
+    def __call__(self, *values: Tensor) -> Any:
+        if isinstance(self.index, int) or not self.index.ndim:
+            return self._one(int(self.index))(*values)
+        net = self.net
+        leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, net.inputs, strict=True)]
+        lead = torch.broadcast_shapes(*leads, self.index.shape)
+        flat = self.index.expand(lead).reshape(-1)
+        order = flat.argsort(stable=True)
+        counts = flat.bincount().tolist()
+        pairs = zip(values, net.inputs, strict=True)
+        rows = [v.expand(*lead, *s).reshape(-1, *s).index_select(0, order).split(counts) for v, s in pairs]
+        # Every net gets the positions that ask for it; the results go back to where these came from.
+        masks = self._rows(order, lead).split(counts)
+        found = [self._one(k, masks[k])(*(r[k] for r in rows)) for k, count in enumerate(counts) if count]
+        several = [f if isinstance(f, tuple) else (f,) for f in found]
+        back = order.argsort()
+        results = tuple(torch.cat(parts).index_select(0, back) for parts in zip(*several, strict=True))
+        shaped = tuple(r.reshape(*lead, *s) for r, s in zip(results, net.outputs, strict=True))
+        return shaped[0] if len(shaped) == 1 else shaped
+
+    def _rows(self, order: Tensor, lead: Shape) -> Tensor:
+        """The place among the rows of every position, for the masks of dropout."""
+        rows = self.net.rows
+        each = rows is not None and len(lead) > 0 and lead[0] == len(rows)
+        return order // (order.numel() // lead[0]) if each and lead[0] else torch.zeros_like(order)
+
+    def _one(self, k: int, places: Tensor | None = None) -> Net:
+        net, modules = self.net, self.net.module
+        assert isinstance(modules, nn.ModuleList)
+        rows = net.rows
+        if rows is not None and places is not None:
+            rows = rows[places.cpu().numpy()]
+        return replace(net, module=modules[k], at=(), rows=rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Nets:
     """The nets of one bound model, by name."""
 
@@ -168,6 +221,11 @@ class Nets:
     def thinned(self, seed: int, rows: Rows) -> Nets:
         """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
         return Nets({n: replace(net, seed=seed, rows=rows) for n, net in self.own.items()})
+
+    def repeated(self, count: int) -> Nets:
+        """The same nets for values whose rows stand `count` times each, side by side."""
+        rows = {n: None if net.rows is None else np.repeat(net.rows, count) for n, net in self.own.items()}
+        return Nets({n: replace(net, rows=rows[n]) for n, net in self.own.items()})
 
 
 NONE = Nets({})
@@ -203,17 +261,35 @@ def make_module(
             f"the net `{spec.name}`, declared in line {spec.line}, is extern and was not given",
             f'load(..., nets={{"{spec.name}": module}}) or --bind {spec.name}=package.module:make',
         )
-    key = hashlib.blake2b(f"{seed}/{spec.name}/net".encode(), digest_size=8).digest()
+    if not spec.at:
+        return _fresh(spec, spec.make, sizes, f"{seed}/{spec.name}/net")
+    make, count = spec.make, math.prod(s.evaluate(sizes) for s in spec.at)
+    modules = [_fresh(spec, make, sizes, f"{seed}/{spec.name}[{k}]/net") for k in range(count)]
+    for k, module in enumerate(modules):
+        _name_dropout(module, f"{k}.")
+    return nn.ModuleList(modules).eval()
+
+
+def _fresh(
+    spec: NetSpec, make: Callable[..., nn.Module], sizes: Mapping[str, int], purpose: str
+) -> nn.Module:
+    """One module with parameters drawn for a purpose."""
+    key = hashlib.blake2b(purpose.encode(), digest_size=8).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(key, "little") >> 1)
         try:
-            module = spec.make(*(sizes[name] for name in spec.sizes))
+            module = make(*(sizes[name] for name in spec.sizes))
         except (ValueError, RuntimeError) as error:
             raise DataError(f"the net `{spec.name}` cannot be made: {error}", "check its sizes") from None
+    _name_dropout(module, "")
+    return module.eval()
+
+
+def _name_dropout(module: nn.Module, prefix: str) -> None:
+    """Tell every dropout layer its place, from which its masks are drawn."""
     for layer, part in module.named_modules():
         if isinstance(part, Dropout):
-            part.layer = layer
-    return module.eval()
+            part.layer = f"{prefix}{layer}"
 
 
 def average_of(module: nn.Module) -> nn.Module:
@@ -244,6 +320,14 @@ def bound_nets(
     def shapes(declared: tuple[tuple[Size, ...], ...]) -> tuple[Shape, ...]:
         return tuple(tuple(s.evaluate(sizes) for s in shape) for shape in declared)
 
-    return Nets(
-        {s.name: Net(s, shapes(s.inputs), shapes(s.outputs), modules[s.name], dtype, device) for s in specs}
-    )
+    def net(spec: NetSpec) -> Net:
+        at = tuple(s.evaluate(sizes) for s in spec.at)
+        module = modules[spec.name]
+        if at and (not isinstance(module, nn.ModuleList) or len(module) != math.prod(at)):
+            raise DataError(
+                f"the net `{spec.name}` needs {math.prod(at)} modules, one for every position of its plate",
+                "pass a torch.nn.ModuleList of that length",
+            )
+        return Net(spec, shapes(spec.inputs), shapes(spec.outputs), module, dtype, device, at)
+
+    return Nets({spec.name: net(spec) for spec in specs})

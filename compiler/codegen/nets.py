@@ -10,7 +10,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.writing import lead, result
 from ebmlang.compiler.nets.constructors import constructor
 from ebmlang.compiler.nets.net import Net
-from ebmlang.compiler.typed import Apply, Model, Read
+from ebmlang.compiler.typed import Apply, Expr, Model, Read
 from ebmlang.compiler.types import Type
 
 if TYPE_CHECKING:
@@ -21,24 +21,33 @@ if TYPE_CHECKING:
 
 def write_call(e: Emitter, node: Apply) -> Code:
     """A call, on arguments whose leading dimensions are lined up; several results in one line."""
-    own, *arguments = node.arguments
+    own, *rest = node.arguments
+    count, number, at = node.option("of"), node.option("output"), node.option("at")
     assert isinstance(own, Read)
+    assert isinstance(count, int)
+    assert isinstance(number, int)
+    assert isinstance(at, int)
+    indices, arguments = rest[:at], rest[at:]
     shown = []
     for argument in arguments:
         code = e.real(argument) if argument.type.kind != "class" else e.code(argument)
         shown.append(lead(e.tensor(code), node, argument.type.rank).text)
-    text = f'self.nets["{own.name}"]({", ".join(shown)})'
-    count, number = node.option("of"), node.option("output")
-    assert isinstance(count, int)
-    assert isinstance(number, int)
+    which = f"[{', '.join(_index(e, node, i) for i in indices)}]" if indices else ""
+    text = f'self.nets["{own.name}"]{which}({", ".join(shown)})'
     if count == 1:
         return result(e, node, text, ATOM, "real")
-    key = (own.name, *(id(e.canonical(a)) for a in arguments))
+    key = (own.name, *(id(e.canonical(a)) for a in rest))
     if key not in e.net_results:
         names = tuple(e.fresh(f"{local_name(own.name)}_{k}") for k in range(count))
         e.line(names, text)
         e.net_results[key] = names
     return result(e, node, e.net_results[key][number], ATOM, "real")
+
+
+def _index(e: Emitter, node: Apply, index: Expr) -> str:
+    """An index of a plate: a Python number, or a tensor that lines up with the arguments."""
+    code = e.code(index)
+    return code.text if code.python else lead(code, node, 0).text
 
 
 def nets_text(model: Model, size: Callable[[Size], str]) -> str:
@@ -96,6 +105,8 @@ def _spec(net: Net, model: Model, size: Callable[[Size], str]) -> str:
         f"{_maker(own)}, {_tuple([repr(n) for n in _sizes(own)])}" if own is not None else "None, ()",
         f"line={line}",
     ]  # fmt: skip
+    if net.at:
+        parts.append(f"at={_tuple([size(s) for s in net.at])}")
     if net.source:
         parts.append(f"source={net.source!r}, decay={net.decay!r}")
     return f"NetSpec({', '.join(parts)})"

@@ -31,7 +31,7 @@ class Border:
 
     After `read`, `sizes` has the integer hyperparameters that are settled, `values` the other
     hyperparameters and the variables that got a value, each of its declared type; `nets` are the nets
-    bound to those of the part.
+    bound to those of the part, `indices` which one of the nets of a plate each is.
     """
 
     expressions: Expressions
@@ -43,6 +43,7 @@ class Border:
     values: dict[str, Expr] = field(default_factory=dict)
     bound: dict[str, ast.Binding] = field(default_factory=dict)
     nets: dict[str, Net] = field(default_factory=dict)
+    indices: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
 
     @property
     def report(self) -> Report:
@@ -233,7 +234,7 @@ class Border:
 
     def _fit_net(self, name: str, net: Net, value: Expr) -> None:
         wanted, found = signature_with(net.signature, self._size), self.nets[name].signature
-        if wanted != found:
+        if wanted != found or self.nets[name].at != net.at:
             self._misfit(name, f"a net, {found}", str(wanted), self.bound[name].value.span)
         else:
             self.values[name] = value

@@ -23,8 +23,8 @@ class Instance:
     """Copies expressions of a part.
 
     `sizes` and `values` replace integer hyperparameters and reads; every other name gets the
-    prefix `part`. All spans become `span`, the place of use: those of the part point into another
-    text.
+    prefix `part`. `indices` say which of the nets of a plate is meant by a net of the part. All spans
+    become `span`, the place of use: those of the part point into another text.
     """
 
     expressions: Expressions
@@ -32,6 +32,7 @@ class Instance:
     span: Span
     sizes: Mapping[str, Size]
     values: dict[str, Expr] = field(default_factory=dict)
+    indices: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
     axes: dict[Axis, Axis] = field(default_factory=dict)
     done: dict[int, Expr] = field(default_factory=dict)
 
@@ -90,8 +91,25 @@ class Instance:
                 stack.extend(missing)
                 continue
             self.expressions.node_count += 1
-            done[id(node)] = typed.rebuilt(self._own(node), tuple(done[id(c)] for c in children))
+            made = typed.rebuilt(self._own(node), tuple(done[id(c)] for c in children))
+            done[id(node)] = self._chosen(node, made)
         return done[id(root)]
+
+    def _chosen(self, node: Expr, made: Expr) -> Expr:
+        """A call of a net that every copy of the part has for itself, with the indices of this one."""
+        match node, made:
+            case typed.Apply(function="net", arguments=(typed.Read(name=name), *_)), typed.Apply():
+                indices = self.indices.get(name, ())
+                if not indices:
+                    return made
+                own, *rest = made.arguments
+                at = made.option("at")
+                assert isinstance(at, int)
+                count = ("at", at + len(indices))
+                static = tuple(count if key == "at" else (key, value) for key, value in made.static)
+                parts = (own, *indices, *rest)
+                return self.expressions.apply("net", parts, made.type, made.span, static)
+        return made
 
     def _own(self, node: Expr) -> Expr:
         """The node itself with its own sizes, names and axes replaced, over the old children."""

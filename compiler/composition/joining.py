@@ -155,6 +155,12 @@ class Joined:
             if value.type.kind == "error":
                 return False
             border.values[inner] = value
+        if owner.plates:
+            parts = [s for s in reference.subscripts if isinstance(s, ast.Expr)]
+            chosen = [self.around.expressions.value(s, scope) for s in parts]
+            if len(chosen) < owner.plates or any(v.type.kind == "error" for v in chosen):
+                return False
+            border.indices.update({net.name: tuple(chosen) for net in owner.model.nets})
         return True
 
     def _shallow(self, model: typed.Model, span: Span) -> bool:

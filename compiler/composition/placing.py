@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.builtins import BUILTINS
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import BindingMissing, PartMisplaced
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.instance import Instance
@@ -49,8 +48,9 @@ class Placing:
 
     def __post_init__(self) -> None:
         self.copy = Instance(
-            self.expressions, self.name, self.node.span, self.border.sizes, dict(self.border.values)
-        )
+            self.expressions, self.name, self.node.span, self.border.sizes, dict(self.border.values),
+            dict(self.border.indices),
+        )  # fmt: skip
 
     @property
     def expressions(self) -> Expressions:
@@ -86,9 +86,11 @@ class Placing:
 
     def may_own(self, variables: list[typed.Variable]) -> bool:
         """Whether variables of the part can stand in the plates around it."""
-        if not variables or all(a.rows is None for a in self.plates):
+        names = [v.name for v in variables]
+        names += [n.name for n in self.model.nets if n.name not in self.border.values]
+        if not names or all(a.rows is None for a in self.plates):
             return True
-        name = variables[0].name
+        name = names[0]
         what = f"`{self.name}` has `{name}` of its own, and stands over the rows of a list"
         advice = f"bind `{name}`, or put the part in a plate over a range"
         self.expressions.report.add(
@@ -215,14 +217,13 @@ class Placing:
         for net in self.model.nets:
             if net.name in self.border.values:
                 continue
-            if self.plates:
-                what = f"a part in a plate with a net of its own (`{net.name}`)"
-                self.expressions.report.add(NotBuilt(self.node.span, what, f"bind it: with {net.name} = ..."))
-                continue
             name = inner_name(self.name, net.name)
             bound = self.border.nets.get(net.source)
             source = bound.name if bound is not None else net.source and inner_name(self.name, net.source)
             made = copied(net, name, source, self.copy.size, self.node.span)
+            if self.plates:
+                made = replace(made, at=(*self._lead(), *made.at))
+                self.copy.indices[net.name] = tuple(self._index(axis) for axis in self.plates)
             self.around.nets.append(made)
             self.around.scope.entries[name] = NetEntry(made, self.node.name.span)
             self.copy.values[net.name] = net_read(made, self.node.span)

@@ -135,6 +135,12 @@ def _call(node: ast.Call) -> Parts:
     return [node.function, *arguments(node.arguments)]
 
 
+def _call_entry(node: ast.CallEntry) -> Parts:
+    if not node.arguments:
+        return [node.entry, "(", GLUE, ")"]
+    return [node.entry, *arguments(node.arguments)]
+
+
 def _argument(node: ast.Argument) -> Parts:
     return [node.name, " =", GLUE_SPACE, node.value] if node.name else [node.value]
 
@@ -230,6 +236,7 @@ EXPRESSIONS: Final[dict[type, Callable[[Any], Parts]]] = {
     ast.Unary: _unary,
     ast.Binary: _binary,
     ast.Call: _call,
+    ast.CallEntry: _call_entry,
     ast.Argument: _argument,
     ast.Text: _text,
     ast.Reduction: _reduction,

@@ -25,6 +25,7 @@ from ebmlang.compiler.scope import NetEntry, Scope, declared_at
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_size
 from ebmlang.compiler.source import Span
+from ebmlang.compiler.types import Shape
 
 if TYPE_CHECKING:
     from ebmlang.compiler.expressions import Expressions
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """Reads what stands after `=` of a net; `averages` are the nets that are averages of others."""
+    """Reads what stands after `=` of a net in plates of the sizes `at`; `averages` are the nets that are
+    averages of others."""
 
     expressions: Expressions
     scope: Scope
+    at: Shape = ()
     averages: frozenset[str] = frozenset()
 
     @staticmethod
@@ -46,7 +49,7 @@ class Builder:
         """The net of a declaration; None after a mistake."""
         name, init = node.name.text, node.init
         if init is None:
-            return Net(name, types, "array", None, (), "kink", False, node.doc, node.span)
+            return Net(name, types, "array", None, self.at, "kink", False, node.doc, node.span)
         while isinstance(init, ast.Parenthesised):
             init = init.inner
         if not isinstance(init, ast.Call):
@@ -64,7 +67,7 @@ class Builder:
         if build is None or not self._fits(row, types, build, init.span):
             return None
         return Net(
-            name, types, row.form(types), build, (), row.grade(build), row.affine, node.doc, node.span
+            name, types, row.form(types), build, self.at, row.grade(build), row.affine, node.doc, node.span
         )
 
     def _add(self, found: object) -> None:
@@ -215,8 +218,8 @@ class Builder:
             return None
         if entry.net is None:
             return None  # refused where it is declared
-        if entry.net.signature != types:
-            wanted = f"a net of the type {types}"
+        if entry.net.signature != types or entry.net.at != self.at:
+            wanted = f"a net of the type {types}" + (" in the same plates" if self.at or entry.net.at else "")
             self._add(NetMisused(value.span, name, shown, wanted, places, averaged=True))
             return None
         return entry.net

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.catalogue.names import UnknownArgument
+from ebmlang.compiler.catalogue.names import UnknownArgument, UnknownFunction
 from ebmlang.compiler.catalogue.nets import NetArgument, NetMisused, SeveralResults
-from ebmlang.compiler.catalogue.types import BadOption, WrongArgumentCount
+from ebmlang.compiler.catalogue.types import BadOption, WrongArgumentCount, WrongKind
 from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.scope import NetEntry, Scope, declared_at, origins
 from ebmlang.compiler.source import Span
+from ebmlang.compiler.subscripts import Subscripts
 from ebmlang.compiler.typed import Expr, Level
 from ebmlang.compiler.types import Type, fits
 
@@ -23,6 +24,16 @@ NET = Type("net")
 
 
 @dataclass(frozen=True, slots=True)
+class _Called:
+    """A call as written: the name, the subscripts between it and the parentheses, what stands in these."""
+
+    function: ast.Identifier
+    subscripts: tuple[ast.Expr | ast.Slice, ...]
+    arguments: tuple[ast.Argument, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class NetCalls:
     """Checks calls of nets in one scope."""
 
@@ -31,20 +42,45 @@ class NetCalls:
 
     def call(self, node: ast.Call, entry: NetEntry) -> Expr:
         """A call that stands where one value does."""
-        return self._result(node, entry, 0, 1)
+        return self._result(_Called(node.function, (), node.arguments, node.span), entry, 0, 1)
+
+    def call_entry(self, node: ast.CallEntry) -> Expr:
+        """The same for one of the nets of a plate: `f[l](x)`."""
+        called, entry = self._called(node)
+        if called is None or entry is None:
+            shown = self.checker.report.source.extract(node.entry.span)
+            known = tuple(n for n in self.scope.names() if isinstance(self.scope.find(n), NetEntry))
+            base = node.entry.base
+            place = self.scope.find(base.text) if isinstance(base, ast.Name) else None
+            places = declared_at(place, "declared here")
+            self.checker.report.add(UnknownFunction(node.entry.span, shown, known, place is not None, places))
+            return self.checker.error(node.span)
+        return self._result(called, entry, 0, 1)
+
+    def _called(self, node: ast.Expr) -> tuple[_Called | None, NetEntry | None]:
+        """What an expression calls, where that is a net."""
+        while isinstance(node, ast.Parenthesised):
+            node = node.inner
+        match node:
+            case ast.Call(function=name):
+                called = _Called(name, (), node.arguments, node.span)
+            case ast.CallEntry(entry=ast.Index(base=ast.Name() as base)):
+                name = ast.Identifier(base.text, base.span)
+                called = _Called(name, node.entry.subscripts, node.arguments, node.span)
+            case _:
+                return None, None
+        entry = self.scope.find(called.function.text)
+        return called, entry if isinstance(entry, NetEntry) else None
 
     def component(self, node: ast.Component) -> Expr:
         """One of the results of a net with several."""
-        value = node.value
-        while isinstance(value, ast.Parenthesised):
-            value = value.inner
-        entry = self.scope.find(value.function.text) if isinstance(value, ast.Call) else None
-        if not isinstance(value, ast.Call) or not isinstance(entry, NetEntry):
+        called, entry = self._called(node.value)
+        if called is None or entry is None:
             self.checker.report.add(SeveralResults(node.span))
             return self.checker.error(node.span)
-        return self._result(value, entry, node.number, node.count)
+        return self._result(called, entry, node.number, node.count)
 
-    def _result(self, node: ast.Call, entry: NetEntry, number: int, count: int) -> Expr:
+    def _result(self, node: _Called, entry: NetEntry, number: int, count: int) -> Expr:
         net = entry.net
         if net is None:
             self._checked(node)
@@ -55,14 +91,42 @@ class NetCalls:
             found = 0 if count == 1 else count
             self.checker.report.add(SeveralResults(node.span, net.name, found, results, places))
             return self.checker.error(node.span)
+        indices = self._indices(node, net, entry)
         arguments = self._arguments(node, net, entry)
-        if arguments is None:
+        if arguments is None or indices is None:
             return self.checker.error(node.span)
         static = (("output", number), ("of", results), ("at", len(net.at)))
         own = net_read(net, node.function.span)
-        return self.checker.apply("net", (own, *arguments), net.signature.outputs[number], node.span, static)
+        type_ = net.signature.outputs[number]
+        return self.checker.apply("net", (own, *indices, *arguments), type_, node.span, static)
 
-    def _checked(self, node: ast.Call) -> list[Expr] | None:
+    def _indices(self, node: _Called, net: Net, entry: NetEntry) -> list[Expr] | None:
+        """Which of the nets of a plate is called; None after a mistake."""
+        report, name = self.checker.report, net.name
+        if len(node.subscripts) != len(net.at):
+            count = len(net.at)
+            wanted = f"{count or 'no'} subscript{'s' * (count != 1)}"
+            report.add(WrongArgumentCount(node.span, f"{name}[...]", len(node.subscripts), wanted))
+            return None
+        found = []
+        for subscript, size in zip(node.subscripts, net.at, strict=True):
+            if isinstance(subscript, ast.Slice):
+                report.add(BadOption(subscript.span, f"the subscript of `{name}`", "a range", "one index"))
+                return None
+            value = self.checker.check(subscript, self.scope)
+            if value.type.kind == "error":
+                return None
+            if not value.type.integral or not value.type.scalar:
+                wanted = "an integer or a case"
+                report.add(WrongKind(subscript.span, str(value.type), wanted, f"the subscript of `{name}`"))
+                return None
+            inside = Subscripts(self.checker, self.scope).entry(value, subscript.span, size, value)
+            if inside is None:
+                return None
+            found.append(inside)
+        return found
+
+    def _checked(self, node: _Called) -> list[Expr] | None:
         """The values of the arguments; None after a mistake."""
         report = self.checker.report
         values = []
@@ -77,7 +141,7 @@ class NetCalls:
             values.append(self.checker.check(argument.value, self.scope))
         return values
 
-    def _arguments(self, node: ast.Call, net: Net, entry: NetEntry) -> list[Expr] | None:
+    def _arguments(self, node: _Called, net: Net, entry: NetEntry) -> list[Expr] | None:
         report = self.checker.report
         values = self._checked(node)
         if values is None:

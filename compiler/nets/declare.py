@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import declare
 from ebmlang.compiler.catalogue.later import NotBuilt
+from ebmlang.compiler.catalogue.model import PlateSubscripts
 from ebmlang.compiler.catalogue.nets import ExternConstructor, NoConstructor
 from ebmlang.compiler.catalogue.types import WrongKind
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.nets.build import Builder
 from ebmlang.compiler.nets.net import Net, Signature
 from ebmlang.compiler.scope import NetEntry, Scope
-from ebmlang.compiler.sizing import read_type
-from ebmlang.compiler.types import ERROR, Type
+from ebmlang.compiler.sizes import ZERO
+from ebmlang.compiler.sizing import read_size, read_type
+from ebmlang.compiler.types import ERROR, Shape, Type
 
 
 @dataclass(slots=True)
@@ -33,24 +36,19 @@ class NetStatements:
 
     def define(self, body: tuple[ast.Statement, ...]) -> None:
         """Check all nets; moving averages last, since they take the types of others for granted."""
-        nodes = [s for s in body if isinstance(s, ast.Net)]
-        averages = [n for n in nodes if Builder.is_average(n)]
-        for node in (*(n for n in nodes if n not in averages), *averages):
-            self._define(node, frozenset(n.name.text for n in averages))
-        for plate in (s for s in body if isinstance(s, ast.Plate)):
-            for inner in (s for s in plate.body if isinstance(s, ast.Net)):
-                self.expressions.report.add(NotBuilt(inner.span, "a `net` in a plate"))
+        nodes = list(_with_plates(body, ()))
+        averages = frozenset(n.name.text for n, _ in nodes if Builder.is_average(n))
+        for node, plates in sorted(nodes, key=lambda pair: pair[0].name.text in averages):
+            self._define(node, plates, averages)
 
-    def _define(self, node: ast.Net, averages: frozenset[str]) -> None:
+    def _define(self, node: ast.Net, plates: tuple[ast.Plate, ...], averages: frozenset[str]) -> None:
         report, name = self.expressions.report, node.name.text
         entry = self.scope.find(name)
         if not isinstance(entry, NetEntry) or entry.span != node.name.span:
             return
-        if node.subscripts:
-            report.add(NotBuilt(node.span, "a `net` with subscripts"))
-            return
+        at = self._at(node, plates)
         types = self._types(node)
-        if types is None:
+        if types is None or at is None:
             return
         if node.init is None and not node.extern:
             report.add(NoConstructor(node.span, name))
@@ -58,13 +56,40 @@ class NetStatements:
         if node.init is not None and node.extern:
             report.add(ExternConstructor(node.init.span, name))
             return
-        net = Builder(self.expressions, self.scope, averages).net(node, types)
+        net = Builder(self.expressions, self.scope, at, averages).net(node, types)
         if net is None:
             return
         found = NetEntry(net, node.name.span)
         self.scope.entries[name] = found
         self.expressions.functions.scope.entries[name] = found
         self.found.append(net)
+
+    def _at(self, node: ast.Net, plates: tuple[ast.Plate, ...]) -> Shape | None:
+        """The sizes of the plates around a net, which its subscripts name in order where it
+        has any; None after a mistake."""
+        report = self.expressions.report
+        binders = [b for p in plates for b in p.binders]
+        wanted = [n.text for b in binders for n in b.names]
+        found = [report.source.extract(s.span) for s in node.subscripts]
+        if found and found != wanted:
+            shown, indices = ", ".join(found), ", ".join(wanted)
+            report.add(PlateSubscripts(node.name.span, node.name.text, shown, indices))
+            return None
+        sizes = []
+        for plate in plates:
+            if plate.guard is not None or any(b.rows is not None for b in plate.binders):
+                report.add(NotBuilt(node.span, "a `net` under a guard, or for the rows of a list"))
+                return None
+        for binder in binders:
+            assert binder.start is not None and binder.stop is not None  # noqa: PT018
+            start, stop = (read_size(e, self.scope, report) for e in (binder.start, binder.stop))
+            if start is None or stop is None:
+                return None
+            if start != ZERO:
+                report.add(NotBuilt(node.span, "a `net` in a plate that does not begin at 0"))
+                return None
+            sizes.append(stop)
+        return tuple(sizes)
 
     def _types(self, node: ast.Net) -> Signature | None:
         """The declared types; None after a mistake."""
@@ -86,3 +111,14 @@ class NetStatements:
         what = "the result of a net" if kinds == ("real",) else "an input of a net"
         self.expressions.report.add(WrongKind(node.span, str(found), " or ".join(kinds), what))
         return ERROR
+
+
+def _with_plates(
+    body: tuple[ast.Statement, ...], plates: tuple[ast.Plate, ...]
+) -> Iterator[tuple[ast.Net, tuple[ast.Plate, ...]]]:
+    """Every net with the plates around it, outermost first."""
+    for s in body:
+        if isinstance(s, ast.Net):
+            yield s, plates
+        elif isinstance(s, ast.Plate):
+            yield from _with_plates(s.body, (*plates, s))

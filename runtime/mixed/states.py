@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.bind import Bound, net_specs
 from ebmlang.runtime.discrete.question import Question, question_of
 
 Values = Mapping[str, Tensor]
@@ -27,6 +27,8 @@ def repeated(bound: Bound, module: ModuleType, count: int) -> Bound:
         for f in fields(own)
         if f.name not in ("batch", "dtype", "device", "draw")
     }
+    if net_specs(module):
+        hypers["nets"] = own.nets.repeated(count)
     instance = module.MODEL(**hypers, batch=batch, dtype=own.dtype, device=own.device, draw=draw)
     values = {n: copied(v, count) if bound.specs[n].per_example else v for n, v in bound.values.items()}
     rows = bound.settings.rows

@@ -51,6 +51,29 @@ PLATES = """model plates(T: int = 4, n: int = 3) {
 """
 
 
+STACK = """model stack(L: int = 3, T: int = 4, n: int = 2) {
+  observed x : real[n]
+  observed u : real[T, n]
+  observed c : class[L]
+  latent z : real[n] = 0
+  for l in 0..L { net f[l] : real[n] -> real[n] = mlp([5], act = tanh) }
+  for l in 0..L, t in 0..T { net g[l, t] : real[n] -> (real[n], real) = linear() }
+  let h : real[L+1, n]
+  let h[0] = x + z
+  for l in 0..L { let h[l+1] = h[l] + f[l](h[l]) }
+  energy out = ||h[L]||^2
+  for l in 0..L, t in 0..T { energy each[l, t] = sum(f[l](u[t] + z)) }
+  energy chosen = sum(f[c](x)) + ||z||^2
+  for l in 0..L, t in 0..T if t < 2 {
+    let (a, b) = g[l, t](u[t])
+    energy pair[l, t] = sum(a) + 2 * b
+  }
+  energy first = sum(f[0](x)) + 3 * sum(f[L-1](x))
+  infer z
+}
+"""
+
+
 def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
     rng = np.random.default_rng(5)
     return {name: torch.from_numpy(rng.normal(size=shape)) for name, shape in shapes.items()}
@@ -114,7 +137,34 @@ def test_plates_and_recurrences_equal_the_slow_evaluator() -> None:
         np.testing.assert_allclose(found[term.name].detach().numpy(), expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("text", [DECODER, PLATES], ids=["decoder", "plates"])
+def test_nets_in_plates_equal_the_slow_evaluator() -> None:
+    model = ebmlang.loads(STACK)
+    values = {**tensors(x=(3, 2), u=(3, 4, 2), z=(3, 2)), "c": torch.tensor([2, 0, 1])}
+    found = model.terms(values)
+    assert [len(net(model, name)) for name in "fg"] == [3, 12]
+    assert not torch.equal(net(model, "f")[0][0].weight, net(model, "f")[1][0].weight)
+    f, g = (copy.deepcopy(net(model, name)).double() for name in "fg")
+
+    def call_f(at: object, u: object) -> object:
+        return f[int(at)](torch.from_numpy(np.asarray(u))[None])[0].detach().numpy()  # type: ignore[call-overload]
+
+    def call_g(at: object, t: object, u: object) -> tuple[object, object]:
+        row = int(at) * 4 + int(t)  # type: ignore[call-overload]
+        whole = g[row](torch.from_numpy(np.asarray(u))[None])[0].detach().numpy()
+        return whole[:2], whole[2]
+
+    rows = [{n: v[i].numpy() for n, v in values.items()} for i in range(3)]
+    sizes = {"L": 3, "T": 4, "n": 2}
+    slow = Reference(model.checked, sizes, {}, rows, nets={"f": call_f, "g": call_g})
+    for term in model.checked.terms:
+        expected = [slow.term(term, row) for row in range(3)]
+        np.testing.assert_allclose(found[term.name].detach().numpy(), expected, rtol=1e-11, atol=1e-12)
+    model.energy(values).sum().backward()
+    assert all(p.grad is not None for p in net(model, "f").parameters())
+    assert "f.2.0.weight" in model.state_dict()
+
+
+@pytest.mark.parametrize("text", [DECODER, PLATES, STACK], ids=["decoder", "plates", "stack"])
 def test_models_pass_the_checks_of_every_model(text: str) -> None:
     findings = list(run_checks(ebmlang.loads(text), examples=6, seed=0))
     assert {f.check for f in findings} == {c.name for c in CHECKS}
@@ -322,6 +372,15 @@ def test_mistakes_in_the_nets_that_are_passed() -> None:
         ebmlang.loads(EXTERN, nets={"f": 3})
     with pytest.raises(DataError, match="has a constructor"):
         ebmlang.loads(DECODER, nets={"dec": nn.Linear(2, 6)})
+    plated = "model m(n: int = 2) { observed x : real[n]\n for i in 0..n { extern net f[i] : real -> real }\n"
+    plated += "energy e = f[0](x[0]) + f[1](x[1]) }"
+    with pytest.raises(DataError, match=r"pass a torch\.nn\.ModuleList"):
+        ebmlang.loads(plated, nets={"f": nn.Linear(1, 1)})
+    with pytest.raises(DataError, match="needs 2 modules"):
+        ebmlang.loads(plated, nets={"f": nn.ModuleList([nn.Identity()])}).energy(tensors(x=(3, 2)))
+    each = ebmlang.loads(plated, nets={"f": nn.ModuleList([nn.Identity(), nn.Tanh()])})
+    x = tensors(x=(3, 2))["x"]
+    torch.testing.assert_close(each.energy(x=x), x[:, 0] + torch.tanh(x[:, 1]))
     model = ebmlang.loads(DECODER)
     with pytest.raises(DataError, match="does not exist yet"):
         net(model, "dec")
@@ -396,5 +455,5 @@ def test_checking_does_not_load_torch() -> None:
 
 
 def test_programs_check() -> None:
-    for text in (DECODER, PLATES, EXTERN):
+    for text in (DECODER, PLATES, STACK, EXTERN):
         assert not check_source(Source("<text>", text)).diagnostics

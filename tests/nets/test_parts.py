@@ -89,3 +89,51 @@ def test_a_net_of_another_type_is_refused_with_both_places() -> None:
         assert [d.code for d in found] == ["E0604"], [d.message() for d in found]
         assert said.split(",", maxsplit=1)[0] in found[0].message() + found[0].label()
         assert found[0].related()
+
+
+BLOCKS = """
+model block(n: int) {
+  observed x : real[n]
+  net f : real[n] -> real[n] = mlp([6], act = gelu)
+  latent y : real[n] = 0
+  energy e = ||y - f(x)||^2
+}
+"""
+
+
+def test_a_part_in_a_plate_has_a_net_for_every_position() -> None:
+    text = BLOCKS + """
+model m(L: int = 3, n: int = 2) {
+  observed u : real[L, n]
+  for l in 0..L { use block as layer[l] with x = u[l] }
+}
+"""
+    model = ebmlang.loads(text)
+    rng = np.random.default_rng(1)
+    u, y = (torch.from_numpy(rng.normal(size=(4, 3, 2))) for _ in range(2))
+    found = model.terms({"u": u, "layer.y": y})["layer.e"]
+    f = copy.deepcopy(net(model, "layer.f")).double()
+    assert len(f) == 3
+    expected = sum((y[:, k] - f[k](u[:, k])).square().sum(-1) for k in range(3))
+    torch.testing.assert_close(found, expected)
+
+
+def test_parts_of_a_plate_are_applied_at_their_indices() -> None:
+    text = BLOCKS + """
+model m(L: int = 3, n: int = 2) {
+  observed u : real[L, n]
+  for l in 0..L { part b[l] = block(n = n) }
+  for l in 0..L { use b[l] as one[l] with x = u[l] }
+  for l in 0..L { use b[L-1-l] as two[l] with x = u[l] }
+}
+"""
+    model = ebmlang.loads(text)
+    rng = np.random.default_rng(1)
+    u, y, w = (torch.from_numpy(rng.normal(size=(4, 3, 2))) for _ in range(3))
+    found = model.terms({"u": u, "one.y": y, "two.y": w})
+    f = copy.deepcopy(net(model, "b.f")).double()
+    assert [n.name for n in model.checked.nets] == ["b.f"]
+    one = sum((y[:, k] - f[k](u[:, k])).square().sum(-1) for k in range(3))
+    two = sum((w[:, k] - f[2 - k](u[:, k])).square().sum(-1) for k in range(3))
+    torch.testing.assert_close(found["one.e"], one)
+    torch.testing.assert_close(found["two.e"], two)
