@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, layout_of, spread
 from ebmlang.compiler.codegen.writing import result
-from ebmlang.compiler.typed import Apply, Axis, Constant, Expr
+from ebmlang.compiler.sizes import ZERO
+from ebmlang.compiler.typed import Apply, Axis, Constant, Expr, Pick, Position, Read, SliceOf, Tabulate
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
@@ -60,13 +62,14 @@ def write_attention(e: Emitter, node: Apply) -> Code | None:
 
 
 def _found(e: Emitter, node: Apply) -> Attention | None:
-    match node.arguments:
-        case (Apply(function="transpose", arguments=(values,)), Apply(function="softmax") as weights):
+    left, right = node.arguments
+    match left, _own(e, right):
+        case Apply(function="transpose", arguments=(values,)), Apply(function="softmax") as weights:
             transposed = True
-        case (Apply(function="softmax") as weights, values):
-            transposed = False
         case _:
-            return None
+            weights, values, transposed = _own(e, left), right, False
+            if not isinstance(weights, Apply) or weights.function != "softmax":
+                return None
     rank = weights.type.rank
     if values.type.rank != 2 or rank > 2 or (transposed and rank != 1):
         return None
@@ -81,6 +84,46 @@ def _found(e: Emitter, node: Apply) -> Attention | None:
             if query.type.rank == rank and keys.type.rank == 2:
                 return Attention(query, keys, values, mask, factor, divisor)
     return None
+
+
+def _own(e: Emitter, node: Expr) -> Expr:
+    """A value of which nothing else is wanted: what the let of it says, at the indices that are read."""
+    match node:
+        case Read(name=name) if name in e.lets and name not in e.available:
+            return _own(e, e.lets[name].value) if e.written_here(e.canonical(node)) else node
+        case Pick(base=base, subscripts=(*places, SliceOf() as last)) if e.written_here(e.canonical(node)):
+            whole = last.start == ZERO and last.stop == base.type.shape[-1]
+            if whole and all(isinstance(p, Expr) for p in places):
+                return _entry(e, base, tuple(p for p in places if isinstance(p, Expr))) or node
+    return node
+
+
+def _entry(e: Emitter, array: Expr, places: tuple[Expr, ...]) -> Expr | None:
+    """The vector of an array at the given places, worked out there alone; None where that is not known."""
+    array = _own(e, array)
+    match array:
+        case _ if array.type.scalar or not e.written_here(e.canonical(array)):
+            return array if array.type.scalar else None
+        case Tabulate(body=body, over=over) if len(over) == len(places):
+            at = {axis.order: place for axis, place in zip(over, places, strict=True)}
+            if all(axis.start == ZERO and axis.rows is None for axis in over):
+                return typed.mapped(body, lambda n: at.get(n.axis.order) if isinstance(n, Position) else None)
+        case Apply(function="softmax", arguments=(scores,)) if array.option("axis") == -1:
+            inner = _entry(e, scores, places)
+            return None if inner is None else _over(array, (inner,))
+        case Apply(function="where" | "div" | "mul" | "neg"):
+            if all(a.type.scalar or a.type.shape == array.type.shape for a in array.arguments):
+                found = [_entry(e, a, places) for a in array.arguments]
+                entries = tuple(a for a in found if a is not None)
+                return _over(array, entries) if len(entries) == len(found) else None
+    return None
+
+
+def _over(array: Apply, arguments: tuple[Expr, ...]) -> Expr:
+    """The same function of the entries of an array."""
+    shape = array.type.shape[-1:]
+    entry = typed.rebuilt(array, arguments)
+    return replace(entry, type=array.type.with_shape(shape))
 
 
 def _unmasked(scores: Expr) -> tuple[Expr, Expr | None]:

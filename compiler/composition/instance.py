@@ -128,13 +128,12 @@ class Instance:
             case typed.Apply():
                 return replace(node, type=type_, span=span, static=self._static(node.static))
             case typed.Pick():
-                subscripts = tuple(
-                    typed.SliceOf(self.size(s.start), self.size(s.stop))
-                    if isinstance(s, typed.SliceOf)
-                    else s
-                    for s in node.subscripts
-                )
+                subscripts = tuple(self._subscript(s) for s in node.subscripts)
                 return replace(node, type=type_, span=span, subscripts=subscripts)
+            case typed.Scatter():
+                subscripts = tuple(self._subscript(s) for s in node.subscripts)
+                over = self.over(node.over)
+                return replace(node, type=type_, span=span, subscripts=subscripts, over=over)
             case typed.Fold() | typed.Tabulate():
                 return replace(node, type=type_, span=span, over=self.over(node.over))
             case typed.Carry():

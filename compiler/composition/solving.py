@@ -99,7 +99,7 @@ class Solving:
         }
         variables = tuple(
             replace(v, domain=Domain(v.domain.name, v.domain.arguments))
-            if isinstance(v.domain.where, typed.Read) and v.domain.where.name in free
+            if v.domain.where is not None and _entries_of(v.domain.where, free)
             else v
             for v in self.model.variables
         )
@@ -165,6 +165,18 @@ def closed_forms(model: typed.Model, sought: list[typed.Variable]) -> dict[str, 
         variables = {v.name: v for v in block.sought}
         return {p.variable: softmax_of(p.logits, variables[p.variable]) for p in finding.softmax}
     return None
+
+
+def _entries_of(where: Expr, names: set[str]) -> bool:
+    """Whether a mask holds entries of the named values and nothing else."""
+    match where:
+        case typed.Read(name=name):
+            return name in names
+        case typed.Pick(base=base):
+            return _entries_of(base, names)
+        case typed.Tabulate(body=body):
+            return _entries_of(body, names)
+    return False
 
 
 def _true(init: Expr | None) -> bool:

@@ -10,7 +10,7 @@ from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import Finding, SoftmaxPart
 from ebmlang.compiler.structure.pieces import moving_pieces, negated, one, weighted, whole
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read, SliceOf
-from ebmlang.compiler.types import REAL
+from ebmlang.compiler.types import REAL, Shape
 
 MOST_SHOWN = 60
 """Letters up to which a formula is shown."""
@@ -82,13 +82,7 @@ def _points(block: Block, node: Expr, over: Axes) -> str:
         case Pick(base=Read(name=name) as x, subscripts=(*places, last)) if over and name in block.names:
             if len(places) != len(over) or not isinstance(last, SliceOf):
                 return ""
-            if last.start != ZERO or last.stop != x.type.shape[-1]:
-                return ""
-            for place, axis, size in zip(places, over, x.type.shape[:-1], strict=True):
-                own = isinstance(place, Position) and place.axis is axis
-                if not own or axis.start != ZERO or axis.size != size:
-                    return ""
-            return name
+            return name if _covered(x.type.shape, places, last, over) else ""
     return ""
 
 
@@ -119,10 +113,32 @@ def _slopes(block: Block, linear: list[Expr]) -> dict[str, list[Expr]] | None:
 
 def _logits(v: typed.Variable, slopes: dict[str, list[Expr]], temperatures: dict[str, list[Expr]]) -> Expr:
     """What the softmax is of: minus the slope over the temperature, in the shape of the variable."""
-    parts = slopes.get(v.name, [])
+    parts = [typed.mapped(part, _tabulated) for part in slopes.get(v.name, [])]
     slope = algebra.total(parts) if parts else algebra.constant(0.0, v.span)
     value = algebra.over(algebra.negative(slope), algebra.total(temperatures[v.name]))
     return _plain(value)
+
+
+def _tabulated(slope: Expr) -> Expr | None:
+    """What plates give point by point, each to a place of its own, as an array of what they give."""
+    match slope:
+        case typed.Scatter(value=value, subscripts=(*places, last), over=over) if len(places) == len(over):
+            if isinstance(last, SliceOf) and _covered(slope.type.shape, places, last, over):
+                return typed.Tabulate(
+                    slope.type, slope.axes, slope.level, slope.coupled, slope.span, value, over
+                )
+    return None
+
+
+def _covered(shape: Shape, places: list[typed.Subscript], last: SliceOf, over: Axes) -> bool:
+    """Whether subscripts are the indices of plates, in order and from end to end, and a whole dimension."""
+    if last.start != ZERO or last.stop != shape[-1]:
+        return False
+    for place, axis, size in zip(places, over, shape[:-1], strict=True):
+        own = isinstance(place, Position) and place.axis is axis
+        if not own or axis.start != ZERO or axis.size != size:
+            return False
+    return True
 
 
 def _plain(node: Expr) -> Expr:
