@@ -62,14 +62,16 @@ def write_attention(e: Emitter, node: Apply) -> Code | None:
 
 
 def _found(e: Emitter, node: Apply) -> Attention | None:
-    left, right = node.arguments
-    match left, _own(e, right):
-        case Apply(function="transpose", arguments=(values,)), Apply(function="softmax") as weights:
+    match [(argument, _own(e, argument)) for argument in node.arguments]:
+        case [
+            (Apply(function="transpose", arguments=(values,)), _),
+            (_, Apply(function="softmax") as weights),
+        ]:
             transposed = True
+        case [(_, Apply(function="softmax") as weights), (values, _)]:
+            transposed = False
         case _:
-            weights, values, transposed = _own(e, left), right, False
-            if not isinstance(weights, Apply) or weights.function != "softmax":
-                return None
+            return None
     rank = weights.type.rank
     if values.type.rank != 2 or rank > 2 or (transposed and rank != 1):
         return None
