@@ -1,4 +1,4 @@
-"""Writes the parts of the documentation that follow from tables: `python docs/generate.py`.
+"""Writes the parts of the documentation that follow from tables and models: `python -m docs.generate`.
 
 A page keeps such a part between two comments,
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from docs import components
 from ebmlang import cli
 from ebmlang.commands import COMMANDS
 from ebmlang.compiler import builtins, domains, methods, optimisers
@@ -27,7 +28,7 @@ from ebmlang.compiler.nets.net import option_text
 
 DOCS = Path(__file__).parent
 GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"
-PART = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- generated: ([\w. -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 GROUPS = (
     ("operator", "Operators"),
@@ -233,6 +234,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": command_list,
     "exit codes": exit_codes,
     "diagnostics": diagnostics,
+    "library": components.index,
 }
 
 
@@ -240,6 +242,8 @@ def part(name: str) -> str:
     """The text of one generated part. Raises KeyError for a name that is not known."""
     if name.startswith("options "):
         return command_options(name.removeprefix("options "))
+    if name.startswith("std."):
+        return components.component(name.removeprefix("std."))
     return PARTS[name]()
 
 
@@ -250,10 +254,12 @@ def renewed(text: str) -> str:
 
 def pages() -> tuple[Path, ...]:
     """Every page of the documentation, README included."""
-    return (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
+    return (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")), *sorted(components.PAGES.glob("*.md")))
 
 
 def main() -> int:
+    for written in (*components.skeletons(), *components.pictures()):
+        print(f"wrote {written.relative_to(DOCS.parent)}")
     for page in pages():
         old = page.read_text(encoding="utf-8")
         new = renewed(old)

@@ -17,6 +17,7 @@ from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.envelope import Loss
 from ebmlang.compiler.explanation import explain
+from ebmlang.compiler.latex import model_latex
 from ebmlang.compiler.source import Source
 from ebmlang.errors import DataError, ModelError
 from ebmlang.files import read_source
@@ -170,6 +171,12 @@ class Model(nn.Module):
     def explain(self, **question: Any) -> str:
         """Which method for which block, why, and what was rejected. Arguments as for `plan`."""
         return explain(self.plan(**question))
+
+    @property
+    def latex(self) -> str:
+        """The energy, what surrounds it and what is asked, as one `aligned` environment of LaTeX."""
+        with pipeline.room_for_passes():
+            return model_latex(self._model)
 
     @property
     def structure(self) -> tuple[str, ...]:

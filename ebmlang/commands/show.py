@@ -94,10 +94,19 @@ def _typed(source: Source) -> str:
     return "\n\n".join(dump_model(model) for model in _models(source))
 
 
+def _latex(source: Source) -> str:
+    from ebmlang.compiler.latex import model_latex
+    from ebmlang.compiler.pipeline import room_for_passes
+
+    with room_for_passes():
+        return "\n\n".join(f"$$\n{model_latex(model)}\n$$" for model in _models(source))
+
+
 PASSES = (
     Pass("ast", "the syntax tree", _ast),
     Pass("names", "what every name stands for", _names),
     Pass("typed", "types, shapes and levels of everything", _typed),
+    Pass("latex", "the energy as a formula", _latex),
     Pass("graph", "the lifted factor graph", _graph),
     Pass("structure", "what is proven of the energy", _structure),
     Pass("plan", "the method and its reasons", _plan),

@@ -1,0 +1,109 @@
+"""The pages of the standard library: `models/std/NAME.ebm` has the page `docs/library/NAME.md`.
+
+The introduction and the example of a page are written by hand. Energy, factor graph and source stand
+between the comments `<!-- generated: std.NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.latex import model_latex
+from ebmlang.compiler.pipeline import check_source, graph_of, room_for_passes
+from ebmlang.draw.dot import dot_text
+from ebmlang.draw.lifted import lifted
+from ebmlang.draw.picture import Picture
+from ebmlang.draw.write import write
+from ebmlang.errors import ModelError
+from ebmlang.files import read_source
+
+DOCS = Path(__file__).parent
+PAGES = DOCS / "library"
+PICTURES = PAGES / "pictures"
+SOURCES = DOCS.parent / "models" / "std"
+TO_WRITE = "WRITE HERE"
+"""Stands in a new page where something has to be written."""
+
+
+def names() -> tuple[str, ...]:
+    """Every component, in the order of the alphabet."""
+    return tuple(sorted(path.stem for path in SOURCES.glob("*.ebm")))
+
+
+@cache
+def model(name: str) -> typed.Model:
+    """The model called like its file. Raises ModelError for a file with mistakes."""
+    checked = check_source(read_source(SOURCES / f"{name}.ebm"))
+    if checked.failed:
+        raise ModelError(checked.diagnostics)
+    return next((m for m in checked.models if m.name == name), checked.models[-1])
+
+
+@cache
+def picture(name: str) -> Picture:
+    with room_for_passes():
+        return lifted(graph_of(model(name)))
+
+
+def component(name: str) -> str:
+    """Energy, factor graph and source of a component."""
+    with room_for_passes():
+        formula = model_latex(model(name))
+    source = (SOURCES / f"{name}.ebm").read_text(encoding="utf-8").strip()
+    return "\n".join(
+        [
+            f"## Energy\n\n$$\n{formula}\n$$\n",
+            f"## Factor graph\n\n![Factor graph of {name}](pictures/{name}.svg)",
+            f"<!-- drawn from {digest(name)} -->\n",
+            f"## Source\n\n`import std.{name}` reads `models/std/{name}.ebm`:\n\n```ebm\n{source}\n```\n",
+        ]
+    )
+
+
+def digest(name: str) -> str:
+    """What the picture shows, as a number: it changes when the picture has to be drawn anew."""
+    return hashlib.sha256(dot_text(picture(name)).encode()).hexdigest()[:12]
+
+
+def index() -> str:
+    """One line for each component: the first sentence of its comment."""
+    lines = [f"- [`std.{name}`](library/{name}.md): {first_sentence(model(name).doc)}\n" for name in names()]
+    return "".join(lines)
+
+
+def first_sentence(doc: str) -> str:
+    text = " ".join(doc.split())
+    found = re.match(r".+?[.!?](?=\s+[A-Z]|$)", text)
+    return found[0] if found else text
+
+
+def pictures() -> Iterator[Path]:
+    """Draws what is missing or no longer what the page says. Needs Graphviz."""
+    for name in names():
+        path, page = PICTURES / f"{name}.svg", PAGES / f"{name}.md"
+        shown = page.read_text(encoding="utf-8") if page.exists() else ""
+        if not path.exists() or f"<!-- drawn from {digest(name)} -->" not in shown:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(picture(name), path, force=True)
+            yield path
+
+
+def skeletons() -> Iterator[Path]:
+    """A page for each component that has none, with places to fill in."""
+    for name in names():
+        page = PAGES / f"{name}.md"
+        if not page.exists():
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(
+                f"# {name}\n\n{TO_WRITE}: what it is for, in two to six sentences, and the source.\n\n"
+                f"## Example\n\n{TO_WRITE}: a program that runs.\n\n"
+                f"<!-- generated: std.{name} -->\n<!-- end -->\n",
+                encoding="utf-8",
+                newline="\n",
+            )
+            yield page
