@@ -78,7 +78,7 @@ def index() -> str:
 
 def first_sentence(doc: str) -> str:
     text = " ".join(doc.split())
-    found = re.match(r".+?[.!?](?=\s+[A-Z]|$)", text)
+    found = re.match(r".+?(?<!\bal)(?<!\beq)(?<!\bcf)[.!?](?=\s|$)", text)
     return found[0] if found else text
 
 
@@ -100,7 +100,7 @@ def skeletons() -> Iterator[Path]:
         if not page.exists():
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(
-                f"# {name}\n\n{TO_WRITE}: what it is for, in two to six sentences, and the source.\n\n"
+                f"# std.{name}\n\n{TO_WRITE}: what it is for, in two to six sentences, and the source.\n\n"
                 f"## Example\n\n{TO_WRITE}: a program that runs.\n\n"
                 f"<!-- generated: std.{name} -->\n<!-- end -->\n",
                 encoding="utf-8",

@@ -28,6 +28,8 @@ def needs_entries(node: Expr) -> bool:
             return bool(node.type.shape) and needs_entries(node.body)
         case Apply(function="einsum" | "where"):
             return bool(node.type.shape)
+        case Apply(function="matmul"):
+            return bool(node.type.shape) and any(needs_entries(a) for a in node.arguments)
         case Apply():
             row = builtins.BUILTINS[node.function]
             if row.form == "reduction":

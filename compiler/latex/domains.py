@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ebmlang.compiler import typed
 from ebmlang.compiler.domains import Domain
 from ebmlang.compiler.latex.expressions import Printer
 from ebmlang.compiler.latex.symbols import size_latex
@@ -36,7 +37,7 @@ def set_of(printer: Printer, type_: Type, domain: Domain, name: str) -> str:
             return power(_SETS[domain.name][type_.kind], shape)
         case "simplex":
             simplex = f"\\Delta_{{{size_latex(shape[-1])}}}"
-            if domain.where is None:
+            if domain.where is None or not typed.reads(domain.where):
                 return power(simplex, shape[:-1])
             entries = printer.condition(domain.where, None).text
             return f"{power(simplex, shape[:-1])},\\ {name} = 0 \\text{{ outside }} {entries}"

@@ -394,6 +394,8 @@ def _signed(piece: Piece, write: Callable[[Piece], Piece]) -> Piece:
 
 
 def _fraction(above: Piece, below: str) -> Piece:
+    if below == "1":
+        return above
     if "\\frac" in above.text and above.strength >= BIG:
         return Piece(f"\\frac{{1}}{{{below}}} {above.text}", min(above.strength, PRODUCT))
     return Piece(f"\\frac{{{above.text}}}{{{below}}}", POWER)

@@ -25,8 +25,8 @@ def test_page_is_complete(name: str) -> None:
     assert components.TO_WRITE not in text, f"{page.name}: an introduction and an example are to be written"
     assert f"<!-- generated: std.{name} -->" in text, f"{page.name}: the two comments are missing"
     assert text == generate.renewed(text), "run `python -m docs.generate`"
-    written = text.split("<!-- generated")[0]
-    assert text.startswith(f"# {name}\n")
+    written = generate.PART.sub("", text)
+    assert text.startswith((f"# std.{name}\n", f"# {name}\n"))
     assert "\n## Example\n" in written, f"{page.name}: a section `## Example`"
     assert len(re.findall(r"[.:](?:\s|$)", written.split("## Example")[0])) >= 2, (
         "an introduction of sentences"
@@ -59,6 +59,7 @@ def test_every_component_is_in_the_index_with_a_sentence() -> None:
     [
         ("One thing. Another.", "One thing."),
         ("Bardes et al. 2022 in\ntwo lines. More", "Bardes et al. 2022 in two lines."),
+        ("A head. score[i] = 2", "A head."),
         ("no end", "no end"),
     ],
 )
