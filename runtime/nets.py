@@ -46,8 +46,8 @@ class Net:
     """A net with its sizes known: a function of tensors [*lead, *declared shape].
 
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
-    or a tuple. Parameters are used in the precision of the inputs. `seed` and `rows` are those of a training
-    step, in which dropout is on.
+    or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers. `seed`
+    and `rows` are those of a training step, in which dropout is on.
     """
 
     spec: NetSpec
@@ -57,8 +57,36 @@ class Net:
     dtype: torch.dtype
     device: torch.device
     at: Shape = ()
+    entries: tuple[Net, ...] = ()
     seed: int | None = None
     rows: Rows | None = None
+    state: tuple[tuple[str, Tensor], ...] = ()
+
+    @staticmethod
+    def of(
+        spec: NetSpec,
+        inputs: tuple[Shape, ...],
+        outputs: tuple[Shape, ...],
+        module: nn.Module,
+        dtype: torch.dtype,
+        device: torch.device,
+        at: Shape = (),
+    ) -> Net:
+        """A net, and with it those of every position of its plate. Raises DataError for another number."""
+        if not at:
+            state = (*module.named_parameters(), *module.named_buffers())
+            return Net(spec, inputs, outputs, module, dtype, device, state=state)
+        if not isinstance(module, nn.ModuleList) or len(module) != math.prod(at):
+            raise DataError(
+                f"the net `{spec.name}` needs {math.prod(at)} modules, one for every position of its plate",
+                "pass a torch.nn.ModuleList of that length",
+            )
+        entries = tuple(Net.of(spec, inputs, outputs, m, dtype, device) for m in module)
+        return Net(spec, inputs, outputs, module, dtype, device, at, entries)
+
+    def changed(self, **fields: Any) -> Net:
+        """The same net with other fields, also at every position of its plate."""
+        return replace(self, **fields, entries=tuple(e.changed(**fields) for e in self.entries))
 
     def __getitem__(self, index: int | Tensor | tuple[int | Tensor, ...]) -> NetAt:
         """The nets of a plate at indices: numbers, or tensors that line up with the leading dimensions."""
@@ -71,12 +99,12 @@ class Net:
         return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
 
     def __call__(self, *values: Tensor) -> Any:
-        leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, self.inputs, strict=True)]
-        lead = torch.broadcast_shapes(*leads)
-        found = [
-            v if v.shape == (*lead, *s) else v.expand(*lead, *s)
-            for v, s in zip(values, self.inputs, strict=True)
-        ]
+        pairs = list(zip(values, self.inputs, strict=True))
+        leads = [v.shape[: v.ndim - len(s)] for v, s in pairs]
+        lead = leads[0]
+        if any(one != lead for one in leads[1:]):
+            lead = torch.broadcast_shapes(*leads)
+        found = [v if v.shape == (*lead, *s) else v.expand(*lead, *s) for v, s in pairs]
         results = self._thinned(found, lead)
         return results[0] if len(results) == 1 else results
 
@@ -109,10 +137,12 @@ class Net:
         parts = [p if p.is_floating_point() else p.to(self.dtype) for p in parts]
         # One dimension of rows: what dropout and fused kernels see.
         joined = torch.cat(parts, -1) if len(parts) > 1 else parts[0]
-        found = self._run(joined.reshape(math.prod(lead), *inner, width))
+        rows = (math.prod(lead), *inner, width)
+        found = self._run(joined if joined.shape == rows else joined.reshape(rows))
         widths = [math.prod(s) if flat else s[-1] for s in self.outputs]
         pieces = found.split(widths, -1) if len(widths) > 1 else (found,)
-        return tuple(p.reshape(*lead, *s) for p, s in zip(pieces, self.outputs, strict=True))
+        shapes = [(*lead, *s) for s in self.outputs]
+        return tuple(p if p.shape == s else p.reshape(s) for p, s in zip(pieces, shapes, strict=True))
 
     def _width(self, shapes: tuple[Shape, ...]) -> int:
         return sum(math.prod(s) if self.spec.form == "flat" else s[-1] for s in shapes)
@@ -155,10 +185,9 @@ class Net:
     def _elsewhere(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Parameters and buffers that have another precision or device, brought here; differentiable in the
         own ones, and made anew for every call, since a step of training changes them in place."""
-        own = (*self.module.named_parameters(), *self.module.named_buffers())
         return {
             n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
-            for n, p in own
+            for n, p in self.state
             if p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
         }
 
@@ -197,12 +226,10 @@ class NetAt:
         return order // (order.numel() // lead[0]) if each and lead[0] else torch.zeros_like(order)
 
     def _one(self, k: int, places: Tensor | None = None) -> Net:
-        net, modules = self.net, self.net.module
-        assert isinstance(modules, nn.ModuleList)
-        rows = net.rows
-        if rows is not None and places is not None:
-            rows = rows[places.cpu().numpy()]
-        return replace(net, module=modules[k], at=(), rows=rows)
+        net = self.net.entries[k]
+        if net.rows is None or places is None:
+            return net
+        return replace(net, rows=net.rows[places.cpu().numpy()])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,16 +243,16 @@ class Nets:
 
     def to(self, dtype: torch.dtype) -> Nets:
         """The same nets for values of another precision."""
-        return Nets({n: replace(net, dtype=dtype) for n, net in self.own.items()})
+        return Nets({n: net.changed(dtype=dtype) for n, net in self.own.items()})
 
     def thinned(self, seed: int, rows: Rows) -> Nets:
         """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
-        return Nets({n: replace(net, seed=seed, rows=rows) for n, net in self.own.items()})
+        return Nets({n: net.changed(seed=seed, rows=rows) for n, net in self.own.items()})
 
     def repeated(self, count: int) -> Nets:
         """The same nets for values whose rows stand `count` times each, side by side."""
         rows = {n: None if net.rows is None else np.repeat(net.rows, count) for n, net in self.own.items()}
-        return Nets({n: replace(net, rows=rows[n]) for n, net in self.own.items()})
+        return Nets({n: net.changed(rows=rows[n]) for n, net in self.own.items()})
 
 
 NONE = Nets({})
@@ -322,12 +349,6 @@ def bound_nets(
 
     def net(spec: NetSpec) -> Net:
         at = tuple(s.evaluate(sizes) for s in spec.at)
-        module = modules[spec.name]
-        if at and (not isinstance(module, nn.ModuleList) or len(module) != math.prod(at)):
-            raise DataError(
-                f"the net `{spec.name}` needs {math.prod(at)} modules, one for every position of its plate",
-                "pass a torch.nn.ModuleList of that length",
-            )
-        return Net(spec, shapes(spec.inputs), shapes(spec.outputs), module, dtype, device, at)
+        return Net.of(spec, shapes(spec.inputs), shapes(spec.outputs), modules[spec.name], dtype, device, at)
 
     return Nets({spec.name: net(spec) for spec in specs})
