@@ -23,7 +23,17 @@ import json
 import math
 from typing import Any
 
-from ebmlang.draw.picture import ConstraintNode, Edge, FactorNode, Frame, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import (
+    ConstraintNode,
+    Edge,
+    FactorNode,
+    Frame,
+    LetNode,
+    NetNode,
+    Node,
+    Picture,
+    VariableNode,
+)
 
 FORMAT, VERSION = "ebmlang.graph", 1
 
@@ -59,6 +69,8 @@ def _node(n: Node) -> dict[str, Any]:
                 **shared, "kind": "variable", "role": n.role, "type": n.type, "dims": n.dims,
                 "domain": n.domain, "per_example": n.per_example, "missing": n.missing,
             }  # fmt: skip
+        case NetNode():
+            return {**shared, "kind": "net", "type": n.type}
         case LetNode():
             return {**shared, "kind": "let", "dims": n.dims, "formula": n.formula}
         case ConstraintNode():

@@ -14,6 +14,7 @@ from ebmlang.draw.picture import (
     Frame,
     LetNode,
     Mark,
+    NetNode,
     Node,
     Picture,
     VariableNode,
@@ -266,6 +267,8 @@ def _node(node: Node, name: str) -> str:
     match node:
         case VariableNode():
             return f"{name} {_variable(node)};"
+        case NetNode():
+            return f"{name} {_net(node)};"
         case LetNode():
             return f"{name} {_let(node)};"
         case FactorNode() | ConstraintNode():
@@ -294,6 +297,14 @@ def _about_variable(node: VariableNode) -> str:
     ]
     domain = "" if node.domain == "reals" else f" in {node.domain}"
     return " ".join(w for w in words if w) + domain + (f"\n{node.doc}" if node.doc else "")
+
+
+def _net(node: NetNode) -> str:
+    return attributes(
+        shape="box", style="rounded,filled", fillcolor=look.variable_look("param").fill, peripheries=2,
+        margin="0.12,0.06", height=0.42, label=_named(node.label, ""),
+        tooltip=f"net {node.label} : {node.type}" + (f"\n{node.doc}" if node.doc else ""),
+    )  # fmt: skip
 
 
 def _let(node: LetNode) -> str:

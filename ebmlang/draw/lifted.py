@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from ebmlang.compiler import typed
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.lifting import over_arrays
+from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.pipeline import room_for_passes
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Constraint, Let, Pick, Scan, Tabulate, Term, Variable
 from ebmlang.draw.frames import Frames, Place, frames_of, place
-from ebmlang.draw.picture import ConstraintNode, Edge, FactorNode, LetNode, Node, Picture, VariableNode
+from ebmlang.draw.picture import (
+    ConstraintNode,
+    Edge,
+    FactorNode,
+    LetNode,
+    NetNode,
+    Node,
+    Picture,
+    VariableNode,
+)
 from ebmlang.draw.uses import Use, picked_text, subscripts, uses
 
 NOWHERE = place((), None)
@@ -21,6 +31,7 @@ def lifted(graph: FactorGraph) -> Picture:
     """The picture of a model with plates as frames; hyperparameters are not drawn."""
     model = graph.model
     drawn = {v.name for v in model.variables if v.role != "hyper"} | set(graph.lets)
+    drawn |= {net.name for net in model.nets}
     marks: tuple[Term | Constraint, ...] = (*model.terms, *model.constraints)
     readers = [*map(_reading_let, model.lets), *map(_reading_term, marks)]
     readers = [(name, where, tuple(u for u in found if u.name in drawn)) for name, where, found in readers]
@@ -30,6 +41,7 @@ def lifted(graph: FactorGraph) -> Picture:
         for v in model.variables
         if v.role != "hyper"
     ]
+    nodes += [_net(net) for net in model.nets]
     nodes += [_let(let, frames) for let in model.lets]
     nodes += [_factor(term, frames) for term in model.terms]
     nodes += [_constraint(constraint, frames) for constraint in model.constraints]
@@ -98,6 +110,11 @@ def _variable(v: Variable, frames: Frames, picks: list[tuple[Place, Pick]]) -> V
     )  # fmt: skip
 
 
+def _net(net: Net) -> NetNode:
+    label = picked_text(net.name, tuple(map(str, net.at)))
+    return NetNode(net.name, label, None, str(net), net.doc)
+
+
 def _let(let: Let, frames: Frames) -> LetNode:
     body, where = body_of(let)
     if isinstance(let.value, Scan):
@@ -138,6 +155,8 @@ def _edges(reader: str, path: tuple[str, ...], found: tuple[Use, ...], homes: di
         if whole and texts:
             texts = (name, *texts)
         home = homes[name]
+        if isinstance(home, NetNode):
+            texts = ()
         if texts == (home.label,) and home.frame in path:
             texts = ()
         edges.append(Edge(name, reader, texts, not whole and not texts and any(u.rows for u in own)))

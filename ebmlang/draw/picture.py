@@ -48,6 +48,17 @@ class LetNode:
 
 
 @dataclass(frozen=True, slots=True)
+class NetNode:
+    """A net: a function with parameters, read by what calls it. `type` is the rest of its declaration."""
+
+    id: str
+    label: str
+    frame: str | None
+    type: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class FactorNode:
     """A term of the energy, or the summand of it at one position of its plates."""
 
@@ -76,7 +87,7 @@ class ConstraintNode:
 Mark = FactorNode | ConstraintNode
 """What reads variables and is no value itself: a mark with its name beside it."""
 
-Node = VariableNode | LetNode | FactorNode | ConstraintNode
+Node = VariableNode | NetNode | LetNode | FactorNode | ConstraintNode
 
 
 @dataclass(frozen=True, slots=True)

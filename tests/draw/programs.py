@@ -123,7 +123,22 @@ model limits(T: int) {
 }
 """
 
+NETS = """
+model nets(n: int, k: int = 2, L: int = 3) {
+  observed y : real[n]
+  latent z : real[k] = 0
+  ## Two numbers for every entry of the code.
+  net enc : real[n] -> (real[k], real[k]) = mlp([8], act = gelu)
+  for l in 0..L { net dec[l] : real[k] -> real[n] = linear() }
+  let (mu, s) = enc(y)
+  for l in 0..L { energy fit[l] = ||y - dec[l](z)||^2 }
+  energy prior = sum(exp(s) * square(z - mu))
+  infer z
+}
+"""
+
 PROGRAMS = {
+    "nets": NETS,
     "limits": LIMITS,
     "chain": CHAIN,
     "grid": GRID,

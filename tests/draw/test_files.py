@@ -70,6 +70,7 @@ def test_first_sentence() -> None:
 NODE = {"id": str, "label": str, "plate": (str, type(None)), "doc": str, "kind": str}
 KINDS: dict[str, dict[str, Any]] = {
     "variable": {"role": str, "type": str, "dims": str, "domain": str, "per_example": bool, "missing": bool},
+    "net": {"type": str},
     "let": {"dims": str, "formula": str},
     "constraint": {"relation": str, "formula": str},
     "factor": {"term": str, "batch": bool, "formula": str, "energy": (float, type(None))},

@@ -28,6 +28,7 @@ def test_every_variable_let_and_term_is_drawn_once(name: str) -> None:
     declared = [v.name for v in graph.variables if v.role != "hyper"]
     declared += [*graph.lets, *(t.name for t in graph.model.terms)]
     declared += [c.name for c in graph.model.constraints]
+    declared += [n.name for n in graph.model.nets]
     assert sorted(n.id for n in lifted(graph).nodes) == sorted(declared)
 
 
