@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,16 @@ class Model(nn.Module):
         self._graph = pipeline.graph_of(model)
         self._nets = OwnNets(model, seed, self._register_net)
         self._nets.take(nets or {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        """A copy with parameters of its own; what never changes is shared."""
+        for frozen in (self._model, self._graph):
+            memo[id(frozen)] = frozen
+        twin = memo[id(self)] = Model.__new__(Model)
+        kept = {"_modules_by_question": dict(self._modules_by_question), "_losses": dict(self._losses)}
+        own = {n: v for n, v in self.__dict__.items() if n not in kept and n != "_kept"}
+        twin.__dict__.update({**copy.deepcopy(own, memo), **kept, "_kept": {}})
+        return twin
 
     # --- what the compiler knows ---
 

@@ -128,6 +128,8 @@ class _Walk:
             if not seen:
                 seen.append(_checked(found, gradient_norm(self.parameters)))
                 torch._foreach_copy_(self.good, [m.leaf.detach() for m in self.parameters])
+            elif not bool(torch.isfinite(found.loss)):
+                return self._wall(found.loss.detach())
             return found.loss.detach()
 
         try:
@@ -140,6 +142,13 @@ class _Walk:
             raise
         self.last = batch.step
         return seen[0]
+
+    def _wall(self, loss: Tensor) -> Tensor:
+        """What a line search hears where it tried too much: an infinite loss without a slope, so that it
+        halves its step instead of trusting a curve through numbers that are none."""
+        for one in self.parameters:
+            one.leaf.grad = torch.full_like(one.leaf, torch.nan)
+        return torch.full_like(loss, torch.inf)
 
     def _gradient(self, batch: Batch) -> Evaluated:
         """The loss of a batch, and its gradient in the leaves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,19 @@ def test_the_model_is_a_module_like_others() -> None:
     history = twin.fit(x=x, t=t, using="sgd", lr=0.05, epochs=5)
     np.testing.assert_allclose(history.loss, losses, rtol=1e-12)
     assert torch.equal(twin.value("W"), m.value("W"))
+
+
+def test_a_copy_is_trained_by_itself() -> None:
+    y = rows(12, 4)
+    m = ebmlang.loads(programs.DICTIONARY, k=5).bind(y=y)
+    before = m(y=y).item()
+    twin = copy.deepcopy(m)
+    assert twin(y=y).item() == before
+    twin.fit(y=y, epochs=5)
+    assert m(y=y).item() == before
+    assert twin(y=y).item() < before
+    m.load_state_dict(twin.state_dict())
+    assert m(y=y).item() == twin(y=y).item()
 
 
 def test_draws_of_the_loss() -> None:

@@ -182,3 +182,13 @@ def test_a_gradient_that_lies_otherwise_in_memory_is_followed_all_the_same() -> 
         losses.append(loss.item())
         optimiser.step()
     np.testing.assert_allclose(held.fit(y=y, steps=5, lr=0.01).loss, losses, rtol=1e-12)
+
+
+def test_a_line_search_backs_away_from_what_is_not_finite() -> None:
+    """min (y - w)^2 - log(w): 2 w^2 - 2 y w - 1 = 0, and the first step of lbfgs leads below 0."""
+    y = -5 + 0.1 * rows(20, 2)
+    m = ebmlang.loads(FALLING)
+    history = m.fit(y=y, using="lbfgs", steps=5)
+    assert not history.stopped
+    mean = y.mean(0)
+    np.testing.assert_allclose(m.value("W").detach(), (mean + (mean**2 + 2).sqrt()) / 2, rtol=1e-6)
