@@ -21,11 +21,15 @@ from ebmlang.compiler.graph import Factor, FactorGraph
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
 from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of
-from ebmlang.compiler.typed import Expr, Level, Method, Model, Optimiser, Question, Variable
+from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Variable
 
 ENVELOPE = "of the energy at the minimum, with {} held there: the loss is the minimum of that same energy"
 FREE = "of the free energy, through the sums"
 PLAIN = "of the energy: nothing is sought"
+
+
+_LOGARITHMS = ("log", "xlogy", "entropy")
+"""Functions whose slope has no end where an argument is 0."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,18 @@ class Loss:
         span = self.line.span if self.line is not None else self.model.span
         text = f"infer {', '.join(self.sought)}"
         return Question("infer", None, self.sought, self.of, (), self.using, text, "", span)
+
+    @cached_property
+    def interior(self) -> frozenset[str]:
+        """Parameters on a simplex whose logarithm the model reads. Its slope has no end at the border, so
+        they are moved as logits, which never reach it."""
+        graph = FactorGraph(self.model, ())
+        values = (*(t.value for t in self.model.terms), *(let.value for let in self.model.lets))
+        nodes = (n for v in values for n in typed.walk(v) if isinstance(n, Apply))
+        read = (a for n in nodes if n.function in _LOGARITHMS for a in n.arguments)
+        names = {name for argument in read for name in graph.inputs(argument)}
+        on = {v.name for v in self.model.variables if v.domain.name == "simplex"}
+        return frozenset(names & on & set(self.targets))
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -188,7 +204,7 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
     lines.append(entry("gradient", _gradient_text(loss)))
     lines.append(entry("using", _optimiser_text(loss, row)))
     kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]
-    lines += [entry("kept", f"{v.name} in {v.domain.name}: {_kept(v)}") for v in kept]
+    lines += [entry("kept", f"{v.name} in {v.domain.name}: {_kept(loss, v)}") for v in kept]
     return "\n".join(lines)
 
 
@@ -228,5 +244,7 @@ _KEPT = {
 }
 
 
-def _kept(variable: Variable) -> str:
+def _kept(loss: Loss, variable: Variable) -> str:
+    if variable.name in loss.interior:
+        return "moved as logits, because its logarithm is read"
     return _KEPT.get(variable.domain.rule.geometry, "")

@@ -32,6 +32,7 @@ from ebmlang.runtime.bind import Bound, Settings, domain_of
 from ebmlang.runtime.domain_base import Domain, Kind
 from ebmlang.runtime.marginal import beta_of
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.simplexes import OpenSimplex, Simplex
 from ebmlang.runtime.training.batches import Batch, at_rows, batches, picked_masks, seed_of_step, steps_of
 from ebmlang.runtime.training.history import History, Record
 from ebmlang.runtime.training.loop import Stopped, make_optimiser, run
@@ -315,6 +316,8 @@ def trained(posed: Posed, bound: Bound, pace: float) -> tuple[Moved, ...]:
         if _belongs(name, posed.loss.targets) and not frozen:
             spec = bound.specs.get(name)
             domain = None if spec is None or spec.domain == "reals" else domain_of(bound, spec)
+            if isinstance(domain, Simplex) and name in posed.loss.interior:
+                domain = OpenSimplex(domain.where)
             found.append(moved(name, _inside(name, _leaf(name, parameter), domain), domain, pace))
     return tuple(found)
 

@@ -152,3 +152,19 @@ def test_a_parameter_that_was_moved_out_is_brought_back() -> None:
             open_.value("W").fill_(value)
         with pytest.raises(ebmlang.DataError, match=words):
             open_.fit(y=y, steps=1)
+
+
+def test_weights_of_a_mixture_stay_away_from_zero() -> None:
+    """A step of sgd over the border of the simplex would make the logarithm infinite."""
+    text = """model weights(k: int) {
+      observed c : class[k]
+      param p : real[k] in simplex
+      let q = log(p)
+      energy e = -q[c]
+      train using sgd(lr = 3)
+    }"""
+    c = torch.tensor([0] * 60 + [1] * 38 + [2] * 2)
+    m = ebmlang.loads(text, k=3)
+    history = m.fit(c=c, epochs=300, dtype="float64")
+    assert not history.stopped
+    np.testing.assert_allclose(m.value("p").detach(), [0.6, 0.38, 0.02], atol=1e-6)
