@@ -285,7 +285,7 @@ def _search(
     ledger = _Ledger(problem, x, trace)
     state = solver.init(problem, x)
     rows = _first_rows(problem, limits, x, outside, state)
-    state = replace(state, active=rows.code == int(_Code.RUNNING))
+    state = replace(state, active=rows.code == int(_Code.RUNNING), bound=rows.bound)
     ledger.follow(rows, state.energy)
     total, period = x.shape[0], CHECK_EVERY if x.is_cuda else 1
     for iteration in range(limits.steps):
@@ -306,7 +306,7 @@ def _search(
         rows = _advance(rows, x, state, solver.done(problem, x, state))
         if iteration + 1 in _LOOKS:
             rows = _look_ahead(problem, rows, _Code.RUNNING)
-        state = replace(state, active=rows.code == int(_Code.RUNNING))
+        state = replace(state, active=rows.code == int(_Code.RUNNING), bound=rows.bound)
         ledger.follow(rows, torch.where(torch.isfinite(state.energy), state.energy, rows.best_energy))
     limit = torch.where(rows.code == int(_Code.RUNNING), int(_Code.STEP_LIMIT), rows.code.int())
     rows = replace(rows, code=limit.to(torch.int8))

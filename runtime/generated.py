@@ -106,6 +106,9 @@ class GeneratedModel:
     def energy_and_gradient(self, unknown: Values, held: Values) -> EnergyAndGradient:
         raise NotImplementedError
 
+    def gradient(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
     def smooth_and_gradient(self, unknown: Values, held: Values) -> EnergyAndGradient:
         raise NotImplementedError
 

@@ -58,6 +58,9 @@ class Unshared:
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         return self.instance.energy_and_gradient(self._seen(unknown), held)
 
+    def gradient(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.gradient(self._seen(unknown), held)
+
     def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         return self.instance.smooth_and_gradient(self._seen(unknown), held)
 

@@ -45,11 +45,14 @@ class Derivatives(Protocol):
 
     @property
     def written(self) -> frozenset[str]:
-        """Some of `energy_and_gradient`, `smooth_and_gradient`, `hessian_times`, `hessian_entries`,
-        `hessian_places`, `normal_times`."""
+        """Some of `energy_and_gradient`, `gradient`, `smooth_and_gradient`, `hessian_times`,
+        `hessian_entries`, `hessian_places`, `normal_times`."""
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         """The energy with its gradient along every sought variable."""
+
+    def gradient(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """The gradient alone, not to be differentiated; for methods whose steps need no energy."""
 
     def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         """The same for the energy without its absolute values."""
@@ -152,6 +155,17 @@ class Problem:
         if derivatives is not None and "energy_and_gradient" in derivatives.written:
             return self._written(derivatives.energy_and_gradient, x)
         return self._differentiate(self.functions.energy, x)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """The gradient [R, N] at x [R, N], a tensor of its own; 0 at given entries."""
+        derivatives = self.derivatives
+        if derivatives is None or "gradient" not in derivatives.written:
+            return self.energy_and_gradient(x)[1]
+        if self.space.joint and x.shape[0] != 1:
+            return torch.cat([self.gradient(row) for row in x.split(1)]) if len(x) else torch.zeros_like(x)
+        with torch.no_grad():
+            parts = self._parts(x)
+            return self._joined(parts, derivatives.gradient(self.space.values_of(parts), self.held))
 
     def hessian_times(self, x: Tensor, directions: Tensor) -> Tensor:
         """Products of the Hessian at x [R, N] with P directions per row, [R or 1, P, N] -> [R, P, N].
@@ -377,17 +391,24 @@ class Problem:
             energies, gradients = zip(*each, strict=True)
             return torch.cat(energies), torch.cat(gradients)
         with torch.no_grad():
-            parts = self.space.split(x)
-            if self.space.joint:
-                parts = [part.squeeze(0) for part in parts]
+            parts = self._parts(x)
             energy, slopes = function(self.space.values_of(parts), self.held)
             energy = energy.reshape(1) if self.space.joint else _per_row(energy, x.shape[0])
-            flat = []
-            for unknown, part, size in zip(self.space.unknowns, parts, self.space.sizes, strict=True):
-                slope = self._shaped(unknown, part, slopes[unknown.name])
-                flat.append(slope if slope.ndim == 2 and not self.space.joint else slope.reshape(-1, size))
-            gradient = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
-            return energy, self.space.sought(gradient)
+            return energy, self._joined(parts, slopes)
+
+    def _parts(self, x: Tensor) -> list[Tensor]:
+        """The coordinates of every unknown, as written derivatives take them."""
+        parts = self.space.split(x)
+        return [part.squeeze(0) for part in parts] if self.space.joint else parts
+
+    def _joined(self, parts: list[Tensor], slopes: Mapping[str, Tensor]) -> Tensor:
+        """A gradient [R, N] from those along the values."""
+        flat = []
+        for unknown, part, size in zip(self.space.unknowns, parts, self.space.sizes, strict=True):
+            slope = self._shaped(unknown, part, slopes[unknown.name])
+            flat.append(slope if slope.ndim == 2 and not self.space.joint else slope.reshape(-1, size))
+        gradient = flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+        return self.space.sought(gradient)
 
     @staticmethod
     def _shaped(unknown: Unknown, part: Tensor, slope: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Emitter:
     loops: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
     loop_indices: set[str] = field(default_factory=set)
     net_results: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
+    in_place: bool = False
     _codes: dict[int, Code] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
     _suffixes: dict[str, int] = field(default_factory=dict)

@@ -29,6 +29,9 @@ Parts = dict[str, list[Expr]]
 WITH_MATRIX = frozenset({"newton", "projected_newton", "quadratic"})
 """Methods that factorise the Hessian."""
 
+WITHOUT_ENERGY = frozenset({"accelerated_gradient"})
+"""Methods with steps that need the gradient alone."""
+
 _PAIR = "EnergyAndGradient"
 _TABLE = "dict[str, Tensor]"
 
@@ -135,7 +138,7 @@ class Gradients:
         return found
 
     def methods(self) -> list[Method]:
-        made = [self._energy_and_gradient(), self._smooth_and_gradient()]
+        made = [self._energy_and_gradient(), self._gradient_alone(), self._smooth_and_gradient()]
         sought = self.energies.sought_text
         hessian = f"The Hessian of the energy along {sought}, times a direction."
         made.append(self._times("hessian_times", self.product, hessian))
@@ -159,6 +162,19 @@ class Gradients:
         entries = self._entries(e, self.gradient, "gradient")
         doc = f"The energy and its gradient along {self.energies.sought_text}."
         return self._method("energy_and_gradient", _PAIR, doc, e, f"{total}, {entries}")
+
+    def _gradient_alone(self) -> Method | None:
+        """The gradient for steps that need no energy."""
+        method = self.plan.method
+        if self.gradient is None or method is None or method.name not in WITHOUT_ENERGY:
+            return None
+        e = self.functions.method()
+        e.guards += self.guarded()
+        e.in_place = True
+        e.count(*_all(self.gradient))
+        entries = self._entries(e, self.gradient, "gradient")
+        doc = f"The gradient of the energy along {self.energies.sought_text}; not to be differentiated."
+        return self._method("gradient", _TABLE, doc, e, entries)
 
     def _smooth_and_gradient(self) -> Method | None:
         if self.smooth_gradient is None:

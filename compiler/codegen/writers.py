@@ -263,7 +263,9 @@ def _clamp(e: Emitter, node: Apply) -> Code:
     value, low, high = (e.of_kind(a, kind) for a in node.arguments)
     shown = aligned(e.tensor(value), where)
     if low.python and high.python:
-        return result(e, node, f"{shown.at(ATOM)}.clamp({low.text}, {high.text})", kind=kind)
+        # A sum or difference is a tensor of its own.
+        name = "clamp_" if e.in_place and shown.strength == SUM and kind == "real" else "clamp"
+        return result(e, node, f"{shown.at(ATOM)}.{name}({low.text}, {high.text})", kind=kind)
     bounds = [aligned(e.tensor(c), where).text for c in (low, high)]
     return result(e, node, f"functions.clamp({shown.text}, {bounds[0]}, {bounds[1]})", kind=kind)
 

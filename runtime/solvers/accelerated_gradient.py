@@ -1,8 +1,13 @@
 """Accelerated gradient for smooth convex energies of many unknowns; the steepness is found on the way.
 
-Nesterov 1983 with the restart of O'Donoghue and Candes 2015. One evaluation a step, at the extrapolated
-point, which is the iterate that the driver sees. The step length is 1 / L; L grows wherever two gradients
-differ by more than L times the distance of their points, so that no bound has to be known.
+Nesterov 1983 with the momentum k / (k + 3) of Su, Boyd and Candes 2016 and the restart of O'Donoghue and
+Candes 2015. The step length is 1 / L; L grows wherever two gradients differ by more than L times the distance
+of their points, so that no bound has to be known.
+
+Neither the momentum nor its restart asks for an energy. So a step of the driver is a round of up to `ROUND`
+gradients, at the extrapolated points, and one energy at the last of them. A row that meets its tolerance
+stays where it is for the rest of the round. Work is done in place on tensors that the round has made; those
+that it was given, and gradients, which may be views of held values, are only read.
 """
 
 from __future__ import annotations
@@ -26,6 +31,12 @@ from ebmlang.runtime.solvers.solver import (
     where_rows,
 )
 
+ROUND = 16
+"""Gradients between two energies, which cost about as much."""
+
+MEASURED = 2
+"""The steepness is looked at in every so many steps: a look costs a quarter of a step of a picture."""
+
 FEWEST = 500
 """Unknowns from which on it is taken by itself (see `compiler.methods`). Measured on pictures, random graphs
 and grids with few data: below, factors fill little, and Newton's steps win by up to 4 where the problem is
@@ -34,21 +45,21 @@ badly conditioned; above, they lose by up to 28 where it is not, and in every ca
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AcceleratedMemory:
-    """The gradient at the iterate and the last point that a gradient step reached, [R, N]; the steepness and
-    the number that the momentum follows from, [R]."""
+    """The gradient at the iterate and the last point that a gradient step reached, [R, N]; the steepness, and
+    the steps since the momentum was last thrown away, [R]."""
 
     gradient: Tensor
     reached: Tensor
     steepness: Tensor
-    theta: Tensor
+    age: Tensor
     stall: Stall
 
 
 @dataclass(frozen=True, slots=True)
 class AcceleratedGradient(AbstractSolver):
-    """For energies without bounds. A row ends after a window of `patience` steps without progress."""
+    """For energies without bounds. A row ends after a window of `patience` rounds without progress."""
 
-    patience: int = 250
+    patience: int = 16
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT})
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.OPEN})
@@ -58,44 +69,109 @@ class AcceleratedGradient(AbstractSolver):
         length = row_norm(gradient)
         # A trial step finds the first steepness.
         trial = x - first_step(x, length)[:, None] * gradient
-        _, slope = problem.energy_and_gradient(trial)
-        steepness = _steepness(slope - gradient, trial - x).clamp(min=torch.finfo(x.dtype).tiny)
-        memory = AcceleratedMemory(gradient, x, steepness, torch.ones_like(energy), no_stall(energy))
+        slope = problem.gradient(trial)
+        steepness = _ratio(row_norm(slope - gradient), row_norm(trial - x))
+        steepness = steepness.clamp(min=torch.finfo(x.dtype).tiny)
+        memory = AcceleratedMemory(gradient, x, steepness, torch.zeros_like(energy), no_stall(energy))
         return State(energy, length, all_active(energy), memory)
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: AcceleratedMemory = state.memory
-        reached = torch.addcmul(x, memory.gradient, (-1 / memory.steepness)[:, None])
-        ahead = reached - memory.reached
-        # Uphill momentum is thrown away.
-        uphill = row_dot(memory.gradient, ahead) > 0
-        theta = torch.where(uphill, 1.0, memory.theta)
-        after = (1 + (1 + 4 * theta.square()).sqrt()) / 2
-        momentum = torch.where(uphill, 0.0, (theta - 1) / after)
-        moved = torch.addcmul(reached, ahead, momentum[:, None])
-        moved = moved if bool(state.active.all()) else where_rows(state.active, moved, x)
-        energy, gradient = problem.energy_and_gradient(moved)
-        length = row_norm(gradient)
-        steepness = torch.maximum(memory.steepness, _steepness(gradient - memory.gradient, moved - x))
+        moved = _round(problem, x, state)
+        energy, length = problem.energy(moved.x), moved.length
+        age, steepness = moved.age, moved.steepness
         bad = ~(torch.isfinite(energy) & torch.isfinite(length))
-        if bool(bad.any()):
-            # Too far, outside of what is defined: back, and a shorter step without momentum.
-            moved, gradient = where_rows(bad, x, moved), where_rows(bad, memory.gradient, gradient)
-            reached = where_rows(bad, x, reached)
-            energy = torch.where(bad, state.energy, energy)
-            length = torch.where(bad, state.optimality, length)
+        back = bad | ~state.active
+        if bool(back.any()):
+            # Too far, outside of what is defined: back, and shorter steps without momentum.
+            for mine, old in ((moved.x, x), (moved.reached, memory.reached)):
+                mine.copy_(where_rows(back, old, mine))
+            moved.gradient = where_rows(back, memory.gradient, moved.gradient)
+            energy = torch.where(back, state.energy, energy)
+            length = torch.where(back, state.optimality, length)
             steepness = torch.where(bad, 4 * memory.steepness, steepness)
-            after = torch.where(bad, 1.0, after)
-        kept = AcceleratedMemory(
-            gradient, reached, steepness, after, memory.stall.after(energy, length, self.patience)
-        )
-        return moved, State(energy, length, state.active, kept)
+            age = torch.where(bad, 0.0, age)
+        stall = memory.stall.after(energy, length, self.patience)
+        kept = AcceleratedMemory(moved.gradient, moved.reached, steepness, age, stall)
+        return moved.x, State(energy, length, state.active, kept)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
         memory: AcceleratedMemory = state.memory
         return torch.where(memory.stall.stalled, int(Halt.PRECISION), int(Halt.RUNNING)).to(torch.int8)
 
 
-def _steepness(change: Tensor, shift: Tensor) -> Tensor:
-    found = row_norm(change) / row_norm(shift)
+@dataclass(slots=True, eq=False)
+class _Moving:
+    """Where a round stands: `x`, `reached`, `spare` and `change` [R, N] are its own tensors."""
+
+    x: Tensor
+    gradient: Tensor
+    reached: Tensor
+    spare: Tensor
+    change: Tensor
+    length: Tensor
+    steepness: Tensor
+    age: Tensor
+
+
+def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
+    """Up to `ROUND` steps. A row that meets its bound, or whose gradient is not finite, stops there."""
+    memory: AcceleratedMemory = state.memory
+    bound = state.bound if state.bound is not None else torch.zeros_like(state.optimality)
+    at = _Moving(
+        x.clone(),
+        memory.gradient,
+        memory.reached.clone(),
+        torch.empty_like(x),
+        torch.empty_like(x),
+        state.optimality,
+        memory.steepness,
+        memory.age,
+    )
+    goes, all_go = state.active, bool(state.active.all())
+    for k in range(ROUND):
+        _advance(problem, at, goes, all_go, k % MEASURED == 0)
+        goes = goes & (at.length > bound) & (at.length < torch.inf)
+        all_go = bool(goes.all())
+        if not all_go and not bool(goes.any()):
+            break
+    return at
+
+
+def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, measured: bool) -> None:
+    """One gradient step with momentum; rows that do not go stay. The steepness is looked at if `measured`."""
+    shorten = -1 / at.steepness
+    shorten = shorten if all_go else torch.where(goes, shorten, 0.0)
+    reached = _along(at.x, at.gradient, shorten, at.spare)
+    behind = at.reached.sub_(reached)
+    # Uphill momentum is thrown away.
+    uphill = row_dot(at.gradient, behind) < 0
+    age = at.age.masked_fill(uphill if all_go else uphill | ~goes, 0.0)
+    momentum = -age / (age + 3)
+    moved = _along(reached, behind, momentum, behind)
+    gradient = problem.gradient(moved)
+    length = row_norm(gradient)
+    steepness = at.steepness
+    if measured:
+        turned = row_norm(torch.sub(gradient, at.gradient, out=at.change))
+        steepness = torch.maximum(steepness, _ratio(turned, row_norm(at.x.sub_(moved))))
+    if all_go:
+        at.length, at.steepness = length, steepness
+    else:
+        at.length = torch.where(goes, length, at.length)
+        at.steepness = torch.where(goes, steepness, at.steepness)
+    at.age = age + 1
+    at.x, at.spare, at.reached, at.gradient = moved, at.x, reached, gradient
+
+
+def _along(x: Tensor, direction: Tensor, factor: Tensor, out: Tensor) -> Tensor:
+    """x [R, N] plus `factor` [R] times the direction [R, N]."""
+    if x.shape[0] == 1 and not x.is_cuda:
+        return torch.add(x, direction, alpha=float(factor), out=out)
+    return torch.addcmul(x, direction, factor[:, None], out=out)
+
+
+def _ratio(change: Tensor, shift: Tensor) -> Tensor:
+    """The steepness that two gradients show, [R]; 0 where their points are the same."""
+    found = change / shift
     return torch.where(torch.isfinite(found), found, 0.0)

@@ -41,13 +41,15 @@ class State:
 
     energy [R] and optimality [R] belong to the current iterate. optimality is 0 exactly at stationary points,
     in the units of a gradient. Rows that are not active [R] must not move. `memory` is the solver's own
-    frozen dataclass of tensors, tuples of tensors and plain numbers.
+    frozen dataclass of tensors, tuples of tensors and plain numbers. `bound` [R], which the driver enters, is
+    the optimality at which a row has converged, for steps that are many in one; None before the first step.
     """
 
     energy: Tensor
     optimality: Tensor
     active: Tensor
     memory: Any
+    bound: Tensor | None = None
 
 
 class AbstractSolver(ABC):

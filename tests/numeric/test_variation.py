@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import minimize
 
 import ebmlang
+from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from tests.numeric.gallery import Array
 
@@ -95,3 +96,48 @@ def test_a_step_out_of_range_is_taken_back() -> None:
     found = ebmlang.loads(text).infer(y=y, using="accelerated_gradient")
     assert bool(torch.isfinite(found.energy).all())
     assert float(found.energy[0]) <= float((y.exp() - y).sum())
+
+
+@pytest.mark.parametrize(
+    "energy",
+    ["1/2 * ||x||^2 + sum(c * x)", "sum(c * x)", "w * sum(huber(x[1..] - x[..n-1])) + 1/2 * ||x - c||^2"],
+)
+def test_the_gradient_alone_is_that_beside_the_energy(energy: str) -> None:
+    text = (
+        "model m(n: int, w: real in nonnegative = 2) {\n  observed c : real[n]\n  latent x : real[n] = 0\n"
+        f"  energy e = {energy}\n  infer x\n}}\n"
+    )
+    rows = np.random.default_rng(1).normal(size=(3, 7))
+    model = ebmlang.loads(text)
+    asked = model.asked(None, frozenset("c"), None, None, frozenset())
+    _, module = model.compiled(asked, "accelerated_gradient")
+    assert "gradient" in module.WRITTEN
+    given = {"c": torch.tensor(rows)}
+    settings = model.settings(given, "float64", None, None, None)
+    problem = make_problem(model.bound(module, given, settings, frozenset()), {})
+    x = torch.tensor(rows[::-1].copy())
+    before = {name: value.clone() for name, value in problem.held.items()}
+    assert torch.equal(problem.gradient(x), problem.energy_and_gradient(x)[1])
+    assert all(torch.equal(value, before[name]) for name, value in problem.held.items())
+
+
+def test_rows_of_one_question_do_not_disturb_each_other() -> None:
+    pictures = np.stack([picture(9, 8), 40 * picture(9, 8)[::-1], np.zeros((9, 8))])
+    model = ebmlang.loads(TOTAL_VARIATION)
+    together = model.infer(y=pictures, dtype="float64", using="accelerated_gradient")
+    assert bool(together.converged.all())
+    for row, y in enumerate(pictures):
+        alone = model.infer(y=y, dtype="float64", using="accelerated_gradient")
+        assert torch.allclose(alone.x[0], together.x[row], rtol=1e-7, atol=1e-9)
+        assert int(alone.iterations[0]) == int(together.iterations[row])
+
+
+def test_squares_whose_gradient_is_the_point_itself() -> None:
+    text = (
+        "model m(n: int) {\n  observed c : real[n]\n  latent x : real[n] = c\n"
+        "  energy e = 1/2 * ||x||^2\n  infer x\n}\n"
+    )
+    start = np.random.default_rng(2).normal(size=(2, 5))
+    found = ebmlang.loads(text).infer(c=start, dtype="float64", using="accelerated_gradient")
+    assert bool(found.converged.all())
+    assert float(found.x.abs().max()) <= 1e-8
