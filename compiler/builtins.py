@@ -184,7 +184,7 @@ MATRIX: tuple[Builtin, ...] = (
 
 SHAPE: tuple[Builtin, ...] = (
     Builtin("concat", "shape", (1, 64), "torch.cat(({all}), {last})", "arrays one after the other along `over` (default 0)", "concat(x, y)", (("over", 0.0),), "affine", "increasing", result="same"),
-    Builtin("stack", "shape", (1, 64), "torch.stack(({all}), {last})", "arrays of one shape along a new first axis", "stack(x, y)", (), "affine", "increasing", result="same"),
+    Builtin("stack", "shape", (1, 64), "torch.stack(({all}), {last})", "arrays of one shape along a new first axis; stack(u, over = batch) takes the values of all examples", "stack(x, y)", (), "affine", "increasing", result="same"),
     Builtin("reshape", "shape", (2, 9), "{0}.reshape({shape})", "the same entries in another shape: reshape(x, n, m)", "reshape(x, 2, 2)", (), "affine", "increasing", result="same"),
     Builtin("gather", "shape", (2, 2), "{0}[{1}]", "entries x[index] along the first axis", "gather(x, index)", (), "affine", result="same"),
     Builtin("onehot", "shape", (2, 2), "functions.onehot({0}, {size}, self.dtype)", "a 1 at the position of the class, 0 elsewhere: onehot(c, K)", "onehot(c, 3)"),

@@ -41,6 +41,9 @@ _KEPT_OPERANDS = {"reshape": 1, "onehot": 1}
 
 _DRAWN: dict[str, Kind] = {"bernoulli": "bool", "categorical": "class"}
 
+_OVER_EXAMPLES = ("cov", "stack")
+"""Functions that are no reductions and take `over = batch` all the same."""
+
 Options = dict[str, object]
 
 
@@ -102,7 +105,8 @@ class Calls:
             checker.report.add(BadOption(text.span, f"an argument of `{name}`", "a text", "a value"))
             return checker.error(node.span)
         over = named.get("over")
-        if over is not None and (row.form == "reduction" or name == "cov") and not _is_number(over.value):
+        reduces = row.form == "reduction" or name in _OVER_EXAMPLES
+        if over is not None and reduces and not _is_number(over.value):
             if len(values) != 1:
                 return self._wrong_count(row, len(values), node.span)
             return Reductions(checker, self.scope).reduce(node, row, values[0], over)

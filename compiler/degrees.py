@@ -48,7 +48,7 @@ class Degrees:
                 return None if moving else _twice(self(body))
             case typed.Tabulate(body=body):
                 return None if any(self.depends.moves(a) for a in node.over) else self(body)
-            case typed.OverExamples(function="sum" | "mean", body=body):
+            case typed.OverExamples(function="sum" | "mean" | "stack", body=body):
                 return self(body)
             case typed.OverExamples(function="var" | "cov", body=body):
                 return _twice(self(body))

@@ -17,7 +17,7 @@ from ebmlang.compiler.catalogue.shapes import TooFewEntries, WrongRank
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.catalogue.values import SameForAll
 from ebmlang.compiler.scope import Declared, Scope, origins
-from ebmlang.compiler.sizes import ONE, ZERO, Size
+from ebmlang.compiler.sizes import BATCH, ONE, ZERO, Size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.substitution import substitute
 from ebmlang.compiler.typed import Expr, Level
@@ -73,6 +73,8 @@ class Reductions:
                 checker.report.add(WrongRank(body.span, "cov over the batch", str(body.type), wanted, places))
                 return checker.error(span)
             type_ = Type("real", body.type.shape * 2)
+        if row.name == "stack":
+            type_ = Type(body.type.kind, (Size.of(BATCH), *body.type.shape))
         if row.name in ("argmax", "argmin", "all", "any", "entropy"):
             checker.report.add(NotBuilt(span, f"`{row.name}` over the batch"))
             return checker.error(span)

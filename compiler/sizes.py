@@ -14,6 +14,9 @@ from typing import TypeAlias
 LARGEST = 2**62
 """Sizes are held below this, so that they fit the integers of a tensor library."""
 
+BATCH = "batch"
+"""The name of the number of examples; a reserved word, so that no hyperparameter has it."""
+
 MOST_MONOMIALS = 100
 HIGHEST_DEGREE = 64
 

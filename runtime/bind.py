@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ebmlang.compiler.codegen.names import field_name
 from ebmlang.compiler.diagnostics import did_you_mean
-from ebmlang.compiler.sizes import Size, SizeError
+from ebmlang.compiler.sizes import BATCH, Size, SizeError
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import as_tensor, check_classes, check_finite
 from ebmlang.runtime.domain_base import Domain, DomainError
@@ -102,6 +102,7 @@ def bind(
     _requirements(module, sizes)
     shapes = {name: _shape(spec, sizes) for name, spec in specs.items() if spec.role != "hyper"}
     batch = _batch(specs, shapes, tensors)
+    _requirements(module, {**sizes, BATCH: batch})
     _bounded(specs, shapes, batch, settings)
     for name, tensor in tensors.items():
         spec = specs[name]
@@ -304,6 +305,8 @@ def _value(size: Size, sizes: Mapping[str, int]) -> int:
 
 def _requirements(module: ModuleType, sizes: Mapping[str, int]) -> None:
     for requirement in module.REQUIREMENTS:
+        if BATCH in requirement.size.names() and BATCH not in sizes:
+            continue  # asked again once the examples are counted
         if _value(requirement.size, sizes) < 0:
             used = ", ".join(f"{n} = {sizes[n]}" for n in sorted(requirement.size.names()))
             raise DataError(f"{requirement.reason} (with {used})", "check the sizes of the data")

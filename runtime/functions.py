@@ -250,6 +250,11 @@ def over_examples_mean(x: Tensor, batch: int) -> Tensor:
     return _examples(x, batch).mean(0)
 
 
+def over_examples_stack(x: Tensor, batch: int) -> Tensor:
+    """The values of all examples side by side, [B, ...] for every one of them."""
+    return _examples(x, batch)
+
+
 def over_examples_prod(x: Tensor, batch: int) -> Tensor:
     """Product over the examples."""
     return _examples(x, batch).prod(0)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ebmlang.compiler.couplings import ROWS, Coupling, LiftedPattern
+from ebmlang.compiler.sizes import BATCH
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.laying import laid
@@ -46,7 +47,7 @@ def pattern_of(bound: Bound, space: Space) -> Pattern:
         return DiagonalPattern(0)
     tied = [u for u in space.unknowns if u.domain.kind is Kind.OPEN and u.domain.tied]
     if lifted.along and not tied:
-        found = laid(lifted, bound.sizes, space)
+        found = laid(lifted, {**bound.sizes, BATCH: bound.batch}, space)
         if found is not None:
             return found
     try:
@@ -67,7 +68,7 @@ def listed(couplings: tuple[Coupling, ...], bound: Bound, space: Space) -> tuple
 
     Raises Unlistable when there are too many to be worth it, or data is missing.
     """
-    places = Places(bound.sizes, _tables(bound), space)
+    places = Places({**bound.sizes, BATCH: bound.batch}, _tables(bound), space)
     size = space.size
     couplings = tuple(_for_all_rows(c, places) for c in couplings)
     counts = [places.count(c) for c in couplings]

@@ -101,6 +101,8 @@ class Reference:
                 every = np.asarray([_real(self.value(body, r, at)) for r in range(len(self.rows))])
                 if name == "cov":
                     return _covariance(every)
+                if name == "stack":
+                    return every
                 return _each(lambda *entries: _FOLDS[name](list(entries)), *every)
         raise AssertionError(type(node).__name__)
 

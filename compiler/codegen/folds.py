@@ -36,6 +36,8 @@ def over_examples(e: Emitter, node: typed.OverExamples) -> Code:
     if not body.batch:
         body = Code(f"{body.at(ATOM)}[None]", ATOM, True, body.axes, body.rank, body.kind)
     text = f"functions.over_examples_{node.function}({body.text}, self.batch)"
+    if node.function == "stack" and where.axes:
+        text = f"{text}.movedim(0, {len(where.axes)})"
     return Code(text, ATOM, False, where.axes, where.rank, "real")
 
 

@@ -13,6 +13,7 @@ from ebmlang.compiler.codegen.names import field_name, local_name
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.indexing import affine
+from ebmlang.compiler.sizes import BATCH
 from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read, Scatter
 
 
@@ -142,6 +143,8 @@ class Functions:
                 source = "unknown" if sought_from_unknown and v.name in self.depends.sought else "held"
                 code = Code(name, ATOM, v.per_example, (), v.type.rank, v.type.kind)
                 lines.append(Line((name,), f'{source}["{v.name}"]', comment(code, v.type.shape)))
+        if BATCH in e.sizes:
+            lines.append(Line((BATCH,), "self.batch"))
         if e.index_owner is not None:  # what stands alone makes its indices itself
             shared = set(self.prepare.index_names.values()) | set(self.results)
             lines += [Line((name,), f'held["{name}"]') for name in e.used if name in shared]

@@ -7,7 +7,7 @@ import textwrap
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
-from ebmlang.compiler.sizes import Quotient, Size
+from ebmlang.compiler.sizes import BATCH, Quotient, Size
 from ebmlang.compiler.structure.pattern import lifted_pattern
 from ebmlang.compiler.typed import Level, Variable
 
@@ -217,7 +217,10 @@ def size_code(size: Size) -> str:
     for monomial, coefficient in size.terms:
         factors = []
         for atom, power in monomial:
-            base = _size_name(atom) if isinstance(atom, str) else _quotient(atom)
+            if atom == BATCH:
+                base = f"Size.of({BATCH!r})"
+            else:
+                base = _size_name(atom) if isinstance(atom, str) else _quotient(atom)
             factors.append(base if power == 1 else f"{base} ** {power}")
         if coefficient != 1 or not factors:
             factors.append(str(coefficient) if factors else f"Size.of({coefficient})")

@@ -117,7 +117,7 @@ class Calculus:
 
     def _reduction(self, name: str, body: Expr, want: Want) -> Proof | None:
         """A reduction of the entries of `body`."""
-        if name in ("sum", "mean"):
+        if name in ("sum", "mean", "stack"):
             return self.prove(body, want)
         if name in _REDUCED:
             return self.prove(body, want) if _REDUCED[name] == want else None

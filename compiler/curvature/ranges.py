@@ -121,7 +121,7 @@ class Ranges:
         match name:
             case "sum":
                 return inner.summed()
-            case "mean" | "max" | "min":
+            case "mean" | "max" | "min" | "stack":
                 return inner
             case "prod":
                 return _product_of(inner)

@@ -1,0 +1,172 @@
+"""Losses of joint embeddings against their published formulas, written in torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import ebmlang
+
+STD = Path(__file__).parents[2] / "models" / "std"
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def off_diagonal(m: Tensor) -> Tensor:
+    n = m.shape[0]
+    return m.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten()
+
+
+def vicreg(x: Tensor, y: Tensor) -> Tensor:
+    """main_vicreg.py of the published code, one process."""
+    repr_loss = functional.mse_loss(x, y)
+    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    std_x, std_y = torch.sqrt(x.var(dim=0) + 0.0001), torch.sqrt(y.var(dim=0) + 0.0001)
+    std_loss = torch.mean(functional.relu(1 - std_x)) / 2 + torch.mean(functional.relu(1 - std_y)) / 2
+    cov_x, cov_y = (x.T @ x) / (len(x) - 1), (y.T @ y) / (len(y) - 1)
+    d = x.shape[1]
+    cov_loss = off_diagonal(cov_x).pow(2).sum() / d + off_diagonal(cov_y).pow(2).sum() / d
+    return 25 * repr_loss + 25 * std_loss + cov_loss
+
+
+def barlow_twins(x: Tensor, y: Tensor) -> Tensor:
+    """main.py of the published code: batch normalisation without weights, then the cross-correlation."""
+    d = x.shape[1]
+    bn = torch.nn.BatchNorm1d(d, affine=False).to(x.dtype)
+    c = bn(x).T @ bn(y) / len(x)
+    on_diag = torch.diagonal(c).add(-1).pow(2).sum()
+    return on_diag + 0.0051 * off_diagonal(c).pow(2).sum()
+
+
+def info_nce(x: Tensor, y: Tensor) -> Tensor:
+    return functional.cross_entropy(x @ y.T / 0.1, torch.arange(len(x)))
+
+
+def symmetric(x: Tensor, y: Tensor) -> Tensor:
+    scores, own = x @ y.T / 0.1, torch.arange(len(x))
+    return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
+
+
+LOSSES: dict[str, tuple[str, Loss]] = {
+    "vicreg": ("vicreg", vicreg),
+    "barlow_twins": ("barlow_twins", barlow_twins),
+    "info_nce": ("info_nce", info_nce),
+    "symmetric": ("info_nce", symmetric),
+}
+
+
+def views(n: int, d: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=g, dtype=torch.float64)
+    y = x + 0.3 * torch.randn(n, d, generator=g, dtype=torch.float64) - 0.2
+    return x.to(dtype), y.to(dtype)
+
+
+def total(model: ebmlang.Model, **data: Tensor) -> Tensor:
+    """The mean over the examples of what belongs to one, plus what belongs to the batch."""
+    return torch.stack([term.mean() for term in model.terms(data=data).values()]).sum()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(2, 2), (7, 3), (16, 12)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_published_formulas(name: str, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    file, loss = LOSSES[name]
+    x, y = (v.requires_grad_() for v in views(*shape, dtype))
+    model = ebmlang.load(STD / f"{file}.ebm", model=name)
+    found, expected = total(model, u=x, v=y), loss(x, y)
+    near = 1e-6 if dtype == torch.float32 else 1e-10
+    torch.testing.assert_close(found, expected, rtol=near, atol=near)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, [x, y]), torch.autograd.grad(expected, [x, y]), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=20 * near, atol=20 * near)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rate_reduction(dtype: torch.dtype) -> None:
+    """Coding rates as the paper defines them, class by class."""
+    u, _ = views(12, 4, dtype)
+    c = torch.tensor([0, 0, 1, 2, 1, 0, 2, 2, 2, 0, 1, 0])
+    n, d, eps = 12, 4, 0.5
+
+    def rate(z: Tensor) -> Tensor:
+        inner = torch.eye(d, dtype=torch.float64) + d / (len(z) * eps**2) * z.T @ z
+        return 0.5 * torch.logdet(inner)
+
+    z = u.double()
+    compressed = sum(int((c == j).sum()) / n * rate(z[c == j]) for j in range(3))
+    model = ebmlang.load(STD / "rate_reduction.ebm", K=5)
+    found = total(model, u=u, c=c)
+    torch.testing.assert_close(found.double(), compressed - rate(z), rtol=1e-5, atol=1e-6)
+
+
+def test_spread_is_least_for_what_is_spread_out() -> None:
+    model = ebmlang.load(STD / "spread.ebm")
+    g = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(32, 4, generator=g, dtype=torch.float64) - 0.0)
+    white = (q - q.mean(0)) * math.sqrt(31)
+    white = white @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(white.T))).T * 1.01
+    spread = model.terms(u=white)
+    assert float(spread["variance"]) == 0
+    assert float(spread["covariance"]) < 1e-20
+    assert float(model.terms(u=torch.ones(8, 4))["variance"]) == pytest.approx(0.99)
+
+
+def test_as_parts() -> None:
+    """Through `use`, of representations that are lets."""
+    text = """
+    import std.vicreg
+    import std.info_nce
+    model m(n: int) {
+      observed x : real[n];  observed y : real[n]
+      param W : real[3, n] = normal()
+      let sx = W @ x
+      let sy = W @ y
+      use vicreg as reg with u = sx, v = sy
+      use info_nce(temperature = 0.1) as nce with u = sx, v = sy
+      train W
+    }
+    """
+    x, y = views(8, 5, torch.float64)
+    model = ebmlang.loads(text)
+    found = model(x=x, y=y)
+    w = model.value("W").double()
+    expected = vicreg(x @ w.T, y @ w.T) + info_nce(x @ w.T, y @ w.T)
+    torch.testing.assert_close(found, expected)
+    terms = model.terms(x=x, y=y)
+    assert set(terms) >= {"reg.agree", "reg.first.variance", "reg.second.covariance", "nce.contrast"}
+
+
+def test_the_values_of_all_examples_side_by_side() -> None:
+    text = """
+    model m(n: int, T: int) {
+      observed x : real[n];  observed y : real[T]
+      let X = stack(x, over = batch)
+      for t in 0..T { let Y[t] = stack(y[t] * x, over = batch) }
+      batch energy a = sum(X @ X.T)
+      batch energy b = mean(sum(X @ x), over = batch)
+      batch energy c = sum(Y[1] * X)
+      batch energy d = sum(X[2])
+    }
+    """
+    x, y = views(5, 3, torch.float64)
+    found = ebmlang.loads(text).terms(x=x, y=y[:, :2])
+    expected = {
+        "a": (x @ x.T).sum(),
+        "b": (x @ x.T).sum() / 5,
+        "c": (y[:, 1:2] * x * x).sum(),
+        "d": x[2].sum(),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    with pytest.raises(ebmlang.DataError, match="subscript 2"):
+        ebmlang.loads(text).terms(x=x[:2], y=y[:2, :2])
+    with pytest.raises(ebmlang.ModelError, match="E0323"):
+        ebmlang.loads("model m { shared observed x : real; batch energy e = sum(stack(x, over = batch)) }")
