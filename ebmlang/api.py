@@ -283,7 +283,7 @@ class Model(nn.Module):
             self._make_parameters(bound)
             held = dict(bound.values)
             for name, parameter in self._own_parameters():
-                if name not in held and name not in sought:
+                if name not in given and name not in sought:  # preset ones too: gradients reach them
                     held[name] = parameter.to(settings.device, settings.dtype)
             bound = replace(bound, values=held)
         for spec in bound.specs.values():

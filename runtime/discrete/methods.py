@@ -179,8 +179,9 @@ def listed(question: Question, most: int, at_once: int) -> Iterator[tuple[Tensor
         yield part, wrong
 
 
-def assignments(question: Question) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every assignment with its energy, in parts: [rows, S, N] and [rows, S].
+def assignments(question: Question, *, graph: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every assignment with its energy, in parts: [rows, S, N] and [rows, S]; with `graph` the energy is
+    differentiable in the held values.
 
     An assignment that differs from what is given has the energy inf. Raises Unfit when there are
     too many.
@@ -188,7 +189,8 @@ def assignments(question: Question) -> Iterator[tuple[Tensor, Tensor]]:
     rows = question.rows
     for part, wrong in listed(question, MOST_STATES, _EVALUATED):
         which = torch.arange(rows, device=part.device).repeat_interleave(part.shape[1])
-        energy = question.energies(part.flatten(0, 1), which).reshape(rows, part.shape[1])
+        energy = question.energies(part.flatten(0, 1), which, graph=graph)
+        energy = energy.reshape(rows, part.shape[1])
         if wrong is not None:
             energy = energy.masked_fill(wrong, math.inf)
         yield part, energy

@@ -60,9 +60,10 @@ class Question:
             found[own.name] = value.bool() if own.kind == "bool" else value
         return found
 
-    def energies(self, assignment: Tensor, rows: Tensor) -> Tensor:
-        """The energy of assignments [R, N] of the given rows [R], float64 [R]."""
-        with torch.no_grad():
+    def energies(self, assignment: Tensor, rows: Tensor, *, graph: bool = False) -> Tensor:
+        """The energy of assignments [R, N] of the given rows [R], float64 [R]; differentiable in the held
+        values with `graph`."""
+        with torch.set_grad_enabled(graph and torch.is_grad_enabled()):
             if self.joint:
                 each = [
                     self._allowed({**self.values(a[None]), **self.other}, self.held, 1) for a in assignment

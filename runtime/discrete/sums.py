@@ -84,17 +84,17 @@ def _by_states(question: Question, beta: float) -> Summed:
     log_z: Tensor | None = None
     marginals: dict[str, Tensor] = {}
     count = 0
-    for assignment, energy in assignments(question):
+    for assignment, energy in assignments(question, graph=True):
         if bool((torch.isnan(energy) | (energy == -math.inf)).any()):
             raise DataError(
                 "the energy is NaN or -inf for some assignment", "an impossible case has the energy inf"
             )
         count += assignment.shape[1]
         part = log_sum_exp(-beta * energy, 1)
-        total = part if log_z is None else torch.logaddexp(log_z, part)
-        shift = torch.where(torch.isfinite(total), total, 0.0)
-        weight = (-beta * energy - shift[:, None]).exp()
-        before = 0.0 if log_z is None else (log_z - shift).exp()[:, None, None]
+        total = part if log_z is None else log_sum_exp(torch.stack([log_z, part], 1), 1)
+        shift = torch.where(torch.isfinite(total), total, 0.0).detach()
+        weight = (-beta * energy.detach() - shift[:, None]).exp()
+        before = 0.0 if log_z is None else (log_z.detach() - shift).exp()[:, None, None]
         for own in question.fields:
             mine = assignment[:, :, own.offset : own.offset + own.count]
             added = torch.stack([(weight[..., None] * (mine == c)).sum(1) for c in range(own.cases)], 2)

@@ -243,3 +243,41 @@ def test_the_command_writes_and_prints(tmp_path: Path) -> None:
     stored = np.load(out)
     assert stored["marginal.burglary"].shape == (2, 2)
     assert stored["marginal.burglary"][0, 1] == pytest.approx(0.2841718353643929, abs=1e-9)
+
+
+WHOLE = """model whole(k: int = 3) {
+  observed x : real[2]
+  latent   c : class[k]
+  latent   on : bool
+  param    A : real[k, 2, 2] = normal()
+  energy fit  = 1/2 * ||A[c] @ x||^2 - logabsdet(A[c]) + on * x[0]
+  marginalize c, on
+}
+"""
+
+
+def test_sums_over_whole_assignments_have_gradients() -> None:
+    """A determinant is no sum of tables, so assignments are gone through; gradients reach what is given."""
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 2))).requires_grad_()
+    model = ebmlang.loads(WHOLE).bind(x=x)
+    A = model.value("A")
+    found = model.marginal(x=x)
+    assert found.method == "enumeration"
+    squares = torch.einsum("kij,bj->bki", A, x).square().sum(2) / 2
+    energies = squares - torch.linalg.slogdet(A).logabsdet
+    want = -(-energies).logsumexp(1) - torch.stack([0 * x[:, 0], -x[:, 0]]).logsumexp(0)
+    torch.testing.assert_close(found.energy, want)
+    weights = torch.arange(1.0, 5.0, dtype=torch.float64)
+    ours = torch.autograd.grad((weights * found.energy).sum(), (A, x))
+    theirs = torch.autograd.grad((weights * want).sum(), (A, x))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_preset_parameters_have_gradients_from_the_first_question_on() -> None:
+    model = ebmlang.loads(WHOLE)
+    model.preset({"A": np.stack([np.eye(2), 2 * np.eye(2), np.ones((2, 2)) + np.eye(2)])})
+    (grad,) = torch.autograd.grad(
+        model.marginal(x=np.ones((1, 2)), dtype="float64").energy.sum(), model.value("A")
+    )
+    assert bool((grad != 0).any())
