@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,10 @@ def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Give
 
 
 def load_parameters(model: Model, path: str) -> None:
-    """Parameters from a safetensors file or a run; raises DataError when one does not fit."""
+    """Parameters from a safetensors file or a run; raises DataError when one does not fit.
+
+    What the file lacks keeps its start, which may be what is wanted, and is said.
+    """
     from ebmlang import data
     from ebmlang.runs import parameters_of
 
@@ -143,4 +147,8 @@ def load_parameters(model: Model, path: str) -> None:
             f"{path} holds none of the parameters {', '.join(sorted(names)) or '(there are none)'}",
             f"it holds {', '.join(stored.names)}",
         )
+    lacking = sorted(n for n in names if not any(f == n or f.startswith(f"{n}.") for f in found))
+    if lacking:
+        shown = ", ".join(f"`{name}`" for name in lacking)
+        print(f"note: {path} holds no {shown}: what is not there keeps its start", file=sys.stderr)
     model.preset(found)

@@ -154,3 +154,12 @@ def test_a_loss_that_is_not_finite_is_an_exit_code(tmp_path: Path, capsys: Captu
     words += ["--lr", "0.5"]
     assert main(words) == 1
     assert "stopped at step 2: the loss is nan in term 'e'" in capsys.readouterr().out
+
+
+def test_parameters_that_a_file_lacks_are_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "m.ebm").write_text(programs.AUTOENCODER)
+    data.write(tmp_path / "w.safetensors", {"W": np.ones((3, 2))})
+    data.write(tmp_path / "y.npz", {"y": np.ones((4, 3))})
+    words = [str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--set", "k=2"]
+    assert main(["train", *words, "--steps", "1", "--params", str(tmp_path / "w.safetensors")]) == 0
+    assert "holds no `V`: what is not there keeps its start" in capsys.readouterr().err
