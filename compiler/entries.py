@@ -54,8 +54,13 @@ class Entries:
                 return self.depends.graph.lets[name].value
             case Pick(base=Read(name=name)) if name in self.depends.sought:
                 return node
+            case Pick(base=Apply(function="net") as base):
+                found = self._picked(node, ())
+                return node if isinstance(found, Pick) and found.base is base else found
             case Pick() if self.depends(node.base):
                 return self._picked(node, ())
+            case Apply(function="net") if self._of_numbers(node):
+                return self._applied(node, ())
             case Apply(function="sum" | "mean", arguments=(a,)):
                 return self._reduced(node.function, a, lambda x: x, node.type.kind, node.span)
             case Apply(function="norm_squared", arguments=(a,)):
@@ -187,7 +192,15 @@ class Entries:
                 return self._along(node, a, index)
             case (("norm_squared" | "trace"), _):
                 return self.entry(self.opened(node), index)
+            case "net", parts if self._of_numbers(node):
+                # Whole arrays go in as they are, and what is unknown is a number of its own.
+                made = typed.rebuilt(node, tuple(self.entry(a, ()) if self.depends(a) else a for a in parts))
+                return pick(made, index, node.span) if index else made
         raise NotLifted(f"`{typed.text(node)}` looks at all of it")
+
+    def _of_numbers(self, node: Apply) -> bool:
+        """Whether all operands that are unknown are single values."""
+        return all(a.type.scalar or not self.depends(a) for a in node.arguments)
 
     def _matmul(self, node: Apply, a: Expr, b: Expr, index: Index) -> Expr:
         left, right = "ik"[2 - a.type.rank :], "kj"[: b.type.rank]

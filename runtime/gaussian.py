@@ -211,14 +211,15 @@ def _traced(problem: Problem, x: Tensor, factors: Factorization, log_z: Tensor, 
     The minimum does not move the energy to first order, so dE* is the derivative of E at a fixed x; that of
     log det H is the trace of H^-1 dH. Beyond MOST_TRACED unknowns nothing is attached.
     """
-    watched = torch.is_grad_enabled() and any(v.requires_grad for v in problem.held.values())
-    if not watched or problem.space.joint or problem.space.size > MOST_TRACED:
+    if not torch.is_grad_enabled() or problem.space.joint or problem.space.size > MOST_TRACED:
+        return log_z
+    energy = problem.functions.energy(problem.unknown(x), problem.held)
+    if not energy.requires_grad:  # neither values nor parameters of nets are watched
         return log_z
     rows, size = x.shape
     eye = torch.eye(size, dtype=torch.float64, device=x.device)
     with torch.no_grad():
         inverse = torch.stack([factors.solve(eye[k].expand(rows, size)) for k in range(size)], 1)
-    energy = problem.functions.energy(problem.unknown(x), problem.held)
     repeated = torch.arange(rows, device=x.device).repeat_interleave(size)
     many = problem.select(repeated)
     leaf = x[repeated].requires_grad_(True)

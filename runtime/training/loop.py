@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ebmlang.errors import DataError
 from ebmlang.runtime.training.batches import Batch
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loss import Evaluated
@@ -158,8 +159,12 @@ class _Walk:
                 settle(one, one.leaf)
         with torch.enable_grad():
             found = self.loss_of(batch)
-            if found.loss.requires_grad:
-                found.loss.backward(inputs=[m.parameter for m in self.parameters])
+            if not found.loss.requires_grad:
+                raise DataError(
+                    "the loss has no gradient in what is trained",
+                    "everything that depends on it is summed over whole states, or stands in stop(...)",
+                )
+            found.loss.backward(inputs=[m.parameter for m in self.parameters])
         for one in self.parameters:
             take_gradient(one)
         return found
