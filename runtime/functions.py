@@ -286,8 +286,8 @@ def over_examples_logsumexp(x: Tensor, batch: int) -> Tensor:
 
 
 def over_examples_cov(x: Tensor, batch: int) -> Tensor:
-    """Unbiased covariance over the examples, [B, k] -> [k, k]."""
-    return covariance(_examples(x, batch))
+    """Unbiased covariance over the examples, [B, ..., k] -> [..., k, k]."""
+    return covariance(_examples(x, batch).movedim(0, -2))
 
 
 # --- the counterpart of indexing ---------------------------------------------------------------------

@@ -154,6 +154,7 @@ def test_the_values_of_all_examples_side_by_side() -> None:
       batch energy b = mean(sum(X @ x), over = batch)
       batch energy c = sum(Y[1] * X)
       batch energy d = sum(X[2])
+      for t in 0..T { batch energy e[t] = sum(cov(y[t] * x, over = batch)) }
     }
     """
     x, y = views(5, 3, torch.float64)
@@ -164,6 +165,7 @@ def test_the_values_of_all_examples_side_by_side() -> None:
         "c": (y[:, 1:2] * x * x).sum(),
         "d": x[2].sum(),
     }
+    expected["e"] = torch.stack([torch.cov((y[:, t : t + 1] * x).T).sum() for t in range(2)]).sum()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
     with pytest.raises(ebmlang.DataError, match="subscript 2"):
