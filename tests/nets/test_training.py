@@ -241,3 +241,15 @@ def test_what_cannot_be_trained(line: str, said: str) -> None:
     found = check_source(Source("<text>", text)).diagnostics
     assert [d.diagnostic.code for d in found] == ["E0542"]
     assert said in found[0].diagnostic.message() + found[0].diagnostic.label()
+
+
+def test_a_copy_of_a_model_has_nets_of_its_own() -> None:
+    values = data(x=(10, 4), y=(10, 4))
+    model = ebmlang.loads(EMBEDDING).bind(values)
+    twin = copy.deepcopy(model)
+    before = [p.detach().clone() for p in model.parameters()]
+    twin.fit(values, epochs=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, twin.parameters(), strict=True))
+    unmade = copy.deepcopy(ebmlang.loads(EMBEDDING)).bind(values)
+    assert net(unmade, "enc") is unmade.get_submodule("enc")
