@@ -148,6 +148,7 @@ class _ModelChecker:
             model.doc,
             model.span,
             tuple(self.nets.found),
+            tuple(self.joined.solved),
         )
         if not self.failed:
             check_training(checked, self.report)

@@ -205,6 +205,9 @@ def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:
         case Pick():
             moving = any(depends(s) for s in node.subscripts if isinstance(s, Expr))
             return "steps" if moving else "smooth"
+        case typed.Solve():
+            # Which bounds an answer touches changes with the inputs: between such changes it is smooth.
+            return "piecewise" if node.type.kind == "real" else "steps"
     return "smooth"
 
 

@@ -34,7 +34,7 @@ from ebmlang.compiler.catalogue.types import (
 from ebmlang.compiler.declarations import UNKNOWN_ROLES, Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.methods import COMMON, MethodRow, find_method, method_names
+from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.scope import (
     Bound,
@@ -52,6 +52,7 @@ from ebmlang.compiler.scope import (
     origins,
 )
 from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method
 from ebmlang.compiler.types import ERROR, fits
@@ -254,45 +255,9 @@ class Questions:
         """`using NAME` or `using NAME(option = number, ...)`."""
         if clause is None or clause.value is None or verb == "train":
             return None
-        value, name = clause.value, ""
-        arguments: tuple[ast.Argument, ...] = ()
-        if isinstance(value, ast.Call):
-            name, arguments = value.function.text, value.arguments
-        elif isinstance(value, ast.Name):
-            name = value.text
         if verb not in BUILT_VERBS:
-            return Method(name, (), clause.span)
-        row = find_method(name)
-        if row is None:
-            shown = name or self.report.source.extract(value.span)
-            self.report.add(UnknownMethod(value.span, shown, method_names()))
-            return None
-        return Method(name, self._options(row, arguments), clause.span)
-
-    def _options(self, row: MethodRow, arguments: tuple[ast.Argument, ...]) -> Options:
-        known = dict((*row.options, *COMMON))
-        found: dict[str, float | int | bool | str] = {}
-        for argument in arguments:
-            if argument.name is None or argument.name.text not in known:
-                shown = self.report.source.extract(argument.span)
-                name = argument.name.text if argument.name is not None else shown
-                span = argument.name.span if argument.name is not None else argument.span
-                advice = "" if argument.name is not None else f"name it: {next(iter(known))} = {shown}"
-                self.report.add(UnknownArgument(span, name, row.name, tuple(known), advice))
-                continue
-            name = argument.name.text
-            if name in found:
-                self.report.add(RepeatedName(argument.span, name, f"the options of `{row.name}`"))
-                continue
-            number = _number(argument.value)
-            whole = known[name] != "positive"
-            if number is None or number <= 0 or (whole and not number.is_integer()):
-                shown = self.report.source.extract(argument.value.span)
-                wanted = "a whole number of at least 1" if whole else "a positive number"
-                self.report.add(BadOption(argument.value.span, name, f"`{shown}`", wanted))
-                continue
-            found[name] = int(number) if whole else number
-        return tuple(found.items())
+            return Method(_method_name(clause.value), (), clause.span)
+        return read_method(clause.value, clause.span, self.report)
 
     # --- properties ---
 
@@ -401,3 +366,53 @@ def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float 
         return None
     value = float(node.text.replace("_", ""))
     return value if isfinite(value) else None
+
+
+def read_method(value: ast.Expr, span: Span, report: Report) -> Method | None:
+    """The method of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report."""
+    name = _method_name(value)
+    row = find_method(name)
+    if row is None:
+        shown = name or report.source.extract(value.span)
+        report.add(UnknownMethod(value.span, shown, method_names()))
+        return None
+    arguments = value.arguments if isinstance(value, ast.Call) else ()
+    return Method(name, read_options(row.name, (*row.options, *COMMON), arguments, report), span)
+
+
+def _method_name(value: ast.Expr) -> str:
+    if isinstance(value, ast.Call):
+        return value.function.text
+    return value.text if isinstance(value, ast.Name) else ""
+
+
+def read_options(
+    method: str,
+    options: tuple[tuple[str, OptionKind], ...],
+    arguments: tuple[ast.Argument, ...],
+    report: Report,
+) -> Options:
+    """The options of a method by name; mistakes go to the report."""
+    known = dict(options)
+    found: dict[str, float | int | bool | str] = {}
+    for argument in arguments:
+        if argument.name is None or argument.name.text not in known:
+            shown = report.source.extract(argument.span)
+            name = argument.name.text if argument.name is not None else shown
+            span = argument.name.span if argument.name is not None else argument.span
+            advice = "" if argument.name is not None else f"name it: {next(iter(known))} = {shown}"
+            report.add(UnknownArgument(span, name, method, tuple(known), advice))
+            continue
+        name = argument.name.text
+        if name in found:
+            report.add(RepeatedName(argument.span, name, f"the options of `{method}`"))
+            continue
+        number = _number(argument.value)
+        whole = known[name] != "positive"
+        if number is None or number <= 0 or (whole and not number.is_integer()):
+            shown = report.source.extract(argument.value.span)
+            wanted = "a whole number of at least 1" if whole else "a positive number"
+            report.add(BadOption(argument.value.span, name, f"`{shown}`", wanted))
+            continue
+        found[name] = int(number) if whole else number
+    return tuple(found.items())

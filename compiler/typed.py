@@ -255,7 +255,8 @@ class OverExamples(Expr):
 class Nested:
     """A model that is solved inside another one, for values of `given`.
 
-    `part` is its name there, `sizes` are its integer hyperparameters in sizes of the model around it.
+    `part` is its name there, `sizes` are its integer hyperparameters in sizes of the model around it,
+    `using` the method that `solve` or the model's own `infer` line asks for.
     """
 
     part: str
@@ -545,6 +546,21 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Solved:
+    """One `solve ... as part`: the minimum of `model` as values of the model around it.
+
+    `formula` holds the unknowns in closed form, in the names of `model`; else `search` is one of the
+    nodes that stand for the answer of a search. Both are empty where the part has no unknowns.
+    """
+
+    part: str
+    model: Model
+    formula: tuple[tuple[str, Expr], ...]
+    search: Solve | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Model:
     name: str
     source: Source
@@ -558,6 +574,7 @@ class Model:
     doc: str
     span: Span
     nets: tuple[Net, ...] = ()
+    solved: tuple[Solved, ...] = ()
 
     def variable(self, name: str) -> Variable | None:
         return next((v for v in self.variables if v.name == name), None)

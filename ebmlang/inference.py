@@ -23,6 +23,7 @@ from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.driver import Progress
 from ebmlang.runtime.marginal import beta_of, checked_beta
 from ebmlang.runtime.memory import rows_that_fit
+from ebmlang.runtime.nested.watching import watched
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
 
@@ -243,7 +244,8 @@ class Inference:
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)
         if not self.asked.sought:
-            return with_shared(report.evaluate(bound, {}, posing.held_values(bound)), self.module)
+            found = watched(bound, lambda: report.evaluate(bound, {}, posing.held_values(bound)))
+            return with_shared(found, self.module)
         observed = {name: self.mask(bound, name, start, stop) for name in self.incomplete}
         return with_shared(ask.infer(bound, self.search, observed, progress), self.module)
 

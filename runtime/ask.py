@@ -20,11 +20,12 @@ from ebmlang.runtime.constrained.problem import (
     sentence,
 )
 from ebmlang.runtime.discrete import answer as discrete
-from ebmlang.runtime.driver import Outcome, Progress, solve
+from ebmlang.runtime.driver import Outcome, Progress, solve, solve_from
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
+from ebmlang.runtime.nested.watching import quietly, watched
 from ebmlang.runtime.picking import WITHOUT_MINIMUM, make_solver, picked
 from ebmlang.runtime.posing import (
     Unshared,
@@ -56,6 +57,19 @@ def infer(
 ) -> Result:
     """The answer for every row. Raises DataError for values that make no problem, never for a
     numeric outcome. With `brief` only the values and how the search ended need to be in it."""
+    if brief:
+        with quietly(bound):
+            return _answer(bound, search, observed, progress, brief)
+    return watched(bound, lambda: _answer(bound, search, observed, progress, brief))
+
+
+def _answer(
+    bound: Bound,
+    search: Search,
+    observed: Values | None,
+    progress: Callable[[Progress], None] | None,
+    brief: bool,
+) -> Result:
     if bound.part is not None:
         return _mixed(bound, search, observed or {})
     if bound.module.METHOD in _MIXED:
@@ -71,6 +85,21 @@ def infer(
         rounded = asking.rounded(found, bound.settings.dtype)
         answer = _result(bound, problem, rounded, name, because)
         return asking.with_residuals(bound, problem, found, answer)
+    outcome, name, because = searched(bound, problem, search, progress)
+    return _result(bound, problem, outcome, name, because, brief)
+
+
+def searched(
+    bound: Bound,
+    problem: Problem,
+    search: Search,
+    progress: Callable[[Progress], None] | None = None,
+    start: Tensor | None = None,
+) -> tuple[Outcome, str, str]:
+    """How the search of real unknowns without hard constraints ends, by which method, and why that one.
+
+    `start` holds coordinates [R, N] to begin at, in place of the declared start.
+    """
     name, because = picked(bound, problem, search.method)
     if name == "concave_convex":
         form = _mixture(bound, problem)
@@ -87,14 +116,17 @@ def infer(
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = limits_of(bound, search, options)
-    outcome = solve(problem, solver, limits, starts, progress, search.trace)
+    if start is not None and starts.restarts <= 1:
+        outcome = solve_from(problem, solver, start, limits, progress, search.trace)
+    else:
+        outcome = solve(problem, solver, limits, starts, progress, search.trace)
     if name == "quadratic":
         outcome = with_directions(problem, outcome)
     if name == "riccati" and Status.SETTLED in outcome.status:
         name = WITHOUT_MINIMUM
         because = "riccati does not apply: the cost does not curve upwards in every action"
         outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
-    return _result(bound, problem, outcome, name, because, brief)
+    return outcome, name, because
 
 
 def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:

@@ -20,6 +20,7 @@ from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
 from ebmlang.runtime.kept import Kept
+from ebmlang.runtime.nested.solves import Solves
 from ebmlang.runtime.nets import NONE, MakeModules, Nets, NetSpec, bound_nets, make_modules
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.spec import VariableSpec
@@ -193,6 +194,9 @@ def make(
     named = {field_name(name): value for name, value in hypers.items()}
     if net_specs(module):
         named["nets"] = nets
+    nested = vars(module).get("NESTED")
+    if nested is not None:
+        named["solves"] = Solves(nested, draws.seed)
     instance: GeneratedModel = module.MODEL(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
 

@@ -17,6 +17,7 @@ from ebmlang.runtime.linear.patterns import DensePattern, color_count
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.mixed import search as mixed
 from ebmlang.runtime.mixed.states import real_masks
+from ebmlang.runtime.nested.watching import quietly
 from ebmlang.runtime.picking import picked
 from ebmlang.runtime.posing import constrained_problem, held_values, in_float64, make_problem, plan_inner
 from ebmlang.runtime.problem import Problem, View
@@ -50,10 +51,11 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     bound = in_float64(bound) if plan_inner(bound.module) else bound
     width = 8 if bound.settings.dtype == torch.float64 else 4
     sought = sum(math.prod(bound.shapes[name]) for name in bound.module.SOUGHT)
-    problem = make_problem(bound, observed or {})
+    with quietly(bound):
+        problem = make_problem(bound, observed or {})
     start = problem.space.start(bound.settings.seed, np.arange(bound.batch, dtype=np.int64))
     counted = AllocatedBytes()
-    with counted:
+    with counted, quietly(bound):
         problem.energy_and_gradient(start.x)
     given = sum(v.nbytes for n, v in problem.held.items() if n in problem.row_values)
     total: int = counted.total + given

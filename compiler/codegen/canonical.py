@@ -19,6 +19,7 @@ from ebmlang.compiler.typed import (
     Scatter,
     SizeOf,
     SliceOf,
+    Solve,
     Tabulate,
 )
 
@@ -70,6 +71,8 @@ class Canonical:
                 return ("tabulate", children, tuple(a.order for a in node.over))
             case OverExamples():
                 return ("examples", node.function, children)
+            case Solve():
+                return ("solve", node.nested.part, id(node.nested), children, node.which)
             case Carry():
                 axes = tuple(a.order for a in node.axes)
                 return ("carry", node.axis.order, node.name, node.offset, axes, node.level)

@@ -25,6 +25,7 @@ from ebmlang.compiler.codegen.layout import (
 )
 from ebmlang.compiler.codegen.lines import Line, Statement
 from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.codegen.nests import write_solve
 from ebmlang.compiler.codegen.picks import Picks
 from ebmlang.compiler.codegen.scans import write_scan
 from ebmlang.compiler.codegen.scatters import Scatters
@@ -67,6 +68,7 @@ class Emitter:
     target_batch: bool = False
     draws: int = 0
     loops: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
+    nests: dict[tuple[object, ...], str] = field(default_factory=dict)
     loop_indices: set[str] = field(default_factory=set)
     net_results: dict[tuple[object, ...], tuple[str, ...]] = field(default_factory=dict)
     in_place: bool = False
@@ -203,6 +205,8 @@ class Emitter:
                 return over_examples(self, node)
             case typed.Scan():
                 return write_scan(self, node)
+            case typed.Solve():
+                return write_solve(self, node)
             case Apply():
                 return write_apply(self, node)
         raise AssertionError(type(node).__name__)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
+from functools import cached_property
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.choose import Plan
@@ -22,6 +24,7 @@ from ebmlang.compiler.codegen.obligations import obligations
 from ebmlang.compiler.codegen.rollouts import Rollouts
 from ebmlang.compiler.codegen.specs import header, size_code, specs
 from ebmlang.compiler.codegen.tables import table_methods, table_specs
+from ebmlang.compiler.nested import UNROLLED, inner_plan, searches
 from ebmlang.compiler.typed import Expr, Variable
 
 _HELD = re.compile(r'held\["(\w+)"\]')
@@ -45,7 +48,64 @@ class Generated:
 
 def generate(plan: Plan) -> Generated:
     """The module that evaluates a model for one question."""
-    return _Writer(plan).module()
+    name = class_name(plan.block.graph.model.name)
+    whole, nets = _contents(plan), nets_text(plan.block.graph.model, size_code)
+    parts = [
+        header(plan, whole.tables, f"{whole.tables}\n{whole.text}", nets),
+        f"{whole.text}\n",
+        f'if __name__ == "__main__":\n{INDENT}from ebmlang.commands.standalone import run_file\n',
+        f"{INDENT}raise SystemExit(run_file(__file__))\n",
+    ]
+    return Generated("\n".join(parts), name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What stands in a module or a namespace; `tables` are all tables in it, those of nested ones too."""
+
+    tables: str
+    text: str
+
+
+def _contents(plan: Plan) -> _Contents:
+    """Tables, class, and a namespace with the same for every nested search."""
+    writer = _Writer(plan)
+    tables, body = writer.module()
+    nests = [(_namespace_name(s), _namespace(s), s) for s in writer.searches]
+    nets = nets_text(plan.block.graph.model, size_code)
+    parts = [tables, "\n", *([f"{nets}\n"] if nets else []), body, "", *(f"{text.text}\n\n" for _, text, _ in nests)]
+    if nests:
+        table = ", ".join(f'"{s.nested.part}": {name}' for name, _, s in nests)
+        parts.append(f"NESTED = {{{table}}}")
+    parts.append(f"MODEL = {class_name(plan.block.graph.model.name)}")
+    return _Contents("\n".join([tables, *(text.tables for _, text, _ in nests)]), "\n".join(parts))
+
+
+def _namespace_name(solve: typed.Solve) -> str:
+    return f"Part_{local_name(solve.nested.part)}"
+
+
+def _namespace(solve: typed.Solve) -> _Contents:
+    """A class that holds for a nested search what a module holds for the question."""
+    plan, nested = inner_plan(solve), solve.nested
+    inside = _contents(plan)
+    unrolled = nested.using is not None and nested.using.name == UNROLLED
+    facts = [
+        f"PER_EXAMPLE = {solve.level is typed.Level.EXAMPLE}",
+        *([f"UNROLL = {dict(nested.using.options)!r}"] if unrolled and nested.using is not None else []),
+    ]
+    how = (
+        "steps of a gradient method" if unrolled else plan.method.title if plan.method is not None else "none"
+    )
+    doc = f"The minimum of {nested.model.name} over {', '.join(nested.sought)}: {how}."
+    lines = [
+        f"class {_namespace_name(solve)}:",
+        f"{INDENT}{quoted(doc, INDENT)}",
+        "",
+        *(f"{INDENT}{fact}" for fact in facts),
+        textwrap.indent(inside.text.replace("\n\n\n", "\n\n"), INDENT),
+    ]
+    return _Contents(inside.tables, "\n".join(lines))
 
 
 class _Writer:
@@ -57,7 +117,14 @@ class _Writer:
         self.gradients = Gradients(plan, self.functions, self.energies)
         self.mixtures = Mixtures(plan, self.functions)
 
-    def module(self) -> Generated:
+    @cached_property
+    def searches(self) -> tuple[typed.Solve, ...]:
+        """One node for every nested search, in the order of the text."""
+        of = self.plan.block.query.of
+        return searches(self.model, () if of is None else (of,))
+
+    def module(self) -> tuple[str, str]:
+        """The tables, and the class."""
         name = class_name(self.model.name)
         self.hoist_everything()
         derivatives = self.gradients.methods()
@@ -74,20 +141,13 @@ class _Writer:
         tables = specs(self.plan, self.functions.row_values(kept), written, self.gradients.hessian_facts)
         if self.plan.block.discrete:
             tables = "\n".join([tables, *table_specs(self.plan.block.tables)])
-        nets = nets_text(self.model, size_code)
         doc = quoted(self.model.doc or f"The model `{self.model.name}`.", INDENT)
         parts = [
-            header(self.plan, f"{tables}\n{body}", nets),
-            f"{tables}\n\n",
-            *([f"{nets}\n"] if nets else []),
             f"@dataclass(frozen=True)\nclass {name}(GeneratedModel):\n{INDENT}{doc}\n",
             "\n".join(self.fields()) + "\n",
-            f"{body}\n\n",
-            f"MODEL = {name}\n",
-            f'if __name__ == "__main__":\n{INDENT}from ebmlang.commands.standalone import run_file\n',
-            f"{INDENT}raise SystemExit(run_file(__file__))\n",
+            f"{body}\n",
         ]
-        return Generated("\n".join(parts), name)
+        return tables, "\n".join(parts)
 
     def fields(self) -> list[str]:
         own = [
@@ -97,6 +157,7 @@ class _Writer:
         ]
         common = ["batch: int", "dtype: torch.dtype", "device: torch.device", "draw: Draws"]
         common += ["nets: Nets"] if self.model.nets else []
+        common += ["solves: Solves"] if self.searches else []
         return [*own, *(f"{INDENT}{c}" for c in common)]
 
     def tables(self) -> list[Method]:
@@ -115,8 +176,14 @@ class _Writer:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
         roots += self.mixtures.roots()
+        # The answer of a search is named, so that lets and terms do not ask for it again.
+        roots = [*self._answers(), *roots]
         derived = self.gradients.roots()
         self.functions.hoist([*roots, *limits], derived, self.gradients.guarded())
+
+    def _answers(self) -> list[tuple[str, Expr]]:
+        nodes = (n for let in self.model.lets for n in typed.walk(let.value))
+        return [(local_name(n.nested.part), n) for n in nodes if isinstance(n, typed.Solve)]
 
     def prepare(self, wanted: frozenset[str]) -> tuple[Method, list[str]]:
         lines, kept = self.functions.prepared(wanted)

@@ -51,6 +51,8 @@ _TAKEN = frozenset(
         "VariableSpec",
         "dataclass",
         "MODEL",
+        "NESTED",
+        "Solves",
     ]
 )
 """What generated functions call or hold under these names."""
@@ -80,6 +82,7 @@ _ATTRIBUTES = frozenset(
         "start",
         "domain",
         "property",
+        "solves",
     ]
 )
 """What a generated class has besides its hyperparameters."""

@@ -112,7 +112,8 @@ class _Loop:
         leaves = frozenset(self.leaves)
         depends = Dependence(e.depends.graph, e.depends.sought | leaves)
         return replace(
-            e, depends=depends, available={**e.available, **self.leaves}, lines=[], loops={}, net_results={},
+            e, depends=depends, available={**e.available, **self.leaves}, lines=[], loops={}, nests={},
+            net_results={},
             loop_indices=set(), index_owner=e.index_owner or e, _codes={}, _counts={},
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ class Instance:
     values: dict[str, Expr] = field(default_factory=dict)
     indices: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
     axes: dict[Axis, Axis] = field(default_factory=dict)
+    nests: dict[int, typed.Nested] = field(default_factory=dict)
     done: dict[int, Expr] = field(default_factory=dict)
 
     def adopt_axes(self, roots: Iterable[Expr], plates: Iterable[Axis]) -> None:
@@ -74,7 +75,8 @@ class Instance:
 
     def read(self, variable: typed.Variable) -> Expr:
         """What stands for a variable of the part."""
-        return self.expr(typed.Read(variable.type, (), variable.level, False, variable.span, variable.name))
+        # Not by `expr`, which remembers nodes by their ids: this one is gone afterwards.
+        return self._own(typed.Read(variable.type, (), variable.level, False, variable.span, variable.name))
 
     def expr(self, root: Expr) -> Expr:
         """The expression of the copy; parts that several expressions share stay shared."""
@@ -147,7 +149,25 @@ class Instance:
             case typed.Scan():
                 states = tuple(replace(s, name=inner_name(self.part, s.name)) for s in node.states)
                 return replace(node, type=type_, span=span, axis=self.axis(node.axis), states=states)
+            case typed.Solve():
+                return replace(node, type=type_, span=span, nested=self._nested(node.nested))
         return replace(node, type=type_, span=span)
+
+    def _nested(self, nested: typed.Nested) -> typed.Nested:
+        """A search of the part, in the sizes of the copy; searches that are one stay one."""
+        if id(nested) not in self.nests:
+            sizes = tuple((name, self.size(size)) for name, size in nested.sizes)
+            self.nests[id(nested)] = replace(nested, part=inner_name(self.part, nested.part), sizes=sizes)
+        return self.nests[id(nested)]
+
+    def solved(self, found: typed.Solved) -> typed.Solved:
+        """The record of a nested minimum of the part."""
+        search = found.search
+        if search is not None:
+            copied = self.expr(search)
+            assert isinstance(copied, typed.Solve)
+            search = copied
+        return replace(found, part=inner_name(self.part, found.part), search=search, span=self.span)
 
     def _subscript(self, subscript: typed.Subscript) -> typed.Subscript:
         if isinstance(subscript, typed.SliceOf):

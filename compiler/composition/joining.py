@@ -47,6 +47,7 @@ class Joined:
     models: Models
     owners: dict[str, Owner] = field(default_factory=dict)
     solving: dict[int, Solving] = field(default_factory=dict)
+    solved: list[typed.Solved] = field(default_factory=list)
     spent: int = 0
 
     @property
@@ -67,6 +68,7 @@ class Joined:
             placing.lets()
             placing.define(own)
             placing.terms()
+            self.solved += (placing.copy.solved(s) for s in placing.model.solved)
 
     def part(self, node: ast.Part, scope: Scope) -> None:
         """The parameters and hyperparameters of a part that is applied elsewhere."""
@@ -112,6 +114,7 @@ class Joined:
             if solving.may_stand():
                 solving.cells()
                 self.solving[id(node)] = solving
+                self.solved.append(solving.record())
 
     # --- the model that is meant ---
 

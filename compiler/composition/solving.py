@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import PartMisplaced
 from ebmlang.compiler.composition.placing import Placing
-from ebmlang.compiler.diagnostics import Label
+from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.domains import Domain
+from ebmlang.compiler.methods import OptionKind
+from ebmlang.compiler.nested import UNROLLED, inner_plan, problem_reads
+from ebmlang.compiler.questions import read_method, read_options
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, Level, Nested, Solve
 from ebmlang.compiler.types import INT
@@ -22,7 +23,8 @@ class Solving:
 
     placing: Placing
     node: ast.Compose
-    closed: bool = False
+    formula: tuple[tuple[str, Expr], ...] = ()
+    search: Solve | None = None
     names: list[str] = field(default_factory=list)
 
     @property
@@ -37,9 +39,6 @@ class Solving:
         return [v for v in self.placing.own() if v.role != "latent"]
 
     def may_stand(self) -> bool:
-        if self.node.using is not None:
-            self.placing.expressions.report.add(NotBuilt(self.node.using.span, "`using` after `solve`"))
-            return False
         if not self.placing.may_own(self.kept()):
             return False
         found: tuple[str, Label] | None = None
@@ -84,9 +83,9 @@ class Solving:
         sought = self.sought()
         if not sought:
             return {}
-        closed = closed_forms(self._bare(), sought)
+        closed = None if self.node.using is not None else closed_forms(self._bare(), sought)
         if closed is not None:
-            self.closed = True
+            self.formula = tuple(closed.items())
             return {name: self.placing.copy.expr(value) for name, value in closed.items()}
         return self._searched(sought)
 
@@ -107,47 +106,106 @@ class Solving:
 
     def _searched(self, sought: list[typed.Variable]) -> dict[str, Expr]:
         placing, model = self.placing, self._bare()
-        what = "`solve` of unknowns without a closed form"
-        placing.expressions.report.add(NotBuilt(self.node.span, what))
         given = self._inputs(model, sought)
         names, inputs = tuple(v.name for v in given), tuple(placing.copy.read(v) for v in given)
         sizes = tuple((h.name, placing.copy.sizes[h.name]) for h in model.hypers if h.type == INT)
-        nested = Nested(placing.name, model, tuple(v.name for v in sought), names, sizes, None)
+        unknown = tuple(v.name for v in sought)
+        nested = Nested(placing.name, model, unknown, names, sizes, self._using())
         axes = typed.merge_axes(inputs)
         level = max((i.level for i in inputs), default=Level.CONSTANT)
         coupled = any(i.coupled for i in inputs)
-        return {
+        found = {
             v.name: Solve(
                 placing.copy.type(v.type), axes, level, coupled, self.node.span, nested, inputs, v.name
             )
             for v in sought
         }
+        self.search = next(iter(found.values()))
+        self._solvable(self.search, sought)
+        return found
+
+    def _using(self) -> typed.Method | None:
+        """The method that `solve` asks for, else the one of the part's own `infer` line."""
+        node = self.node.using
+        if node is not None:
+            return inner_method(node, self.placing.expressions.report)
+        return next((q.using for q in self.model.questions if q.verb == "infer"), None)
+
+    def _solvable(self, search: Solve, sought: list[typed.Variable]) -> None:
+        """Report a problem that no method can solve for its rows, or that has no derivative."""
+        using = search.nested.using
+        kinds = {v.type.kind == "real" for v in sought}
+        what = ""
+        if kinds == {True, False}:
+            what = "it has countable and real unknowns at once"
+        elif any(a.rows is not None and _moving(a.rows, search) for a in _axes_of(search.nested.model)):
+            what = "a plate of it runs over a list that differs by row"
+        elif using is not None and using.name == UNROLLED:
+            odd = next((v for v in sought if v.domain.rule.geometry == "open" or _curved(v.domain)), None)
+            if odd is not None or not all(kinds):
+                what = f"unroll takes no steps in `{(odd or sought[0]).name}`"
+            elif search.nested.model.constraints:
+                what = "steps of a gradient method cannot keep its constraints"
+        else:
+            plan = inner_plan(search)
+            if plan.method is None:
+                what = plan.because
+            odd = next((v for v in sought if _curved(v.domain)), None)
+            if odd is not None and not what:
+                what = f"`{odd.name}` is {odd.domain.name}, along which implicit derivatives are not built"
+        if what:
+            place = Label(self.model.span, "declared here", self.model.source)
+            advice = "choose another method after `using`" if using is not None else ""
+            text = f"`{self.model.name}` cannot be solved here: {what}"
+            self.placing.expressions.report.add(PartMisplaced(self.node.span, text, advice, (place,)))
 
     def _inputs(self, model: typed.Model, sought: list[typed.Variable]) -> tuple[typed.Variable, ...]:
         """Variables and real hyperparameters that the inner problem reads."""
-        found: set[str] = set()
-        parts: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
-        for part in parts:
-            found |= _all_reads([part.value, part.guard, *(a.rows for a in part.axes)])
-        for v in sought:
-            found |= _all_reads([v.init, v.domain.where, *v.domain.arguments])
-        lets = {let.name: let for let in model.lets}
-        queue = list(found)
-        while queue:
-            let = lets.get(queue.pop())
-            if let is not None:
-                new = _all_reads([let.value]) - found
-                found |= new
-                queue.extend(new)
-        unknown = {v.name for v in sought}
+        found, unknown = problem_reads(model, sought), {v.name for v in sought}
         return tuple(
             v
             for v in model.variables
-            if v.name in found and v.name not in unknown and v.type != INT and not self._by_default(v)
+            if v.name in found and v.name not in unknown and not (v.role == "hyper" and v.type == INT)
         )
 
-    def _by_default(self, variable: typed.Variable) -> bool:
-        return variable.role == "observed" and variable.name not in self.placing.border.values
+    def record(self) -> typed.Solved:
+        """What `explain` says of the part."""
+        return typed.Solved(self.placing.name, self.model, self.formula, self.search, self.node.span)
+
+
+def _curved(domain: Domain) -> bool:
+    """Whether the domain has an edge, or is a surface, that is not flat."""
+    return domain.rule.geometry == "manifold" or domain.name == "psd"
+
+
+def _axes_of(model: typed.Model) -> list[typed.Axis]:
+    parts: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
+    return [a for part in parts for a in (*part.axes, *(x for n in typed.walk(part.value) for x in n.axes))]
+
+
+def _moving(rows: Expr, search: Solve) -> bool:
+    """Whether a list of indices reads an input that differs between rows of the search."""
+    inputs = dict(zip(search.nested.given, search.inputs, strict=True))
+    return any(inputs[name].axes for name in typed.reads(rows) & inputs.keys())
+
+
+def inner_method(node: ast.Expr, report: Report) -> typed.Method | None:
+    """What follows `using` in `solve`: a method, or the steps that are differentiated through."""
+    name = (
+        node.function.text if isinstance(node, ast.Call) else node.text if isinstance(node, ast.Name) else ""
+    )
+    if name != UNROLLED:
+        return read_method(node, node.span, report)
+    arguments = node.arguments if isinstance(node, ast.Call) else ()
+    return typed.Method(UNROLLED, read_options(UNROLLED, UNROLL_OPTIONS, arguments, report), node.span)
+
+
+UNROLL_OPTIONS: tuple[tuple[str, OptionKind], ...] = (
+    ("steps", "steps"),
+    ("through", "steps"),
+    ("step", "positive"),
+)
+"""Steps that are taken, those at the end that are differentiated through, and their size."""
 
 
 def closed_forms(model: typed.Model, sought: list[typed.Variable]) -> dict[str, Expr] | None:
@@ -181,7 +239,3 @@ def _entries_of(where: Expr, names: set[str]) -> bool:
 
 def _true(init: Expr | None) -> bool:
     return isinstance(init, typed.Constant) and init.value is True
-
-
-def _all_reads(parts: Iterable[Expr | None]) -> frozenset[str]:
-    return frozenset().union(*(typed.reads(p) for p in parts if p is not None))

@@ -8,7 +8,7 @@ from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding, MixtureForm, MixturePart
 from ebmlang.compiler.structure.pattern_calculus import Calculus
 from ebmlang.compiler.structure.pieces import moving_pieces, negated, one, weighted, whole
-from ebmlang.compiler.typed import Apply, Carry, Expr, Fold, Level, OverExamples, Read, Scan, walk
+from ebmlang.compiler.typed import Apply, Carry, Expr, Fold, Level, OverExamples, Read, Scan, Solve, walk
 
 
 def find_mixture(block: Block) -> tuple[Finding, ...]:
@@ -91,7 +91,7 @@ def _reads_rows(block: Block, value: Expr) -> bool:
                     stack.append(let.value)
                 elif node.level is Level.EXAMPLE:
                     return True
-            if isinstance(node, OverExamples | Carry | Scan):
+            if isinstance(node, OverExamples | Carry | Scan | Solve):
                 return True
     return False
 

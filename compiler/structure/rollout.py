@@ -158,7 +158,7 @@ def _times(lifted: Dependence, root: Expr) -> frozenset[Affine] | None:
             if form is None or any(lifted(s) for s in node.subscripts if isinstance(s, Expr)):
                 return None
             found.add(form)
-        elif isinstance(node, Read | typed.Carry | Scan | typed.OverExamples):
+        elif isinstance(node, Read | typed.Carry | Scan | typed.OverExamples | typed.Solve):
             return None
         else:
             if isinstance(node, Fold | typed.Tabulate):

@@ -1,0 +1,257 @@
+"""The minimum of a nested problem as a function of its inputs, differentiated where it is.
+
+At a minimum x of E(x, t) the gradient along the directions P in which x is free to move is 0, which makes
+x a function of t (the implicit function theorem): P H P dx = -P dg, with the Hessian H and the gradient g.
+So the change of a loss with slope v along x is -u . dg, where P H P u = P v: one linear system, in the
+pattern of the Hessian, whatever the number of inputs. Entries that lie at a bound, or at the kink of an
+absolute value, stay there; on a simplex the sum stays; constraints that hold with equality stay equations,
+and make the system that of Karush, Kuhn and Tucker.
+
+Krantz & Parks, The Implicit Function Theorem; Amos & Kolter 2017 (OptNet); Blondel et al. 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmlang.errors import DataError
+from ebmlang.runtime.constrained.problem import Constrained
+from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.domains import Simplex
+from ebmlang.runtime.nested.question import Question
+from ebmlang.runtime.nested.systems import Solver, pattern_solver, projected_solver, saddle_solver
+from ebmlang.runtime.posing import Unshared, held_values
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.space import Unknown
+
+ACTIVE = 1e-7
+"""A multiplier up to which an inequality does not press, and a slack up to which it touches."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A minimum: `free` tells entries that may move, `top` those at an upper bound, bool [R, N]; `active`
+    the constraints that stay equations, bool [R, M], with `multipliers` [R, M], 0 for the others. None:
+    there are none."""
+
+    question: Question
+    problem: Problem
+    free: Tensor
+    top: Tensor
+    active: Tensor | None
+    multipliers: Tensor | None
+
+
+def minimum(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], Tensor, str]:
+    """The unknowns by name [R, *shape], the rows that failed bool [R], and how the first of them did."""
+    found = question.search(reals)
+    x = found.x
+    if torch.is_grad_enabled() and any(r.requires_grad for r in reals):
+        with torch.no_grad():
+            place = _place(question, found.problem, x, found.multipliers)
+        x = _Minimum.apply(place, x, *reals)  # type: ignore[no-untyped-call]
+    return found.problem.space.values(x), found.failed, found.says
+
+
+# --- where the minimum lies ----------------------------------------------------------------------
+
+
+def _place(question: Question, problem: Problem, x: Tensor, multipliers: Tensor | None) -> Place:
+    space = problem.space
+    pairs = list(zip(space.unknowns, space.split(x), strict=True))
+    free = space.join([_free(unknown, part) for unknown, part in pairs])
+    top = space.join([unknown.domain.nearest(part + 1) <= part for unknown, part in pairs])
+    if space.mask is not None:
+        free = free & space.mask
+    if problem.split is not None:
+        free = free & ~((x == 0) & (problem.absolute() > 0))
+    if multipliers is None:
+        return Place(question, problem, free, top, None, None)
+    limits = _limits(question, problem)
+    c, equal = limits.values(x), limits.equal(x)
+    active = equal | ((c > -ACTIVE) & (multipliers > ACTIVE))
+    return Place(question, problem, free, top, active, torch.where(active, multipliers, 0.0))
+
+
+def _free(unknown: Unknown, part: Tensor) -> Tensor:
+    """Entries of an unknown that do not lie at the edge of its domain."""
+    domain = unknown.domain
+    if isinstance(domain, Simplex):
+        return part > 0
+    if domain.kind is not Kind.BOX:
+        return torch.ones_like(part, dtype=torch.bool)
+    # What lies at a bound is there exactly: everything that moves x clips it.
+    return (domain.nearest(part + 1) > part) & (domain.nearest(part - 1) < part)
+
+
+def _limits(question: Question, problem: Problem) -> Constrained:
+    functions = problem.functions
+    assert isinstance(functions, Unshared)
+    specs = tuple(getattr(question.namespace, "CONSTRAINTS", ()))
+    return Constrained(problem, functions, tuple(s for s in specs if not s.given))
+
+
+def _along(place: Place, v: Tensor) -> Tensor:
+    """The part of a vector along which x is free to move."""
+    v = torch.where(place.free, v, 0.0)
+    space = place.problem.space
+    if not any(isinstance(u.domain, Simplex) for u in space.unknowns):
+        return v
+    parts = []
+    for unknown, part, free in zip(space.unknowns, space.split(v), space.split(place.free), strict=True):
+        if isinstance(unknown.domain, Simplex):
+            count = free.sum(-1, keepdim=True).clamp(min=1)
+            part = torch.where(free, part - part.sum(-1, keepdim=True) / count, 0.0)
+        parts.append(part)
+    return space.join(parts)
+
+
+# --- its derivative ------------------------------------------------------------------------------
+
+
+class _Minimum(torch.autograd.Function):
+    """x as a function of the inputs; its backward pass is differentiable once more."""
+
+    @staticmethod
+    def forward(ctx: Any, place: Place, x: Tensor, *reals: Tensor) -> Tensor:
+        ctx.place = place
+        x = x.clone()
+        ctx.save_for_backward(x, *reals)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        x, *reals = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[2:])
+        return None, None, *_pulled(ctx.place, x, reals, needed, slopes[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slope:
+    """The gradient of the Lagrangian at `at` [R, N], and the constraints [R, M], with their graphs."""
+
+    at: Tensor
+    gradient: Tensor
+    limits: Tensor | None
+    edges: Tensor | None
+
+
+def _pulled(
+    place: Place, x: Tensor, reals: list[Tensor], needed: list[bool], v: Tensor
+) -> list[Tensor | None]:
+    """The slope of a loss along every input that is `needed`, given that along x."""
+    again = torch.is_grad_enabled()
+    if again and place.active is not None:
+        raise DataError(
+            f"the answer of `{place.question.part}` is differentiated twice, and it has constraints",
+            "one derivative is built: use lbfgs, or the gradient alone",
+        )
+    with torch.enable_grad():
+        # Views keep the direct dependence on an input apart from the one through x.
+        at = x.view_as(x) if again else x.detach().requires_grad_(True)
+        inputs = [
+            (r.view_as(r) if again and r.requires_grad else r.detach().requires_grad_(n)) if n else r
+            for r, n in zip(reals, needed, strict=True)
+        ]
+        slope = _slope(place, at, inputs)
+        u, multiplier = _adjoint(place, slope, v, again)
+        total = -(slope.gradient * u).sum()
+        if multiplier is not None and slope.limits is not None:
+            total = total - (slope.limits * multiplier).sum()
+        if slope.edges is not None:
+            # What lies at a bound moves with it, and pulls what is free along.
+            (pull,) = torch.autograd.grad(
+                (slope.gradient * u).sum(), at, retain_graph=True, create_graph=again
+            )
+            total = total + (torch.where(place.free, 0.0, v - pull) * slope.edges).sum()
+        wanted = [i for i, n in zip(inputs, needed, strict=True) if n]
+        found: tuple[Tensor | None, ...] = (None,) * len(wanted)
+        if total.requires_grad:
+            found = torch.autograd.grad(total, wanted, allow_unused=True, create_graph=again)
+    slopes = iter(found)
+    return [next(slopes) if n else None for n in needed]
+
+
+def _slope(place: Place, at: Tensor, inputs: list[Tensor]) -> _Slope:
+    """First derivatives at a minimum, as functions of x and of the inputs."""
+    question, problem = place.question, place.problem
+    bound = question.bound(tuple(inputs))
+    held = held_values(bound)
+    functions = Unshared(bound.instance, frozenset(), question.namespace.WRITTEN)
+    posed = replace(problem, functions=functions, held=held, derivatives=functions)
+    energy = functions.energy(problem.space.values(at), held).sum()
+    limits = None
+    if place.active is not None and place.multipliers is not None:
+        limits = _limits(question, posed).values(at)
+        energy = energy + (place.multipliers * limits).sum()
+    (gradient,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
+    return _Slope(at, gradient, limits, _edges(place, bound.instance, bound.values))
+
+
+def _edges(place: Place, instance: Any, values: Any) -> Tensor | None:
+    """The bounds [R, N] that entries lie at, where bounds are computed from inputs; None where none is."""
+    space, specs = place.problem.space, place.question.specs
+    moving = {n for n, s in specs.items() if s.domain == "interval" and s.domain_values}
+    if not moving & {u.name for u in space.unknowns}:
+        return None
+    parts = []
+    for unknown, free, top in zip(
+        space.unknowns, space.split(place.free), space.split(place.top), strict=True
+    ):
+        part = torch.zeros(free.shape, dtype=space.dtype, device=space.device)
+        if unknown.name in moving:
+            low, high = instance.domain(unknown.name, values)
+            part = torch.where(free, part, torch.where(top, high, low))
+        parts.append(part)
+    return space.join(parts)
+
+
+def _adjoint(place: Place, slope: _Slope, v: Tensor, again: bool) -> tuple[Tensor, Tensor | None]:
+    """u with P H P u = P v, and with constraints what their equations add; differentiable when `again`."""
+    at, gradient = slope.at, slope.gradient
+
+    def along(w: Tensor) -> Tensor:
+        return _along(place, w)
+
+    def times(w: Tensor, graph: bool = False) -> Tensor:
+        """P H P w + (1 - P) w for one direction per row."""
+        inside = along(w)
+        if not gradient.requires_grad:
+            return w - inside
+        (found,) = torch.autograd.grad(
+            (gradient * inside).sum(), at, retain_graph=True, create_graph=graph, materialize_grads=True
+        )
+        return along(found) + w - inside
+
+    x, problem = at.detach(), place.problem
+    if slope.limits is not None and place.active is not None:
+        return saddle_solver(times, along, slope.limits, at, place.active)(v.detach())
+    flat = not any(isinstance(u.domain, Simplex) for u in problem.space.unknowns)
+    if flat and problem.space.kinds <= {Kind.LINEAR, Kind.BOX}:
+        solver = pattern_solver(problem, x, place.free)
+    else:
+        solver = projected_solver(times, x)
+    u = along(solver(along(v.detach())))
+    if again:
+        # A step of the same system towards its solution has the derivatives that the solution has.
+        rest = along(v) - times(u, graph=True)
+        u = u + along(_Linear.apply(solver, along(rest)))  # type: ignore[no-untyped-call]
+    return u, None
+
+
+class _Linear(torch.autograd.Function):
+    """A fixed symmetric linear map, differentiable any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, solver: Solver, b: Tensor) -> Tensor:
+        ctx.solver = solver
+        return solver(b)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        return None, _Linear.apply(ctx.solver, slopes[0])  # type: ignore[no-untyped-call]

@@ -1,0 +1,88 @@
+"""What generated code asks for the minimum of a nested model, and what is remembered from call to call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+_MOST_STARTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Examples, bool [B] or [1] for all of them, in which a nested search did not end well, and how."""
+
+    part: str
+    rows: Tensor
+    says: str
+
+
+@dataclass(slots=True, eq=False)
+class Solves:
+    """The nested searches of one bound model.
+
+    `parts` holds the namespace of each by the name of the part. While a search goes on around them, each
+    begins where it ended the time before: `starts` holds coordinates by part and shape.
+    """
+
+    parts: Mapping[str, Any]
+    seed: int
+    starts: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    heard: list[Note] | None = None
+    inside: bool = False
+
+    def __call__(
+        self, part: str, sizes: Mapping[str, int], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The unknowns of a part where its energy is least.
+
+        An input is [*its shape], or [*front, *its shape] with the leading dimensions of the answers: examples
+        and plates, of size 1 where it does not vary. Answers are [*front, *shape] and differentiable in the
+        real inputs.
+        """
+        # Loaded late: a nested question is bound and asked with what binds the model around it.
+        from ebmlang.runtime.nested.question import answers
+
+        return answers(self, part, sizes, inputs)
+
+    def note(self, note: Note) -> None:
+        """Say that a search failed: to who listens, else as a warning unless a search goes on around it."""
+        if self.heard is not None:
+            self.heard.append(note)
+        elif not self.inside:
+            count = int(note.rows.sum())
+            text = f"the nested search of `{note.part}` failed in {count:,} rows: {note.says}"
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    @contextmanager
+    def listening(self) -> Iterator[list[Note]]:
+        """Collects what searches have to say inside the block."""
+        before, self.heard = self.heard, []
+        try:
+            yield self.heard
+        finally:
+            self.heard = before
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Inside the block the same questions are asked again and again, for inputs that move."""
+        before, self.inside = self.inside, True
+        try:
+            yield
+        finally:
+            self.inside = before
+            self.starts.clear()
+
+    def start(self, part: str, shape: tuple[int, ...]) -> Tensor | None:
+        """Where the last search of this shape ended; None outside of a search."""
+        return self.starts.get((part, shape)) if self.inside else None
+
+    def keep(self, part: str, x: Tensor) -> None:
+        """Remember where a search ended."""
+        if self.inside and (len(self.starts) < _MOST_STARTS or (part, tuple(x.shape)) in self.starts):
+            self.starts[part, tuple(x.shape)] = x

@@ -1,0 +1,96 @@
+"""Steps of a gradient method that are differentiated themselves: `using unroll(steps = K, through = k)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.domain_base import row_norm
+from ebmlang.runtime.nested.question import Question
+from ebmlang.runtime.posing import make_problem
+from ebmlang.runtime.problem import Problem
+
+STEPS = 10
+"""Steps where the file does not say how many."""
+
+_ROUNDS = 20
+_SHARE = 0.9
+"""Of the longest safe step: power iteration finds the largest curvature from below."""
+
+
+def unrolled(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], Tensor, str]:
+    """The unknowns after the steps, [R, *shape]; the rows in which they are not finite, bool [R]; and a word
+    for these.
+
+    A step goes against the gradient, by a length that the largest curvature at the start allows (or `step`),
+    draws back what an absolute value does, and is projected onto the domain. With `through` = k the steps
+    before the last k are constants.
+    """
+    options: dict[str, Any] = question.namespace.UNROLL
+    steps = int(options.get("steps", STEPS))
+    through = int(options.get("through", steps))
+    wants = torch.is_grad_enabled() and any(r.requires_grad for r in reals)
+    bound = question.bound(reals)
+    problem = make_problem(bound, {})
+    plain = problem.detached()
+    x = problem.space.start(question.solves.seed, np.arange(question.rows, dtype=np.int64)).x
+    length = float(options["step"]) if "step" in options else _length(plain, x)
+    for k in range(steps):
+        graph = wants and k >= steps - through
+        x = _step(bound, problem if graph else plain, x, length, graph)
+    failed = ~torch.isfinite(x).all(1)
+    return problem.space.values(x), failed, "the steps left the finite numbers; give a smaller `step`"
+
+
+def _step(bound: Bound, problem: Problem, x: Tensor, length: Tensor | float, graph: bool) -> Tensor:
+    split = problem.split
+    function = split.smooth if split is not None else problem.functions.energy
+    with torch.enable_grad():
+        at = x if graph and x.requires_grad else x.detach().requires_grad_(True)
+        energy = function(problem.space.values(at), problem.held)
+        (slope,) = torch.autograd.grad(energy.sum(), at, create_graph=graph, materialize_grads=True)
+    with torch.set_grad_enabled(graph):
+        moved = at - length * slope
+        if split is not None:
+            weights = split.absolute(problem.held)
+            for unknown, part in zip(problem.space.unknowns, problem.space.split(moved), strict=True):
+                if unknown.name in weights:
+                    size = torch.relu(part.abs() - _beside(length, part) * weights[unknown.name])
+                    part = part.sign() * size
+                    moved = _replaced(problem, moved, unknown.name, part)
+        moved = problem.space.project(moved)
+    return moved if graph else moved.detach()
+
+
+def _beside(length: Tensor | float, part: Tensor) -> Tensor | float:
+    """Lengths [R, 1] beside values [R, *shape]."""
+    return length.reshape(-1, *[1] * (part.ndim - 1)) if isinstance(length, Tensor) else length
+
+
+def _replaced(problem: Problem, x: Tensor, name: str, part: Tensor) -> Tensor:
+    parts = [
+        part if unknown.name == name else old
+        for unknown, old in zip(problem.space.unknowns, problem.space.split(x), strict=True)
+    ]
+    return problem.space.join(parts)
+
+
+def _length(problem: Problem, x: Tensor) -> Tensor:
+    """Steps [R, 1] for the largest curvature at x, found by power iteration; 1 where there is none."""
+    split = problem.split
+    function = split.smooth if split is not None else problem.functions.energy
+    with torch.enable_grad():
+        at = x.detach().requires_grad_(True)
+        energy = function(problem.space.values(at), problem.held).sum()
+        (slope,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
+    largest = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+    v = torch.ones_like(x) + 0.1 * torch.sin(torch.arange(x.shape[1], device=x.device, dtype=x.dtype) + 1)
+    for _ in range(_ROUNDS if slope.requires_grad else 0):
+        v = v / row_norm(v).clamp(min=1e-300)[:, None]
+        (v,) = torch.autograd.grad((slope * v).sum(), at, retain_graph=True, materialize_grads=True)
+        largest = row_norm(v)
+    return torch.where(largest > 0, _SHARE / largest, 1.0)[:, None]
