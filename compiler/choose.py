@@ -28,8 +28,11 @@ from ebmlang.compiler.methods import (
     method_names,
 )
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
+from ebmlang.compiler.nested import moving_searches
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
+
+_JACOBIAN = "products with the squared Jacobian of the residuals"
 
 MOST_STATES = 2**12
 """States of countable unknowns for each of which real ones are searched, for each row."""
@@ -154,6 +157,8 @@ def _among(
             if moving and row.name == name:
                 return Plan(structure, None, f"{name} does not fit: {moving}", tuple(rejected), None)
             reason = reason or moving
+        if not reason and _JACOBIAN in row.views and moving_searches(structure.block):
+            reason = "the Jacobian of a nested minimum is not written down"
         if reason:
             rejected.append(Rejected(row, reason))
         else:

@@ -7,6 +7,7 @@ import textwrap
 from ebmlang.compiler.choose import MOST_STATES, Plan
 from ebmlang.compiler.choose_blocks import in_turn
 from ebmlang.compiler.methods import DISCRETE_METHODS, MIXED_METHODS
+from ebmlang.compiler.nested_text import solved_texts
 from ebmlang.compiler.structure.finding import Finding
 
 WIDTH = 78
@@ -36,6 +37,7 @@ def explain(plan: Plan, at_sizes: str = "") -> str:
         lines += [line("provided", condition) for condition in _conditions(plan)]
         lines += [line("sizes", at_sizes)] if at_sizes else []
     lines += [line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
+    lines += [line("solve", text) for text in solved_texts(block.graph.model)]
     return "\n".join(lines)
 
 

@@ -17,6 +17,7 @@ from ebmlang.compiler.types import INT
 
 if TYPE_CHECKING:
     from ebmlang.compiler.choose import Plan
+    from ebmlang.compiler.structure import Block
 
 UNROLLED = "unroll"
 """What follows `using` to differentiate through the steps of a gradient method."""
@@ -26,7 +27,8 @@ def searches(model: typed.Model, more: tuple[Expr, ...] = ()) -> tuple[Solve, ..
     """One node for every nested search of a model and of `more`, in the order of the text."""
     found: dict[int, Solve] = {}
     roots: list[Expr] = [let.value for let in model.lets]
-    for part in (*model.terms, *model.constraints):
+    parts: tuple[typed.Term | typed.Constraint, ...] = (*model.terms, *model.constraints)
+    for part in parts:
         roots += [part.value, *([part.guard] if part.guard is not None else [])]
     roots += [q.of for q in model.questions if q.of is not None]
     for claim in model.properties:
@@ -38,6 +40,12 @@ def searches(model: typed.Model, more: tuple[Expr, ...] = ()) -> tuple[Solve, ..
             if isinstance(node, Solve):
                 found.setdefault(id(node.nested), node)
     return tuple(found.values())
+
+
+def moving_searches(block: Block) -> bool:
+    """Whether the energy of a block holds a nested minimum that moves with what the block seeks."""
+    of = block.query.of
+    return any(block.depends(s) for s in searches(block.graph.model, () if of is None else (of,)))
 
 
 def inner_plan(solve: Solve) -> Plan:

@@ -114,14 +114,16 @@ class Solving:
         axes = typed.merge_axes(inputs)
         level = max((i.level for i in inputs), default=Level.CONSTANT)
         coupled = any(i.coupled for i in inputs)
-        found = {
+        found: dict[str, Expr] = {
             v.name: Solve(
                 placing.copy.type(v.type), axes, level, coupled, self.node.span, nested, inputs, v.name
             )
             for v in sought
         }
-        self.search = next(iter(found.values()))
-        self._solvable(self.search, sought)
+        search = next(iter(found.values()))
+        assert isinstance(search, Solve)
+        self.search = search
+        self._solvable(search, sought)
         return found
 
     def _using(self) -> typed.Method | None:
@@ -152,10 +154,11 @@ class Solving:
                 what = plan.because
             odd = next((v for v in sought if _curved(v.domain)), None)
             if odd is not None and not what:
-                what = f"`{odd.name}` is {odd.domain.name}, along which implicit derivatives are not built"
+                what = f"`{odd.name}` lies on a curved set ({odd.domain.name}), where derivatives are not built"
         if what:
             place = Label(self.model.span, "declared here", self.model.source)
-            advice = "choose another method after `using`" if using is not None else ""
+            join = f"join it: use {self.model.name} as {self.placing.name}"
+            advice = "choose another method after `using`" if using is not None else join
             text = f"`{self.model.name}` cannot be solved here: {what}"
             self.placing.expressions.report.add(PartMisplaced(self.node.span, text, advice, (place,)))
 

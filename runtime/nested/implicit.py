@@ -32,6 +32,9 @@ from ebmlang.runtime.space import Unknown
 ACTIVE = 1e-7
 """A multiplier up to which an inequality does not press, and a slack up to which it touches."""
 
+_ROUNDS = 3
+"""Newton steps that follow a search with constraints."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
@@ -51,9 +54,11 @@ def minimum(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Te
     """The unknowns by name [R, *shape], the rows that failed bool [R], and how the first of them did."""
     found = question.search(reals)
     x = found.x
+    place = None
+    if found.multipliers is not None:
+        place, x = _polished(_place(question, found.problem, x, found.multipliers), x, reals)
     if torch.is_grad_enabled() and any(r.requires_grad for r in reals):
-        with torch.no_grad():
-            place = _place(question, found.problem, x, found.multipliers)
+        place = place or _place(question, found.problem, x, None)
         x = _Minimum.apply(place, x, *reals)  # type: ignore[no-untyped-call]
     return found.problem.space.values(x), found.failed, found.says
 
@@ -61,6 +66,7 @@ def minimum(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Te
 # --- where the minimum lies ----------------------------------------------------------------------
 
 
+@torch.no_grad()
 def _place(question: Question, problem: Problem, x: Tensor, multipliers: Tensor | None) -> Place:
     space = problem.space
     pairs = list(zip(space.unknowns, space.split(x), strict=True))
@@ -211,37 +217,86 @@ def _edges(place: Place, instance: Any, values: Any) -> Tensor | None:
     return space.join(parts)
 
 
+def _curvature(place: Place, slope: _Slope, w: Tensor, graph: bool = False) -> Tensor:
+    """P H P w + (1 - P) w for one direction per row."""
+    inside = _along(place, w)
+    if not slope.gradient.requires_grad:
+        return w - inside
+    (found,) = torch.autograd.grad(
+        (slope.gradient * inside).sum(),
+        slope.at,
+        retain_graph=True,
+        create_graph=graph,
+        materialize_grads=True,
+    )
+    return _along(place, found) + w - inside
+
+
 def _adjoint(place: Place, slope: _Slope, v: Tensor, again: bool) -> tuple[Tensor, Tensor | None]:
     """u with P H P u = P v, and with constraints what their equations add; differentiable when `again`."""
-    at, gradient = slope.at, slope.gradient
-
-    def along(w: Tensor) -> Tensor:
-        return _along(place, w)
-
-    def times(w: Tensor, graph: bool = False) -> Tensor:
-        """P H P w + (1 - P) w for one direction per row."""
-        inside = along(w)
-        if not gradient.requires_grad:
-            return w - inside
-        (found,) = torch.autograd.grad(
-            (gradient * inside).sum(), at, retain_graph=True, create_graph=graph, materialize_grads=True
-        )
-        return along(found) + w - inside
-
-    x, problem = at.detach(), place.problem
-    if slope.limits is not None and place.active is not None:
-        return saddle_solver(times, along, slope.limits, at, place.active)(v.detach())
+    if slope.limits is not None:
+        return _saddle(place, slope)(v.detach(), torch.zeros_like(slope.limits))
+    x, problem = slope.at.detach(), place.problem
     flat = not any(isinstance(u.domain, Simplex) for u in problem.space.unknowns)
     if flat and problem.space.kinds <= {Kind.LINEAR, Kind.BOX}:
         solver = pattern_solver(problem, x, place.free)
     else:
-        solver = projected_solver(times, x)
-    u = along(solver(along(v.detach())))
+        solver = projected_solver(lambda w: _curvature(place, slope, w), x)
+    u = _along(place, solver(_along(place, v.detach())))
     if again:
         # A step of the same system towards its solution has the derivatives that the solution has.
-        rest = along(v) - times(u, graph=True)
-        u = u + along(_Linear.apply(solver, along(rest)))  # type: ignore[no-untyped-call]
+        rest = _along(place, v) - _curvature(place, slope, u, graph=True)
+        u = u + _along(place, _Linear.apply(solver, _along(place, rest)))  # type: ignore[no-untyped-call]
     return u, None
+
+
+def _saddle(place: Place, slope: _Slope) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    assert slope.limits is not None
+    assert place.active is not None
+    return saddle_solver(
+        lambda w: _curvature(place, slope, w),
+        lambda w: _along(place, w),
+        slope.limits,
+        slope.at,
+        place.active,
+    )
+
+
+def _polished(place: Place, x: Tensor, reals: tuple[Tensor, ...]) -> tuple[Place, Tensor]:
+    """The minimum after Newton steps on the equations that hold there.
+
+    Methods for constraints stop a little away from it; what is differentiated has to be the solution of the
+    equations that are differentiated. A row takes a step only where that makes the equations truer.
+    """
+    for _ in range(_ROUNDS):
+        with torch.enable_grad():
+            slope = _slope(place, x.detach().requires_grad_(True), [r.detach() for r in reals])
+            assert slope.limits is not None
+            assert place.multipliers is not None
+            wrong = _along(place, slope.gradient.detach()), slope.limits.detach()
+            dx, dy = _saddle(place, slope)(*wrong)
+        moved = replace(place, multipliers=place.multipliers - dy)
+        there = x - dx
+        with torch.enable_grad():
+            after = _slope(moved, there.detach().requires_grad_(True), [r.detach() for r in reals])
+        assert after.limits is not None
+        truer = _error(place, after) < _error(place, slope)
+        inside = (place.problem.space.project(there) == there).all(1)
+        take = (truer & inside)[:, None]
+        if not bool(take.any()):
+            break
+        assert moved.multipliers is not None
+        x = torch.where(take, there, x)
+        place = replace(place, multipliers=torch.where(take, moved.multipliers, place.multipliers))
+    return place, x
+
+
+def _error(place: Place, slope: _Slope) -> Tensor:
+    """How far the equations of a minimum are from holding, [R]."""
+    assert slope.limits is not None
+    assert place.active is not None
+    limits = torch.where(place.active, slope.limits.detach(), 0.0)
+    return torch.cat([_along(place, slope.gradient.detach()), limits], 1).abs().amax(1)
 
 
 class _Linear(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""A nested problem with its numbers: rows of inputs, the search, and the answers as the caller lays them out."""
+"""A nested problem with its numbers: rows of inputs, the search, and answers laid out for the caller."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ class Question:
             if s.role != "hyper"
         }
         settings = Settings(WIDE, self.device, self.solves.seed)
+        given, rows = frozenset(values), self.rows
         return Bound(
-            self.namespace, instance, self.specs, shapes, self.sizes, values, frozenset(values), self.rows, settings
+            self.namespace, instance, self.specs, shapes, self.sizes, values, given, rows, settings
         )  # fmt: skip
 
     def search(self, reals: tuple[Tensor, ...]) -> Found:

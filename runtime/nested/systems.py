@@ -54,9 +54,9 @@ def projected_solver(times: Solver, x: Tensor) -> Solver:
 
 def saddle_solver(
     times: Solver, along: Solver, limits: Tensor, at: Tensor, active: Tensor
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """For [[H, A'], [A, 0]] with the slopes A [R, M, N] of the active constraints: the part along x, and
-    that along the multipliers."""
+) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """For [[H, A'], [A, 0]] with the slopes A [R, M, N] of the active constraints, and right sides [R, N]
+    and [R, M]: the part along x, and that along the multipliers."""
     matrix = _written(times, at.detach())
     slopes = torch.zeros(*active.shape, at.shape[1], dtype=at.dtype, device=at.device)
     for k in range(active.shape[1]):
@@ -67,9 +67,8 @@ def saddle_solver(
     whole = torch.cat([torch.cat([matrix, slopes.mT], 2), torch.cat([slopes, corner], 2)], 1)
     solve, size = _shortest(whole), at.shape[1]
 
-    def solved(v: Tensor) -> tuple[Tensor, Tensor]:
-        inside = along(v)
-        found = solve(torch.cat([inside, v.new_zeros(active.shape)], 1))
+    def solved(v: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        found = solve(torch.cat([along(v), torch.where(active, w, 0.0)], 1))
         return along(found[:, :size]), torch.where(active, found[:, size:], 0.0)
 
     return solved
@@ -85,7 +84,7 @@ def _written(times: Solver, x: Tensor) -> Tensor:
 
 
 def _shortest(matrix: Tensor) -> Solver:
-    """The shortest solution of symmetric systems [R, N, N], in the least-squares sense where there is none."""
+    """The shortest solution of symmetric systems [R, N, N]; where there is none, of the nearest one."""
     finite = torch.isfinite(matrix).flatten(1).all(1)
     values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix, 0.0))
     size = values.abs().amax(1, keepdim=True) if values.shape[1] else values

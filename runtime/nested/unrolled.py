@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.bind import Bound, expanded
 from ebmlang.runtime.domain_base import row_norm
 from ebmlang.runtime.nested.question import Question
 from ebmlang.runtime.posing import make_problem
@@ -18,6 +18,7 @@ STEPS = 10
 """Steps where the file does not say how many."""
 
 _ROUNDS = 20
+_LEAST = 1e-100
 _SHARE = 0.9
 """Of the longest safe step: power iteration finds the largest curvature from below."""
 
@@ -37,8 +38,10 @@ def unrolled(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, T
     bound = question.bound(reals)
     problem = make_problem(bound, {})
     plain = problem.detached()
-    x = problem.space.start(question.solves.seed, np.arange(question.rows, dtype=np.int64)).x
-    length = float(options["step"]) if "step" in options else _length(plain, x)
+    whole = wants and through >= steps
+    with torch.set_grad_enabled(whole):
+        x = _start(question, bound, problem)
+    length = float(options["step"]) if "step" in options else _length(problem if whole else plain, x, whole)
     for k in range(steps):
         graph = wants and k >= steps - through
         x = _step(bound, problem if graph else plain, x, length, graph)
@@ -79,18 +82,38 @@ def _replaced(problem: Problem, x: Tensor, name: str, part: Tensor) -> Tensor:
     return problem.space.join(parts)
 
 
-def _length(problem: Problem, x: Tensor) -> Tensor:
-    """Steps [R, 1] for the largest curvature at x, found by power iteration; 1 where there is none."""
+def _length(problem: Problem, x: Tensor, graph: bool) -> Tensor:
+    """Steps [R, 1] for the largest curvature at x, found by power iteration; 1 where there is none.
+
+    With `graph` it is differentiable: the steps are what they are because of the inputs.
+    """
     split = problem.split
     function = split.smooth if split is not None else problem.functions.energy
     with torch.enable_grad():
-        at = x.detach().requires_grad_(True)
+        at = x if graph and x.requires_grad else x.detach().requires_grad_(True)
         energy = function(problem.space.values(at), problem.held).sum()
         (slope,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
-    largest = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
-    v = torch.ones_like(x) + 0.1 * torch.sin(torch.arange(x.shape[1], device=x.device, dtype=x.dtype) + 1)
-    for _ in range(_ROUNDS if slope.requires_grad else 0):
-        v = v / row_norm(v).clamp(min=1e-300)[:, None]
-        (v,) = torch.autograd.grad((slope * v).sum(), at, retain_graph=True, materialize_grads=True)
-        largest = row_norm(v)
-    return torch.where(largest > 0, _SHARE / largest, 1.0)[:, None]
+        largest = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+        v = torch.ones_like(x) + 0.1 * torch.sin(torch.arange(x.shape[1], device=x.device, dtype=x.dtype) + 1)
+        for _ in range(_ROUNDS if slope.requires_grad else 0):
+            v = v / row_norm(v).clamp(min=_LEAST)[:, None]
+            (v,) = torch.autograd.grad(
+                (slope * v).sum(), at, retain_graph=True, create_graph=graph, materialize_grads=True
+            )
+            largest = row_norm(v)
+    length = torch.where(largest > _LEAST, _SHARE / largest.clamp(min=_LEAST), 1.0)[:, None]
+    return length if graph else length.detach()
+
+
+def _start(question: Question, bound: Bound, problem: Problem) -> Tensor:
+    """The declared start with its graph, or the rule of the domain."""
+    space = problem.space
+    plain = space.start(question.solves.seed, np.arange(question.rows, dtype=np.int64)).x
+    parts = []
+    for unknown, part in zip(space.unknowns, space.split(plain), strict=True):
+        spec = question.specs[unknown.name]
+        if spec.start:
+            value = bound.instance.start(unknown.name, bound.values)
+            part = expanded(spec, value, unknown.shape, bound.settings).expand(part.shape)
+        parts.append(part)
+    return space.project(space.join(parts))

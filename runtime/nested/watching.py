@@ -56,5 +56,7 @@ def _with_notes(result: Result, notes: list[Note]) -> Result:
     if not notes:
         return result
     count = sum(a != b for a, b in zip(status, result.status, strict=True))
-    certificate = f"{result.certificate}; a nested search did not end well in {count:,} of {len(status):,} rows"
+    certificate = (
+        f"{result.certificate}; a nested search did not end well in {count:,} of {len(status):,} rows"
+    )
     return replace(result, status=tuple(status), converged=good, certificate=certificate.removeprefix("; "))

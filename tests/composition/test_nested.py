@@ -42,7 +42,8 @@ model ridge(n: int, k: int) {
 def ridge(a: Tensor, y: Tensor, lam: Tensor) -> Tensor:
     """The minimum by its normal equations, rows of a, y and lam together."""
     eye = torch.eye(a.shape[-1], dtype=F64)
-    return torch.linalg.solve(a.mT @ a + lam[..., None, None] * eye, (a.mT @ y[..., None]))[..., 0]
+    z: Tensor = torch.linalg.solve(a.mT @ a + lam[..., None, None] * eye, (a.mT @ y[..., None]))[..., 0]
+    return z
 
 
 def test_ridge_inside() -> None:
@@ -59,17 +60,17 @@ def test_ridge_inside() -> None:
     """
     )
     model = ebmlang.loads(text)
-    a, y, t, l = normal(4, 6, 3), normal(4, 6, seed=1), normal(4, 3, seed=2), normal(4, seed=3)
+    a, y, t, log = normal(4, 6, 3), normal(4, 6, seed=1), normal(4, 3, seed=2), normal(4, seed=3)
 
-    def expected(a: Tensor, y: Tensor, l: Tensor) -> Tensor:
-        z = ridge(a, y, l.exp())
+    def expected(a: Tensor, y: Tensor, log: Tensor) -> Tensor:
+        z = ridge(a, y, log.exp())
         return ((z - t) ** 2).sum(-1) + (a[:, 0] * z).sum(-1)
 
-    leaves = [x.requires_grad_() for x in (a, y, l)]
-    found = model.energy(A=a, y=y, l=l, t=t)
-    torch.testing.assert_close(found, expected(a, y, l))
+    leaves = [x.requires_grad_() for x in (a, y, log)]
+    found = model.energy(A=a, y=y, l=log, t=t)
+    torch.testing.assert_close(found, expected(a, y, log))
     torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(expected(a, y, l).sum(), leaves)
+        torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(expected(a, y, log).sum(), leaves)
     )
 
 
@@ -87,12 +88,12 @@ def test_second_derivatives() -> None:
     """
     )
     model = ebmlang.loads(text)
-    a, y, t, l = normal(6, 3), normal(2, 6, seed=1), normal(2, 3, seed=2), normal(2, seed=3)
+    a, y, t, log = normal(6, 3), normal(2, 6, seed=1), normal(2, 3, seed=2), normal(2, seed=3)
 
-    def energy(a: Tensor, y: Tensor, l: Tensor) -> Tensor:
-        return model.energy(A=a, y=y, l=l, t=t)
+    def energy(a: Tensor, y: Tensor, log: Tensor) -> Tensor:
+        return model.energy(A=a, y=y, l=log, t=t)
 
-    leaves = tuple(x.requires_grad_() for x in (a, y, l))
+    leaves = tuple(x.requires_grad_() for x in (a, y, log))
     assert torch.autograd.gradgradcheck(energy, leaves, eps=1e-5, atol=1e-5, rtol=1e-4)
 
 
@@ -126,7 +127,7 @@ def test_lasso_inside() -> None:
       observed A : real[n, k];  observed y : real[n];  observed lam : real in nonnegative
       latent z : real[k] = 0
       energy fit = 1/2 * ||A @ z - y||^2
-      regularizer sparse = lam * |z|
+      regularizer sparse = lam * ||z||_1
     }
     model outer(n: int, k: int) {
       shared observed A : real[n, k];  observed y : real[n];  observed t : real[k]
@@ -229,27 +230,27 @@ def test_constraints_inside() -> None:
     """An equation, an inequality that presses and one that does not."""
     text = """
     model inner(k: int) {
-      observed q : real[k];  observed total : real;  observed cap : real
+      observed q : real[k];  observed amount : real;  observed cap : real
       latent z : real[k]
       energy near = 1/2 * ||z - q||^2 + 1/4 * sum(z ^ 4)
-      subject to budget : sum(z) == total
+      subject to budget : sum(z) == amount
       subject to first : z[0] <= cap
       subject to far : z[1] <= 100
     }
     model outer(k: int) {
       observed q : real[k]
-      latent total : real;  latent cap : real
-      solve inner as p with q = q, total = total, cap = cap
+      latent amount : real;  latent cap : real
+      solve inner as p with q = q, amount = amount, cap = cap
       energy e = sum(p.z ^ 3) + dot(p.z, q)
-      infer total, cap
+      infer amount, cap
     }
     """
     model = ebmlang.loads(text)
-    q, total, cap = normal(3, 4), normal(3, seed=1), torch.full((3,), -0.5, dtype=F64)
-    z = model.infer(q=q, total=total, cap=cap)["p.z"]
-    torch.testing.assert_close(z.sum(-1), total)
+    q, amount, cap = normal(3, 4), normal(3, seed=1), torch.full((3,), -0.5, dtype=F64)
+    z = model.infer(q=q, amount=amount, cap=cap)["p.z"]
+    torch.testing.assert_close(z.sum(-1), amount)
     torch.testing.assert_close(z[:, 0], cap)
-    right_slopes(lambda q, total, cap: model.energy(q=q, total=total, cap=cap), q, total, cap)
+    right_slopes(lambda q, amount, cap: model.energy(q=q, amount=amount, cap=cap), q, amount, cap)
 
 
 SMOOTH = """
@@ -280,15 +281,15 @@ def test_in_a_plate() -> None:
     """
     )
     model = ebmlang.loads(text)
-    u, ref, l = normal(2, 3, 5), normal(5, seed=1), normal(2, 3, seed=2) - 1
-    found = model.infer(U=u, ref=ref, l=l)
+    u, ref, log = normal(2, 3, 5), normal(5, seed=1), normal(2, 3, seed=2) - 1
+    found = model.infer(U=u, ref=ref, l=log)
     assert found["p.s"].shape == (2, 3, 5)
     assert found["once.s"].shape == (5,)
     alone = ebmlang.loads(SMOOTH)
     for c in range(3):
-        expected = alone.infer(u=u[:, c], w=l[:, c].exp(), tol=1e-12)
+        expected = alone.infer(u=u[:, c], w=log[:, c].exp(), tol=1e-12)
         torch.testing.assert_close(found["p.s"][:, c], expected["s"])
-    right_slopes(lambda u, ref, l: model.energy(U=u, ref=ref, l=l), u, ref, l)
+    right_slopes(lambda u, ref, log: model.energy(U=u, ref=ref, l=log), u, ref, log)
 
 
 def test_in_a_recurrence() -> None:
@@ -334,9 +335,9 @@ def test_in_a_recurrence() -> None:
     ends = []
     for sign in (1, -1):
         with torch.no_grad():
-            weights += sign * step
+            weights.copy_(weights + sign * step)
             ends.append(model.energy(x=x, t=t, s=s).sum())
-            weights -= sign * step
+            weights.copy_(weights - sign * step)
     torch.testing.assert_close((weights.grad * step).sum() * 2, ends[0] - ends[1], rtol=1e-5, atol=0)
 
 
@@ -404,7 +405,7 @@ def test_steps_that_are_differentiated(dtype: torch.dtype) -> None:
       observed q : real[k];  observed lam : real in nonnegative
       latent z : real[k] = 0
       energy near = 1/2 * ||z - q||^2 + sum(z ^ 4)
-      regularizer sparse = lam * |z|
+      regularizer sparse = lam * ||z||_1
     }
     model outer(k: int) {
       observed q : real[k]
@@ -447,11 +448,13 @@ def test_many_steps_end_at_the_minimum() -> None:
     }
     """
     )
-    a, y, l = normal(8, 3), normal(2, 8, seed=1), torch.zeros(2, dtype=F64, requires_grad=True)
-    found = ebmlang.loads(text).energy(A=a, y=y, l=l)
-    expected = ridge(a.expand(2, 8, 3), y, l.exp()).square().sum(-1)
+    a, y, log = normal(8, 3), normal(2, 8, seed=1), torch.zeros(2, dtype=F64, requires_grad=True)
+    found = ebmlang.loads(text).energy(A=a, y=y, l=log)
+    expected = ridge(a.expand(2, 8, 3), y, log.exp()).square().sum(-1)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(torch.autograd.grad(found.sum(), l), torch.autograd.grad(expected.sum(), l))
+    torch.testing.assert_close(
+        torch.autograd.grad(found.sum(), log), torch.autograd.grad(expected.sum(), log)
+    )
 
 
 def test_countable_unknowns() -> None:
@@ -503,3 +506,21 @@ def test_a_search_that_fails_is_said() -> None:
     assert "1 of 2 rows" in found.certificate
     with pytest.warns(RuntimeWarning, match="nested search of `p` failed in 1 rows"):
         model.energy(A=a, y=y, lam=lam, s=torch.zeros(2, dtype=F64))
+
+
+def test_the_length_of_steps_is_differentiated() -> None:
+    text = (
+        RIDGE.replace("latent z : real[k]", "latent z : real[k] = A.T @ y")
+        + """
+    model outer(n: int, k: int) {
+      shared observed A : real[n, k];  observed y : real[n]
+      latent l : real
+      solve ridge as p with A = A, y = y, lam = exp(l) using unroll(steps = 3)
+      energy e = sum(p.z ^ 2)
+      infer l
+    }
+    """
+    )
+    model = ebmlang.loads(text)
+    a, y, log = normal(3, 2), normal(1, 3, seed=1), normal(1, seed=2)
+    right_slopes(lambda a, y, log: model.energy(A=a, y=y, l=log), a, y, log)
