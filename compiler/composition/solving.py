@@ -135,30 +135,11 @@ class Solving:
 
     def _solvable(self, search: Solve, sought: list[typed.Variable]) -> None:
         """Report a problem that no method can solve for its rows, or that has no derivative."""
-        using = search.nested.using
-        kinds = {v.type.kind == "real" for v in sought}
-        what = ""
-        if kinds == {True, False}:
-            what = "it has countable and real unknowns at once"
-        elif any(a.rows is not None and _moving(a.rows, search) for a in _axes_of(search.nested.model)):
-            what = "a plate of it runs over a list that differs by row"
-        elif using is not None and using.name == UNROLLED:
-            odd = next((v for v in sought if v.domain.rule.geometry == "open" or _curved(v.domain)), None)
-            if odd is not None or not all(kinds):
-                what = f"unroll takes no steps in `{(odd or sought[0]).name}`"
-            elif search.nested.model.constraints:
-                what = "steps of a gradient method cannot keep its constraints"
-        else:
-            plan = inner_plan(search)
-            if plan.method is None:
-                what = plan.because
-            odd = next((v for v in sought if _curved(v.domain)), None)
-            if odd is not None and not what:
-                what = f"`{odd.name}` lies on a curved set ({odd.domain.name}), where derivatives are not built"
+        what = _hindrance(search, sought)
         if what:
             place = Label(self.model.span, "declared here", self.model.source)
             join = f"join it: use {self.model.name} as {self.placing.name}"
-            advice = "choose another method after `using`" if using is not None else join
+            advice = "choose another method after `using`" if search.nested.using is not None else join
             text = f"`{self.model.name}` cannot be solved here: {what}"
             self.placing.expressions.report.add(PartMisplaced(self.node.span, text, advice, (place,)))
 
@@ -174,6 +155,25 @@ class Solving:
     def record(self) -> typed.Solved:
         """What `explain` says of the part."""
         return typed.Solved(self.placing.name, self.model, self.formula, self.search, self.node.span)
+
+
+def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
+    """Why a nested problem cannot be solved, or not be differentiated; empty where it can."""
+    using, model = search.nested.using, search.nested.model
+    if len({v.type.kind == "real" for v in sought}) == 2:
+        return "it has countable and real unknowns at once"
+    if any(a.rows is not None and _moving(a.rows, search) for a in _axes_of(model)):
+        return "a plate of it runs over a list that differs by row"
+    if using is not None and using.name == UNROLLED:
+        for v in sought:
+            if v.domain.rule.geometry == "open" or v.type.kind != "real":
+                return f"unroll takes no steps in `{v.name}`"
+        return "steps of a gradient method cannot keep its constraints" if model.constraints else ""
+    for v in sought:
+        if _curved(v.domain):
+            return f"`{v.name}` lies on a curved set ({v.domain.name}), where derivatives are not built"
+    plan = inner_plan(search)
+    return plan.because if plan.method is None else ""
 
 
 def _curved(domain: Domain) -> bool:
