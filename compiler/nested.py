@@ -79,6 +79,7 @@ def inner_model(solve: Solve) -> typed.Model:
         questions=(),
         properties=(),
         requirements=(),
+        nets=(),
         solved=(),
     )
 

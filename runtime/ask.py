@@ -85,7 +85,7 @@ def _answer(
         rounded = asking.rounded(found, bound.settings.dtype)
         answer = _result(bound, problem, rounded, name, because)
         return asking.with_residuals(bound, problem, found, answer)
-    outcome, name, because = searched(bound, problem, search, progress)
+    outcome, name, because = searched(bound, problem, search, progress, observed=observed)
     return _result(bound, problem, outcome, name, because, brief)
 
 
@@ -95,10 +95,12 @@ def searched(
     search: Search,
     progress: Callable[[Progress], None] | None = None,
     start: Tensor | None = None,
+    observed: Values | None = None,
 ) -> tuple[Outcome, str, str]:
     """How the search of real unknowns without hard constraints ends, by which method, and why that one.
 
-    `start` holds coordinates [R, N] to begin at, in place of the declared start.
+    `start` holds coordinates [R, N] to begin at, in place of the declared start; `observed` masks of what is
+    given in part.
     """
     name, because = picked(bound, problem, search.method)
     if name == "concave_convex":

@@ -73,7 +73,8 @@ def _contents(plan: Plan) -> _Contents:
     tables, body = writer.module()
     nests = [(_namespace_name(s), _namespace(s), s) for s in writer.searches]
     nets = nets_text(plan.block.graph.model, size_code)
-    parts = [tables, "\n", *([f"{nets}\n"] if nets else []), body, "", *(f"{text.text}\n\n" for _, text, _ in nests)]
+    parts = [tables, "\n", *([f"{nets}\n"] if nets else []), body, ""]
+    parts += [f"{text.text}\n\n" for _, text, _ in nests]
     if nests:
         table = ", ".join(f'"{s.nested.part}": {name}' for name, _, s in nests)
         parts.append(f"NESTED = {{{table}}}")

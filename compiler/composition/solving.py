@@ -162,6 +162,9 @@ def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
     using, model = search.nested.using, search.nested.model
     if len({v.type.kind == "real" for v in sought}) == 2:
         return "it has countable and real unknowns at once"
+    nets = {net.name for net in model.nets} & problem_reads(model, sought)
+    if nets:
+        return f"its energy reads the net `{min(nets)}`, whose parameters would get no gradient"
     if any(a.rows is not None and _moving(a.rows, search) for a in _axes_of(model)):
         return "a plate of it runs over a list that differs by row"
     if using is not None and using.name == UNROLLED:
