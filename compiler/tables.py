@@ -259,7 +259,8 @@ class _Splitter:
             declared = self.depends.graph.model.variable(variable)
             assert declared is not None
             count = declared.type.classes if declared.type.classes is not None else Size.of(2)
-            label = f"{variable}_{len(reads)}"
+            own = variable.replace(".", "__")  # of a part: `p.h` is no name in Python
+            label = f"{own}_{len(reads)}"
             axis = Axis(label, (label,), _FIRST_CASE + self.cases, ZERO, count)
             self.cases += 1
             read = known[key] = CaseRead(variable, subscripts, declared.type.shape, axis)

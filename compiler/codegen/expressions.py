@@ -309,7 +309,7 @@ class Emitter:
     def _tabulate(self, node: typed.Tabulate) -> Code:
         axes = (*node.axes, *node.over)
         body = self.of_kind(node.body, node.type.kind)
-        level = node.level is Level.EXAMPLE
+        level = node.level is Level.EXAMPLE or body.batch  # a draw has a row for each example
         ordered = tuple(sorted(axes, key=lambda axis: axis.order))
         code = self.expanded(body, Layout(level, ordered, node.body.type.rank))
         code = permuted(code, axes)
