@@ -1,4 +1,4 @@
-"""Components as parts in a plate: each copy answers as the component alone, with the parameters of the copy."""
+"""Components as parts in a plate: each copy answers as the component alone does."""
 
 from __future__ import annotations
 
