@@ -226,7 +226,11 @@ def _discrete(
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting[1:])
     found = structure.find("tables") or structure.find("whole terms")
     because = found.because if found is not None else discrete.because
-    return Plan(structure, picked, because, (*rejected, *later), fitting[-1], options)
+    arranged = structure.find("arranged")
+    if arranged is not None:
+        because = f"{arranged.because}; {because}"
+    fallback = None if picked.name == "assignment" else fitting[-1]
+    return Plan(structure, picked, because, (*rejected, *later), fallback, options)
 
 
 def _mixed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ebmlang.compiler.methods import DISCRETE_METHODS, MethodRow, find_method, method_names
+from ebmlang.compiler.needs import missing_text
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.structure.finding import Finding
 
@@ -10,19 +11,32 @@ from ebmlang.compiler.structure.finding import Finding
 def fitting_rows(structure: Structure) -> tuple[list[MethodRow], list[tuple[MethodRow, str]]]:
     """The methods whose needs are met in order of preference, and the others with the reason."""
     fitting, rejected = [], []
+    arranged = structure.find("arranged") is not None
     for row in DISCRETE_METHODS:
-        if "tables" in row.needs and structure.find("tables") is None:
-            whole = structure.find("whole terms")
-            rejected.append((row, whole.because if whole is not None else "no tables were found"))
-        else:
+        reason = _reason(structure, row)
+        if not reason:
             fitting.append(row)
+        elif arranged or "arranged" not in row.needs:
+            rejected.append((row, reason))
     return fitting, rejected
+
+
+def _reason(structure: Structure, row: MethodRow) -> str:
+    """Why a method does not fit, or ""."""
+    for need in row.needs:
+        if need == "free entries":
+            if structure.find("arranged") is not None:
+                return missing_text(structure, need)
+        elif need == "tables" and structure.find(need) is None:
+            whole = structure.find("whole terms")
+            return whole.because if whole is not None else "no tables were found"
+        elif structure.find(need) is None:
+            return missing_text(structure, need)
+    return ""
 
 
 def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
     """Why nothing fits, or an empty string."""
-    if any(v.type.kind == "permutation" for v in structure.block.discrete):
-        return f"no method fits, because {discrete.because}: search over permutations is not built yet"
     if name is None:
         return ""
     row = find_method(name)
@@ -30,5 +44,5 @@ def misfit(structure: Structure, discrete: Finding, name: str | None) -> str:
         return f"there is no method `{name}`; methods are {', '.join(method_names())}"
     if row not in DISCRETE_METHODS:
         return f"{name} does not fit: {discrete.because}"
-    reasons = {r.name: why for r, why in fitting_rows(structure)[1]}
-    return f"{name} does not fit: {reasons[name]}" if name in reasons else ""
+    reason = _reason(structure, row)
+    return f"{name} does not fit: {reason}" if reason else ""

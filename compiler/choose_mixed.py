@@ -60,6 +60,8 @@ def why_not_free(block: Block, structure: Structure) -> str:
     for v in block.sought:
         if v.name in block.query.summed and v.type.kind == "real":
             return f"{v.name} is {v.type}: lowering an energy after an integral over it is not built yet"
+        if v.name in block.query.summed and v.arranged:
+            return f"{v.name} is {v.type}: a sum over arrangements beside a search is not built yet"
         if v.name not in block.query.summed and v.type.kind != "real":
             return f"{v.name} is {v.type}: searching it after {summed} is summed out is not built yet"
     if block.limits:

@@ -21,14 +21,22 @@ from ebmlang.compiler.catalogue.values import (
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
-from ebmlang.compiler.domains import DOMAINS, REALS, Domain, DomainRule, find_domain
+from ebmlang.compiler.domains import (
+    DOMAINS,
+    PERMUTATION,
+    REALS,
+    UNSPELLED,
+    Domain,
+    DomainRule,
+    find_domain,
+)
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.scope import Bound, Declared, NetEntry, Scope, SizeEntry, broken, declared_at, origins
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.sizing import read_size, read_type
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import ERROR, Type, fits, stretched
+from ebmlang.compiler.types import ERROR, INT, Type, fits, stretched
 
 UNKNOWN_ROLES = ("latent", "param")
 
@@ -57,7 +65,7 @@ class Declarations:
             if hyper in whole:
                 continue
             type_ = read_type(hyper.type, self.scope, self.report)
-            if type_.kind in ("class", "permutation"):
+            if type_.kind == "class":
                 self.report.add(HyperKind(hyper.type.span, str(type_)))
                 type_ = ERROR
             self._at_least_one(type_, hyper.name.text, hyper.type.span)
@@ -146,9 +154,6 @@ class Declarations:
         if type_.kind == "int":
             self.report.add(IntegerVariable(node.type.span, node.name.text))
             return ERROR
-        if type_.kind == "permutation":
-            self.report.add(NotBuilt(node.type.span, "a permutation variable"))
-            return ERROR
         return type_
 
     def variable(self, node: ast.Variable) -> None:
@@ -158,6 +163,11 @@ class Declarations:
         if not isinstance(entry, Declared) or entry.span != node.name.span:
             return
         domain = self.domain(node.domain, entry.type, name, entry.level)
+        if domain.rule.geometry == "discrete" and node.role in ("random", "param"):
+            what = f"a {domain.name} that is {'a parameter' if node.role == 'param' else 'drawn'}"
+            advice = f"one for all examples: latent {name} : ... per batch" if node.role == "param" else ""
+            self.report.add(NotBuilt(node.span, what, advice))
+            return
         if node.role == "random" and not self._is_distribution(node):
             init = None
         else:
@@ -258,11 +268,11 @@ class Declarations:
 
     def domain(self, node: ast.DomainExpr | None, type_: Type, name: str, reach: Level) -> Domain:
         if node is None or type_ == ERROR:
-            return REALS
+            return PERMUTATION if type_.permuted else REALS
         rule = find_domain(node.name.text)
         spelled = self.report.source.extract(node.name.span)
-        if rule is None or spelled == "interval":
-            known = tuple(r.name for r in DOMAINS if r.name not in ("reals", "interval"))
+        if rule is None or spelled in UNSPELLED:
+            known = tuple(r.name for r in DOMAINS if r.name not in ("reals", *UNSPELLED))
             self.report.add(UnknownDomain(node.name.span, node.name.text, known))
             return REALS
         arguments = [
@@ -280,6 +290,9 @@ class Declarations:
             return REALS
         if not self._rule_fits(node, rule, type_):
             return REALS
+        if rule.name == "subset":
+            self._mask(node, rule, type_, name, reach)
+            return REALS if arguments[0].type.kind == "error" else self._subset(node, type_)
         if not all(self._bound_fits(a, rule, type_, name, reach) for a in arguments):
             return REALS
         if rule.name == "interval" and not self._ordered(arguments, node):
@@ -300,6 +313,26 @@ class Declarations:
             return True
         self.report.add(DomainMisfit(node.span, rule.name, str(type_), wanted))
         return False
+
+    def _subset(self, node: ast.DomainExpr, type_: Type) -> Domain:
+        """`subset(k)`: k is a size, from 1 to the number of entries less 1 where that is known."""
+        given = node.arguments[0].value
+        assert isinstance(given, ast.Expr)
+        chosen = read_size(given, self.scope, self.report)
+        if chosen is None:
+            return REALS
+        count = type_.shape[-1]
+        shown = self.report.source.extract(given.span)
+        for room in (chosen, count - chosen):
+            holds = self.expressions.prover.room(room, chosen).holds
+            if holds is False:
+                wanted = f"a number from 0 to {count}, the number of entries"
+                self.report.add(DomainMisfit(given.span, "subset", shown, wanted, (), "the size of"))
+                return REALS
+            if holds is None:
+                reason = f"subset({shown}) of {count} entries has a size from 0 to {count}"
+                self.expressions.requirements.append(typed.Requirement(room, reason, given.span))
+        return Domain("subset", (typed.SizeOf(INT, (), Level.CONSTANT, False, given.span, chosen),))
 
     def _bound_fits(self, value: Expr, rule: DomainRule, type_: Type, name: str, reach: Level) -> bool:
         if value.type.kind == "error":

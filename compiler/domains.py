@@ -37,7 +37,7 @@ DOMAINS: tuple[DomainRule, ...] = (
         "everywhere",
         0,
         0,
-        ("real", "bool", "class", "permutation", "int"),
+        ("real", "bool", "class", "int"),
         False,
         True,
         "any value",
@@ -55,8 +55,12 @@ DOMAINS: tuple[DomainRule, ...] = (
     DomainRule("positive_definite", "open", 2, 0, _REAL, False, True, "symmetric with eigenvalues > 0"),
     DomainRule("SO3", "manifold", 2, 0, _REAL, False, True, "rotations of space"),
     DomainRule("SE2", "manifold", 1, 0, _REAL, False, True, "poses (x, y, angle) in the plane"),
-    DomainRule("subset", "discrete", 1, 1, ("bool",), False, False, "exactly k entries true"),
+    DomainRule("subset", "discrete", 1, 1, ("bool",), False, True, "exactly k entries true"),
+    DomainRule("permutation", "discrete", 1, 0, ("class",), False, True, "each case once"),
 )
+
+UNSPELLED = ("interval", "permutation")
+"""Domains that have no name after `in`: an interval is written with its bounds, a permutation as a type."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,8 +75,14 @@ class Domain:
     def rule(self) -> DomainRule:
         return next(rule for rule in DOMAINS if rule.name == self.name)
 
+    @property
+    def written(self) -> bool:
+        """Whether it follows `in` in the text."""
+        return self.name not in ("reals", "permutation")
+
 
 REALS = Domain("reals")
+PERMUTATION = Domain("permutation")
 
 
 def find_domain(name: str) -> DomainRule | None:

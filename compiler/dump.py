@@ -53,7 +53,7 @@ def dump_names(model: typed.Model) -> str:
 
 
 def _variable(v: typed.Variable) -> str:
-    domain = f" in {_domain(v.domain)}" if v.domain.name != "reals" else ""
+    domain = f" in {_domain(v.domain)}" if v.domain.written else ""
     missing = " missing" if v.missing else ""
     sign = "~" if v.role == "random" else "="
     init = f" {sign} {typed.text(v.init)}" if v.init is not None else ""
@@ -122,7 +122,7 @@ def _question_parts(q: typed.Question) -> Iterator[str]:
 
 def _property(p: typed.Property) -> str:
     names = ", ".join(
-        f"{q.name} : {q.type}" + (f" in {_domain(q.domain)}" if q.domain.name != "reals" else "")
+        f"{q.name} : {q.type}" + (f" in {_domain(q.domain)}" if q.domain.written else "")
         for q in p.quantified
     )
     claim = typed.text(p.left)

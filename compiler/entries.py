@@ -65,6 +65,8 @@ class Entries:
                 return self._reduced(node.function, a, lambda x: x, node.type.kind, node.span)
             case Apply(function="norm_squared", arguments=(a,)):
                 return self._reduced("sum", a, lambda x: apply("mul", (x, x), "real"), "real", node.span)
+            case Apply(function="norm", arguments=(a,)) if node.option("order") == 1.0 and node.type.scalar:
+                return self._reduced("sum", a, lambda x: apply("abs", (x,), "real"), "real", node.span)
             case Apply(function="trace", arguments=(a,)):
                 axis = self.axis(a.type.shape[0])
                 at = position(axis, node.span)
@@ -93,6 +95,15 @@ class Entries:
 
     def entry(self, node: Expr, index: Index) -> Expr:
         """The entry of an array at an index (of a scalar: the scalar itself, opened inside)."""
+        try:
+            return self._entry(node, index)
+        except NotLifted:
+            plain = None if index else self.by_single_reads(node)
+            if plain is None:
+                raise
+            return plain
+
+    def _entry(self, node: Expr, index: Index) -> Expr:
         if not self.depends(node):
             return pick(node, index, node.span) if index else node
         match node:
@@ -143,12 +154,67 @@ class Entries:
         return self.entry(node.base, tuple(inner))
 
     def _cell(self, node: typed.Tabulate, index: Index) -> Expr:
+        return self.entry(self.cell(node, index), index[len(node.over) :])
+
+    def cell(self, node: typed.Tabulate, index: Index) -> Expr:
+        """What stands in a cell, whose position is the beginning of an index."""
         moves: dict[Axis, Callable[[Position], Expr]] = {}
         for axis, at in zip(node.over, index, strict=False):
             if axis.guard is not None:
                 raise NotLifted(f"`{typed.text(node)}` holds selected cells")
             moves[axis] = _at(axis, at)
-        return self.entry(relocated(node.body, moves), index[len(node.over) :])
+        return relocated(node.body, moves)
+
+    # --- what is not opened ---
+
+    def by_single_reads(self, node: Expr) -> Expr | None:
+        """A scalar without lets that reads unknowns one entry at a time, so that their cases give all its
+        values although some function inside looks at a whole array: `||x - C[c[i]]||`. None of others."""
+        plain = self.inlined(node)
+        seen: set[int] = set()
+        stack = [plain]
+        while stack:
+            inner = stack.pop()
+            if id(inner) in seen:
+                continue
+            seen.add(id(inner))
+            match inner:
+                case Pick(base=Read(name=name)) if name in self.depends.sought:
+                    if not inner.type.scalar or not all(isinstance(s, Expr) for s in inner.subscripts):
+                        return None
+                    stack += [s for s in inner.subscripts if isinstance(s, Expr)]
+                case Read(name=name) if name in self.depends.sought and not inner.type.scalar:
+                    return None
+                case _:
+                    stack += inner.children()
+        return plain
+
+    def inlined(self, node: Expr) -> Expr:
+        """A value with the lets that depend on the unknowns written out."""
+        lets = self.depends.graph.lets
+
+        def out(inner: Expr) -> Expr | None:
+            match inner:
+                case Pick(base=Read(name=name), subscripts=at) if name in lets and self.depends(inner):
+                    return self._inlined_cell(lets[name].value, at, inner)
+                case Read(name=name) if name in lets and self.depends(inner):
+                    return self.inlined(lets[name].value)
+            return None
+
+        return typed.mapped(node, out)
+
+    def _inlined_cell(
+        self, value: Expr, subscripts: tuple[typed.Subscript, ...], node: Expr
+    ) -> Expr | None:
+        """A cell of an array that is defined in a plate, by its own subscripts."""
+        if not isinstance(value, typed.Tabulate):
+            return None
+        own, rest = subscripts[: len(value.over)], subscripts[len(value.over) :]
+        index = tuple(s for s in own if isinstance(s, Expr) and s.type.scalar)
+        if len(index) < len(value.over):
+            return None
+        body = self.inlined(self.cell(value, index))
+        return pick(body, rest, node.span) if rest else body
 
     def _packed(self, items: tuple[Expr, ...], index: Index) -> Expr:
         first, rest = index[0], index[1:]

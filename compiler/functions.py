@@ -221,6 +221,9 @@ def _dimensions(parameter: ast.Parameter, value: Expr) -> list[tuple[ast.Expr, S
     """The dimensions of a parameter as written, each with the size of the argument there."""
     dims = [d for group in parameter.type.dims for d in group]
     sizes = value.type.shape
-    if value.type.classes is not None and parameter.type.name.text == value.type.kind:
-        sizes = (value.type.classes, *sizes)
+    if value.type.classes is not None:
+        if parameter.type.name.text == "permutation":
+            sizes = (value.type.classes, *sizes[:-1])
+        elif parameter.type.name.text == value.type.kind:
+            sizes = (value.type.classes, *sizes)
     return list(zip(dims, sizes, strict=True)) if len(dims) == len(sizes) else []

@@ -142,7 +142,7 @@ class FactorGraph:
         lines = [f"graph {self.model.name}"]
         for variable in self.variables:
             if variable.role != "hyper":
-                where = "" if variable.domain.name == "reals" else f" in {variable.domain.name}"
+                where = "" if not variable.domain.written else f" in {variable.domain.name}"
                 lines.append(f"  {variable.role} {variable.name} : {variable.type}{where}")
         lines += [f"  {'extern net' if net.extern else 'net'} {net.name} : {net}" for net in self.model.nets]
         lines += [

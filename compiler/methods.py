@@ -231,9 +231,19 @@ INNER = ("fista", "projected_lbfgs", "projected_gradient", "lbfgs", "adam")
 
 DISCRETE_METHODS: tuple[MethodRow, ...] = (
     MethodRow(
+        "assignment",
+        "ebmlang.runtime.discrete.methods:by_assignment",
+        ("discrete", "tables", "arranged", "single entries"),
+        ("tables",),
+        (),
+        "linear assignment for orders, the cheapest entries for subsets",
+        "exact: no other assignment has a lower energy",
+        "Kuhn 1955; Crouse 2016, in scipy",
+    ),
+    MethodRow(
         "elimination",
         "ebmlang.runtime.discrete.methods:by_elimination",
-        ("discrete", "tables"),
+        ("discrete", "tables", "free entries"),
         ("tables",),
         (),
         "variable elimination: min-sum, or sum-product to marginalize",
@@ -253,12 +263,23 @@ DISCRETE_METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "coordinate_search",
         "ebmlang.runtime.discrete.methods:by_coordinates",
-        ("discrete",),
+        ("discrete", "free entries"),
         ("energy",),
         (),
         "coordinate search over many starts (iterated conditional modes)",
         "local: no change of a single entry lowers the energy; nothing is claimed about others",
         "Besag 1986",
+    ),
+    MethodRow(
+        "exchange_search",
+        "ebmlang.runtime.discrete.methods:by_exchanges",
+        ("discrete", "arranged"),
+        ("energy",),
+        (),
+        "the best exchange of two entries again and again, over many starts",
+        "local: no exchange of two entries, and no change of an entry that may change alone, lowers the "
+        "energy; nothing is claimed about others",
+        "Armour & Buffa 1963",
     ),
 )
 """Methods for unknowns with countable values; sizes decide at binding whether one works."""

@@ -69,6 +69,12 @@ def _no_sparsity(structure: Structure) -> str:
     return f"the Hessian is {found[0].removesuffix(' Hessian')}"
 
 
+def _arranged(structure: Structure) -> str:
+    """The unknowns whose entries do not vary one by one."""
+    found = structure.find("arranged")
+    return "entries do not vary one by one" if found is None else found.because
+
+
 def _not_quadratic(structure: Structure) -> str:
     block = structure.block
     names = [s.name for s in block.touching if not block.calculus.quadratic(s.total)]
@@ -107,6 +113,19 @@ NEEDS: tuple[Need, ...] = (
         _says("a term stays whole"),
         hard=True,
     ),
+    Need(
+        "free entries",
+        "unknowns whose entries take their cases one by one",
+        _arranged,
+        hard=True,
+    ),
+    Need(
+        "arranged",
+        "an order or a subset of fixed size",
+        _says("no unknown is a permutation or a subset"),
+        hard=True,
+    ),
+    Need("single entries", "tables over single entries", _says("a table joins several entries"), hard=True),
     Need(
         "smooth plus absolute values",
         "a smooth energy plus weighted absolute values",

@@ -138,7 +138,7 @@ class Operators:
         if kinds == {"class", "int"}:
             is_case = self.checker.is_case
             return is_case(left, right.type, self.scope) and is_case(right, left.type, self.scope)
-        if "permutation" in kinds or "class" in kinds:
+        if "class" in kinds:
             names = f"{left.type} and {right.type}"
             places = origins(self.scope, left, right)
             advice = "cases are whole numbers that count from 0" if "class" in kinds else ""

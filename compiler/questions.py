@@ -7,7 +7,6 @@ from math import isfinite
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import KEPT_NAMES
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import (
     NoQuestionTarget,
     NotGiven,
@@ -286,9 +285,6 @@ class Questions:
     def _quantified(self, node: ast.Quantified, inner: Scope) -> typed.Variable | None:
         name = node.name
         type_ = read_type(node.type, self.scope, self.report)
-        if type_.kind == "permutation":
-            self.report.add(NotBuilt(node.type.span, "a property over permutations"))
-            return None
         if type_.kind == "int":
             self.report.add(IntegerVariable(node.type.span, name.text))
             return None

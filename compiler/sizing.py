@@ -29,7 +29,7 @@ _KINDS: dict[str, Kind] = {
     "int": "int",
     "bool": "bool",
     "class": "class",
-    "permutation": "permutation",
+    "permutation": "class",
 }
 
 LARGEST_ARRAY = 10**11
@@ -156,12 +156,14 @@ def read_type(node: ast.TypeExpr, scope: Scope, report: Report, generic: bool = 
         return ERROR
     groups = list(node.dims)
     classes: Size | None = None
-    if kind in ("class", "permutation"):
+    permuted = node.name.text == "permutation"
+    if kind == "class":
         if not groups or len(groups[0]) != 1:
             found = "left out here" if not groups else "a list"
-            report.add(
-                SizeExpected(node.span, found, f"the number of cases stands alone in brackets: {kind}[K][n]")
-            )
+            example = "its length stands alone in brackets: permutation[n]"
+            if not permuted:
+                example = "the number of cases stands alone in brackets: class[K][n]"
+            report.add(SizeExpected(node.span, found, example))
             return ERROR
         classes = _dimension(groups.pop(0)[0], scope, report, generic)
         if classes is None:
@@ -169,7 +171,8 @@ def read_type(node: ast.TypeExpr, scope: Scope, report: Report, generic: bool = 
     shape = [_dimension(dim, scope, report, generic) for group in groups for dim in group]
     if any(size is None for size in shape):
         return ERROR
-    found_type = Type(kind, tuple(size for size in shape if size is not None), classes)
+    last = (classes,) if permuted and classes is not None else ()
+    found_type = Type(kind, (*(size for size in shape if size is not None), *last), classes, permuted)
     return found_type if fits_memory(found_type.shape, f"{found_type}", node.span, report) else ERROR
 
 

@@ -161,6 +161,15 @@ class _Splitter:
         """A scalar as a sum of pieces; raises NotLifted where that is not possible."""
         if not self.depends(node):
             return [Piece((), None, node)]
+        try:
+            return self.opened_pieces(node)
+        except NotLifted:
+            plain = self.entries.by_single_reads(node)
+            if plain is None:
+                raise
+            return [Piece((), None, plain)]
+
+    def opened_pieces(self, node: Expr) -> list[Piece]:
         opened = self.entries.opened(node)
         if opened is not node:
             return self.pieces(opened)

@@ -434,6 +434,11 @@ class Variable:
     def per_example(self) -> bool:
         return self.level is Level.EXAMPLE
 
+    @property
+    def arranged(self) -> bool:
+        """Whether its values are the arrangements of a fixed stock: an order, or a subset of fixed size."""
+        return self.domain.rule.geometry == "discrete"
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Let:

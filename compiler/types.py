@@ -8,17 +8,21 @@ from typing import Literal
 
 from ebmlang.compiler.sizes import ONE, Size
 
-Kind = Literal["real", "int", "bool", "class", "permutation", "net", "error"]
+Kind = Literal["real", "int", "bool", "class", "net", "error"]
 Shape = tuple[Size, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`classes` is the number of classes of a `class[K]`, the length of a `permutation[n]`."""
+    """`classes` is the number of classes of a `class[K]`.
+
+    A `permutation[n]` is a `class[n]` with a last dimension of n and `permuted`: all entries along it differ.
+    """
 
     kind: Kind
     shape: Shape = ()
     classes: Size | None = None
+    permuted: bool = False
 
     @property
     def rank(self) -> int:
@@ -45,9 +49,12 @@ class Type:
         return Type(kind, self.shape, self.classes)
 
     def __str__(self) -> str:
-        dims = ", ".join(map(str, self.shape))
         if self.kind == "error":
             return "unknown"
+        if self.permuted:
+            each = ", ".join(map(str, self.shape[:-1]))
+            return f"permutation[{self.classes}]" + (f"[{each}]" if each else "")
+        dims = ", ".join(map(str, self.shape))
         if self.classes is not None:
             return f"{self.kind}[{self.classes}]" + (f"[{dims}]" if dims else "")
         return f"{self.kind}[{dims}]" if dims else str(self.kind)

@@ -68,6 +68,13 @@ def _blank(v: typed.Variable, sizes: Mapping[str, int]) -> np.ndarray[Any, Any]:
     except KeyError as missing:
         raise DataError(f"the size {missing} has no value", f"--set {missing.args[0]}=6") from None
     rows = (1,) if v.per_example else ()
+    if v.type.permuted:
+        return np.broadcast_to(np.arange(shape[-1]), (*rows, *shape)).copy()
+    if v.arranged:
+        chosen = v.domain.arguments[0]
+        assert isinstance(chosen, typed.SizeOf)
+        first = np.arange(shape[-1]) < chosen.size.evaluate(sizes)
+        return np.broadcast_to(first, (*rows, *shape)).copy()
     if v.type.kind == "class":
         return np.zeros((*rows, *shape), dtype=np.int64)
     if v.type.kind == "bool":

@@ -16,6 +16,7 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.sizes import BATCH, Size, SizeError
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import as_tensor, check_classes, check_finite
+from ebmlang.runtime.discrete.stocks import ARRANGED, check_whole, stock_of
 from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
@@ -470,10 +471,23 @@ def domain_of(bound: Bound, spec: VariableSpec) -> Domain:
         raise DataError(f"`{spec.name}`: {error}", "check the bounds") from None
 
 
+def chosen_of(bound: Bound, spec: VariableSpec) -> int | None:
+    """How many entries of a subset are true; None of everything else."""
+    if spec.domain != "subset":
+        return None
+    (chosen,) = bound.instance.domain(spec.name, bound.values)
+    return int(torch.as_tensor(chosen).reshape(-1)[0])
+
+
 def _check_domains(bound: Bound, hypers: Mapping[str, Any], incomplete: frozenset[str]) -> None:
     """Domains of hyperparameters and given values are facts that proofs use: they must hold."""
     for spec in bound.specs.values():
-        if spec.domain == "reals" or spec.name in incomplete or spec.kind not in ("real", "int"):
+        if spec.domain == "reals" or spec.name in incomplete:
+            continue
+        if spec.domain in ARRANGED:
+            if spec.name in bound.values and spec.role != "hyper":
+                stock = stock_of(spec, bound.shapes[spec.name][-1], chosen_of(bound, spec))
+                check_whole(spec, bound.values[spec.name], stock)
             continue
         if spec.role == "hyper" and not spec.shape:
             number = getattr(bound.instance, field_name(spec.name))

@@ -31,6 +31,7 @@ class Status(Enum):
     OUTSIDE = "start outside the domain"
     EXACT = "exact: no other assignment has a lower energy"
     LOCAL = "local: no change of a single entry lowers the energy"
+    EXCHANGED = "local: no exchange of two entries lowers the energy"
     IMPOSSIBLE = "impossible: every assignment has the energy inf"
     NO_FINITE_STATE = "no assignment of finite energy was found"
 

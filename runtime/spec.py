@@ -56,7 +56,10 @@ class VariableSpec:
     start: bool = False
 
     def __str__(self) -> str:
-        dims = ", ".join(map(str, self.shape))
+        shape = self.shape[:-1] if self.domain == "permutation" else self.shape
+        dims = ", ".join(map(str, shape))
+        if self.domain == "permutation":
+            return f"permutation[{self.classes}]" + (f"[{dims}]" if dims else "")
         kind = self.kind if self.classes is None else f"{self.kind}[{self.classes}]"
         return f"{kind}[{dims}]" if dims else kind
 

@@ -69,7 +69,8 @@ class Border:
     def type(self, type_: Type) -> Type:
         """A type of the part with the sizes that are settled."""
         classes = None if type_.classes is None else type_.classes.substitute(self.sizes)
-        return Type(type_.kind, tuple(s.substitute(self.sizes) for s in type_.shape), classes)
+        shape = tuple(s.substitute(self.sizes) for s in type_.shape)
+        return Type(type_.kind, shape, classes, type_.permuted)
 
     def declared(self, name: str) -> Label:
         """Where the part declares a name."""

@@ -67,7 +67,7 @@ class Instance:
 
     def type(self, type_: Type) -> Type:
         classes = None if type_.classes is None else self.size(type_.classes)
-        return Type(type_.kind, tuple(self.size(s) for s in type_.shape), classes)
+        return Type(type_.kind, tuple(self.size(s) for s in type_.shape), classes, type_.permuted)
 
     def domain(self, domain: Domain) -> Domain:
         where = None if domain.where is None else self.expr(domain.where)

@@ -245,7 +245,7 @@ class Placing:
 
     def _outer(self, variable: typed.Variable) -> Type:
         inner = self.copy.type(variable.type)
-        return inner.with_shape((*self._lead(), *inner.shape))
+        return replace(inner, shape=(*self._lead(), *inner.shape))
 
     def _define(self, variable: typed.Variable) -> None:
         inner, domain = self.copy.type(variable.type), variable.domain

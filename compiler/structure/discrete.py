@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from ebmlang.compiler import typed
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
@@ -21,6 +24,9 @@ def find_discrete(block: Block) -> tuple[Finding, ...]:
         for kind, own in alike.items()
     )
     found = [Finding("discrete", names, sizes)]
+    arranged = tuple(v for v in block.discrete if v.arranged)
+    if arranged:
+        found.append(Finding("arranged", tuple(v.name for v in arranged), _stocks(arranged)))
     real = tuple(v.name for v in block.sought if v.type.kind == "real")
     if real:
         found.append(Finding("mixed", (*names, *real), f"{', '.join(real)} real beside {', '.join(names)}"))
@@ -32,6 +38,8 @@ def find_discrete(block: Block) -> tuple[Finding, ...]:
     if widest is None or not widest.reads:
         return (*found, Finding("tables", names, "no term reads them"))
     count = len(widest.reads)
+    if arranged and count == 1:
+        found.append(Finding("single entries", names, "every entry has costs of its own"))
     joins = (
         "tables of single entries"
         if count == 1
@@ -40,8 +48,16 @@ def find_discrete(block: Block) -> tuple[Finding, ...]:
     return (*found, Finding("tables", names, f"every term is a sum of {joins}"))
 
 
+def _stocks(variables: tuple[Variable, ...]) -> str:
+    """What each arranged variable is an arrangement of."""
+    says = {"permutation": "all entries of {} differ", "subset": "{} has a fixed number of true entries"}
+    return "; ".join(says[v.domain.name].format(v.name) for v in variables)
+
+
 def domain_size(variable: Variable) -> str:
     """`2^(n * m)`: how many values a discrete variable has."""
+    if variable.arranged:
+        return _arrangements(variable)
     cases = variable.type.classes if variable.type.classes is not None else Size.of(2)
     count = Size.of(1)
     try:
@@ -54,6 +70,22 @@ def domain_size(variable: Variable) -> str:
     if cases.constant is not None and count.constant is not None and count.constant < 20:
         return f"{cases.constant**count.constant:,}"
     return f"{_atom(cases)}^{_atom(count)}"
+
+
+def _arrangements(variable: Variable) -> str:
+    """`n!` of a permutation, `binomial(n, k)` of a subset, to the power of how many there are."""
+    each = variable.type.shape[:-1]
+    entries = variable.type.shape[-1]
+    if variable.domain.name == "permutation":
+        one = f"{_atom(entries)}!"
+        if entries.constant is not None and entries.constant < 20:
+            one = f"{math.factorial(entries.constant):,}"
+    else:
+        one = f"binomial({entries}, {typed.text(variable.domain.arguments[0])})"
+    if not each:
+        return one
+    power = _atom(each[0]) if len(each) == 1 else f"({' * '.join(map(str, each))})"
+    return f"({one})^{power}"
 
 
 def _atom(size: Size) -> str:

@@ -53,7 +53,7 @@ def interior_names(block: Block) -> frozenset[str]:
 
 def domain_text(variables: tuple[Variable, ...]) -> str:
     """The declared domains of variables, as `x in sphere`."""
-    return ", ".join(f"{v.name} in {_spelled(v)}" for v in variables if v.domain.name != "reals")
+    return ", ".join(f"{v.name} in {_spelled(v)}" for v in variables if v.domain.written)
 
 
 def _spelled(v: Variable) -> str:

@@ -295,7 +295,7 @@ def _about_variable(node: VariableNode) -> str:
         ":",
         node.type,
     ]
-    domain = "" if node.domain == "reals" else f" in {node.domain}"
+    domain = "" if node.domain in ("reals", "permutation") else f" in {node.domain}"
     return " ".join(w for w in words if w) + domain + (f"\n{node.doc}" if node.doc else "")
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
-from ebmlang.runtime.discrete.question import question_of
+from ebmlang.runtime.discrete.network import Field
+from ebmlang.runtime.discrete.question import Question, question_of
+from ebmlang.runtime.discrete.stocks import is_arrangement
 from ebmlang.runtime.result import Result, Status
 from ebmlang.testing.case import CheckFailed
 from ebmlang.testing.checks import Remarks
 
 _MOST_ENTRIES = 24
-_FOUND = (Status.EXACT.sentence(), Status.LOCAL.sentence())
+_FOUND = (Status.EXACT.sentence(), Status.LOCAL.sentence(), Status.EXCHANGED.sentence())
 
 
 def judge_discrete(bound: Bound, found: Result) -> Remarks:
@@ -29,12 +33,34 @@ def judge_discrete(bound: Bound, found: Result) -> Remarks:
     answer = torch.cat([p.to(torch.int64) for p in parts], 1)
     least = question.energies(answer, rows)
     slack = 1e-9 * (1 + least.abs())
-    for entry in range(0, answer.shape[1], max(1, answer.shape[1] // _MOST_ENTRIES)):
-        for case in range(int(question.cases[entry])):
-            trial = answer.clone()
-            trial[:, entry] = case
-            lower = question.energies(trial, rows) < least - slack
-            if bool((lower & found.converged.all()).any()):
-                row = int(lower.nonzero()[0])
-                raise CheckFailed(f"row {row} is called found, but entry {entry} at {case} lowers the energy")
+    for trial, what in _near(question, answer):
+        lower = question.energies(trial, rows) < least - slack
+        if bool((lower & found.converged.all()).any()):
+            row = int(lower.nonzero()[0])
+            raise CheckFailed(f"row {row} is called found, but {what} lowers the energy")
     return Counter(sentence.split(":")[0] for sentence in found.status)
+
+
+def _near(question: Question, answer: Tensor) -> Iterator[tuple[Tensor, str]]:
+    """Assignments that differ in one entry, or, of orders and subsets, in two that are exchanged."""
+    step = max(1, answer.shape[1] // _MOST_ENTRIES)
+    for own in question.fields:
+        width = len(own.stock)
+        if width and not bool(is_arrangement(_part(own, answer).unflatten(1, (-1, width)), own.stock).all()):
+            raise CheckFailed(f"`{own.name}` is no {'permutation' if own.kind == 'class' else 'subset'}")
+        for entry in range(own.offset, own.offset + own.count, step):
+            if not width:
+                for case in range(own.cases):
+                    trial = answer.clone()
+                    trial[:, entry] = case
+                    yield trial, f"entry {entry} at {case}"
+                continue
+            first = own.offset + (entry - own.offset) // width * width
+            for other in range(first, first + width, step):
+                trial = answer.clone()
+                trial[:, entry], trial[:, other] = answer[:, other], answer[:, entry]
+                yield trial, f"an exchange of entries {entry} and {other}"
+
+
+def _part(own: Field, answer: Tensor) -> Tensor:
+    return answer[:, own.offset : own.offset + own.count]

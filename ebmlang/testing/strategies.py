@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -21,6 +22,7 @@ from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import as_tensor
 from ebmlang.runtime.bind import make
+from ebmlang.runtime.discrete.stocks import ARRANGED, stock_of
 from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
@@ -78,9 +80,6 @@ class _Plan:
 def _plan(model: Model, name: str | None) -> _Plan:
     module = evaluation_module(model)
     specs: tuple[VariableSpec, ...] = module.VARIABLES
-    for spec in specs:
-        if spec.kind == "permutation":
-            raise DataError(f"values of the kind {spec} cannot be drawn yet", f"give `{spec.name}` yourself")
     quantified = property_of(model, name).quantified if name is not None else ()
     free = _free_sizes(model, module)
     assignments = tuple(itertools.islice(_assignments(model, module, free), _MOST_ASSIGNMENTS))
@@ -165,7 +164,7 @@ def _spec_fits(module: ModuleType, spec: VariableSpec, sizes: Mapping[str, int])
     if _is_integer(spec) and spec.domain != "reals":
         value = torch.tensor([sizes[spec.name]], dtype=torch.float64)
         return bool(_domain(_instance(module, sizes, 1, 0), spec.name, spec, {}).inside(value, 0.0).all())
-    if not spec.domain_values:
+    if not spec.domain_values and spec.domain not in ARRANGED:
         DOMAINS[spec.domain]().check(shape)
     return True
 
@@ -237,6 +236,11 @@ def _variables(
             known[spec.name] = start.expand(whole_shape)
             found[spec.name] = known[spec.name].numpy().copy()
             continue
+        if spec.domain in ARRANGED:
+            chosen = _chosen(instance, spec, known)
+            found[spec.name] = _arrangement(draw, stock_of(spec, shape[-1], chosen), whole_shape, spec)
+            known[spec.name] = torch.from_numpy(found[spec.name])
+            continue
         domain = _domain(instance, spec.name, spec, known)
         own = stated.get(spec.name)
         if own is not None and own.domain.name != "reals":
@@ -247,9 +251,34 @@ def _variables(
     declared = {s.name for s in plan.variables}
     for name, q in stated.items():
         if name not in declared:
-            spec = VariableSpec(name, "quantified", q.type.kind, q.type.shape, q.type.classes)
+            spec = VariableSpec(
+                name, "quantified", q.type.kind, q.type.shape, q.type.classes, domain=q.domain.name
+            )
+            if q.arranged:
+                own_shape = _shape(spec.shape, hypers)
+                chosen = int(_number(q.domain.arguments[0], hypers) or 0) if q.domain.arguments else None
+                stock = stock_of(spec, own_shape[-1], chosen)
+                found[name] = _arrangement(draw, stock, own_shape, spec)
+                continue
             found[name] = _value(draw, spec, stated_domain(q, hypers), _shape(spec.shape, hypers), hypers)
     return found
+
+
+def _chosen(instance: GeneratedModel, spec: VariableSpec, known: Mapping[str, Tensor]) -> int | None:
+    """How many entries of a subset are true; None of a permutation."""
+    if not spec.domain_values:
+        return None
+    (chosen,) = instance.domain(spec.name, known)
+    return int(torch.as_tensor(chosen).reshape(-1)[0])
+
+
+def _arrangement(
+    draw: st.DrawFn, stock: tuple[int, ...], shape: tuple[int, ...], spec: VariableSpec
+) -> Array:
+    """Permutations or subsets along the last dimension; the simplest one is in the order of the stock."""
+    count = math.prod(shape[:-1])
+    found = np.array([draw(st.permutations(stock)) for _ in range(count)], np.int64).reshape(shape)
+    return found.astype(bool) if spec.kind == "bool" else found
 
 
 def _value(

@@ -18,7 +18,7 @@ from ebmlang.runtime.result import Status
 
 _SWEEPS = 10_000
 
-_REACHED = (Status.EXACT, Status.LOCAL)
+_REACHED = (Status.EXACT, Status.LOCAL, Status.EXCHANGED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,14 +13,19 @@ from torch import Tensor
 
 from ebmlang.runtime import seeded
 from ebmlang.runtime.discrete import local
+from ebmlang.runtime.discrete.arranged import descend, least_arrangements, single_entries
 from ebmlang.runtime.discrete.eliminate import lowest
 from ebmlang.runtime.discrete.network import Network
 from ebmlang.runtime.discrete.question import Question
 from ebmlang.runtime.discrete.schedule import Order, Schedule, TooWide, find_order, schedule
+from ebmlang.runtime.discrete.stocks import arrangements, bits, shuffled
 from ebmlang.runtime.result import Status
 
 MOST_STATES = 2**20
 """Assignments that enumeration goes through, for each row."""
+
+MOST_ARRANGED = 2**16
+"""The same where there are orders or subsets: all orders of 8."""
 
 _WIDEST = 2.0**26
 """Numbers in the largest table of elimination, whatever memory there is."""
@@ -139,6 +144,30 @@ _EVALUATED = 2**16
 """Assignments that are evaluated at once, over all rows."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """Entries [w] that are chosen together, and all their cases int64 [S, w]."""
+
+    entries: np.ndarray
+    cases: np.ndarray
+
+
+def _choices(question: Question) -> list[_Choice]:
+    """What an assignment is made of: free entries one by one, and whole arrangements with a free entry."""
+    free = free_entries(question)
+    found = []
+    for own in question.fields:
+        entries = np.arange(own.offset, own.offset + own.count)
+        open_ = entries[np.isin(entries, free)]
+        if not own.stock:
+            found += [_Choice(np.array([e]), np.arange(own.cases)[:, None]) for e in open_]
+        elif len(open_):
+            every = arrangements(own.stock)
+            groups = entries.reshape(-1, len(own.stock))
+            found += [_Choice(g, every) for g in groups if np.isin(g, open_).any()]
+    return found
+
+
 def free_entries(question: Question) -> np.ndarray:
     """The entries that are not given in every row."""
     count = len(question.cases)
@@ -149,20 +178,27 @@ def free_entries(question: Question) -> np.ndarray:
 
 def state_count(question: Question) -> float:
     """The base-2 logarithm of the number of assignments of what is not given in every row."""
-    cases = question.cases[free_entries(question)]
-    return float(np.log2(cases.astype(float)).sum())
+    free = free_entries(question)
+    total = 0.0
+    for own in question.fields:
+        open_ = free[(free >= own.offset) & (free < own.offset + own.count)]
+        if own.stock:
+            total += bits(own.stock) * len(np.unique((open_ - own.offset) // len(own.stock)))
+        else:
+            total += len(open_) * math.log2(own.cases)
+    return total
 
 
 def listed(question: Question, most: int, at_once: int) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Every assignment, in parts of about `at_once` over all rows: int64 [rows, S, N], and which of them
     differ from what is given, bool [rows, S], or None where none does. Raises Unfit when there are more
     than `most`."""
-    free = free_entries(question)
-    cases = question.cases[free]
-    bits = state_count(question)
-    if bits > math.log2(most) + 1e-9:
-        raise Unfit(f"there are 2^{bits:.0f} assignments; at most {most:,} are gone through")
-    states, rows = math.prod(cases.tolist()), question.rows
+    count = state_count(question)
+    if count > math.log2(most) + 1e-9:
+        raise Unfit(f"there are 2^{count:.0f} assignments; at most {most:,} are gone through")
+    choices = _choices(question)
+    sizes = tuple(len(c.cases) for c in choices)
+    states, rows = math.prod(sizes), question.rows
     device = question.bound.settings.device
     base = torch.zeros(rows, len(question.cases), dtype=torch.int64, device=device)
     if question.fixed is not None:
@@ -170,9 +206,11 @@ def listed(question: Question, most: int, at_once: int) -> Iterator[tuple[Tensor
     step = max(1, at_once // rows)
     for start in range(0, states, step):
         numbers = np.arange(start, min(start + step, states))
-        digits = np.stack(np.unravel_index(numbers, tuple(cases)), 1) if len(free) else np.zeros((1, 0), int)
-        part = base[:, None].expand(-1, len(digits), -1).clone()
-        part[:, :, torch.from_numpy(free).to(device)] = torch.from_numpy(digits).to(device)
+        digits = np.unravel_index(numbers, sizes) if sizes else ()
+        part = base[:, None].expand(-1, len(numbers), -1).clone()
+        for choice, digit in zip(choices, digits, strict=True):
+            own = torch.from_numpy(choice.cases[digit]).to(device)
+            part[:, :, torch.from_numpy(choice.entries).to(device)] = own
         wrong = None
         if question.fixed is not None:
             wrong = ((part != question.fixed[:, None]) & (question.fixed >= 0)[:, None]).any(2)
@@ -187,7 +225,8 @@ def assignments(question: Question, *, graph: bool = False) -> Iterator[tuple[Te
     too many.
     """
     rows = question.rows
-    for part, wrong in listed(question, MOST_STATES, _EVALUATED):
+    most = MOST_ARRANGED if question.arranged else MOST_STATES
+    for part, wrong in listed(question, most, _EVALUATED):
         which = torch.arange(rows, device=part.device).repeat_interleave(part.shape[1])
         energy = question.energies(part.flatten(0, 1), which, graph=graph)
         energy = energy.reshape(rows, part.shape[1])
@@ -253,7 +292,15 @@ def drawn_starts(question: Question, effort: Effort) -> Tensor:
     numbers = (0 if question.joint else effort.first_row) + np.arange(rows, dtype=np.int64)
     drawn = seeded.uniform(effort.seed, "discrete starts", numbers, (count, len(question.cases)))
     cases = np.floor(drawn * question.cases).astype(np.int64)
-    start = torch.from_numpy(np.minimum(cases, question.cases - 1)).to(device)
+    found = np.minimum(cases, question.cases - 1)
+    for own in (f for f in question.fields if f.stock):
+        part = slice(own.offset, own.offset + own.count)
+        given = None if question.fixed is None else question.fixed[:, None, part].cpu().numpy()
+        shape = (rows, count, -1, len(own.stock))
+        given = None if given is None else given.reshape(rows, 1, -1, len(own.stock))
+        arranged = shuffled(own.stock, drawn[:, :, part].reshape(shape), given)
+        found[:, :, part] = arranged.reshape(rows, count, -1)
+    start = torch.from_numpy(found).to(device)
     if question.fixed is not None:
         start = torch.where(question.fixed[:, None] >= 0, question.fixed[:, None], start)
     return start
@@ -316,16 +363,38 @@ def _best(question: Question, ended: local.Local, effort: Effort) -> Found:
         if not math.isfinite(value):
             status.append(Status.NO_FINITE_STATE)
         else:
-            status.append(Status.LOCAL if settled else Status.STEP_LIMIT)
+            local = Status.EXCHANGED if question.arranged else Status.LOCAL
+            status.append(local if settled else Status.STEP_LIMIT)
     assignment = _restored(ended.assignment[at], question)
     note = f"{len(question.cases):,} entries, {effort.starts} starts"
     return Found(assignment, least, tuple(status), ended.sweeps[at].cpu(), note)
 
 
+# --- orders and subsets -------------------------------------------------------------------------
+
+
+def by_assignment(question: Question, effort: Effort) -> Found:
+    """The minimum where every entry has costs of its own: linear assignment, and least prices."""
+    del effort
+    if not question.bound.module.TABLES or not single_entries(question):
+        raise Unfit("a table joins several entries")
+    assignment, energy = least_arrangements(question)
+    note = f"{len(question.cases):,} entries, costs of single entries"
+    return Found(assignment, energy, _exact(energy), _zeros(energy), note)
+
+
+def by_exchanges(question: Question, effort: Effort) -> Found:
+    """Exchanges of two entries, and changes of others, from many starts."""
+    start = drawn_starts(question, effort).flatten(0, 1)
+    return _best(question, descend(question, start, effort.starts, effort.steps), effort)
+
+
 DISCRETE: Mapping[str, Method] = MappingProxyType(
     {
+        "assignment": by_assignment,
         "elimination": by_elimination,
         "enumeration": by_enumeration,
         "coordinate_search": by_coordinates,
+        "exchange_search": by_exchanges,
     }
 )

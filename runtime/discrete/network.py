@@ -22,7 +22,8 @@ class Field:
     """One discrete unknown among the entries: `offset`, its shape, its number of cases.
 
     In a joint problem a variable that differs by example has an entry for every example, so its
-    shape begins with the number of examples, and `rows` is true.
+    shape begins with the number of examples, and `rows` is true. Along the last dimension of one with a
+    `stock` the entries are an arrangement of those cases.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Field:
     shape: tuple[int, ...]
     cases: int
     rows: bool = False
+    stock: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
-from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.bind import Bound, chosen_of
 from ebmlang.runtime.discrete.network import Field, Network, Numbers, RawTable, checked, network_of
+from ebmlang.runtime.discrete.stocks import ARRANGED, check_given, shuffled, stock_of
 from ebmlang.runtime.spec import ConstraintSpec, TableSpec
 
 Values = Mapping[str, Tensor]
@@ -47,6 +48,31 @@ class Question:
     @property
     def cases(self) -> Numbers:
         return np.concatenate([np.full(f.count, f.cases, np.int64) for f in self.fields])
+
+    @property
+    def arranged(self) -> bool:
+        """Whether entries of some unknown are an arrangement of a stock, so that they do not vary alone."""
+        return any(own.stock for own in self.fields)
+
+    def without_given(self) -> Question:
+        """The same with every entry open."""
+        return replace(self, fixed=None)
+
+    def some_assignment(self) -> Tensor:
+        """One that may be, with what is given: int64 [rows, N]."""
+        parts = []
+        for own in self.fields:
+            plain = np.zeros((self.rows, own.count), np.int64)
+            if own.stock:
+                given = None
+                if self.fixed is not None:
+                    given = self.fixed[:, own.offset : own.offset + own.count].cpu().numpy()
+                    given = given.reshape(self.rows, -1, len(own.stock))
+                same = np.zeros((self.rows, own.count // len(own.stock), len(own.stock)))
+                plain = shuffled(own.stock, same, given).reshape(self.rows, -1)
+            parts.append(plain)
+        found = torch.from_numpy(np.concatenate(parts, 1)).to(self.bound.settings.device)
+        return found if self.fixed is None else torch.where(self.fixed >= 0, self.fixed, found)
 
     # --- values ---
 
@@ -194,7 +220,8 @@ def question_of(bound: Bound, observed: Values, held: Mapping[str, Tensor], othe
         cases = 2 if spec.classes is None else spec.classes.evaluate(bound.sizes)
         if cases < 1:
             raise DataError(f"`{name}` is {spec} with no classes", "set a number of classes of at least 1")
-        fields.append(Field(name, spec.kind, offset, shape, cases, rows))
+        stock = stock_of(spec, shape[-1], chosen_of(bound, spec)) if spec.domain in ARRANGED else ()
+        fields.append(Field(name, spec.kind, offset, shape, cases, rows, stock))
         offset += fields[-1].count
     question = Question(bound, tuple(fields), None, held, other)
     if not observed:
@@ -208,6 +235,8 @@ def question_of(bound: Bound, observed: Values, held: Mapping[str, Tensor], othe
             value = bound.values[own.name].to(torch.int64)
             known = torch.where(mask, value, -1).reshape(-1, math.prod(own.shape) if own.shape else 1)
             fixed[:, own.offset : own.offset + own.count] = known
+            if own.stock:
+                check_given(own.name, known.reshape(-1, len(own.stock)), own.stock)
     return replace(question, fixed=fixed)
 
 

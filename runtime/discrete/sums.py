@@ -39,7 +39,7 @@ def sum_out(bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Ten
     question = question_of(bound, observed, held, {})
     names = ", ".join(f.name for f in question.fields)
     try:
-        if bound.module.TABLES:
+        if bound.module.TABLES and not question.arranged:
             return _by_tables(question, beta)
         return _by_states(question, beta)
     except Unfit as unfit:

@@ -75,11 +75,7 @@ def search(bound: Bound, held: Values, observed: Values, tools: Tools) -> Result
 def first_state(bound: Bound, held: Values, observed: Values) -> tuple[Bound, int]:
     """The question over the real unknowns at one state, and how many states stand side by side."""
     question = discrete_question(bound, observed, held)
-    first = torch.zeros(
-        question.rows, 1, len(question.cases), dtype=torch.int64, device=bound.settings.device
-    )
-    if question.fixed is not None:
-        first = question.fixed.clamp(min=0)[:, None]
+    first = question.some_assignment()[:, None]
     bits = state_count(question)
     states = round(2**bits) if bits <= math.log2(MOST_STATES) + 1e-9 else STARTS
     return at_states(bound, question, first), states
@@ -326,13 +322,13 @@ def _held(bound: Bound) -> dict[str, Tensor]:
 
 def _discrete_step(question: Question, effort: Effort) -> tuple[Tensor, str]:
     """The best assignments [R, N] given the real unknowns, and how they were found."""
-    names = ("elimination",) if question.bound.module.TABLES else ("enumeration",)
-    for name in (*names, "coordinate_search"):
+    names = ("elimination" if question.bound.module.TABLES else "enumeration", "coordinate_search")
+    for name in ("assignment", "enumeration", "exchange_search") if question.arranged else names:
         try:
             return DISCRETE[name](question, replace(effort, starts=STARTS)).assignment, name
         except Unfit:
             continue
-    raise AssertionError("coordinate search fits always")
+    raise AssertionError("a local search fits always")
 
 
 def _turned(
