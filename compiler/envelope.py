@@ -15,7 +15,8 @@ from functools import cached_property
 from ebmlang.compiler import typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.choose import Plan
-from ebmlang.compiler.diagnostics import Diagnostic
+from ebmlang.compiler.collapse.verdict import Verdict, verdict_of
+from ebmlang.compiler.diagnostics import Diagnostic, listing
 from ebmlang.compiler.explanation import line as entry
 from ebmlang.compiler.graph import Factor, FactorGraph
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
@@ -203,6 +204,9 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
         lines.append(entry("inside", f"{', '.join(loss.sought)} {named}, with {held} held"))
     lines.append(entry("gradient", _gradient_text(loss)))
     lines.append(entry("using", _optimiser_text(loss, row)))
+    verdict = verdict_of(loss.model, loss.line)
+    if verdict is not None:
+        lines.append(entry("collapse", _collapse_text(verdict)))
     kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]
     lines += [entry("kept", f"{v.name} in {v.domain.name}: {_kept(loss, v)}") for v in kept]
     return "\n".join(lines)
@@ -235,6 +239,14 @@ def _optimiser_text(loss: Loss, row: OptimiserRow) -> str:
     named = optimiser_text(row.name, chosen.options if chosen is not None else ())
     note = "" if chosen is not None else "; the line names none"
     return f"{named}: {row.title} ({row.reference}){note}"
+
+
+def _collapse_text(verdict: Verdict) -> str:
+    if not verdict.collapses:
+        return f"nothing says that constants are best: {verdict.because}"
+    names, terms = listing(verdict.constant, "and"), listing(verdict.minimal, "and")
+    do = "does" if len(verdict.constant) == 1 else "do"
+    return f"possible: where {names} {do} not depend on the data, {terms} cannot be lower"
 
 
 _KEPT = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
-from ebmlang.compiler.catalogue.training import CannotTrain, NothingToTrain, OptimiserDomain
+from ebmlang.compiler.catalogue.training import CannotTrain, Collapses, NothingToTrain, OptimiserDomain
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.diagnostics import Diagnostic, Label, Report
 from ebmlang.compiler.graph import FactorGraph
@@ -120,8 +120,20 @@ def check_training(model: Model, report: Report) -> None:
     """The `train` lines of a model that is right otherwise."""
     for line in model.questions:
         if line.verb == "train":
-            for mistake in training_mistakes(model, line, line.span):
+            mistakes = tuple(training_mistakes(model, line, line.span))
+            for mistake in mistakes or _warnings(model, line):
                 report.add(mistake)
+
+
+def _warnings(model: Model, line: Question) -> Iterator[Diagnostic]:
+    """What training by a right line may end in."""
+    from ebmlang.compiler.collapse.verdict import verdict_of
+
+    verdict = verdict_of(model, line)
+    if verdict is not None and verdict.collapses:
+        declared = {v.name: v.span for v in model.variables} | {n.name: n.span for n in model.nets}
+        places = tuple(Label(declared[name], f"`{name}` is declared here") for name in verdict.constant)
+        yield Collapses(line.span, verdict.constant, verdict.minimal, places)
 
 
 def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterator[Diagnostic]:
@@ -156,18 +168,14 @@ def _obstacle(
     return _unreached(model, line, variable.name, within)
 
 
-def _net_obstacle(
-    model: Model, line: Question | None, net: Net, within: frozenset[str]
-) -> tuple[str, str]:
+def _net_obstacle(model: Model, line: Question | None, net: Net, within: frozenset[str]) -> tuple[str, str]:
     """The same for a net."""
     if net.source:
         return f"it is the average of {net.source}, and follows that", f"train {net.source}"
     return _unreached(model, line, net.name, within)
 
 
-def _unreached(
-    model: Model, line: Question | None, name: str, within: frozenset[str]
-) -> tuple[str, str]:
+def _unreached(model: Model, line: Question | None, name: str, within: frozenset[str]) -> tuple[str, str]:
     """Why the loss does not depend on a name; empty where it does."""
     if name in within:
         return "", ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ebmlang.compiler.diagnostics import Diagnostic, Label
+from ebmlang.compiler.diagnostics import Diagnostic, Label, Severity, listing
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,3 +75,36 @@ class OptimiserDomain(Diagnostic):
 
     def related(self) -> Sequence[Label]:
         return self.places
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Collapses(Diagnostic):
+    """Where nets, or maps given by parameters, say the same about all data, every term that reads them is as
+    low as it can be: training may end there, with a representation that tells nothing apart.
+
+    What forbids it: a term on the spread of the batch (`use vicreg`), a contrastive term, a reconstruction of
+    what is given, or a target that is an average of the encoder, `net target = ema(enc, decay = 0.99)`. Where
+    a gradient is stopped, training does not follow the slope of the loss, and nothing is said.
+    """
+
+    code: ClassVar[str] = "W0544"
+    severity: ClassVar[Severity] = "warning"
+    constant: tuple[str, ...] = ()
+    minimal: tuple[str, ...] = ()
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        names, terms = _quoted(self.constant), _quoted(self.minimal)
+        them = "it is" if len(self.constant) == 1 else "they are"
+        low = "is" if len(self.minimal) == 1 else "are"
+        return f"{names} can collapse: where {them} constant, {terms} {low} at the lowest value of all"
+
+    def hint(self) -> str:
+        return "add a term on the spread of the batch, or a reconstruction, or compare with an ema of it"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return listing([f"`{name}`" for name in names], "and")

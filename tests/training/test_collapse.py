@@ -1,0 +1,138 @@
+"""What the compiler says about collapse, against runs that do collapse and runs that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import ebmlang
+from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler.collapse.verdict import Verdict, verdict_of
+from ebmlang.compiler.source import Source
+from ebmlang.explaining import explain_file
+from tests.training.architectures import COLLAPSING, SAFE, Architecture
+
+
+def named(architecture: object) -> str:
+    assert isinstance(architecture, Architecture)
+    return architecture.name.replace(" ", "_")
+
+
+def checked(text: str) -> tuple[typed.Model, list[str]]:
+    found = pipeline.check_source(Source("<text>", text))
+    assert not found.failed, found.diagnostics
+    return found.models[-1], [d.diagnostic.code for d in found.diagnostics]
+
+
+def verdict(text: str) -> Verdict | None:
+    model, _ = checked(text)
+    line = next((q for q in model.questions if q.verb == "train"), None)
+    with pipeline.room_for_passes():
+        return verdict_of(model, line)
+
+
+@pytest.mark.parametrize("architecture", COLLAPSING, ids=named)
+def test_collapse_is_named(architecture: Architecture) -> None:
+    found = verdict(architecture.text)
+    assert found is not None
+    assert found.because == ""
+    assert (found.constant, found.minimal) == (architecture.constant, architecture.minimal)
+    assert "W0544" in checked(architecture.text)[1]
+
+
+@pytest.mark.parametrize("architecture", SAFE, ids=named)
+def test_nothing_is_claimed_of_safe_ones(architecture: Architecture) -> None:
+    found = verdict(architecture.text)
+    assert found is not None
+    assert architecture.because in found.because
+    assert not found.collapses
+    assert "W0544" not in checked(architecture.text)[1]
+
+
+@pytest.mark.parametrize("architecture", [a for a in COLLAPSING if a.steps], ids=named)
+def test_training_does_collapse(architecture: Architecture) -> None:
+    before, after = spreads(architecture)
+    assert before > 0.05
+    assert after < 0.15 * before
+
+
+@pytest.mark.parametrize("architecture", [a for a in SAFE if a.steps], ids=named)
+def test_training_does_not_collapse(architecture: Architecture) -> None:
+    before, after = spreads(architecture)
+    assert after > 0.8 * before > 0
+
+
+def spreads(architecture: Architecture) -> tuple[float, float]:
+    """How far the representation of 128 examples is spread out before and after training."""
+    made = torch.Generator().manual_seed(0)
+    x = torch.randn(128, 6, generator=made)
+    values = {"x": x, "y": x + 0.3 * torch.randn(128, 6, generator=made)}
+    m = ebmlang.loads(architecture.text, seed=0)
+    data = {name: value for name, value in values.items() if name in m.ranks}
+    m.bind(data)
+    before = spread(represented(m, architecture, x))
+    m.fit(data, steps=architecture.steps, lr=architecture.lr)
+    return before, spread(represented(m, architecture, x))
+
+
+def spread(value: Tensor) -> float:
+    return float(value.std(0).mean())
+
+
+@torch.no_grad()
+def represented(m: ebmlang.Model, architecture: Architecture, x: Tensor) -> Tensor:
+    match architecture.representation:
+        case "enc":
+            return _tensor(m.net("enc")(x))
+        case "directions":
+            return torch.nn.functional.normalize(m.net("enc")(x), dim=-1)
+    return x @ m.value(architecture.representation).T
+
+
+def _tensor(value: object) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+def test_a_constant_reaches_the_bound() -> None:
+    """The claim itself: with the last layer at 0 the loss is the bound, and no weights are below it."""
+    architecture = next(a for a in COLLAPSING if a.name == "decorrelated but not spread")
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    losses = []
+    for seed in range(5):
+        m = ebmlang.loads(architecture.text, seed=seed).bind(x=x, y=x.flip(0)).double()
+        losses.append(m(x=x, y=x.flip(0)).item())
+    with torch.no_grad():
+        for parameter in list(m.net("enc").parameters())[-2:]:
+            parameter.zero_()
+    assert m(x=x, y=x.flip(0)).item() == 0.0
+    assert min(losses) > 0.0
+
+
+def test_models_without_data_are_not_judged() -> None:
+    assert verdict("model m(n: int) { param w : real[n] = normal()\n energy e = ||w||^2\n train }") is None
+
+
+def test_constraints_are_not_judged() -> None:
+    linear = next(a for a in COLLAPSING if a.name == "linear maps")
+    text = linear.text.replace("energy same", "subject to wide : sum(W) >= 1\n  energy same")
+    assert verdict(text) is None
+
+
+def test_explain_says_so(tmp_path: Path) -> None:
+    """Beside the method of training: which terms, or what stands against it."""
+    said = {}
+    for architecture in (COLLAPSING[0], SAFE[0]):
+        path = tmp_path / "m.ebm"
+        path.write_text(architecture.text, encoding="utf-8")
+        said[architecture.name] = " ".join(
+            explain_file(path, None, (), None, None, None, None, everything=True).split()
+        )
+    assert (
+        "collapse possible: where enc does not depend on the data, same cannot be lower"
+        in said["joint embedding"]
+    )
+    assert "collapse nothing says that constants are best: `variance` looks at" in said["vicreg"]
