@@ -72,7 +72,8 @@ def digest(name: str) -> str:
 
 def index() -> str:
     """One line for each component: the first sentence of its comment."""
-    lines = [f"- [`std.{name}`](library/{name}.md): {first_sentence(model(name).doc)}\n" for name in names()]
+    written = [name for name in names() if (PAGES / f"{name}.md").exists()]
+    lines = [f"- [`std.{name}`](library/{name}.md): {first_sentence(model(name).doc)}\n" for name in written]
     return "".join(lines)
 
 

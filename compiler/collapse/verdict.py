@@ -160,10 +160,14 @@ def _obstacle(graph: FactorGraph, case: Case, summand: Summand) -> str:
     found = ranges(value)
     if found.high <= bound:
         return ""
-    above = found.low > bound or (bound == 0 and found.positive)
     looks = "looks at all examples together, and " if summand.value.coupled else ""
-    if above:
-        return f"{name} {looks}is above its lower bound {bound:g} where all of them are alike"
+    for shown, note in (
+        (value, ""),
+        (_with_defaults(graph, value), ", with hyperparameters at their defaults"),
+    ):
+        least = ranges(shown)
+        if least.low > bound or (bound == 0 and least.positive):
+            return f"{name} {looks}is above its lower bound {bound:g} where everything is constant{note}"
     return f"{name} {looks}is not proven to be at its lower bound {bound:g} where everything is constant"
 
 
@@ -197,3 +201,13 @@ def _left(graph: FactorGraph, case: Case, value: Expr) -> str:
     if kept:
         return f"reads `{kept[0].name}`, which cannot be 0 in {kept[0].domain.name}"
     return ""
+
+
+def _with_defaults(graph: FactorGraph, value: Expr) -> Expr:
+    """The value with hyperparameters at the numbers that the file gives them."""
+    numbers = {v.name: v.init for v in graph.variables if v.role == "hyper" and v.init is not None}
+
+    def default(node: Expr) -> Expr | None:
+        return numbers.get(node.name) if isinstance(node, Read) else None
+
+    return typed.mapped(value, default)
