@@ -52,6 +52,8 @@ def set_of(printer: Printer, type_: Type, domain: Domain, name: str) -> str:
             return power(f"\\mathbb{{S}}_{{+}}^{{{size_latex(shape[-1])}}}", shape[:-2])
         case "positive_definite":
             return power(f"\\mathbb{{S}}_{{++}}^{{{size_latex(shape[-1])}}}", shape[:-2])
+        case "permutation":
+            return power(f"\\mathrm{{Sym}}({size_latex(shape[-1])})", shape[:-1])
         case "SO3" | "SE2":
             group = f"\\mathrm{{{domain.name[:2]}}}({domain.name[2]})"
             return power(group, shape[: -domain.rule.rank])
@@ -70,8 +72,6 @@ def kind_set(type_: Type) -> str:
             last = size_latex(type_.classes - ONE)
             between = "" if last == "1" else "\\dots, "
             return f"\\lbrace 0, {between}{last} \\rbrace"
-        case "permutation" if type_.classes is not None:
-            return f"\\mathrm{{Sym}}({size_latex(type_.classes)})"
     return "\\mathbb{R}"
 
 

@@ -248,16 +248,17 @@ def test_the_command_writes_and_prints(tmp_path: Path) -> None:
 WHOLE = """model whole(k: int = 3) {
   observed x : real[2]
   latent   c : class[k]
-  latent   on : bool
+  latent   on : bool[2]
   param    A : real[k, 2, 2] = normal()
-  energy fit  = 1/2 * ||A[c] @ x||^2 - logabsdet(A[c]) + on * x[0]
+  energy fit  = 1/2 * ||A[c] @ x||^2 - logabsdet(A[c]) + logsumexp(on * x)
   marginalize c, on
 }
 """
 
 
 def test_sums_over_whole_assignments_have_gradients() -> None:
-    """A determinant is no sum of tables, so assignments are gone through; gradients reach what is given."""
+    """A log-sum-exp of unknowns is no sum of tables, so assignments are gone through; gradients reach what is
+    given."""
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 2))).requires_grad_()
     model = ebmlang.loads(WHOLE).bind(x=x)
     A = model.value("A")
@@ -265,7 +266,8 @@ def test_sums_over_whole_assignments_have_gradients() -> None:
     assert found.method == "enumeration"
     squares = torch.einsum("kij,bj->bki", A, x).square().sum(2) / 2
     energies = squares - torch.linalg.slogdet(A).logabsdet
-    want = -(-energies).logsumexp(1) - torch.stack([0 * x[:, 0], -x[:, 0]]).logsumexp(0)
+    on = torch.cartesian_prod(torch.arange(2.0), torch.arange(2.0)).double()
+    want = -(-energies).logsumexp(1) - (-(on * x[:, None]).logsumexp(2)).logsumexp(1)
     torch.testing.assert_close(found.energy, want)
     weights = torch.arange(1.0, 5.0, dtype=torch.float64)
     ours = torch.autograd.grad((weights * found.energy).sum(), (A, x))
