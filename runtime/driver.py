@@ -153,7 +153,7 @@ class _Ledger:
         at = ended.nonzero()[:, 0]
         if at.shape[0] == 0:
             return
-        part = select_rows(rows, at)
+        part = rows if at.shape[0] == ended.shape[0] else select_rows(rows, at)
         self.x.index_copy_(0, part.index, part.best)
         self.energy.index_copy_(0, part.index, part.best_energy)
         self.optimality.index_copy_(0, part.index, part.best_optimality)
@@ -171,6 +171,8 @@ class _Ledger:
 
     def _name_faults(self, problem: Problem, x: Tensor, rows: _Rows, at: Tensor) -> None:
         code = rows.code.index_select(0, at)
+        if not bool(((code >= int(_Code.NON_FINITE)) | (code == int(_Code.UNBOUNDED))).any()):
+            return
         slope = code == int(_Code.NON_FINITE_GRADIENT)
         value = (code == int(_Code.NON_FINITE)) | (code == int(_Code.NON_FINITE_START))
         for faulty, gradient in ((value, False), (slope, True)):
@@ -285,7 +287,7 @@ def _search(
     ledger = _Ledger(problem, x, trace)
     state = solver.init(problem, x)
     rows = _first_rows(problem, limits, x, outside, state)
-    state = replace(state, active=rows.code == int(_Code.RUNNING), bound=rows.bound)
+    state = _judged(state, rows)
     ledger.follow(rows, state.energy)
     total, period = x.shape[0], CHECK_EVERY if x.is_cuda else 1
     for iteration in range(limits.steps):
@@ -306,7 +308,7 @@ def _search(
         rows = _advance(rows, x, state, solver.done(problem, x, state))
         if iteration + 1 in _LOOKS:
             rows = _look_ahead(problem, rows, _Code.RUNNING)
-        state = replace(state, active=rows.code == int(_Code.RUNNING), bound=rows.bound)
+        state = _judged(state, rows)
         ledger.follow(rows, torch.where(torch.isfinite(state.energy), state.energy, rows.best_energy))
     limit = torch.where(rows.code == int(_Code.RUNNING), int(_Code.STEP_LIMIT), rows.code.int())
     rows = replace(rows, code=limit.to(torch.int8))
@@ -315,6 +317,12 @@ def _search(
     if progress is not None:
         progress(Progress(int(rows.iterations.max()) if total else 0, total, total, limits.steps))
     return _outcome(ledger, problem.space.dtype)
+
+
+def _judged(state: State, rows: _Rows) -> State:
+    """The state with what the driver enters."""
+    running = rows.code == int(_Code.RUNNING)
+    return State(state.energy, state.optimality, running, state.memory, rows.bound)
 
 
 def _look_ahead(problem: Problem, rows: _Rows, *codes: _Code) -> _Rows:
@@ -421,15 +429,16 @@ _DETAIL = {Status.UNBOUNDED: ": the energy falls without end in term '{}'"}
 
 
 def _outcome(ledger: _Ledger, dtype: torch.dtype) -> Outcome:
-    names = {code: Status[_Code(code).name] for code in set(ledger.code.tolist())}
-    status = tuple(names[code] for code in ledger.code.tolist())
+    # Looked up by small numbers: a hash of an enumeration's member costs as much as all else of a row.
+    codes = ledger.code.tolist()
     precision = str(dtype).removeprefix("torch.")
-    plain = {kind: kind.sentence(precision if kind is Status.PRECISION else "") for kind in names.values()}
-    sentences = tuple(
-        kind.sentence(_DETAIL.get(kind, " in term '{}'").format(ledger.terms[row]))
-        if row in ledger.terms
-        else plain[kind]
-        for row, kind in enumerate(status)
-    )
+    names, plain = {}, {}
+    for code in set(codes):
+        names[code] = kind = Status[_Code(code).name]
+        plain[code] = kind.sentence(precision if kind is Status.PRECISION else "")
+    status, sentences = tuple(map(names.__getitem__, codes)), list(map(plain.__getitem__, codes))
+    for row, term in ledger.terms.items():
+        sentences[row] = status[row].sentence(_DETAIL.get(status[row], " in term '{}'").format(term))
     trace = None if ledger.trace is None else torch.stack(ledger.trace)
-    return Outcome(ledger.x, ledger.energy, ledger.optimality, ledger.iterations, status, sentences, trace)
+    found = ledger.x, ledger.energy, ledger.optimality, ledger.iterations
+    return Outcome(*found, status, tuple(sentences), trace)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import keyword
 import unicodedata
+from functools import cache
 
 _TAKEN = frozenset(
     [
@@ -90,6 +91,7 @@ _ATTRIBUTES = frozenset(
 _METHODS = ("start_", "domain_", "property_")
 
 
+@cache
 def local_name(name: str) -> str:
     """The Python name of a variable, let or term inside generated functions.
 
