@@ -24,8 +24,9 @@ from ebmlang.runtime.generated import load_text
 from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
-from ebmlang.runtime.solvers.riccati import Riccati
-from tests.numeric.gallery import load
+from ebmlang.runtime.rollout import Stages
+from ebmlang.runtime.solvers.riccati import Riccati, best_actions
+from tests.numeric.gallery import Array, load
 
 F64 = torch.float64
 SIZES = {"T": 6, "d": 3, "m": 2}
@@ -212,6 +213,93 @@ def test_single_precision_stays_at_the_minimum() -> None:
     rough = load("lqr", T=60).infer(**values, dtype="float32")
     assert exact.converged.all()
     assert np.allclose(rough.energy.numpy(), exact.energy.numpy(), rtol=2e-4)
+
+
+def unstable(growth: float, rows: int, own: bool) -> dict[str, Any]:
+    """A system whose free motion grows by this factor at every step; `own`: matrices of every example."""
+    rng = np.random.default_rng(5)
+    A = rng.normal(size=(4, 4))
+    A *= growth / np.abs(np.linalg.eigvals(A)).max()
+    A = np.stack([A] * rows) if own else A
+    return {
+        "A": A,
+        "B": rng.normal(size=(4, 2)),
+        "Q": np.eye(4),
+        "R": np.eye(2),
+        "s0": rng.normal(size=(rows, 4)),
+    }
+
+
+def least_cost(values: dict[str, Any], steps: int) -> Array:
+    """What an optimal motion costs, by the cost to go in float64."""
+    A, B, Q, R = (values[n] for n in "ABQR")
+    P = Q
+    for _ in range(steps):
+        K = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+        P = Q + A.T @ P @ (A - B @ K)
+        P = (P + P.T) / 2
+    return np.asarray(0.5 * np.einsum("ri,ij,rj->r", values["s0"], P, values["s0"]))
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [("float32", 1e-5), ("float64", 1e-9)])
+@pytest.mark.parametrize("growth", [1.0, 1.1, 1.3, 1.6])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_in_an_unstable_system_converged_means_the_least_cost(
+    dtype: str, tol: float, growth: float, rows: int
+) -> None:
+    """What rounding makes of the actions grows with the free motion, and so does the slope at the start."""
+    values = unstable(growth, rows, own=False)
+    values = {n: v.astype(dtype).astype(np.float64) for n, v in values.items()}
+    found = load("lqr", T=80).infer(**values, dtype=dtype)
+    assert found.method == "riccati"
+    least = least_cost(values, 80)
+    good = (_rolled_cost(values, found.a.double().numpy()) - least) <= 4 * tol * (2 + least)
+    assert (good | ~found.converged.numpy()).all()
+    stands = growth <= (1.1 if dtype == "float32" else 1.3)
+    assert found.converged.tolist() == [stands] * rows
+
+
+def _rolled_cost(values: dict[str, Any], actions: Array) -> Array:
+    """What actions cost, in extended precision: no rounding of this sum decides."""
+    A, B, Q, R, s = (np.asarray(values[n], dtype=np.longdouble) for n in ("A", "B", "Q", "R", "s0"))
+    total = np.zeros(len(s), dtype=np.longdouble)
+    for t in range(actions.shape[1]):
+        a = actions[:, t].astype(np.longdouble)
+        total += 0.5 * (((s @ Q) * s).sum(1) + ((a @ R) * a).sum(1))
+        s = s @ A.T + a @ B.T
+    return np.asarray(total + 0.5 * ((s @ Q) * s).sum(1), dtype=np.float64)
+
+
+def test_the_excess_is_that_of_the_hessian() -> None:
+    """Far from the answer too, for one set of matrices and for matrices of every row."""
+    rng = np.random.default_rng(6)
+    steps, d, m, rows = 5, 3, 2, 3
+    step = torch.tensor(rng.normal(size=(1, steps, d, d + m)))
+    root = torch.tensor(rng.normal(size=(1, steps + 1, d + m, d + m)))
+    curvature = root @ root.mT
+    curvature[:, steps, d:], curvature[:, steps, :, d:] = 0.0, 0.0
+    first, offset = torch.tensor(rng.normal(size=(rows, d))), torch.zeros(1, steps, d, dtype=torch.float64)
+    slope = torch.tensor(rng.normal(size=(1, steps + 1, d + m)))
+    slope[:, steps, d:] = 0.0
+
+    def cost(actions: torch.Tensor) -> torch.Tensor:
+        state, total = first, torch.zeros(rows, dtype=torch.float64)
+        for t in range(steps + 1):
+            action = actions[:, t] if t < steps else torch.zeros(rows, m, dtype=torch.float64)
+            z = torch.cat((state, action), 1)
+            total = total + 0.5 * ((z @ curvature[0, t]) * z).sum(1) + z @ slope[0, t]
+            state = z @ step[0, t].mT if t < steps else state
+        return total
+
+    point = torch.tensor(rng.normal(size=(rows, steps, m)), requires_grad=True)
+    (gradient,) = torch.autograd.grad(cost(point).sum(), point)
+    each = [v.expand(rows, *v.shape[1:]) for v in (step, offset, curvature, slope)]
+    for stages in (Stages(first, step, offset, curvature, slope), Stages(first, *each)):
+        least = best_actions(stages)
+        above = cost(point.detach()) - cost(least.actions)
+        assert torch.allclose(least.excess(gradient.flatten(1)), above, rtol=1e-8)
+        assert torch.allclose(least.excess(torch.zeros(rows, steps * m)), torch.zeros(rows, dtype=torch.float64))
+        assert (least.cost >= cost(least.actions).abs() * (1 - 1e-9)).all()
 
 
 @pytest.mark.parametrize("rows", [1, 3])
