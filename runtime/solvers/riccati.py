@@ -114,7 +114,7 @@ def _minimum(problem: Problem) -> Least:
     kept = None if rollout is None else rollout.kept
     if rollout is None or kept is None:
         return best_actions(problem.stages())
-    recursion = kept.find(problem.held)
+    recursion: Recursion | None = kept.find(problem.held)
     if recursion is None:
         stages = problem.stages()
         if stages.step.shape[0] != 1:
@@ -133,7 +133,7 @@ def best_actions(stages: Stages) -> Least:
         return Recursion.of(stages).least(stages.first)
     rows = _ByRow(stages)
     back = _backward(rows)
-    state, actions = rows.first, []
+    state, actions = rows.first, list[Tensor]()
     steps, d = rows.step.shape[0], rows.step.shape[-2]
     cost = torch.zeros_like(state[:, 0, 0])
     for t in range(steps + 1):

@@ -293,8 +293,8 @@ def test_the_excess_is_that_of_the_hessian() -> None:
 
     point = torch.tensor(rng.normal(size=(rows, steps, m)), requires_grad=True)
     (gradient,) = torch.autograd.grad(cost(point).sum(), point)
-    each = [v.expand(rows, *v.shape[1:]) for v in (step, offset, curvature, slope)]
-    for stages in (Stages(first, step, offset, curvature, slope), Stages(first, *each)):
+    s, o, c, g = (v.expand(rows, *v.shape[1:]) for v in (step, offset, curvature, slope))
+    for stages in (Stages(first, step, offset, curvature, slope), Stages(first, s, o, c, g)):
         least = best_actions(stages)
         above = cost(point.detach()) - cost(least.actions)
         assert torch.allclose(least.excess(gradient.flatten(1)), above, rtol=1e-8)
