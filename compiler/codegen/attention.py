@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ebmlang.compiler import typed
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, layout_of, spread
 from ebmlang.compiler.codegen.writing import result
+from ebmlang.compiler.indexing import pick
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.typed import Apply, Axis, Constant, Expr, Pick, Position, Read, SliceOf, Tabulate
 
@@ -96,29 +97,29 @@ def _own(e: Emitter, node: Expr) -> Expr:
         case Pick(base=base, subscripts=(*places, SliceOf() as last)) if e.written_here(e.canonical(node)):
             whole = last.start == ZERO and last.stop == base.type.shape[-1]
             if whole and all(isinstance(p, Expr) for p in places):
-                return _entry(e, base, tuple(p for p in places if isinstance(p, Expr))) or node
+                return _entry(e, base, tuple(p for p in places if isinstance(p, Expr)))
     return node
 
 
-def _entry(e: Emitter, array: Expr, places: tuple[Expr, ...]) -> Expr | None:
-    """The vector of an array at the given places, worked out there alone; None where that is not known."""
+def _entry(e: Emitter, array: Expr, places: tuple[Expr, ...]) -> Expr:
+    """The vector of an array at the given places: worked out there alone where nothing else is wanted."""
     array = _own(e, array)
-    match array:
-        case _ if array.type.scalar or not e.written_here(e.canonical(array)):
-            return array if array.type.scalar else None
-        case Tabulate(body=body, over=over) if len(over) == len(places):
-            at = {axis.order: place for axis, place in zip(over, places, strict=True)}
-            if all(axis.start == ZERO and axis.rows is None for axis in over):
-                return typed.mapped(body, lambda n: at.get(n.axis.order) if isinstance(n, Position) else None)
-        case Apply(function="softmax", arguments=(scores,)) if array.option("axis") == -1:
-            inner = _entry(e, scores, places)
-            return None if inner is None else _over(array, (inner,))
-        case Apply(function="where" | "div" | "mul" | "neg"):
-            if all(a.type.scalar or a.type.shape == array.type.shape for a in array.arguments):
-                found = [_entry(e, a, places) for a in array.arguments]
-                entries = tuple(a for a in found if a is not None)
-                return _over(array, entries) if len(entries) == len(found) else None
-    return None
+    if array.type.scalar:
+        return array
+    if e.written_here(e.canonical(array)):
+        match array:
+            case Tabulate(body=body, over=over) if len(over) == len(places):
+                at = {axis.order: place for axis, place in zip(over, places, strict=True)}
+                if all(axis.start == ZERO and axis.rows is None for axis in over):
+                    return typed.mapped(
+                        body, lambda n: at.get(n.axis.order) if isinstance(n, Position) else None
+                    )
+            case Apply(function="softmax", arguments=(scores,)) if array.option("axis") == -1:
+                return _over(array, (_entry(e, scores, places),))
+            case Apply(function="where" | "div" | "mul" | "neg", arguments=parts):
+                if all(a.type.scalar or a.type.shape == array.type.shape for a in parts):
+                    return _over(array, tuple(_entry(e, a, places) for a in parts))
+    return pick(array, (*places, SliceOf(ZERO, array.type.shape[-1])), array.span)
 
 
 def _over(array: Apply, arguments: tuple[Expr, ...]) -> Expr:

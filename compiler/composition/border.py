@@ -136,11 +136,11 @@ class Border:
     def _bounds_of_sizes(self) -> None:
         """Sizes stay in the domains of their hyperparameters."""
         for hyper in self.model.hypers:
-            size = self.sizes.get(hyper.name)
-            if size is None or hyper.domain.name == "reals":
+            size, place = self.sizes.get(hyper.name), self.settled.get(hyper.name)
+            # Sizes without a place here are those of a `part`, and were looked at where it is declared.
+            if size is None or place is None or hyper.domain.name == "reals":
                 continue
             low, high, wanted = _limits(hyper)
-            place = self.settled[hyper.name]
             for room in ([size - math.ceil(low)] if low > -float("inf") else []) + (
                 [Size.of(math.floor(high)) - size] if high < float("inf") else []
             ):

@@ -9,6 +9,7 @@ from ebmlang.compiler.catalogue.parts import PartMisplaced, TooManyParts
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.library import Models
 from ebmlang.compiler.composition.names import inner_name
+from ebmlang.compiler.composition.owning import open_sizes
 from ebmlang.compiler.composition.placing import Around, Placing
 from ebmlang.compiler.composition.solving import Solving
 from ebmlang.compiler.scope import PartEntry, Scope, broken
@@ -79,6 +80,7 @@ class Joined:
             own = [v for v in placing.own() if v.role == "param"]
             if not placing.may_own(own):
                 return
+            placing.open = open_sizes(placing.model, own, frozenset(placing.border.sizes))
             placing.begin_owner()
             placing.declare(own)
             placing.define(own)
@@ -93,7 +95,8 @@ class Joined:
                 self._misplaced(moving.span, what, "bind it where the part is applied")
                 return
             params = {v.name: inner_name(name, v.name) for v in own}
-            self.owners[name] = Owner(model, dict(placing.copy.sizes), values, params, len(placing.plates))
+            sizes = {n: size for n, size in placing.copy.sizes.items() if n not in placing.open}
+            self.owners[name] = Owner(model, sizes, values, params, len(placing.plates))
 
     def solve(self, node: ast.Compose, scope: Scope) -> None:
         """The part's unknowns are minimised over its own energy, and its lets become values."""

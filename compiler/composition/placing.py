@@ -36,7 +36,7 @@ class Around:
 
 @dataclass(slots=True)
 class Placing:
-    """One part on its way into the model around it."""
+    """One part on its way into the model around it; `open` are sizes that its applications settle."""
 
     around: Around
     node: ast.Compose | ast.Part
@@ -44,6 +44,7 @@ class Placing:
     scope: Scope
     guard: Expr | None
     border: Border
+    open: frozenset[str] = frozenset()
     copy: Instance = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +150,8 @@ class Placing:
         for variable in variables:
             self._define(variable)
         for requirement in self.model.requirements:
-            self._requirement(requirement)
+            if not self.open.intersection(requirement.size.names()):
+                self._requirement(requirement)
 
     def terms(self) -> None:
         for term in self.model.terms:
@@ -194,7 +196,7 @@ class Placing:
     def _hypers(self) -> None:
         for hyper in self.model.hypers:
             settled = hyper.name in self.border.sizes or hyper.name in self.border.values
-            if settled:
+            if settled or hyper.name in self.open:
                 continue
             name = inner_name(self.name, hyper.name)
             init = None if hyper.init is None else self.copy.expr(hyper.init)

@@ -65,12 +65,25 @@ class Solving:
         placing.declare(self.kept())
         for variable in self.sought():
             self.names.append(variable.name)
+        # Minimisers are formulas of what is known without them, and all other lets may read minimisers.
+        late = self._late()
+        for let in (let for let in self.model.lets if let.name not in late):
+            placing.value(let.name, placing.copy.expr(let.value), let.doc)
         for name, value in self._minimisers().items():
             placing.value(name, value)
-        for let in self.model.lets:
+        for let in (let for let in self.model.lets if let.name in late):
             placing.value(let.name, placing.copy.expr(let.value), let.doc)
         placing.define(self.kept())
         self.names.extend(let.name for let in self.model.lets)
+
+    def _late(self) -> set[str]:
+        """Lets that are computed from the unknowns."""
+        names = {v.name for v in self.sought()}
+        late: set[str] = set()
+        for let in self.model.lets:
+            if typed.reads(let.value) & (names | late):
+                late.add(let.name)
+        return late
 
     def arrays(self) -> None:
         """The same as arrays over the plates, under the part's names."""
