@@ -313,8 +313,16 @@ class Model(nn.Module):
                 )
 
     def _own_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        names = {_registered(v.name): v.name for v in self._model.variables if v.role == "param"}
-        return [(names[n], p) for n, p in super().named_parameters() if n in names]
+        # Looked up by name: going through all modules would cost as much as a small net, at every step.
+        found = [(v.name, self._parameter(v.name)) for v in self._model.variables if v.role == "param"]
+        return [(name, p) for name, p in found if p is not None]
+
+    def _parameter(self, name: str) -> nn.Parameter | None:
+        *parts, last = _registered(name).split(".")
+        owner: nn.Module | None = self
+        for part in parts:
+            owner = owner._modules.get(part) if owner is not None else None
+        return owner._parameters.get(last) if owner is not None else None
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
         """The module that a parameter or a net of this name belongs to, and its name there."""

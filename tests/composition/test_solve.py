@@ -202,3 +202,38 @@ def test_gradients_pass_through_the_kernel() -> None:
         torch.autograd.grad(energy, [q, k, v]), torch.autograd.grad(expected, [q, k, v]), strict=True
     ):
         torch.testing.assert_close(found, wanted)
+
+
+def test_sizes_that_a_part_does_not_need_are_settled_where_it_is_applied() -> None:
+    """One part for sequences of two lengths; the minimiser is a formula of a let of the part."""
+    text = """
+    model mixing(T: int, d: int, k: int in [1, inf] = 2) {
+      observed x : real[T, d];  param W : real[k, d] = normal();  latent c : real[T, k] in simplex
+      let score = x @ W.T
+      energy match = -sum(c * score)
+      energy spread = -sum(entropy(c[t]), over = t in 0..T)
+      let y = c @ W
+    }
+    model m(n: int, m: int, d: int, L: int = 2) {
+      observed a : real[n, d];  observed b : real[m, d]
+      for l in 0..L { part p[l] = mixing(d = d, k = 3) }
+      let h : real[L+1, n, d]
+      let h[0] = a
+      for l in 0..L {
+        solve p[l] as f[l] with x = h[l]
+        let h[l+1] = h[l] + f[l].y
+      }
+      solve p[0] as g with x = b
+      energy fit = ||h[L]||^2 + 2 * ||g.y||^2
+    }
+    """
+    model = ebmlang.loads(text)
+    a, b = normal(2, 5, 4), normal(2, 7, 4, seed=1)
+    energy = model.energy(a=a, b=b)
+    w = model.value("p.W").detach()
+    assert w.shape == (2, 3, 4)
+    h = a
+    for one in w:
+        h = h + torch.softmax(h @ one.T, -1) @ one
+    other = torch.softmax(b @ w[0].T, -1) @ w[0]
+    torch.testing.assert_close(energy, h.square().sum((1, 2)) + 2 * other.square().sum((1, 2)))
