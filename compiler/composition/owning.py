@@ -23,7 +23,6 @@ def open_sizes(model: typed.Model, own: list[typed.Variable], settled: frozenset
 
     for net in model.nets:
         copied(net, net.name, net.source, seen, net.span)
-        needed.update(name for size in net.at for name in size.names())
     values = [h.init for h in model.hypers]
     for variable in own:
         needed.update(name for size in variable.type.shape for name in size.names())

@@ -34,7 +34,8 @@ def copied(net: Net, name: str, source: str, size: SizeOf, span: Span) -> Net:
     if build is not None:
         build = Build(build.constructor, tuple((k, _option(v, size)) for k, v in build.options))
     signature = signature_with(net.signature, size)
-    return replace(net, name=name, signature=signature, build=build, source=source, span=span)
+    at = tuple(size(s) for s in net.at)
+    return replace(net, name=name, signature=signature, build=build, at=at, source=source, span=span)
 
 
 def _option(value: OptionValue, size: SizeOf) -> OptionValue:

@@ -339,3 +339,22 @@ def test_graph_attention(heads: int, dtype: torch.dtype) -> None:
         scores = functional.leaky_relu(joined @ torch.cat((a, b)), 0.2).masked_fill(~edge, -torch.inf)
         sides.append(torch.softmax(scores, -1) @ u)
     close(found["y"], torch.cat(sides, -1))
+
+
+@DTYPES
+@pytest.mark.parametrize("rows", [1, 4])
+def test_consciousness_prior(rows: int, dtype: torch.dtype) -> None:
+    h, c = normal(rows, 7, dtype=dtype), normal(rows, 3, seed=1, dtype=dtype)
+    model = library("consciousness_prior", n=7, k=3, key=5, hidden=6, beta=1.7)
+    model.bind(h=h, c=c).to(dtype)
+    energy = model.energy(h=h, c=c)
+    query, predict, keys = model.net("query"), model.net("predict"), model.value("Keys")
+    w = torch.softmax(1.7 * h * (query(c) @ keys.T), -1)
+    mu, log_s = predict(c).split(7, -1)
+    given = torch.distributions.Normal(mu, log_s.exp())
+    expected = -(w * given.log_prob(h)).sum(-1)
+    close(energy, expected)
+    weights = [keys, *query.parameters(), *predict.parameters()]
+    ours, theirs = (torch.autograd.grad(e.sum(), weights) for e in (energy, expected))
+    for found, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e3 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])

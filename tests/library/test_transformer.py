@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.transformer import losses_of, started
+import ebmlang
+from benchmarks.measure import ROOT
+from benchmarks.transformer import losses_of, started, text_of
 
 
 def test_the_loss_curve_is_that_of_torch() -> None:
@@ -53,3 +55,21 @@ def test_the_fused_kernel_is_called_in_every_layer() -> None:
     model, *_ = started(2, 5, 8, 2, 2)
     assert "scaled_dot_product_attention" in model.source
     assert model.source.count("for l in range(layers_)") >= 1
+
+
+def test_a_transformer_inside_another_model() -> None:
+    """Its layers are a plate of nets whose size is settled by the model around."""
+    text, target, symbols = text_of(2, 5, seed=3)
+    outer = """
+    import std.transformer
+    model m(T: int, symbols: int) {
+      observed text : class[symbols][T];  observed target : class[symbols][T]
+      use transformer(d = 8, layers = 2, heads = 2) as inner with text = text, target = target
+    }
+    """
+    model = ebmlang.loads(outer, symbols=symbols)
+    model.bind(text=text, target=target)
+    alone = ebmlang.load(ROOT / "models/std/transformer.ebm", d=8, layers=2, heads=2, symbols=symbols, T=5)
+    alone.bind(text=text, target=target)
+    alone.load_state_dict({n.removeprefix("inner."): p for n, p in model.state_dict().items()})
+    torch.testing.assert_close(model(text=text, target=target), alone(text=text, target=target))
