@@ -123,8 +123,8 @@ def rows() -> list[Row]:
 
 
 def _curve(dtype: torch.dtype) -> Row:
-    """The loss before every step. Adam makes differences of rounding grow from step to step: what that amounts
-    to shows torch's own loop on the same rows in another order, which is the same sum."""
+    """The loss before every step. Adam makes differences of rounding grow from step to step; how much shows
+    torch's own loop on the same rows in another order, which is the same sum."""
     model, written, text, target = started(64, 32, 32, 2, 4, dtype)
     again = copy.deepcopy(written)
     ours = list(model.fit(text=text, target=target, steps=STEPS, lr=RATE).loss)
@@ -134,8 +134,8 @@ def _curve(dtype: torch.dtype) -> Row:
     apart, by_rounding = _apart(ours, theirs), _apart(other, theirs)
     name, exact = str(dtype).removeprefix("torch."), dtype == torch.float64
     return Row(
-        f"transformer, {name}: largest difference of the loss to torch's, {theirs[0]:.2f} to {theirs[-1]:.2f} "
-        f"over {STEPS} steps; beside it torch with its rows in another order",
+        f"transformer, {name}: difference of the loss to torch's over {STEPS} steps ({theirs[0]:.2f} to "
+        f"{theirs[-1]:.2f}); beside it torch with its rows in another order",
         f"{apart:.1g}",
         f"{by_rounding:.1g}",
         "",
