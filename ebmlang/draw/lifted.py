@@ -53,9 +53,14 @@ def lifted(graph: FactorGraph) -> Picture:
 
 
 def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None = None) -> str:
-    """The model with its hyperparameters, their values or their defaults: `sparse_coding(n, k = 128)`."""
+    """The model with its hyperparameters, their values or their defaults: `sparse_coding(n, k = 128)`.
+
+    Those of its parts only stand there with a value that was set.
+    """
     shown = []
     for v in model.hypers:
+        if "." in v.name and v.name not in (known or ()):
+            continue
         if known is not None and v.name in known:
             value = known[v.name]
             shown.append(
