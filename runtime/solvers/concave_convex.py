@@ -10,6 +10,7 @@ The quadratic is separable or has no bounds, so that within bounds too the step 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -102,6 +103,9 @@ def majorised(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _pull(form: MixtureForm, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
     """sum w p slope [R, N], sum w p bend [R, N] and sum w logsumexp [R] with the shares p at x."""
+    fused = _fused(form, x)
+    if fused is not None:
+        return fused
     width = max((p.offset.shape[1] * p.offset.shape[2] for p in form.scores), default=1)
     rows = x.shape[0]
     step = max(1, CACHED // max(width, 1)) if not x.is_cuda else max(rows, 1)
@@ -118,6 +122,27 @@ def _pull(form: MixtureForm, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
             if bend is not None and curve is not None:
                 bend[some] += curve
     return pull, bend, value
+
+
+_KERNEL: Callable[..., tuple[Tensor, Tensor]] | None = getattr(
+    torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None
+)
+"""PyTorch's attention for the CPU, which also returns the log-sum-exps; not every version has it."""
+
+
+def _fused(form: MixtureForm, x: Tensor) -> tuple[Tensor, None, Tensor] | None:
+    """The same where the scores are products with patterns that all rows share, as one attention in which
+    the patterns are keys and values; None elsewhere."""
+    if _KERNEL is None or x.device.type != "cpu" or len(form.scores) != 1 or x.shape[0] == 0:
+        return None
+    (part,) = form.scores
+    plain = part.bend is None and part.slope.shape[0] == 1 and part.offset.shape[1] == 1
+    if not plain or part.slope.dtype != x.dtype or bool(part.offset.any()):
+        return None
+    patterns = part.slope[None]
+    found, log = _KERNEL(x[None, None], patterns, patterns, scale=1.0)
+    weight = part.weight[:, 0]
+    return found[0, 0] * weight[:, None], None, log.reshape(-1) * weight
 
 
 def _factored(factor: Tensor, right: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from scipy.special import logsumexp, softmax
 
 import ebmlang
+from ebmlang.runtime.mixture import MixtureForm, Scores
+from ebmlang.runtime.solvers import concave_convex
 from tests.numeric.gallery import Array, digits, load
 
 RECALL = """
@@ -205,3 +207,32 @@ def test_a_coupled_quadratic_of_all_rows_or_of_each(own: bool) -> None:
     assert np.abs(slope).max() <= 1e-6
     energy = 0.5 * ((x @ A - y) ** 2).sum(1) - logsumexp(8.0 * x @ memory.T, axis=1) / 8.0
     assert np.allclose(found.energy.numpy(), energy, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_the_fused_kernel_gives_what_the_written_steps_give(
+    dtype: torch.dtype, own_weights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for widths that no block of a kernel divides, and for scores far apart."""
+    made = torch.Generator().manual_seed(3)
+    for rows, stored, n in ((1, 1, 1), (3, 37, 5), (70, 130, 67)):
+        slope = 6 * torch.randn(1, stored, n, generator=made, dtype=torch.float64)
+        weight = torch.rand(rows if own_weights else 1, 1, generator=made, dtype=torch.float64) + 0.1
+        x = torch.randn(rows, n, generator=made, dtype=torch.float64)
+        none = torch.zeros(1, n, dtype=torch.float64)
+        scores = (Scores(torch.zeros(1, 1, stored, dtype=torch.float64), slope, weight, None),)
+        form = MixtureForm(scores, torch.zeros(1, dtype=torch.float64), none, none + 1, None).to(dtype)
+        log = torch.logsumexp(x @ slope[0].T, 1)
+        shares = torch.softmax(x @ slope[0].T, 1)
+        pulls = []
+        for kernel in (concave_convex._KERNEL, None):
+            monkeypatch.setattr(concave_convex, "_KERNEL", kernel)
+            pull, bend, value = concave_convex._pull(form, x.to(dtype))
+            monkeypatch.undo()
+            assert bend is None
+            eps = 200 * torch.finfo(dtype).eps
+            assert torch.allclose(value.double(), log * weight[:, 0], rtol=eps, atol=eps)
+            assert torch.allclose(pull.double(), shares @ slope[0] * weight, rtol=eps, atol=20 * eps)
+            pulls.append(pull)
+        assert len(pulls) == 2
