@@ -62,8 +62,9 @@ class Reductions:
         checker = self.checker
         if not checker.numeric(body, f"`{row.name}`", self.scope):
             return checker.error(span)
-        places = origins(self.scope, body) if body.level is not Level.EXAMPLE or row.name == "cov" else ()
-        if body.level is not Level.EXAMPLE:
+        same = body.level is not Level.EXAMPLE
+        places = origins(self.scope, body) if same or row.name == "cov" else ()
+        if same and row.name != "stack":  # stacked, what is the same for all still has one row for each
             checker.report.add(SameForAll(span, row.name, places))
             return checker.error(span)
         type_ = Type("real" if row.result == "same" else row.result, body.type.shape)

@@ -53,11 +53,20 @@ def symmetric(x: Tensor, y: Tensor) -> Tensor:
     return (functional.cross_entropy(scores, own) + functional.cross_entropy(scores.T, own)) / 2
 
 
+def nt_xent(x: Tensor, y: Tensor) -> Tensor:
+    """All views against all others: the cosine similarities of 2n views, without the diagonal."""
+    z, n = torch.cat([x, y]), len(x)
+    scores = functional.cosine_similarity(z[:, None], z[None], dim=-1, eps=0.0) / 0.5
+    scores = scores.masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
+    return functional.cross_entropy(scores, (torch.arange(2 * n) + n) % (2 * n))
+
+
 LOSSES: dict[str, tuple[str, Loss]] = {
     "vicreg": ("vicreg", vicreg),
     "barlow_twins": ("barlow_twins", barlow_twins),
     "info_nce": ("info_nce", info_nce),
     "symmetric": ("info_nce", symmetric),
+    "nt_xent": ("nt_xent", nt_xent),
 }
 
 
@@ -170,5 +179,64 @@ def test_the_values_of_all_examples_side_by_side() -> None:
         torch.testing.assert_close(found[name], value)
     with pytest.raises(ebmlang.DataError, match="subscript 2"):
         ebmlang.loads(text).terms(x=x[:2], y=y[:2, :2])
-    with pytest.raises(ebmlang.ModelError, match="E0323"):
-        ebmlang.loads("model m { shared observed x : real; batch energy e = sum(stack(x, over = batch)) }")
+
+
+def test_what_is_the_same_for_all_is_stacked_once_for_each() -> None:
+    text = """
+    model m(n: int) {
+      shared observed w : real[n];  observed x : real[n]
+      batch energy a = sum(stack(x, over = batch) * stack(w, over = batch))
+      batch energy b = sum(where(diag(stack(1, over = batch)) > 0, 0.0, stack(x, over = batch) @ w[.., None]))
+    }
+    """
+    x, w = views(5, 3, torch.float64)[0], torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64)
+    found = ebmlang.loads(text).terms(x=x, w=w)
+    torch.testing.assert_close(found["a"], (x * w).sum())
+    torch.testing.assert_close(found["b"], 4 * (x @ w).sum())
+
+
+# --- patches of two views ---------------------------------------------------------------------------
+
+
+def closest(u: Tensor, v: Tensor, key_u: Tensor, key_v: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Example by example, by sorting: the pairs that count, in the order of the patches of u."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for i in range(len(u)):
+        apart = torch.cdist(key_u[i], key_v[i])
+        partner = apart.argmin(1)
+        best = apart.min(1).values.argsort(stable=True)[:top].sort().values
+        pairs.append((u[i, best], v[i, partner[best]]))
+    return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
+
+
+def local(u: Tensor, v: Tensor, at_u: Tensor, at_v: Tensor, top: int) -> Tensor:
+    """VICRegL: both kinds of matches in both directions; vicreg at each place, the mean over the places."""
+    directions = [(u, v, at_u, at_v), (v, u, at_v, at_u), (u, v, u, v), (v, u, v, u)]
+    losses = []
+    for direction in directions:
+        x, y = closest(*direction, top)
+        losses += [vicreg(x[:, k], y[:, k]) / top for k in range(top)]
+    return torch.stack(losses).sum() / 2
+
+
+@pytest.mark.parametrize(("rows", "d", "P", "R", "top"), [(5, 3, 6, 4, 2), (2, 2, 3, 3, 3), (9, 4, 7, 9, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vicreg_local(rows: int, d: int, P: int, R: int, top: int, dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
+
+    u, v = drawn(rows, P, d).requires_grad_(), drawn(rows, R, d).requires_grad_()
+    at_u, at_v = drawn(rows, P, 2), drawn(rows, R, 2)
+    at_u[:, 0], at_u[:, 1] = at_u[:, 2], at_u[:, 2]  # equally close pairs: the earlier one counts
+    model = ebmlang.load(STD / "vicreg_local.ebm", top=top)
+    terms = model.terms(u=u, v=v, at_u=at_u, at_v=at_v)
+    found = torch.stack([term.mean() for term in terms.values()]).sum()
+    expected = local(u, v, at_u, at_v, top)
+    near = 1e-6 if dtype == torch.float32 else 1e-10
+    torch.testing.assert_close(found, expected, rtol=near, atol=near)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, [u, v]), torch.autograd.grad(expected, [u, v]), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=20 * near, atol=20 * near)
