@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from ebmlang.compiler import typed
+from ebmlang.compiler.nested import inner_model
 from ebmlang.compiler.typed import Axis, Expr, Model
 
 Array = Any
@@ -97,6 +99,8 @@ class Reference:
                 return self.cells[axis.order, name][self._index(axis, 0, row, at) + offset]
             case typed.Scan():
                 return self._scan(node, row, at)
+            case typed.Solve():
+                return self._solve(node, row, at)
             case typed.OverExamples(function=name, body=body):
                 every = np.asarray([_real(self.value(body, r, at)) for r in range(len(self.rows))])
                 if name == "cov":
@@ -138,6 +142,27 @@ class Reference:
         ordered = [_real(table[k]) if kind == "real" else table[k] for k in sorted(table)]
         assert sorted(table) == list(range(len(ordered)))
         return np.stack(ordered, axis=node.state.dim)
+
+    def _solve(self, node: typed.Solve, row: int, at: Place) -> Array:
+        """The minimum of a nested model without bounds, by quasi-Newton steps with differences."""
+        nested, model = node.nested, inner_model(node)
+        sizes = {name: size.evaluate(self.sizes) for name, size in nested.sizes}
+        inputs = (self.value(value, row, at) for value in node.inputs)
+        given = dict(zip(nested.given, inputs, strict=True))
+        sought = [v for v in model.variables if v.name in nested.sought]
+        shapes = [tuple(s.evaluate(sizes) for s in v.type.shape) for v in sought]
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+
+        def unknown(x: Array) -> dict[str, Array]:
+            parts = zip(sought, np.split(x, ends[:-1]), shapes, strict=True)
+            return {v.name: part.reshape(shape) for v, part, shape in parts}
+
+        def energy(x: Array) -> float:
+            inner = Reference(model, sizes, given, [unknown(x)])
+            return float(sum(inner.term(term, 0) for term in model.terms))
+
+        found = optimize.minimize(energy, np.zeros(ends[-1]), method="BFGS", options={"gtol": 1e-9})
+        return unknown(found.x)[node.which]
 
     # --- axes ---
 

@@ -3,6 +3,8 @@ against finite differences in float64."""
 
 from __future__ import annotations
 
+import gc
+import resource
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +14,11 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 import ebmlang
+from ebmlang import testing
+from ebmlang.compiler import pipeline
+from ebmlang.runtime.nested import implicit, question
+from ebmlang.testing.case import CheckFailed
+from tests.reference import Reference
 
 F64 = torch.float64
 
@@ -524,3 +531,106 @@ def test_the_length_of_steps_is_differentiated() -> None:
     model = ebmlang.loads(text)
     a, y, log = normal(3, 2), normal(1, 3, seed=1), normal(1, seed=2)
     right_slopes(lambda a, y, log: model.energy(A=a, y=y, l=log), a, y, log)
+
+
+TUNED = (
+    RIDGE
+    + """
+    model outer(n: int, k: int) {
+      shared observed A : real[n, k];  observed y : real[n]
+      latent l : real
+      solve ridge as p with A = A, y = y, lam = exp(l)
+      energy e = sum(p.z ^ 2)
+      infer l
+    }
+    """
+)
+
+
+def test_a_thousand_solves_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ebmlang.loads(TUNED)
+    a, y, log = normal(4, 2), normal(1, 4, seed=1), normal(1, seed=2).requires_grad_()
+
+    def solves(count: int) -> tuple[int, int]:
+        for _ in range(count):
+            model.energy(A=a, y=y, l=log).sum().backward()
+        gc.collect()
+        tensors = sum(issubclass(type(x), Tensor) for x in gc.get_objects())
+        return tensors, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    first, before = solves(50)
+    monkeypatch.setattr(pipeline, "generate_for", lambda plan: pytest.fail("compiled again"))
+    last, after = solves(1000)
+    assert last == first
+    assert after - before < 16 * 1024
+
+
+def test_rows_that_share_their_inputs_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        RIDGE
+        + """
+    model outer(n: int, k: int) {
+      shared observed A : real[n, k];  shared observed y : real[n];  observed x : real
+      latent l : real
+      solve ridge as p with A = A, y = y, lam = 2
+      energy e = (l - x * p.z[0])^2
+      infer l
+    }
+    """
+    )
+    rows: list[int] = []
+    search = question.Question.search
+
+    def counted(self: question.Question, reals: tuple[Tensor, ...]) -> question.Found:
+        rows.append(self.rows)
+        return search(self, reals)
+
+    monkeypatch.setattr(question.Question, "search", counted)
+    found = ebmlang.loads(text).infer(A=normal(4, 2), y=normal(4, seed=1), x=normal(7, seed=2))
+    assert found["p.z"].shape == (2,)
+    assert found["l"].shape == (7,)
+    assert set(rows) == {1}
+    assert len(rows) <= 3  # for the size of chunks, for the answer, and to see how it ended
+
+
+def test_the_check_of_gradients_sees_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ebmlang.loads(TUNED)
+    values = {"A": normal(3, 2), "y": normal(2, 3, seed=1), "l": normal(2, seed=2)}
+    assert testing.check_gradient(model, values)["entries compared"] > 0
+    right = implicit._adjoint
+    monkeypatch.setattr(implicit, "_adjoint", lambda *a: (right(*a)[0] * 1.01, None))
+    with pytest.raises(CheckFailed, match="finite differences"):
+        testing.check_gradient(model, values)
+
+
+def test_against_the_slow_evaluator() -> None:
+    text = (
+        SMOOTH
+        + """
+    model outer(n: int, C: int) {
+      observed U : real[C, n]
+      latent l : real
+      for c in 0..C {
+        solve smooth as p[c] with u = U[c] + l, w = exp(l) / (c + 1)
+        energy e[c] = ||p[c].s||^2
+      }
+      infer l
+    }
+    """
+    )
+    model = ebmlang.loads(text)
+    u, log = normal(1, 2, 3), normal(1, seed=1)
+    slow = Reference(model.checked, {"n": 3, "C": 2}, {}, [{"U": u[0].numpy(), "l": log[0].numpy()}])
+    expected = slow.term(model.checked.terms[0], 0)
+    assert float(model.energy(U=u, l=log)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_single_precision() -> None:
+    model = ebmlang.loads(TUNED.replace("sum(p.z ^ 2)", "||p.z||^2 + 1/8 * (l - 1)^2"))
+    a, y = normal(6, 3), normal(4, 6, seed=1)
+    wide = model.infer(A=a, y=y)
+    narrow = model.infer(A=a.float(), y=y.float())
+    assert narrow["p.z"].dtype == torch.float32
+    assert bool(wide.converged.all())
+    torch.testing.assert_close(narrow["l"].double(), wide["l"], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(narrow.energy.double(), wide.energy, rtol=1e-5, atol=1e-6)
