@@ -206,8 +206,9 @@ def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:
             moving = any(depends(s) for s in node.subscripts if isinstance(s, Expr))
             return "steps" if moving else "smooth"
         case typed.Solve():
-            # Which bounds an answer touches changes with the inputs: between such changes it is smooth.
-            return "piecewise" if node.type.kind == "real" else "steps"
+            from ebmlang.compiler.nested import grade  # loaded late: it analyses the nested problem
+
+            return grade(node)
     return "smooth"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
@@ -46,6 +47,31 @@ def moving_searches(block: Block) -> bool:
     """Whether the energy of a block holds a nested minimum that moves with what the block seeks."""
     of = block.query.of
     return any(block.depends(s) for s in searches(block.graph.model, () if of is None else (of,)))
+
+
+@lru_cache(maxsize=256)
+def grade(solve: Solve) -> str:
+    """How smooth an answer is in the inputs, as a grade of `facts.ROUGHNESS`.
+
+    Where the energy is convex and twice differentiable in everything, and nothing bounds the unknowns, so is
+    the answer wherever the Hessian is not singular. Otherwise it bends where a bound is reached, or jumps.
+    """
+    from ebmlang.compiler.facts import Dependence, smoothness
+    from ebmlang.compiler.structure.convex import energy_is
+
+    block = inner_plan(solve).block
+    if any(v.type.kind != "real" for v in block.sought):
+        return "steps"
+    graph = block.graph
+    bounded = any(v.domain.rule.geometry not in ("everywhere", "open") for v in block.sought)
+    if bounded or graph.limits or energy_is(block, "convex") is None:
+        return "kink"
+    everything = Dependence(graph, frozenset((*solve.nested.sought, *solve.nested.given)))
+    grades = (
+        smoothness(graph, s.total, everything, lambda x: block.calculus.ranges(x).positive).grade
+        for s in block.summands
+    )
+    return "piecewise" if all(g == "smooth" for g in grades) else "kink"
 
 
 def inner_plan(solve: Solve) -> Plan:

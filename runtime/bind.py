@@ -197,7 +197,7 @@ def make(
         named["nets"] = nets
     nested = vars(module).get("NESTED")
     if nested is not None:
-        named["solves"] = Solves(nested, draws.seed)
+        named["solves"] = Solves(nested, draws.seed, dtype, device)
     instance: GeneratedModel = module.MODEL(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,11 +135,10 @@ class Question:
         return outside
 
 
-def _heard(bound: Bound) -> Any:
+def _heard(bound: Bound) -> AbstractContextManager[list[Note]]:
     """Listens to the searches inside of a nested one."""
     instance: Any = bound.instance
-    own = instance.solves if "NESTED" in vars(bound.module) else Solves({}, 0)
-    return own.listening()
+    return instance.solves.listening() if "NESTED" in vars(bound.module) else nullcontext([])
 
 
 def _first(failed: Tensor, sentences: tuple[str, ...]) -> str:
@@ -155,16 +155,20 @@ def answers(solves: Solves, part: str, sizes: Mapping[str, int], inputs: Values)
     specs = {v.name: v for v in namespace.VARIABLES}
     front, flat = _rows(specs, inputs)
     rows = math.prod(front)
-    some = next(iter(inputs.values()), torch.zeros(()))
     sought = [specs[name] for name in namespace.SOUGHT]
     shapes = [tuple(size.evaluate(sizes) for size in s.shape) for s in sought]
-    dtype = next((x.dtype for x in inputs.values() if x.is_floating_point()), torch.get_default_dtype())
+    dtype = next((x.dtype for x in inputs.values() if x.is_floating_point()), solves.dtype)
     names = tuple(n for n, x in flat.items() if x.is_floating_point())
     others = {n: x for n, x in flat.items() if not x.is_floating_point()}
-    question = Question(solves, part, namespace, specs, sizes, rows, names, others, some.device)
+    question = Question(solves, part, namespace, specs, sizes, rows, names, others, solves.device)
     reals = tuple(flat[n].to(WIDE) for n in names)
     if rows == 0:
-        return {s.name: some.new_zeros((*front, *shape)) for s, shape in zip(sought, shapes, strict=True)}
+        return {
+            s.name: torch.zeros(
+                *front, *shape, dtype=dtype if s.kind == "real" else torch.long, device=solves.device
+            )
+            for s, shape in zip(sought, shapes, strict=True)
+        }
     if any(s.kind != "real" for s in sought):
         return _countable(question, reals, front)
     if "UNROLL" in vars(namespace):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _MOST_STARTS = 64
@@ -26,12 +27,15 @@ class Note:
 class Solves:
     """The nested searches of one bound model.
 
-    `parts` holds the namespace of each by the name of the part. While a search goes on around them, each
+    `parts` holds the namespace of each by the name of the part; `dtype` is for answers that no real input
+    has given one. While a search goes on around them, each
     begins where it ended the time before: `starts` holds coordinates by part and shape.
     """
 
     parts: Mapping[str, Any]
     seed: int
+    dtype: torch.dtype
+    device: torch.device
     starts: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
     heard: list[Note] | None = None
     inside: bool = False

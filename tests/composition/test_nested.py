@@ -634,3 +634,68 @@ def test_single_precision() -> None:
     assert bool(wide.converged.all())
     torch.testing.assert_close(narrow["l"].double(), wide["l"], rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(narrow.energy.double(), wide.energy, rtol=1e-5, atol=1e-6)
+
+
+def test_what_explain_says() -> None:
+    text = (
+        RIDGE
+        + """
+    import std.attention
+    model lasso(n: int, k: int) {
+      observed A : real[n, k];  observed y : real[n];  observed lam : real in nonnegative
+      latent z : real[k] = 0
+      energy fit = 1/2 * ||A @ z - y||^2
+      regularizer sparse = lam * ||z||_1
+    }
+    model outer(n: int, k: int) {
+      shared observed A : real[n, k];  observed y : real[n];  observed x : real[k]
+      latent l : real
+      solve ridge as p with A = A, y = y, lam = exp(l)
+      solve lasso as q with A = A, y = y, lam = 2
+      solve lasso as r with A = A, y = y, lam = 2 using unroll(steps = 3, through = 2)
+      solve ridge as s with A = A, y = y, lam = 1 using lbfgs
+      solve attention as att with q = x, K = A, V = A
+      energy e = sum(p.z * q.z * r.z * s.z * att.y) + l^2
+      infer l
+    }
+    """
+    )
+    found = " ".join(ebmlang.loads(text).explain().split())
+    assert "solve p: implicit, ridge over z by quadratic" in found
+    assert "solve q: implicit, lasso over z by fista" in found
+    assert "of the entries that are not 0" in found
+    assert "solve r: unrolled, 3 steps of projected gradient, the last 2 differentiated," in found
+    assert "solve s: implicit, ridge over z by lbfgs (asked for by name)" in found
+    assert "solve att: closed form, c = softmax(" in found
+    assert "method lbfgs" in found
+    assert "gauss_newton: the Jacobian of a nested minimum is not written down" not in found
+
+
+@pytest.mark.parametrize(
+    ("inner", "grade"),
+    [
+        ("latent z : real; energy e = (z - q)^2", "piecewise smooth"),
+        ("latent z : real in nonnegative; energy e = (z - q)^2", "kinks"),
+        ("latent z : real; energy e = (z - |q|)^2", "kinks"),
+        ("latent z : real; energy e = (z - q)^2 + |z|", "kinks"),
+        ("latent z : real; energy e = (z^2 - q)^2", "kinks"),
+        ("latent z : real; energy e = (z - q)^2; subject to c : z <= 1", "kinks"),
+        ("latent z : bool; energy e = where(z, q, 0.0)", "steps"),
+    ],
+)
+def test_how_smooth_an_answer_is(inner: str, grade: str) -> None:
+    """A claim that an energy is smooth must be true: an answer bends where it reaches a bound."""
+    text = (
+        f"model inner {{ observed q : real; {inner} }}"
+        + """
+    model outer {
+      latent q : real
+      solve inner as p with q = q
+      energy e = where(p.z > 0, 1.0, 2.0) + q^2
+      infer q
+    }
+    """
+    )
+    text = text.replace("where(p.z > 0, 1.0, 2.0)", "p.z" if grade != "steps" else "where(p.z, 1.0, 2.0)")
+    findings = ebmlang.loads(text).plan().structure.findings
+    assert grade in [f.property for f in findings]
