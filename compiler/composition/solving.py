@@ -152,7 +152,10 @@ class Solving:
         if what:
             place = Label(self.model.span, "declared here", self.model.source)
             join = f"join it: use {self.model.name} as {self.placing.name}"
-            advice = "choose another method after `using`" if search.nested.using is not None else join
+            steps = "differentiate through steps: using unroll(steps = 100)"
+            curved = any(_curved(v.domain) for v in sought)
+            other = "choose another method after `using`" if search.nested.using is not None else join
+            advice = steps if curved and search.nested.using is None else other
             text = f"`{self.model.name}` cannot be solved here: {what}"
             self.placing.expressions.report.add(PartMisplaced(self.node.span, text, advice, (place,)))
 

@@ -699,3 +699,35 @@ def test_how_smooth_an_answer_is(inner: str, grade: str) -> None:
     text = text.replace("where(p.z > 0, 1.0, 2.0)", "p.z" if grade != "steps" else "where(p.z, 1.0, 2.0)")
     findings = ebmlang.loads(text).plan().structure.findings
     assert grade in [f.property for f in findings]
+
+
+def test_steps_on_a_sphere() -> None:
+    """The eigenvector of the least eigenvalue, and its derivative, by steps that are projected."""
+    text = """
+    model inner(k: int) {
+      observed M : real[k, k];  observed s : real[k]
+      latent z : real[k] in sphere = s
+      energy e = dot(z, M @ z)
+    }
+    model outer(k: int) {
+      observed M : real[k, k];  observed s : real[k]
+      latent t : real[k]
+      solve inner as p with M = M, s = s using unroll(steps = 800, step = 0.3)
+      energy e = dot(p.z, t)^2
+      infer t
+    }
+    """
+    model = ebmlang.loads(text)
+    m, t = normal(3, 3), normal(1, 3, seed=2)
+    m = (m + m.T)[None] / 4
+    start = torch.ones(1, 3, dtype=F64) / 3**0.5
+
+    def expected(m: Tensor) -> Tensor:
+        vectors = torch.linalg.eigh((m + m.mT) / 2).eigenvectors
+        along: Tensor = (vectors[..., 0] * t).sum(-1)
+        return along**2
+
+    torch.testing.assert_close(model.energy(M=m, s=start, t=t), expected(m))
+    leaf = m.requires_grad_()
+    found = torch.autograd.grad(model.energy(M=leaf, s=start, t=t).sum(), leaf)
+    torch.testing.assert_close(found, torch.autograd.grad(expected(leaf).sum(), leaf), rtol=1e-6, atol=1e-8)
