@@ -9,6 +9,7 @@ from ebmlang.compiler.choose_discrete import fitting_rows, misfit
 from ebmlang.compiler.choose_mixed import (
     FREE,
     carried,
+    integrates,
     mixed_misfit,
     mixed_rows,
     real_part,
@@ -264,7 +265,8 @@ def _free(
     plan = _among(outer, tuple(row for row in METHODS if row.name in FREE), name, options)
     about = tuple(f for f in structure.findings if f.property in ("discrete", "tables", "rows", "joint"))
     summed = ", ".join(block.query.summed)
-    because = f"{summed} is summed out by elimination, which leaves a free energy; {plan.because}"
+    how = "integrated out in closed form" if integrates(block) else "summed out by elimination"
+    because = f"{summed} is {how}, which leaves a free energy; {plan.because}"
     why = "what it needs is not proven of a free energy"
     others = tuple(Rejected(row, why) for row in METHODS if row.name not in FREE)
     found = Structure(block, (*about, *outer.findings))

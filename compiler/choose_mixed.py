@@ -5,8 +5,9 @@ from __future__ import annotations
 from ebmlang.compiler.methods import MIXED_METHODS, MethodRow, find_method, method_names
 from ebmlang.compiler.needs import missing_text
 from ebmlang.compiler.query import Query
-from ebmlang.compiler.structure import Block, Structure
+from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.finding import Finding
+from ebmlang.compiler.typed import Variable
 
 
 def real_part(block: Block) -> Block:
@@ -40,7 +41,8 @@ _CARRIED = (
     "smooth", "piecewise smooth", "differentiable", "kinks", "steps",
 )  # fmt: skip
 """What is true of a free energy when it is of the energy for every state that is summed out: a finite sum of
-exponentials is as smooth as they are."""
+exponentials is as smooth as they are. So is an integral of exponentials of polynomials of degree 2: their
+coefficients are as smooth as their values at a few points."""
 
 
 def searched_part(block: Block) -> Block:
@@ -57,9 +59,10 @@ def carried(outer: Structure) -> Structure:
 def why_not_free(block: Block, structure: Structure) -> str:
     """Why a free energy cannot be lowered over the rest of a block, or ""."""
     summed = ", ".join(block.query.summed)
+    real = tuple(v for v in block.sought if v.name in block.query.summed and v.type.kind == "real")
+    if real:
+        return _why_not_integrated(block, real)
     for v in block.sought:
-        if v.name in block.query.summed and v.type.kind == "real":
-            return f"{v.name} is {v.type}: lowering an energy after an integral over it is not built yet"
         if v.name in block.query.summed and v.arranged:
             return f"{v.name} is {v.type}: a sum over arrangements beside a search is not built yet"
         if v.name not in block.query.summed and v.type.kind != "real":
@@ -68,6 +71,27 @@ def why_not_free(block: Block, structure: Structure) -> str:
         return f"hard constraints beside a sum over {summed} are not built yet"
     whole = structure.find("whole terms")
     return "" if whole is None else f"{summed} cannot be eliminated: {whole.because}"
+
+
+def integrates(block: Block) -> bool:
+    """Whether what is summed out is real."""
+    return any(v.name in block.query.summed and v.type.kind == "real" for v in block.sought)
+
+
+def _why_not_integrated(block: Block, real: tuple[Variable, ...]) -> str:
+    """Why the energy that an integral over real unknowns leaves cannot be lowered over the rest, or ""."""
+    names = ", ".join(v.name for v in real)
+    other = [v for v in block.sought if v not in real and v.type.kind != "real"]
+    if other:
+        return f"{other[0].name} is {other[0].type}: countable unknowns beside an integral are not built yet"
+    inner = Block(block.graph, Query(tuple(v.name for v in real), block.query.of))
+    if inner.joint is not None:
+        return f"one integral over {names} of all examples beside a search is not built yet: {inner.joint[1]}"
+    reason = why_not_gaussian(analyse(inner))
+    if reason:
+        return f"{names} cannot be integrated out: {reason}"
+    outer = searched_part(block)
+    return f"hard constraints beside an integral over {names} are not built yet" if outer.limits else ""
 
 
 def why_not_gaussian(structure: Structure) -> str:

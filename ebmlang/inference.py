@@ -266,8 +266,13 @@ class Inference:
 
 
 def part_of(model: Model, asked: Asked, plan: Plan) -> ModuleType | None:
-    """The module of the real unknowns alone, where countable ones are sought beside them."""
-    if plan.structure.find("mixed") is None or asked.summed:
+    """The module of the real unknowns alone, where countable ones are sought beside them, or of the real ones
+    that are integrated out before others are sought."""
+    if asked.summed:
+        real = any(v.name in asked.summed and v.type.kind == "real" for v in model.checked.variables)
+        inner = replace(asked, sought=asked.summed, summed=(), question=None)
+        return model.compiled(inner, None)[1] if real and plan.method is not None else None
+    if plan.structure.find("mixed") is None:
         return None
     # What follows `using` is about all unknowns at once.
     line = replace(asked.question, using=None) if asked.question is not None else None

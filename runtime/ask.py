@@ -23,6 +23,8 @@ from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.driver import Outcome, Progress, solve, solve_from
 from ebmlang.runtime.gap import lasso_gap
 from ebmlang.runtime.mixed import search as mixed
+from ebmlang.runtime.mixed.free import summed_names
+from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
 from ebmlang.runtime.nested.watching import quietly, watched
@@ -70,7 +72,7 @@ def _answer(
     progress: Callable[[Progress], None] | None,
     brief: bool,
 ) -> Result:
-    if bound.part is not None:
+    if bound.part is not None and not summed_names(bound):
         return _mixed(bound, search, observed or {})
     if bound.module.METHOD in _MIXED:
         raise DataError(
@@ -200,6 +202,7 @@ def _result(
     outcome = asking.checked(bound, problem, outcome)
     status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
     kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
+    status = _with_faults(problem, unknown, report.energy, status)
     converged = _converged(kinds)
     found = replace(
         report,
@@ -212,6 +215,20 @@ def _result(
         trace=outcome.trace,
     )
     return found if brief else _with_gap(bound, problem, outcome, found)
+
+
+def _with_faults(
+    problem: Problem, unknown: Values, energy: Tensor, status: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The sentences of rows, with the reason where an integral inside of the energy is infinite."""
+    functions = problem.functions
+    if not isinstance(functions, UnsharedFree) or not isinstance(functions.free, IntegratedEnergy):
+        return status
+    if bool(torch.isfinite(energy).all()):
+        return status
+    faults = functions.free.faults(unknown, problem.held)
+    faults = faults if len(faults) == len(status) else ("; ".join(filter(None, faults)),) * len(status)
+    return tuple(f"infinite integral: {f}" if f else s for s, f in zip(status, faults, strict=True))
 
 
 def _converged(kinds: tuple[Status, ...]) -> Tensor:

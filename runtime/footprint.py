@@ -16,6 +16,7 @@ from ebmlang.runtime.hessian import LARGEST_DENSE
 from ebmlang.runtime.linear.patterns import DensePattern, color_count
 from ebmlang.runtime.memory import AllocatedBytes
 from ebmlang.runtime.mixed import search as mixed
+from ebmlang.runtime.mixed.free import summed_names
 from ebmlang.runtime.mixed.states import real_masks
 from ebmlang.runtime.nested.watching import quietly
 from ebmlang.runtime.picking import picked
@@ -43,7 +44,7 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
     Counts what one evaluation with its gradient makes for the rows that are bound, and the vectors
     that solvers keep; an upper bound, since tensors are freed on the way.
     """
-    if bound.part is not None:
+    if bound.part is not None and not summed_names(bound):
         first, states = mixed.first_state(bound, held_values(bound), observed or {})
         return states * bytes_per_row(first, real_masks(bound, observed or {}, 1))
     if discrete.is_discrete(bound):

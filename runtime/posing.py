@@ -18,6 +18,7 @@ from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
 from ebmlang.runtime.hessian import HessianForm
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
+from ebmlang.runtime.mixed.integrated import IntegratedEnergy, integrated_energy
 from ebmlang.runtime.pattern import pattern_of
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.rollout import Rollout
@@ -81,7 +82,7 @@ class Unshared:
 class UnsharedFree:
     """A free energy, for a solver that keeps values shared by all examples as [1, ...]."""
 
-    free: FreeEnergy
+    free: FreeEnergy | IntegratedEnergy
     shared: frozenset[str]
 
     def seen(self, unknown: Values) -> Values:
@@ -166,9 +167,19 @@ def coordinate_numbers(space: Space) -> dict[str, Tensor]:
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
     """Lowering the free energy of what is summed out over the coordinates of the others."""
-    free, held = free_energy(bound, held_values(bound), observed)
+    free, held = free_of(bound, held_values(bound), observed)
     rows = (frozenset(bound.module.ROW_VALUES) | {GIVEN}) & held.keys()
     return Problem(UnsharedFree(free, shared), held, rows, space)
+
+
+def free_of(
+    bound: Bound, held: Values, observed: Values
+) -> tuple[FreeEnergy | IntegratedEnergy, dict[str, Tensor]]:
+    """The free energy that is left when a bound question sums its countable or real unknowns out, and the
+    held values that it reads."""
+    if any(bound.specs[name].kind == "real" for name in summed_names(bound)):
+        return integrated_energy(bound, held, observed, make_problem, in_float64)
+    return free_energy(bound, held, observed)
 
 
 def shared_names(bound: Bound) -> frozenset[str]:

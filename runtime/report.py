@@ -16,6 +16,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.driver import Limits
 from ebmlang.runtime.generated import Report
 from ebmlang.runtime.mixed.free import FreeEnergy
+from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.posing import constraint_specs
 from ebmlang.runtime.result import Result
 
@@ -92,7 +93,7 @@ def _between(values: Values, own: frozenset[str], batch: int, low: int, high: in
     return {n: v[low:high] if n in own and v.shape[0] == batch else v for n, v in values.items()}
 
 
-def free_report(bound: Bound, free: FreeEnergy, unknown: Values, held: Values) -> Result:
+def free_report(bound: Bound, free: FreeEnergy | IntegratedEnergy, unknown: Values, held: Values) -> Result:
     """Free energies at given values, and the probabilities of what was summed out."""
     batch = bound.batch
     with torch.no_grad():

@@ -59,7 +59,8 @@ class Result:
     is stationary for energy + sum(multiplier * value), with value = left - right, and right - left for `>=`;
     not negative for inequalities. Empty where nothing was sought under constraints.
     gap: None, or how much the energy can be above the minimum at most (a duality gap), [B].
-    marginals: the probability of every case of unknowns that were summed out first, name -> [B, *shape, K];
+    marginals: the probability of every case of unknowns that were summed out first, name -> [B, *shape, K],
+    and the mean of real ones, [B, *shape];
     `energy` is the free energy then, and nothing is known of terms.
     trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from ebmlang.runtime import ask, posing
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.marginal import marginal
-from ebmlang.runtime.mixed.free import free_energy, summed_names
+from ebmlang.runtime.mixed.free import summed_names
 from ebmlang.runtime.report import energy_rows, rows_of
 from ebmlang.runtime.search import Search
 
@@ -52,7 +52,7 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
     unknown, unconverged = _minimum(bound, search, observed)
     held = posing.held_values(bound)
     if summed_names(bound):
-        free, known = free_energy(bound, held, observed)
+        free, known = posing.free_of(bound, held, observed)
         rows = rows_of(free.energy(unknown, known), bound.batch)
         return Evaluated(rows.mean(), {}, unconverged)
     terms = bound.instance.terms(unknown, held)

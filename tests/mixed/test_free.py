@@ -137,7 +137,7 @@ def test_the_plan_does_not_claim_what_holds_for_one_state_only() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("marginalize c at beta = 2", "marginalize z"), "z is real.*lowering an energy after an integral"),
+        (("marginalize c at beta = 2", "marginalize z"), "c is class.*countable unknowns beside an integral"),
         (("energy near", "subject to room : sum(z) <= 1\n  energy near"), "hard constraints beside a sum"),
     ],
 )
