@@ -149,6 +149,7 @@ class _ModelChecker:
             model.span,
             tuple(self.nets.found),
             tuple(self.joined.solved),
+            tuple(self.joined.placed),
         )
         if not self.failed:
             check_training(checked, self.report)

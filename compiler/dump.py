@@ -44,6 +44,10 @@ def dump_names(model: typed.Model) -> str:
     for c in model.constraints:
         shape = f" over {_axes(c.axes)}" if c.axes else ""
         rows.append((c.name, "constraint", f"{c.value.type}{shape}"))
+    for part in model.parts:
+        around = f", once for every index of {part.plates} plates" if part.plates > 1 else ""
+        around = ", once for every index of its plate" if part.plates == 1 else around
+        rows.append((part.name, part.word, f"{part.model}{around}"))
     rows.extend((q.label, "question", q.text) for q in model.questions if q.label is not None)
     rows.extend((p.name, "property", ", ".join(q.name for q in p.quantified)) for p in model.properties)
     width = max((len(name) for name, _, _ in rows), default=0)

@@ -550,6 +550,17 @@ class Requirement:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A part of a model: what the statement `word` calls it, the model that it is a copy of, and how many
+    plates stand around it."""
+
+    name: str
+    model: str
+    word: str
+    plates: int
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Solved:
     """One `solve ... as part`: the minimum of `model` as values of the model around it.
@@ -580,6 +591,7 @@ class Model:
     span: Span
     nets: tuple[Net, ...] = ()
     solved: tuple[Solved, ...] = ()
+    parts: tuple[Placed, ...] = ()
 
     def variable(self, name: str) -> Variable | None:
         return next((v for v in self.variables if v.name == name), None)

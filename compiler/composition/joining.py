@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.parts import PartMisplaced, TooManyParts
@@ -49,6 +49,7 @@ class Joined:
     owners: dict[str, Owner] = field(default_factory=dict)
     solving: dict[int, Solving] = field(default_factory=dict)
     solved: list[typed.Solved] = field(default_factory=list)
+    placed: list[typed.Placed] = field(default_factory=list)
     spent: int = 0
 
     @property
@@ -70,6 +71,7 @@ class Joined:
             placing.define(own)
             placing.terms()
             self.solved += (placing.copy.solved(s) for s in placing.model.solved)
+            self._placed(node, placing)
 
     def part(self, node: ast.Part, scope: Scope) -> None:
         """The parameters and hyperparameters of a part that is applied elsewhere."""
@@ -97,6 +99,7 @@ class Joined:
             params = {v.name: inner_name(name, v.name) for v in own}
             sizes = {n: size for n, size in placing.copy.sizes.items() if n not in placing.open}
             self.owners[name] = Owner(model, sizes, values, params, len(placing.plates))
+            self._placed(node, placing)
 
     def solve(self, node: ast.Compose, scope: Scope) -> None:
         """The part's unknowns are minimised over its own energy, and its lets become values."""
@@ -118,6 +121,16 @@ class Joined:
                 solving.cells()
                 self.solving[id(node)] = solving
                 self.solved.append(solving.record())
+                self._placed(node, placing)
+
+    def _placed(self, node: ast.Compose | ast.Part, placing: Placing) -> None:
+        """Remember what stands where: the part, and the parts inside it."""
+        name, plates = node.name.text, len(placing.plates)
+        word = node.word if isinstance(node, ast.Compose) else "part"
+        self.placed.append(typed.Placed(name, placing.model.name, word, plates))
+        self.placed += (
+            replace(p, name=inner_name(name, p.name), plates=plates + p.plates) for p in placing.model.parts
+        )
 
     # --- the model that is meant ---
 

@@ -6,8 +6,10 @@ version; new ones may come.
     format, version, model, signature, doc
     view        "lifted" (plates as frames) or "unrolled" (one node per entry)
     sizes       {name: integer}: what an unrolled view was made with; empty otherwise
-    plates      [{id, label, indices, guard, parent}]: parent is the id of the frame around, or null
-    nodes       [{id, kind, label, plate, doc, ...}]; kind is
+    plates      [{id, label, indices, guard, parent}]: parent is the id of the plate around, or null
+    parts       [{id, name, model, parent}]: copies of other models; parent is the plate or part around
+    nodes       [{id, kind, label, plate, part, doc, ...}]; plate and part are those that it stands in, by id;
+                kind is
                 "variable": role, type, dims, domain, per_example, missing
                 "let":      dims, formula
                 "constraint": relation, formula
@@ -51,18 +53,38 @@ def document(picture: Picture) -> dict[str, Any]:
         "doc": picture.doc,
         "view": picture.view,
         "sizes": dict(picture.sizes),
-        "plates": [_plate(f) for f in picture.frames],
-        "nodes": [_node(n) for n in picture.nodes],
+        "plates": [_plate(f, _inside(picture, f.parent)[0]) for f in picture.frames if not f.part],
+        "parts": [_part(f) for f in picture.frames if f.part],
+        "nodes": [_node(n, *_inside(picture, n.frame)) for n in picture.nodes],
         "edges": [_edge(e) for e in picture.edges],
     }
 
 
-def _plate(f: Frame) -> dict[str, Any]:
-    return {"id": f.id, "label": f.label, "indices": list(f.indices), "guard": f.guard, "parent": f.parent}
+def _inside(picture: Picture, frame: str | None) -> tuple[str | None, str | None]:
+    """The innermost plate and the innermost part around a place."""
+    known = {f.id: f for f in picture.frames}
+    plate: str | None = None
+    part: str | None = None
+    while frame is not None and (plate is None or part is None):
+        found = known[frame]
+        if found.part:
+            part = part or found.id
+        else:
+            plate = plate or found.id
+        frame = found.parent
+    return plate, part
 
 
-def _node(n: Node) -> dict[str, Any]:
-    shared = {"id": n.id, "label": n.label, "plate": n.frame, "doc": n.doc}
+def _plate(f: Frame, around: str | None) -> dict[str, Any]:
+    return {"id": f.id, "label": f.label, "indices": list(f.indices), "guard": f.guard, "parent": around}
+
+
+def _part(f: Frame) -> dict[str, Any]:
+    return {"id": f.id, "name": f.part, "model": f.label.partition(" : ")[2], "parent": f.parent}
+
+
+def _node(n: Node, plate: str | None, part: str | None) -> dict[str, Any]:
+    shared = {"id": n.id, "label": n.label, "plate": plate, "part": part, "doc": n.doc}
     match n:
         case VariableNode():
             return {

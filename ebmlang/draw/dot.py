@@ -180,12 +180,26 @@ def _inside(
 
 
 def _frame(frame: Frame, side: str, crossed: bool) -> str:
+    if frame.part:
+        return _part(frame, side)
     room = "\N{NO-BREAK SPACE}" * 18 if crossed else ""
     label = _font(room + escape(frame.label), look.DETAIL_SIZE + 1, look.QUIET)
     return attributes(
         label=f"<{label}>", labelloc=side, labeljust="r",
         style="rounded,filled", color=look.PLATE_LINE, fillcolor=look.PLATE_FILL, penwidth=1.0, margin=12,
         tooltip=f"for {', '.join(frame.indices)}" + (f" if {frame.guard}" if frame.guard else ""),
+    )  # fmt: skip
+
+
+def _part(frame: Frame, side: str) -> str:
+    """The frame of a part: its name, and the model that it is a copy of."""
+    name, _, model = frame.label.partition(" : ")
+    shown = _font(escape(name), look.DETAIL_SIZE + 1, look.INK, bold=True)
+    label = f"{shown} {_font(escape(model), look.DETAIL_SIZE, look.QUIET)}"
+    return attributes(
+        label=f"<{label}>", labelloc=side, labeljust="l",
+        style="rounded,dashed,filled", color=look.LINE, fillcolor=look.PART_FILL, penwidth=1.0, margin=12,
+        tooltip=f"{frame.part} is a copy of {model}",
     )  # fmt: skip
 
 

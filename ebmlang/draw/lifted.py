@@ -12,6 +12,7 @@ from ebmlang.compiler.pipeline import room_for_passes
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Constraint, Let, Pick, Scan, Tabulate, Term, Variable
 from ebmlang.draw.frames import Frames, Place, frames_of, place
+from ebmlang.draw.parts import plates_of_parts, with_parts
 from ebmlang.draw.picture import (
     ConstraintNode,
     Edge,
@@ -35,7 +36,7 @@ def lifted(graph: FactorGraph) -> Picture:
     marks: tuple[Term | Constraint, ...] = (*model.terms, *model.constraints)
     readers = [*map(_reading_let, model.lets), *map(_reading_term, marks)]
     readers = [(name, where, tuple(u for u in found if u.name in drawn)) for name, where, found in readers]
-    frames = frames_of([where for _, where, _ in readers])
+    frames = frames_of([*(where for _, where, _ in readers), *plates_of_parts(model)])
     nodes: list[Node] = [
         _variable(v, frames, [(w, u.pick) for _, w, us in readers for u in us if u.name == v.name and u.pick])
         for v in model.variables
@@ -49,7 +50,10 @@ def lifted(graph: FactorGraph) -> Picture:
     edges = tuple(
         e for reader, where, found in readers for e in _edges(reader, frames.path(where), found, homes)
     )
-    return Picture(model.name, signature(model), model.doc, "lifted", (), frames.frames, tuple(nodes), edges)
+    picture = Picture(
+        model.name, signature(model), model.doc, "lifted", (), frames.frames, tuple(nodes), edges
+    )
+    return with_parts(picture, model.parts)
 
 
 def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None = None) -> str:
@@ -66,7 +70,7 @@ def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None
             shown.append(
                 f"{v.name} = {value:g}" if isinstance(value, float) else f"{v.name} = {str(value).lower()}"
             )
-        else:
+        elif "." not in v.name or v.init is None:
             shown.append(v.name if v.init is None else f"{v.name} = {typed.text(v.init)}")
     return f"{model.name}({', '.join(shown)})" if shown else model.name
 

@@ -17,6 +17,7 @@ RED = "#c8281e"
 LET_LINE, LET_FILL = "#3f6f4f", "#eef6ee"
 PLATE_LINE = "#9aa5b1"
 PLATE_FILL = "#f7f9fb"
+PART_FILL = "#fffdf6"
 NAME_SIZE, DETAIL_SIZE, TITLE_SIZE = 14, 10, 16
 
 

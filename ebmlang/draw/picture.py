@@ -10,13 +10,15 @@ View = Literal["lifted", "unrolled"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A plate. `label` says what this frame adds to the frame `parent` that it stands in."""
+    """A plate, or a part of the model. `label` says what this frame adds to the frame `parent` that it stands
+    in. `part` is the name of a part, and empty for a plate."""
 
     id: str
     label: str
     indices: tuple[str, ...]
     guard: str
     parent: str | None
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

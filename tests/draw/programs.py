@@ -137,7 +137,38 @@ model nets(n: int, k: int = 2, L: int = 3) {
 }
 """
 
+PARTS = """
+model smooth(n: int, w: real in nonnegative = 1.0) {
+  observed u : real[n]
+  latent   s : real[n] = 0
+  let gap = u - s
+  energy near = 1/2 * ||gap||^2
+  for i in 0..n-1 { regularizer bend[i] = w * (s[i+1] - s[i])^2 }
+}
+
+model rough(n: int) {
+  observed v : real[n]
+  use smooth(w = 3) as base with u = v
+  for i in 0..n-1 { energy slope[i] = (base.s[i+1] - base.s[i] - v[i])^2 }
+}
+
+## Channels that are smoothed one by one and pulled together, and one that is rough.
+model parts(n: int, C: int) {
+  observed U : real[C, n]
+  observed V : real[n]
+  latent   common : real[n]
+  for c in 0..C {
+    use smooth as p[c] with u = U[c]
+    energy tie[c] = ||p[c].s - common||^2
+  }
+  use rough as r with v = V
+  use smooth as alone with u = V
+  infer common, p.s, r.base.s, alone.s
+}
+"""
+
 PROGRAMS = {
+    "parts": PARTS,
     "nets": NETS,
     "limits": LIMITS,
     "chain": CHAIN,

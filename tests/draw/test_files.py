@@ -67,7 +67,9 @@ def test_first_sentence() -> None:
 
 # --- JSON ---------------------------------------------------------------------------------------
 
-NODE = {"id": str, "label": str, "plate": (str, type(None)), "doc": str, "kind": str}
+NODE = {
+    "id": str, "label": str, "plate": (str, type(None)), "part": (str, type(None)), "doc": str, "kind": str,
+}  # fmt: skip
 KINDS: dict[str, dict[str, Any]] = {
     "variable": {"role": str, "type": str, "dims": str, "domain": str, "per_example": bool, "missing": bool},
     "net": {"type": str},
@@ -76,6 +78,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "factor": {"term": str, "batch": bool, "formula": str, "energy": (float, type(None))},
 }
 PLATE = {"id": str, "label": str, "indices": list, "guard": str, "parent": (str, type(None))}
+PART = {"id": str, "name": str, "model": str, "parent": (str, type(None))}
 EDGE = {"reader": str, "read": str, "subscripts": list, "rows": bool}
 
 
@@ -86,14 +89,18 @@ def matches(value: dict[str, Any], schema: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_json_follows_its_schema(name: str) -> None:
     found = json.loads(json.dumps(document(lifted(graph_of(PROGRAMS[name])))))
-    head = ("format", "version", "model", "signature", "doc", "view", "sizes", "plates", "nodes", "edges")
-    assert tuple(found) == head
+    head = ("format", "version", "model", "signature", "doc", "view", "sizes")
+    assert tuple(found) == (*head, "plates", "parts", "nodes", "edges")
     assert (found["format"], found["version"], found["view"]) == ("ebmlang.graph", 1, "lifted")
     assert all(matches(p, PLATE) for p in found["plates"])
+    assert all(matches(p, PART) for p in found["parts"])
     assert all(matches(n, NODE | KINDS[n["kind"]]) for n in found["nodes"])
     assert all(matches(e, EDGE) for e in found["edges"])
     plates, nodes = {p["id"] for p in found["plates"]}, {n["id"] for n in found["nodes"]}
     assert {n["plate"] for n in found["nodes"]} | {p["parent"] for p in found["plates"]} <= plates | {None}
+    parts = {p["id"] for p in found["parts"]}
+    assert {n["part"] for n in found["nodes"]} <= parts | {None}
+    assert {p["parent"] for p in found["parts"]} <= parts | plates | {None}
     assert {e[end] for e in found["edges"] for end in ("reader", "read")} <= nodes
 
 

@@ -49,6 +49,55 @@ def test_the_order_has_no_cycle(name: str) -> None:
     assert order.number_of_edges() == len({(e.read, e.reader) for e in shown.edges})
 
 
+def around(shown: Picture, node: str) -> list[str]:
+    """The frames that a node stands in, from the outermost one: parts by name, plates by label."""
+    frames = {f.id: f for f in shown.frames}
+    at = next(n.frame for n in shown.nodes if n.id == node)
+    found: list[str] = []
+    while at is not None:
+        found.insert(0, frames[at].part or frames[at].label)
+        at = frames[at].parent
+    return found
+
+
+def test_parts_are_frames_inside_the_plates_they_stand_in() -> None:
+    shown = picture("parts")
+    assert around(shown, "tie") == ["c in 0..C"]
+    assert around(shown, "p.s") == around(shown, "p.near") == around(shown, "p.gap") == ["c in 0..C", "p"]
+    assert around(shown, "p.bend") == ["c in 0..C", "p", "i in 0..n - 1"]
+    assert around(shown, "r.slope") == ["r", "i in 0..n - 1"]
+    assert around(shown, "r.base.s") == ["r", "r.base"]
+    assert around(shown, "r.base.bend") == ["r", "r.base", "i in 0..n - 1"]
+    assert around(shown, "alone.bend") == ["alone", "i in 0..n - 1"]
+    assert around(shown, "common") == []
+    assert len({f.id for f in shown.frames}) == len(shown.frames)
+    labels = {n.id: n.label for n in shown.nodes}
+    assert (labels["p.s"], labels["r.base.s"], labels["r.base.near"]) == ("s[c]", "s", "near")
+    assert subscripts(shown, "r.base.bend", "r.base.s") == ("s[i + 1]", "s[i]")
+    assert subscripts(shown, "r.slope", "r.base.s") == ("base.s[i + 1]", "base.s[i]")
+
+
+def test_parameters_outside_of_the_plate_of_a_part_keep_their_names() -> None:
+    shown = lifted(
+        graph_of("""
+model block(d: int) {
+  observed x : real[d]
+  param    W : real[d, d]
+  energy e = ||x - W @ x||^2
+}
+model m(d: int, L: int, M: int) {
+  observed x : real[L, d]
+  for l in 0..L { part layer[l] = block(d = d) }
+  for k in 0..L { use layer[L - 1 - k] as u[k] with x = x[k] }
+  train
+}
+""")
+    )
+    assert around(shown, "layer.W") == []
+    assert next(n.label for n in shown.nodes if n.id == "layer.W") == "layer.W"
+    assert around(shown, "u.e") == ["k in 0..L", "u"]
+
+
 def test_chain_looks_as_in_a_textbook() -> None:
     shown = picture("chain")
     labels = {n.id: n.label for n in shown.nodes}
