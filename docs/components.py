@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from ebmlang.compiler import typed
@@ -73,8 +74,16 @@ def digest(name: str) -> str:
 def index() -> str:
     """One line for each component: the first sentence of its comment."""
     written = [name for name in names() if (PAGES / f"{name}.md").exists()]
-    lines = [f"- [`std.{name}`](library/{name}.md): {first_sentence(model(name).doc)}\n" for name in written]
+    lines = [f"- [`std.{name}`](library/{name}.md): {first_sentence(comment(name))}\n" for name in written]
     return "".join(lines)
+
+
+def comment(name: str) -> str:
+    """The doc comment of the model; one at the head of the file, above imports, is about it too."""
+    if model(name).doc:
+        return model(name).doc
+    lines = (SOURCES / f"{name}.ebm").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line[2:].strip() for line in takewhile(lambda line: line.startswith("##"), lines))
 
 
 def first_sentence(doc: str) -> str:
