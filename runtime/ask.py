@@ -36,6 +36,7 @@ from ebmlang.runtime.posing import (
     held_values,
     make_problem,
     plan_inner,
+    prepared,
     wide_instance,
 )
 from ebmlang.runtime.problem import Problem
@@ -134,11 +135,23 @@ def searched(
 
 
 def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
-    """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be."""
+    """The energy as a quadratic minus log-sum-exps, measured in float64; or why it cannot be. The form of the
+    last question serves where no row has its own and all that it depends on is the same."""
     plain = problem.detached()
+    kept = prepared(bound)
+    known: MixtureForm | None = None if kept is None else kept.find(plain.held)
+    if known is not None:
+        return known
     proven = Mixture(wide_instance(bound), *bound.module.MIXTURE)
     form = mixture_form(proven, problem.space, problem.row_values, lambda rows: plain.select(rows).held)
-    return form if isinstance(form, str) else form.to(bound.settings.dtype)
+    if isinstance(form, str):
+        return form
+    form = form.to(bound.settings.dtype)
+    # Bounds and given entries speak against a form only where its quadratic part couples entries.
+    shared = proven.shared and proven.diagonal and not form.reads & problem.row_values
+    if kept is not None and shared and problem.space.rows:
+        kept.keep(plain.held, form.reads, form, form.size)
+    return form
 
 
 def _discrete(bound: Bound, search: Search, observed: Values) -> Result:

@@ -50,17 +50,18 @@ class Remembered:
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """For one generated module: the memory that a row needs by the shapes of a question, and the last
-    recursion over a rollout, of one set of sizes and settings."""
+    """For one generated module: the memory that a row needs by the shapes of a question, and the last result
+    of what its method prepares - the recursion over a rollout, the form of a mixture - for one set of sizes
+    and settings."""
 
     footprints: dict[Hashable, int] = field(default_factory=dict)
-    _recursion: tuple[Hashable, Remembered] | None = None
+    _prepared: tuple[Hashable, Remembered] | None = None
 
-    def recursion(self, settings: Hashable) -> Remembered:
-        """Where the recursion of these sizes and settings is kept."""
-        found = self._recursion
+    def prepared(self, settings: Hashable) -> Remembered:
+        """Where the result of these sizes and settings is kept."""
+        found = self._prepared
         if found is None or found[0] != settings:
-            found = self._recursion = (settings, Remembered())
+            found = self._prepared = (settings, Remembered())
         return found[1]
 
     def note_footprint(self, shapes: Hashable, found: int) -> None:

@@ -8,7 +8,7 @@ values that are read do not differ by row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -59,7 +59,8 @@ class MixtureForm:
     [R or 1, N].
 
     `quadratic` is a diagonal, [R or 1, N], or matrices [R or 1, N, N] with `factor` their Cholesky factor.
-    It is the Hessian of the quadratic that lies above the energy, short of what the bends add.
+    It is the Hessian of the quadratic that lies above the energy, short of what the bends add. `reads` names
+    the values that all of it is from.
     """
 
     scores: tuple[Scores, ...]
@@ -67,6 +68,14 @@ class MixtureForm:
     linear: Tensor
     quadratic: Tensor
     factor: Tensor | None
+    reads: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        factor = () if self.factor is None else (self.factor,)
+        tensors = (*_tensors(self.scores), self.constant, self.linear, self.quadratic, *factor)
+        return sum(t.nbytes for t in tensors)
 
     def select(self, rows: Tensor) -> MixtureForm:
         picked: MixtureForm = _mapped(self, lambda t: t if t.shape[0] == 1 else t.index_select(0, rows))
@@ -83,8 +92,8 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple):
         return tuple(_mapped(item, change) for item in value)
-    if value is None:
-        return None
+    if value is None or isinstance(value, frozenset):
+        return value
     return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
 
 
@@ -133,7 +142,7 @@ def mixture_form(
             return "its quadratic part does not curve upwards in every direction"
     elif not bool((_least_curvature(parts, quadratic) > 0).all()):
         return "its quadratic part does not curve upwards in every direction"
-    form = MixtureForm(parts, constant, linear, quadratic, factor)
+    form = MixtureForm(parts, constant, linear, quadratic, factor, frozenset(measured.reads))
     finite = all(bool(torch.isfinite(t).all()) for t in (constant, linear, quadratic, *_tensors(parts)))
     return form if finite else "some of its values are not finite"
 
@@ -154,18 +163,19 @@ def _least_curvature(parts: tuple[Scores, ...], diagonal: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Evaluates a mixture at chosen coordinates of chosen rows."""
+    """Evaluates a mixture at chosen coordinates of chosen rows, and notes which values that read."""
 
     mixture: Mixture
     space: Space
     rowwise: frozenset[str]
     repeated: Callable[[Tensor], Values]
+    reads: set[str] = field(default_factory=set)
 
     def scores(self, x: Tensor, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Weights [P, J] and scores [P, J, m] at x [P, N] of the given rows."""
         with torch.no_grad():
             unknown = self.space.values(x)
-            found = self.mixture.functions.scores(unknown, Watched(self.repeated(rows), wide=True))
+            found = self.mixture.functions.scores(unknown, Watched(self.repeated(rows), True, self.reads))
         result = []
         for (weight, scores), plates in zip(found, self.mixture.plates, strict=True):
             flat = scores.flatten(1 + plates).flatten(1, plates) if plates else scores.flatten(1)[:, None]
@@ -213,6 +223,7 @@ class _Measured:
         zero = torch.zeros(1, space.size, dtype=torch.float64, device=space.device)
         watched = Watched(self.repeated(rows), wide=True)
         constant, linear = self._slope(zero, watched)
+        self.reads.update(watched.reads)
         if space.rows > 1 and watched.reads & self.rowwise:
             rows = torch.arange(space.rows, device=space.device)
             zero = zero.expand(space.rows, -1)

@@ -17,6 +17,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
 from ebmlang.runtime.hessian import HessianForm
+from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy, integrated_energy
 from ebmlang.runtime.pattern import pattern_of
@@ -143,19 +144,22 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
 
 
 def _rollout(bound: Bound) -> Rollout | None:
-    """The rollout of the plan, if it has one, and where its recursion stays for the next question of the same
-    sizes."""
+    """The rollout of the plan, if it has one, and where its recursion stays for the next question."""
     found: tuple[tuple[str, ...], str, bool] | None = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
-    kept = None
-    # What is kept is found by the values held; parameters of nets are not among these.
-    if bound.kept is not None and not net_specs(bound.module):
-        settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
-        key = bound.module, sizes, settings.dtype, str(settings.device), settings.seed
-        kept = bound.kept.recursion(key)
     states, action, shared = found
-    return Rollout(bound.instance, states, action, shared, kept)
+    return Rollout(bound.instance, states, action, shared, prepared(bound))
+
+
+def prepared(bound: Bound) -> Remembered | None:
+    """Where what the method prepares stays for the next question of the same sizes, if anywhere."""
+    # What is kept is found by the values held; parameters of nets are not among these.
+    if bound.kept is None or net_specs(bound.module):
+        return None
+    settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
+    key = bound.module, sizes, settings.dtype, str(settings.device), settings.seed
+    return bound.kept.prepared(key)
 
 
 def coordinate_numbers(space: Space) -> dict[str, Tensor]:

@@ -236,3 +236,31 @@ def test_the_fused_kernel_gives_what_the_written_steps_give(
             assert torch.allclose(pull.double(), shares @ slope[0] * weight, rtol=eps, atol=20 * eps)
             pulls.append(pull)
         assert len(pulls) == 2
+
+
+def test_a_model_keeps_the_form_of_its_last_question_only_where_it_still_holds() -> None:
+    memory, query = patterns()
+    model = ebmlang.loads(RECALL)
+    stored = torch.tensor(memory)
+    asked = [torch.tensor(query), torch.tensor(query[::-1].copy()), torch.tensor(query[:2])]
+    for question in (*asked, asked[0]):
+        if question is asked[2]:
+            stored.mul_(1.5)  # in place: the same tensor, with other values
+        found = model.infer(memory=stored, query=question)
+        fresh = ebmlang.loads(RECALL).infer(memory=stored.clone(), query=question)
+        assert torch.equal(found.x, fresh.x)
+        assert torch.equal(found.energy, fresh.energy)
+    low = model.infer(memory=stored, query=asked[0], dtype="float32")
+    assert low.x.dtype == torch.float32
+
+
+def test_forms_that_rows_have_of_their_own_are_measured_anew() -> None:
+    """The quadratic part reads a value of every example: also one example's must not serve the next."""
+    text = RECALL.replace("1/2 * ||x||^2", "1/2 * ||x - query||^2 + 1/2 * ||x||^2")
+    memory, query = patterns()
+    model = ebmlang.loads(text)
+    for row in range(3):
+        found = model.infer(memory=memory, query=query[row])
+        fresh = ebmlang.loads(text).infer(memory=memory, query=query[row])
+        assert found.method == "concave_convex"
+        assert torch.equal(found.x, fresh.x)
