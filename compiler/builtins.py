@@ -26,6 +26,7 @@ Form = Literal[
     "shape",  # rearranges entries; a shape rule of its own
     "constructor",  # makes an array from sizes
     "net",  # a call of a declared net, which has a syntax of its own
+    "derivative",  # of one value along another, written out: compiler/jacobians.py
     "distribution",  # a draw: only in start values and after `~`
     "later",  # understood, not built yet
 ]
@@ -207,18 +208,21 @@ NETS: tuple[Builtin, ...] = (
     Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),
 )
 
+DERIVATIVES: tuple[Builtin, ...] = (
+    Builtin("jacobian", "derivative", (2, 2), "", "derivatives of all entries of e along all of x: [shape of e, shape of x]", "jacobian(e, x)"),
+)  # fmt: skip
+
 LATER: tuple[Builtin, ...] = tuple(
     Builtin(name, "later", (0, 64), "", doc, example)
     for name, doc, example in (
         ("grad", "gradient of an expression", "grad(e, x)"),
-        ("jacobian", "Jacobian of an expression", "jacobian(e, x)"),
         ("straight_through", "one value forwards, the gradient of another one", "straight_through(hard, soft)"),
         ("logp", "log-density of a random variable", "logp(eps)"),
     )
 )
 
 TABLE: tuple[Builtin, ...] = (
-    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *NETS, *LATER,
+    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *NETS, *DERIVATIVES, *LATER,
 )  # fmt: skip
 
 BUILTINS: dict[str, Builtin] = {row.name: row for row in TABLE}

@@ -19,6 +19,7 @@ from ebmlang.compiler.catalogue.types import (
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.functions import UserFunctions
+from ebmlang.compiler.jacobians import jacobian
 from ebmlang.compiler.nets.calls import NetCalls
 from ebmlang.compiler.reductions import Reductions, enough_entries, reduced_entries
 from ebmlang.compiler.scope import Bound, NetEntry, Scope, Unbuilt, declared_at, origins
@@ -110,6 +111,8 @@ class Calls:
             if len(values) != 1:
                 return self._wrong_count(row, len(values), node.span)
             return Reductions(checker, self.scope).reduce(node, row, values[0], over)
+        if row.form == "derivative":
+            return self._derivative(row, values, tuple(named), node.span)
         operands = tuple(checker.check(v, self.scope) for v in values)
         options: Options = {}
         for key, argument in named.items():
@@ -118,6 +121,14 @@ class Calls:
                 return checker.error(node.span)
             options[key] = option
         return self.builtin(name, operands, node.span, options, spec)
+
+    def _derivative(self, row: Builtin, values: list[ast.Expr], named: tuple[str, ...], span: Span) -> Expr:
+        if named:
+            self.checker.report.add(UnknownArgument(span, named[0], row.name, (), ""))
+            return self.checker.error(span)
+        if len(values) != 2:
+            return self._wrong_count(row, len(values), span)
+        return jacobian(self.checker, self.scope, (values[0], values[1]), span)
 
     def _option(self, argument: ast.Argument, row: Builtin) -> object:
         """A named argument: a number known when compiling, or an expression for `delta`."""

@@ -40,6 +40,7 @@ GROUPS = (
     ("shape", "Shapes"),
     ("constructor", "Arrays from sizes"),
     ("distribution", "Distributions"),
+    ("derivative", "Derivatives"),
     ("later", "Understood, not built yet"),
 )
 """Forms of built-ins in the order of the page."""

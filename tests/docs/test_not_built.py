@@ -26,7 +26,6 @@ STATEMENTS = {
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
     "grad": "energy e = sum(grad(fit, x))",
-    "jacobian": "energy e = sum(jacobian(x, y))",
     "straight_through": "energy e = sum(straight_through(x, y))",
     "logp": "energy e = logp(x)",
 }
