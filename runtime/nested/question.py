@@ -33,6 +33,9 @@ another search, needs more digits than one that is looked at."""
 
 WIDE = torch.float64
 
+NEAR = 1e-5
+"""How far from its domain an input may be: as far as a value of single precision that was brought there."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
@@ -135,11 +138,7 @@ class Question:
                 continue
             value = bound.values[spec.name]
             value = value if spec.per_example else value[None]
-            inside = (
-                domain_of(bound, spec).inside(value, 1e-9).flatten(1).all(1)
-                if value.ndim > 1
-                else (domain_of(bound, spec).inside(value, 1e-9))
-            )
+            inside = domain_of(bound, spec).inside(value, NEAR).reshape(value.shape[0], -1).all(1)
             outside |= ~inside
         return outside
 
