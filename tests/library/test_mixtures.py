@@ -115,6 +115,44 @@ def test_iris_is_as_likely_as_under_scikit_learn() -> None:
     np.testing.assert_allclose(covariances, theirs.covariances_[np.argsort(theirs.means_[:, 0])], atol=5e-3)
 
 
+@pytest.mark.parametrize(("n", "k", "rows"), [(4, 3, 20), (1, 2, 1)])
+def test_diagonal_covariances(n: int, k: int, rows: int) -> None:
+    rng = np.random.default_rng(n)
+    theirs = GaussianMixture(k, covariance_type="diag")
+    theirs.means_, theirs.weights_ = rng.normal(size=(k, n)), rng.dirichlet(np.ones(k))
+    v = rng.uniform(0.5, 2, size=(k, n))
+    theirs.precisions_cholesky_ = v**-0.5
+    x = rng.normal(size=(rows, n))
+    m = std("gmm", model="diagonal", k=k)
+    m.preset({"mu": theirs.means_, "v": v, "share": np.log(theirs.weights_)})
+    found = m.marginal(x=x, dtype="float64")
+    np.testing.assert_allclose(found.energy.detach(), -theirs.score_samples(x), rtol=1e-10)
+
+
+def test_iris_with_diagonal_covariances() -> None:
+    """Where training ends is a fixed point of the EM algorithm: scikit-learn, started there, stays."""
+    x = load_iris().data
+    centres = best(x, 3).cluster_centers_
+    m = std("gmm", model="diagonal", k=3)
+    m.preset({"mu": centres, "v": np.tile(x.var(0), (3, 1))})
+    history = m.fit(x=x, steps=10, dtype="float64")
+    mu, v, share = (m.value(name).detach().numpy() for name in ("mu", "v", "share"))
+    theirs = GaussianMixture(
+        3,
+        covariance_type="diag",
+        means_init=mu,
+        precisions_init=1 / v,
+        weights_init=np.exp(share) / np.exp(share).sum(),
+        reg_covar=0,
+        tol=1e-9,
+        max_iter=1000,
+    ).fit(x)
+    assert float(history.loss[-1]) == pytest.approx(-theirs.score(x), abs=1e-6)
+    np.testing.assert_allclose(theirs.means_, mu, atol=1e-3)
+    other = GaussianMixture(3, covariance_type="diag", n_init=3, random_state=0, reg_covar=0).fit(x)
+    assert float(history.loss[-1]) <= -other.score(x) + 1e-3
+
+
 INSIDE = """import std.gmm
 
 ## A signal that is a line beside noise of two kinds.
