@@ -53,10 +53,12 @@ def moving_searches(block: Block) -> bool:
 def grade(solve: Solve) -> str:
     """How smooth an answer is in the inputs, as a grade of `facts.ROUGHNESS`.
 
-    Where the energy is convex and twice differentiable in everything, and nothing bounds the unknowns, so is
-    the answer wherever the Hessian is not singular. Otherwise it bends where a bound is reached, or jumps.
+    Where the energy is convex and twice differentiable in everything, and nothing but affine equations bounds
+    the unknowns, the answer is differentiable wherever the system for its derivative is not singular.
+    Otherwise it bends where a bound is reached, or jumps.
     """
     from ebmlang.compiler.facts import Dependence, smoothness
+    from ebmlang.compiler.structure.block import Summand
     from ebmlang.compiler.structure.convex import energy_is
 
     block = inner_plan(solve).block
@@ -64,12 +66,13 @@ def grade(solve: Solve) -> str:
         return "steps"
     graph = block.graph
     bounded = any(v.domain.rule.geometry not in ("everywhere", "open") for v in block.sought)
-    if bounded or graph.limits or energy_is(block, "convex") is None:
+    flat = all(c.relation == "==" and block.calculus.degrees.affine(c.value) for c in graph.limits)
+    if bounded or not flat or energy_is(block, "convex") is None:
         return "kink"
     everything = Dependence(graph, frozenset((*solve.nested.sought, *solve.nested.given)))
     grades = (
         smoothness(graph, s.total, everything, lambda x: block.calculus.ranges(x).positive).grade
-        for s in block.summands
+        for s in (*block.summands, *(Summand(c.name, c.value, c.axes, c.mask) for c in graph.limits))
     )
     return "piecewise" if all(g == "smooth" for g in grades) else "kink"
 
