@@ -24,6 +24,7 @@ from benchmarks.measure import ROOT, Row, shown
 from ebmlang.api import Model
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.methods import ALL_METHODS
+from ebmlang.compiler.needs import has
 from ebmlang.errors import DataError, ModelError
 from ebmlang.runtime.result import Result
 
@@ -126,7 +127,7 @@ def _fits(question: Question, model: Model, name: str) -> bool:
     except (DataError, ModelError):
         return False
     row = plan.method
-    return row is not None and row.name == name and all(plan.structure.find(n) is not None for n in row.needs)
+    return row is not None and row.name == name and all(has(plan.structure, n) for n in row.needs)
 
 
 def _within(

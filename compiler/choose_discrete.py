@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ebmlang.compiler.methods import DISCRETE_METHODS, MethodRow, find_method, method_names
-from ebmlang.compiler.needs import missing_text
+from ebmlang.compiler.needs import has, missing_text
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.structure.finding import Finding
 
@@ -24,14 +24,12 @@ def fitting_rows(structure: Structure) -> tuple[list[MethodRow], list[tuple[Meth
 def _reason(structure: Structure, row: MethodRow) -> str:
     """Why a method does not fit, or ""."""
     for need in row.needs:
-        if need == "free entries":
-            if structure.find("arranged") is not None:
-                return missing_text(structure, need)
-        elif need == "tables" and structure.find(need) is None:
-            whole = structure.find("whole terms")
+        if has(structure, need):
+            continue
+        whole = structure.find("whole terms")
+        if need == "tables":
             return whole.because if whole is not None else "no tables were found"
-        elif structure.find(need) is None:
-            return missing_text(structure, need)
+        return missing_text(structure, need)
     return ""
 
 

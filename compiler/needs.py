@@ -202,6 +202,14 @@ NEEDS: tuple[Need, ...] = (
 NEED_TEXT: dict[str, str] = {need.property: need.text for need in NEEDS}
 
 
+def has(structure: Structure, name: str) -> bool:
+    """Whether a structure has what a method needs. That entries vary one by one is no finding of its own: it
+    is so where none says otherwise."""
+    if name == "free entries":
+        return structure.find("arranged") is None
+    return structure.find(name) is not None
+
+
 def missing_text(structure: Structure, name: str) -> str:
     """Why a structure lacks a property that a method needs."""
     need = next((n for n in NEEDS if n.property == name), None)

@@ -17,6 +17,7 @@ from torch import Tensor
 import ebmlang
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.methods import ALL_METHODS
+from ebmlang.compiler.needs import has
 
 ROWS = 4
 F64 = torch.float64
@@ -172,6 +173,14 @@ def _others() -> tuple[Question, ...]:
       energy field = -sum(h * s)
       for i in 0..n-1 { energy tie[i] = 0.7 * (s[i] - s[i+1])^2 }
       infer s }"""
+    matching = """model m(n: int) {
+      observed C : real[n, n]; latent p : permutation[n]
+      for i in 0..n { energy pays[i] = C[i, p[i]] }
+      infer p }"""
+    tour = """model m(n: int) {
+      observed D : real[n, n]; latent p : permutation[n]
+      for t in 0..n { energy leg[t] = D[p[t], p[(t + 1) % n]] }
+      infer p }"""
     switched = """model m(n: int) {
       observed y : real[n]; latent c : bool[2]; latent x : real[n]
       energy fit = 1/2 * ||x - y||^2
@@ -181,6 +190,8 @@ def _others() -> tuple[Question, ...]:
         Question("switched", switched, {"y": _normal(16, ROWS, 3)}, frozenset(), ("c", "x"), convex=False),
         _linear("quadratic program", limited, start=start),
         _linear("least squares in a ball", round_, start=start),
+        Question("matching", matching, {"C": _normal(17, ROWS, 5, 5)}, frozenset(), ("p",)),
+        Question("tour", tour, {"D": _normal(18, ROWS, 5, 5)}, frozenset(), ("p",), convex=False),
         Question("spins", spins, {"h": _normal(15, ROWS, 6)}, frozenset(), ("s",)),
     )
 
@@ -206,7 +217,7 @@ def fits(question: Question, method: str) -> bool:
     """Whether all that the method needs is found."""
     plan: Plan = model_of(question).plan(find=question.sought, using=method)
     row = next(row for row in ALL_METHODS if row.name == method)
-    return plan.method == row and all(plan.structure.find(need) is not None for need in row.needs)
+    return plan.method == row and all(has(plan.structure, need) for need in row.needs)
 
 
 def chosen(question: Question) -> str:
