@@ -14,7 +14,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.latex import model_latex
+from ebmlang.compiler.latex import displays
 from ebmlang.compiler.pipeline import check_source, graph_of, room_for_passes
 from ebmlang.draw.dot import dot_text
 from ebmlang.draw.lifted import lifted
@@ -54,11 +54,11 @@ def picture(name: str) -> Picture:
 def component(name: str) -> str:
     """Energy, factor graph and source of a component."""
     with room_for_passes():
-        formula = model_latex(model(name))
+        formula = displays(model(name))
     source = (SOURCES / f"{name}.ebm").read_text(encoding="utf-8").strip()
     return "\n".join(
         [
-            f"## Energy\n\n$$\n{formula}\n$$\n",
+            f"## Energy\n\n{formula}\n",
             f"## Factor graph\n\n![Factor graph of {name}](pictures/{name}.svg)",
             f"<!-- drawn from {digest(name)} -->\n",
             f"## Source\n\n`import std.{name}` reads `models/std/{name}.ebm`:\n\n```ebm\n{source}\n```\n",

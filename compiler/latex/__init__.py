@@ -5,6 +5,6 @@ what KaTeX, MathJax and amsmath have in common, and holds no backslash before pu
 so that Markdown leaves it alone.
 """
 
-from ebmlang.compiler.latex.model import energy_latex, model_latex
+from ebmlang.compiler.latex.model import displays, energy_latex, model_latex
 
-__all__ = ["energy_latex", "model_latex"]
+__all__ = ["displays", "energy_latex", "model_latex"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.latex.arrays import needs_entries
-from ebmlang.compiler.latex.domains import kind_set, membership, power
+from ebmlang.compiler.latex.domains import kind_set, membership, power, set_of
 from ebmlang.compiler.latex.expressions import Printer
 from ebmlang.compiler.latex.symbols import (
     ALSO,
@@ -27,6 +27,9 @@ from ebmlang.compiler.typed import Axes, Constraint, Expr, Let, Model, Question,
 WIDEST = 90
 """Sets of given values share a row up to this many characters."""
 
+LONGEST = 3500
+"""Characters of one display; MathJax stops at 5,120."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -43,8 +46,22 @@ class Row:
 
 def model_latex(model: Model) -> str:
     """Energy, constraints, definitions, givens and questions of a model: one `aligned` environment."""
+    return _aligned(_rows(model))
+
+
+def displays(model: Model) -> str:
+    """The same between `$$` for Markdown, in several pieces where MathJax could not hold it in one."""
+    pieces: list[list[Row]] = [[]]
+    for row in _rows(model):
+        if pieces[-1] and sum(len(r.text()) for r in (*pieces[-1], row)) > LONGEST:
+            pieces.append([])
+        pieces[-1].append(row)
+    return "\n\n".join(f"$$\n{_aligned(piece)}\n$$" for piece in pieces)
+
+
+def _rows(model: Model) -> list[Row]:
     printer = printer_of(model)
-    rows = [
+    return [
         *_energy_rows(printer, "E = {}", model.terms),
         *_under("\\text{subject to}", [_constraint(printer, c) for c in model.constraints]),
         *_under("\\text{where}", [row for let in model.lets for row in _let(printer, let)]),
@@ -56,7 +73,6 @@ def model_latex(model: Model) -> str:
         *_under("\\text{nets}", [Row("", _net(printer, net)) for net in model.nets]),
         *_under("\\text{find}", [Row("", text) for text in questions(printer, model)]),
     ]
-    return _aligned(rows)
 
 
 def energy_latex(model: Model) -> str:
@@ -204,7 +220,10 @@ def _givens(printer: Printer, model: Model) -> list[Row]:
     asked = next((q for q in model.questions if q.verb == "infer"), None)
     sought = set(asked.targets) if asked is not None else set()
     shown = [v for v in model.variables if v.role in ("observed", "param") and v.name not in sought]
-    texts = [membership(printer, v) + ("\\ \\text{(with gaps)}" if v.missing else "") for v in shown]
+    texts = []
+    for where, names in _by_set(printer, shown).items():
+        gaps = "\\ \\text{(with gaps)}" if any(v.missing for v in names) else ""
+        texts.append(f"{', '.join(printer.names[v.name].at() for v in names)} \\in {where.strip()}{gaps}")
     lines: list[str] = []
     for text in texts:
         if lines and len(lines[-1]) + len(text) < WIDEST:
@@ -306,13 +325,19 @@ def _training(
 
 def _below(printer: Printer, variables: Sequence[Variable], nets: Sequence[Net] = ()) -> str:
     """What stands below a minimum: each unknown with its set, and nets by name."""
-    sets: dict[str, list[str]] = {}
-    for v in variables:
-        name, _, where = membership(printer, v).partition(" \\in ")
-        sets.setdefault(where, []).append(name)
     texts: list[str] = []
-    for where, names in sets.items():
+    for where, members in _by_set(printer, variables).items():
+        names = [printer.names[v.name].at() for v in members]
         rows = [", ".join(names[k : k + 4]) for k in range(0, len(names), 4)]
         texts += [*(f"{row}," for row in rows[:-1]), f"{rows[-1]} \\in {where}"]
     texts += [", ".join(printer.names[net.name].at() for net in nets)] if nets else []
     return texts[0] if len(texts) == 1 else f"\\substack{{{NEXT_ROW.join(texts)}}}"
+
+
+def _by_set(printer: Printer, variables: Sequence[Variable]) -> dict[str, list[Variable]]:
+    """Variables by the set that they lie in; one with gaps stands alone."""
+    sets: dict[str, list[Variable]] = {}
+    for v in variables:
+        where = set_of(printer, v.type, v.domain, printer.names[v.name].at())
+        sets.setdefault(f"{where} " if v.missing else where, []).append(v)
+    return sets

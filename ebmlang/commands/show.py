@@ -95,11 +95,11 @@ def _typed(source: Source) -> str:
 
 
 def _latex(source: Source) -> str:
-    from ebmlang.compiler.latex import model_latex
+    from ebmlang.compiler.latex import displays
     from ebmlang.compiler.pipeline import room_for_passes
 
     with room_for_passes():
-        return "\n\n".join(f"$$\n{model_latex(model)}\n$$" for model in _models(source))
+        return "\n\n".join(displays(model) for model in _models(source))
 
 
 PASSES = (

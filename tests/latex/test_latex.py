@@ -10,8 +10,9 @@ import pytest
 
 from docs import components
 from ebmlang.compiler import pipeline, typed
-from ebmlang.compiler.latex import energy_latex, model_latex
+from ebmlang.compiler.latex import displays, energy_latex, model_latex
 from ebmlang.compiler.latex.symbols import symbol_of, symbols
+from ebmlang.compiler.source import Source
 from ebmlang.files import read_source
 from tests.conftest import Golden
 from tests.latex.programs import GALLERY, PROGRAMS, model
@@ -44,6 +45,12 @@ def formulas() -> Iterator[tuple[str, str]]:
 def gallery(name: str) -> typed.Model:
     checked = pipeline.check_source(read_source(ROOT / "models" / "gallery" / f"{name}.ebm"))
     assert not checked.failed
+    return checked.models[-1]
+
+
+def checked_text(text: str) -> typed.Model:
+    checked = pipeline.check_source(Source("<text>", text))
+    assert not checked.failed, checked.diagnostics
     return checked.models[-1]
 
 
@@ -90,6 +97,15 @@ def test_the_reader_can_object(text: str) -> None:
     assert problem(text) is not None
 
 
+def test_long_models_come_in_pieces() -> None:
+    terms = "\n".join(f"  energy term_{k} = {k} * ||x - {k}||^2 + sum(exp(x / {k + 2}))" for k in range(80))
+    found = checked_text(f"model m(n: int) {{\n  latent x : real[n]\n{terms}\n}}")
+    pieces = displays(found).split("\n\n")
+    assert len(pieces) > 1
+    assert all(len(piece) < 5120 and piece.startswith("$$\n\\begin{aligned}") for piece in pieces)
+    assert "".join(pieces).count("\\text{term ") == 80
+
+
 def test_names_are_told_apart() -> None:
     names = ["s", "s0", "s_0", "lam", "lambda_", "mu_x", "mu", "a.b", "b_a", "W1", "W_1", "noise_scale"]
     found = symbols(names)
@@ -109,11 +125,7 @@ model one(n: int, lam: real = 2) {{
   latent t : real
   energy e = {value}
 }}"""
-    from ebmlang.compiler.source import Source
-
-    checked = pipeline.check_source(Source("<text>", text))
-    assert not checked.failed, checked.diagnostics
-    return energy_latex(checked.models[-1]).split("E = {} & ")[1].split(" &&")[0]
+    return energy_latex(checked_text(text)).split("E = {} & ")[1].split(" &&")[0]
 
 
 @pytest.mark.parametrize(
