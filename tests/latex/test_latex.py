@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs import components
-from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler import builtins, pipeline, typed
 from ebmlang.compiler.latex import displays, energy_latex, model_latex
 from ebmlang.compiler.latex.symbols import symbol_of, symbols
 from ebmlang.compiler.source import Source
@@ -160,3 +160,20 @@ def test_precedence_and_indices(value: str, wanted: str | None) -> None:
     if wanted is None:
         wanted = "\\sum_{ij} \\left( \\sum_{k} A_{jk} A_{ki} \\right) A_{ij}"
     assert formula_of(value) == wanted
+
+
+WHOLE = {"x": "real[4]", "y": "real[4]", "p": "real[4]", "A": "real[3, 3]", "v": "real[3]", "b": "real[3]"}
+ROWS = [row for row in builtins.TABLE if row.form not in ("later", "net", "derivative", "distribution")]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.name))
+def test_every_builtin_has_a_formula(row: builtins.Builtin) -> None:
+    """Whole as the value of a let, and entry by entry in a sum beside another array."""
+    declared = "".join(f"  observed {name} : {type_}\n" for name, type_ in WHOLE.items())
+    declared += "  observed c : class[3]\n  observed index : class[4][2]\n"
+    example = "not (x > 0)" if row.name == "not" else row.example
+    lines = f"  let value = {example}\n  energy whole = sum(1.0 * ({example}))\n"
+    found = checked_text(f"model m {{\n{declared}{lines}\n}}")
+    text = model_latex(found)
+    assert problem(text) is None, (problem(text), text)
+    assert "value" in text.split("where")[1]

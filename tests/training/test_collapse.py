@@ -97,6 +97,34 @@ def _tensor(value: object) -> Tensor:
     return value
 
 
+@pytest.mark.parametrize(
+    ("component", "bound", "because"),
+    [
+        ("", "", ""),
+        ("vicreg", "u = enc(x), v = enc(y)", "`guard.first.variance` looks at all examples together"),
+        ("spread", "u = enc(x)", "`guard.variance` looks at all examples together"),
+        ("barlow_twins", "u = enc(x), v = enc(y)", "`guard.invariance` looks at all examples together"),
+        ("info_nce", "u = enc(x), v = enc(y)", "no lower bound of `guard.contrast` is proven"),
+    ],
+)
+def test_components_of_the_library_forbid_it(component: str, bound: str, because: str) -> None:
+    use = f"use {component} as guard with {bound}" if component else ""
+    text = f"""{f"import std.{component}" if component else ""}
+model m(n: int) {{
+  observed x : real[n]
+  observed y : real[n]
+  net enc : real[n] -> real[4] = mlp([16], act = gelu)
+  energy same = ||enc(x) - enc(y)||^2
+  {use}
+  train
+}}"""
+    found = verdict(text)
+    assert found is not None
+    assert found.collapses is (component == "")
+    assert because in found.because
+    assert ("W0544" in checked(text)[1]) is found.collapses
+
+
 def test_a_constant_reaches_the_bound() -> None:
     """The claim itself: with the last layer at 0 the loss is the bound, and no weights are below it."""
     architecture = next(a for a in COLLAPSING if a.name == "decorrelated but not spread")
