@@ -6,7 +6,8 @@ so `parse(format(m)) == m` is a statement about structure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Literal
 
 from ebmlang.compiler.source import NOWHERE, Span
@@ -539,6 +540,21 @@ class Module:
     models: tuple[Model, ...]
     comments: tuple[Comment, ...] = field(default=(), compare=False)
     span: Span = _span()
+
+
+def names_read(node: object) -> Iterator[str]:
+    """The names that are read anywhere in a node; of a dotted name the first part."""
+    stack = [node]
+    while stack:
+        found = stack.pop()
+        if isinstance(found, Name):
+            yield found.text
+        elif isinstance(found, Dotted):
+            yield found.parts[0].text
+        elif isinstance(found, tuple):
+            stack.extend(found)
+        elif is_dataclass(found):
+            stack.extend(getattr(found, item.name) for item in fields(found))
 
 
 def dump(node: object, indent: int = 0) -> str:

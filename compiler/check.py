@@ -109,7 +109,7 @@ class _ModelChecker:
         self.nets = NetStatements(self.expressions, self.scope)
         around = Around(self.expressions, self.declarations, self.scope, self.constraints, self.nets.found)
         self.joined = Joined(around, self.models)
-        self.lets.nested = self.joined.solve_cells
+        self.lets.nested = self.joined.cells
 
     @property
     def source(self) -> Source:

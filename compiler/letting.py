@@ -28,7 +28,7 @@ from ebmlang.compiler.types import ERROR, Type, fits
 class LetStatements:
     """Checks the lets of one model.
 
-    `nested` places a `solve` between the cells of a recurrence.
+    `nested` places a part between the cells of a recurrence.
     `arrays` are names whose cells plates define; `pending` those of them that are declared with a
     type, and have no cells yet.
     """

@@ -67,10 +67,11 @@ class Recurrences:
         self._settle_locals(scope, frozenset(advances))
 
     def _locals(self, body: tuple[ast.Statement, ...], scope: Scope) -> None:
+        parts = parts_between_cells(body)
         for s in body:
             if isinstance(s, ast.Let):
                 self.lets.let(s, scope)
-            elif isinstance(s, ast.Compose) and s.word == "solve":
+            elif isinstance(s, ast.Compose) and s.name.text in parts:
                 self.lets.nested(s, scope)
 
     def _give_up(self, cells: list[ast.LetCell]) -> None:
@@ -251,10 +252,11 @@ class Recurrences:
     def _values(
         self, body: tuple[ast.Statement, ...], scope: Scope, advances: dict[str, Advance], guard: Expr | None
     ) -> None:
+        parts = parts_between_cells(body)
         for s in body:
             if isinstance(s, ast.Let):
                 self.lets.let(s, scope)
-            elif isinstance(s, ast.Compose) and s.word == "solve":
+            elif isinstance(s, ast.Compose) and s.name.text in parts:
                 self.lets.nested(s, scope)
             elif isinstance(s, ast.LetCell) and s.name.text in advances:
                 advance = advances[s.name.text]
@@ -319,3 +321,19 @@ class Recurrences:
             return replace(node, level=entry.value.level, coupled=entry.value.coupled)
 
         return typed.mapped(value, now)
+
+
+def parts_between_cells(body: tuple[ast.Statement, ...]) -> frozenset[str]:
+    """The parts of a plate that belong to its steps: nested ones, and joined ones that its lets read.
+
+    Any other joined part only adds terms, and those see whole arrays.
+    """
+    found = {s.name.text for s in body if isinstance(s, ast.Compose) and s.word == "solve"}
+    read: set[str] = set()
+    for s in reversed(body):
+        belongs = isinstance(s, ast.Compose) and s.name.text in found | read
+        if belongs or isinstance(s, (ast.Let, ast.LetCell)):
+            read.update(ast.names_read(s))
+            if isinstance(s, ast.Compose):
+                found.add(s.name.text)
+    return frozenset(found)

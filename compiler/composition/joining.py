@@ -47,6 +47,7 @@ class Joined:
     around: Around
     models: Models
     owners: dict[str, Owner] = field(default_factory=dict)
+    using: dict[int, Placing] = field(default_factory=dict)
     solving: dict[int, Solving] = field(default_factory=dict)
     solved: list[typed.Solved] = field(default_factory=list)
     placed: list[typed.Placed] = field(default_factory=list)
@@ -64,9 +65,13 @@ class Joined:
             placing = self._placing(node, scope, guard)
             if placing is None or not placing.given() or not placing.may_own(placing.own()):
                 return
-            own = placing.own()
-            placing.begin()
-            placing.declare(own)
+            own, between = placing.own(), self.using.get(id(node))
+            if between is None:
+                placing.begin()
+                placing.declare(own)
+            else:
+                between.again(placing)
+                placing = between
             placing.lets()
             placing.define(own)
             placing.terms()
@@ -109,6 +114,21 @@ class Joined:
         if solving is not None:
             with _Mistakes(self, node.name, node.span):
                 solving.arrays()
+
+    def cells(self, node: ast.Compose, scope: Scope) -> None:
+        """What the steps of a recurrence see of a part at the indices of their plate."""
+        if node.word == "solve":
+            self.solve_cells(node, scope)
+            return
+        with _Mistakes(self, node.name, node.span):
+            placing = self._placing(node, scope, None)
+            if placing is None or not placing.given() or not placing.may_own(placing.own()):
+                return
+            placing.begin()
+            placing.declare(placing.own())
+            for let in placing.model.lets:
+                placing.value(let.name, placing.copy.expr(let.value), let.doc)
+            self.using[id(node)] = placing
 
     def solve_cells(self, node: ast.Compose, scope: Scope) -> None:
         """What a plate sees of a nested part at its own indices; arrays of all of them come later."""

@@ -65,6 +65,13 @@ class Placing:
     def plates(self) -> Axes:
         return self.scope.axes
 
+    def again(self, later: Placing) -> None:
+        """Take over what is bound and the guard, as they are once the arrays of the plate are defined."""
+        self.border, self.guard = later.border, later.guard
+        self.copy.values.update(later.border.values)
+        self.copy.indices.update(later.border.indices)
+        self.copy.done.clear()
+
     def own(self) -> list[typed.Variable]:
         """Unknowns, parameters and draws of the part that nothing is bound to."""
         variables = [v for v in self.model.variables if v.role not in ("hyper", "observed")]
@@ -76,7 +83,9 @@ class Placing:
         for variable in self.model.variables:
             if variable.role != "observed" or variable.name in self.border.values:
                 continue
-            if variable.init is None:
+            if variable.name in self.border.bound:
+                missing = True  # the mistake is in what is bound, and was reported there
+            elif variable.init is None:
                 missing = True
                 place = (self.border.declared(variable.name),)
                 shown = str(self.border.type(variable.type))

@@ -98,6 +98,29 @@ def test_lqr_in_a_plate_and_with_the_cost_of_a_state_at_the_end() -> None:
             np.testing.assert_allclose(r["c.a"][row, i], riccati(c, s0[row, i], 6)[0], rtol=1e-7, atol=1e-7)
 
 
+def test_lqr_inside_another_model() -> None:
+    """`solve`: the first input is linear in the start, so the outer minimum is known."""
+    text = """
+    import std.lqr
+    model outer(d: int, m: int, T: int) {
+      observed s0 : real[d]
+      shared observed A : real[d, d];  shared observed B : real[d, m]
+      shared observed Q : real[d, d];  shared observed R : real[m, m];  shared observed F : real[d, d]
+      latent g : real = 1
+      solve lqr(T = T) as c with A = A, B = B, Q = Q, R = R, F = F, s0 = g * s0
+      energy e = ||c.a[0]||^2 + (g - 3)^2
+      infer g
+    }
+    """
+    c = system(3, 2)
+    s0 = np.random.default_rng(1).normal(size=(2, 3))
+    model = ebmlang.loads(text, T=5)
+    assert "lqr over a by riccati" in " ".join(model.explain().split())
+    r = model.infer(**tensors(c), s0=torch.from_numpy(s0))
+    first = [riccati(c, s, 5)[0][0] for s in s0]
+    np.testing.assert_allclose(r["g"], [3 / (1 + a @ a) for a in first], rtol=1e-8)
+
+
 # --- plans under models of the world ----------------------------------------------------------------
 
 AFFINE = """
