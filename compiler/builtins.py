@@ -209,13 +209,13 @@ NETS: tuple[Builtin, ...] = (
 )
 
 DERIVATIVES: tuple[Builtin, ...] = (
+    Builtin("grad", "derivative", (2, 2), "", "derivatives of a number e along all entries of x: [shape of x]", "grad(e, x)"),
     Builtin("jacobian", "derivative", (2, 2), "", "derivatives of all entries of e along all of x: [shape of e, shape of x]", "jacobian(e, x)"),
 )  # fmt: skip
 
 LATER: tuple[Builtin, ...] = tuple(
     Builtin(name, "later", (0, 64), "", doc, example)
     for name, doc, example in (
-        ("grad", "gradient of an expression", "grad(e, x)"),
         ("straight_through", "one value forwards, the gradient of another one", "straight_through(hard, soft)"),
         ("logp", "log-density of a random variable", "logp(eps)"),
     )

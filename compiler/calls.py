@@ -19,7 +19,7 @@ from ebmlang.compiler.catalogue.types import (
 )
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.functions import UserFunctions
-from ebmlang.compiler.jacobians import jacobian
+from ebmlang.compiler.jacobians import derivative
 from ebmlang.compiler.nets.calls import NetCalls
 from ebmlang.compiler.reductions import Reductions, enough_entries, reduced_entries
 from ebmlang.compiler.scope import Bound, NetEntry, Scope, Unbuilt, declared_at, origins
@@ -128,7 +128,7 @@ class Calls:
             return self.checker.error(span)
         if len(values) != 2:
             return self._wrong_count(row, len(values), span)
-        return jacobian(self.checker, self.scope, (values[0], values[1]), span)
+        return derivative(self.checker, self.scope, row.name, (values[0], values[1]), span)
 
     def _option(self, argument: ast.Argument, row: Builtin) -> object:
         """A named argument: a number known when compiling, or an expression for `delta`."""

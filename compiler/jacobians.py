@@ -1,8 +1,10 @@
-"""`jacobian(e, x)`: the derivatives of every entry of a value along every entry of a variable or let.
+"""`jacobian(e, x)`: the derivatives of every entry of a value along every entry of a variable or let, and
+`grad(e, x)`, that of a number.
 
 It is written out as an expression, by forward mode along all unit directions at once: the direction has an
 index of its own, and an array over that index is the Jacobian. So everything that is known of expressions -
-shapes, curvature, derivatives of a second order, code - holds for it without a rule of its own.
+shapes, curvature, derivatives of a second order, code - holds for it without a rule of its own. A gradient is
+written by reverse mode where one pass does it: of a number for each example, along what differs by example.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.codegen.canonical import Canonical
-from ebmlang.compiler.derivatives import NoDerivativeError, Tangent
-from ebmlang.compiler.derivatives.algebra import constant, widened
+from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent
+from ebmlang.compiler.derivatives.algebra import constant, total, widened
 from ebmlang.compiler.entries import apply
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.graph import FactorGraph
@@ -41,35 +43,49 @@ class _Values:
     lets: Mapping[str, Let]
 
 
-def jacobian(checker: Expressions, scope: Scope, values: tuple[ast.Expr, ast.Expr], span: Span) -> Expr:
-    """The checked call: real, of the shape of the value and then that of the variable.
+def derivative(
+    checker: Expressions, scope: Scope, name: str, values: tuple[ast.Expr, ast.Expr], span: Span
+) -> Expr:
+    """The checked call of `jacobian` or `grad`: real, of the shape of the value, then that of the variable.
 
     What is sought along a let is the change of the value when the let moves and nothing else does.
     """
     value, along = checker.check(values[0], scope), checker.check(values[1], scope)
     if "error" in (value.type.kind, along.type.kind):
         return checker.error(span)
-    if not checker.numeric(value, "`jacobian`", scope):
+    if not checker.numeric(value, f"`{name}`", scope):
         return checker.error(span)
     node = values[1]
     entry = scope.find(node.text) if isinstance(node, ast.Name) else None
     if not isinstance(along, Read) or not isinstance(entry, Declared | LetEntry) or along.type.kind != "real":
         shown = f"`{checker.report.source.extract(node.span)}`"
-        checker.report.add(BadOption(node.span, "the second argument of `jacobian`", shown, _WANTED))
+        checker.report.add(BadOption(node.span, f"the second argument of `{name}`", shown, _WANTED))
         return checker.error(span)
-    return _written(checker, checker.as_real(value), along, span)
+    if name == "grad" and not value.type.scalar:
+        advice = "jacobian(e, x) takes arrays, sum(e) makes one number of them"
+        what = "the first argument of `grad`"
+        checker.report.add(BadOption(values[0].span, what, str(value.type), "one number", advice))
+        return checker.error(span)
+    return _written(checker, name, checker.as_real(value), along, span)
 
 
-def _written(checker: Expressions, value: Expr, along: Read, span: Span) -> Expr:
+def _written(checker: Expressions, name: str, value: Expr, along: Read, span: Span) -> Expr:
     lets = checker.lets
     depends = Dependence(cast(FactorGraph, _Values(lets.defined)), frozenset((along.name,)))
+    what = "gradient" if name == "grad" else "Jacobian"
     if _meets_examples(value, depends, lets):
-        checker.report.add(NotBuilt(span, "the Jacobian of a value that joins the examples of a batch"))
+        checker.report.add(NotBuilt(span, f"the {what} of a value that joins the examples of a batch"))
         return checker.error(span)
     try:
-        change = Tangent(depends, Canonical())(value) if depends(value) else constant(0.0, span)
+        if not depends(value):
+            return widened(constant(0.0, span), (*value.type.shape, *along.type.shape))
+        # Reverse mode sums over what the variable does not vary along: plates, and the examples of a batch.
+        if name == "grad" and not value.axes and along.level >= value.level:
+            parts = Adjoint(depends, Canonical()).gradient([(value, constant(1.0, span))])[along.name]
+            return widened(total(parts), along.type.shape)
+        change = Tangent(depends, Canonical())(value)
     except NoDerivativeError as error:
-        checker.report.add(NotBuilt(span, "the Jacobian of this value", _advice(str(error))))
+        checker.report.add(NotBuilt(span, f"the {what} of this value", _advice(str(error))))
         return checker.error(span)
     directions = _axes(checker, along.type.shape)
     unit = {direction_name(along.name): _unit(checker, along.type.shape, directions, span)}
@@ -83,7 +99,7 @@ def _written(checker: Expressions, value: Expr, along: Read, span: Span) -> Expr
 
 def _advice(reason: str) -> str:
     """What stands in the way. A net is a module, and its layers are not written out."""
-    if "`net`" in reason:
+    if "net" in reason.replace("`", "").split():
         return "a net is no formula: write the layers out, as in sigmoid(W @ x + b)"
     return f"{reason.replace(' second derivative row', ' written derivative')}; write it in other functions"
 

@@ -25,7 +25,6 @@ STATEMENTS = {
     "simplex(k)": "latent w : real[n] in simplex(2)",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
-    "grad": "energy e = sum(grad(fit, x))",
     "straight_through": "energy e = sum(straight_through(x, y))",
     "logp": "energy e = logp(x)",
 }

@@ -75,6 +75,49 @@ def test_equals_automatic_differentiation(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["scalar", "length", "logsumexp", "scalars", "again"])
+def test_gradients_are_jacobians_of_numbers(name: str) -> None:
+    expression, along, function = CASES[name]
+    body = f"  latent q : real\n  let g = grad({expression}, {along})\n  energy e = q^2\n"
+    found = ebmlang.loads(f"model m {{{DECLARED}{body}}}").infer(VALUES, dtype="float64")["g"]
+    values = {n: torch.from_numpy(v) for n, v in VALUES.items()}
+    for row in range(5):
+        own = {n: v if n in "AS" else v[row] for n, v in values.items()}
+        torch.testing.assert_close(found[row], torch.func.grad(_of(function, own))(own[along]))
+
+
+SCORES = """
+model scores(n: int, k: int) {
+  observed x : real[n]
+  observed noise : real[n]
+  param W : real[k, n] = normal()
+  param m : real[k] = normal()
+  let potential = sum(softplus(W @ x))
+  energy match = 1/2 * ||grad(potential, x) + noise||^2
+  energy own   = ||grad(dot(m, W @ x)^2, m)||^2          # along a parameter, for each example by itself
+  for i in 0..k { energy each[i] = ||grad(tanh(dot(W[i], x)) * m[i], x)||^2 }
+}
+"""
+
+
+def test_terms_of_gradients() -> None:
+    """Denoising score matching (Vincent 2011), with parameters, plates and second derivatives."""
+    x, noise = (torch.from_numpy(np.random.default_rng(i).normal(size=(4, 3))) for i in (0, 1))
+    model = ebmlang.loads(SCORES, k=5).bind(x=x, noise=noise)
+    W, m = model.value("W"), model.value("m")
+    terms = model.terms(x=x, noise=noise)
+    u = x @ W.T
+    match = (torch.sigmoid(u) @ W + noise).square().sum(1) / 2
+    own = (2 * (u @ m)[:, None] * u).square().sum(1)
+    each = (((1 - torch.tanh(u) ** 2) * m)[..., None] * W).square().sum((1, 2))
+    for name, want in (("match", match), ("own", own), ("each", each)):
+        torch.testing.assert_close(terms[name], want)
+    ours = torch.autograd.grad(model(x=x, noise=noise), (W, m))
+    theirs = torch.autograd.grad((match + own + each).mean(), (W, m))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
 LAYERS = """
 model layers(n: int, k: int) {
   observed x : real[n]
@@ -172,6 +215,10 @@ REFUSED = {
     "jacobian(x, 2 * x)": "E0313",
     "jacobian(x, x[0])": "E0313",
     "jacobian(x)": "E0302",
+    "grad(x, x)": "E0313",
+    "grad(sum(x), 2 * x)": "E0313",
+    "grad(sum(f(x)), x)": "E0901",
+    "grad(mean(x[0], over = batch), x)": "E0901",
     "jacobian(x, x, over = 1)": "E0209",
     "jacobian(f(x), x)": "E0901",
     "jacobian(x - mean(x, over = batch), x)": "E0901",
