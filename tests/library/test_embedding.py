@@ -240,3 +240,40 @@ def test_vicreg_local(rows: int, d: int, P: int, R: int, top: int, dtype: torch.
         torch.autograd.grad(found, [u, v]), torch.autograd.grad(expected, [u, v]), strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=20 * near, atol=20 * near)
+
+
+def test_in_plates() -> None:
+    """One loss for each level of a pyramid, of nets' outputs: the sums of the losses on their own."""
+    text = """
+    import std.nt_xent
+    import std.vicreg_local
+    model pyramid(n: int, P: int, S: int) {
+      observed x  : real[S, P, n];  observed y : real[S, P, n]
+      observed at : real[P, 2]
+      net enc : real[n] -> real[3] = linear()
+      for l in 0..S, p in 0..P {
+        let u[l, p] = enc(x[l, p])
+        let v[l, p] = enc(y[l, p])
+      }
+      for l in 0..S {
+        use nt_xent as pooled[l] with u = mean(u[l], over = 0), v = mean(v[l], over = 0)
+        use vicreg_local(top = 2) as local[l] with u = u[l], v = v[l], at_u = at, at_v = at
+      }
+    }
+    """
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(5, 2, 4, 6, generator=g, dtype=torch.float64) for _ in range(2))
+    at = torch.randn(5, 4, 2, generator=g, dtype=torch.float64)
+    model = ebmlang.loads(text)
+    model.bind(x=x, y=y, at=at)
+    enc = model.double().net("enc")
+    found, expected = total(model, x=x, y=y, at=at), torch.zeros((), dtype=torch.float64)
+    for level in range(2):
+        u, v = enc(x[:, level]), enc(y[:, level])
+        expected = expected + nt_xent(u.mean(1), v.mean(1)) + local(u, v, at, at, 2)
+    torch.testing.assert_close(found, expected)
+    weights = list(enc.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(found, weights), torch.autograd.grad(expected, weights), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
