@@ -188,6 +188,7 @@ SHAPE: tuple[Builtin, ...] = (
     Builtin("stack", "shape", (1, 64), "torch.stack(({all}), {last})", "arrays of one shape along a new first axis; stack(u, over = batch) takes the values of all examples", "stack(x, y)", (), "affine", "increasing", result="same"),
     Builtin("reshape", "shape", (2, 9), "{0}.reshape({shape})", "the same entries in another shape: reshape(x, n, m)", "reshape(x, 2, 2)", (), "affine", "increasing", result="same"),
     Builtin("gather", "shape", (2, 2), "{0}[{1}]", "entries x[index] along the first axis", "gather(x, index)", (), "affine", result="same"),
+    Builtin("top_softmax", "shape", (2, 2), "functions.top_softmax({0}, {size})", "softmax over the k largest entries of the last axis, 0 elsewhere: top_softmax(x, k) (Shazeer et al. 2017)", "top_softmax(x, 2)", smoothness="steps"),
     Builtin("onehot", "shape", (2, 2), "functions.onehot({0}, {size}, self.dtype)", "a 1 at the position of the class, 0 elsewhere: onehot(c, K)", "onehot(c, 3)"),
 )  # fmt: skip
 

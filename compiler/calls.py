@@ -37,7 +37,7 @@ _TWO_OPERANDS = {"max": "maximum", "min": "minimum"}
 _AXIS_ELSEWHERE = ("axis", "dim", "dims")
 """What other array languages call `over`."""
 
-_KEPT_OPERANDS = {"reshape": 1, "onehot": 1}
+_KEPT_OPERANDS = {"reshape": 1, "onehot": 1, "top_softmax": 1}
 """Functions whose other operands are sizes: they end up in the static part."""
 
 _DRAWN: dict[str, Kind] = {"bernoulli": "bool", "categorical": "class"}

@@ -269,7 +269,7 @@ class Declarations:
     def domain(self, node: ast.DomainExpr | None, type_: Type, name: str, reach: Level) -> Domain:
         if node is None or type_ == ERROR:
             return PERMUTATION if type_.permuted else REALS
-        rule = find_domain(node.name.text)
+        rule = find_domain(node.name.text, len(node.arguments))
         spelled = self.report.source.extract(node.name.span)
         if rule is None or spelled in UNSPELLED:
             known = tuple(r.name for r in DOMAINS if r.name not in ("reals", *UNSPELLED))
@@ -280,7 +280,7 @@ class Declarations:
             for a in node.arguments
             if isinstance(a.value, ast.Expr)
         ]
-        if not rule.built or (node.arguments and rule.name == "simplex"):
+        if not rule.built:
             shown = self.report.source.extract(node.span)[2:].strip()
             self.report.add(NotBuilt(node.span, f"the domain `{shown}`"))
             return REALS
@@ -293,6 +293,10 @@ class Declarations:
         if rule.name == "subset":
             self._mask(node, rule, type_, name, reach)
             return REALS if arguments[0].type.kind == "error" else self._subset(node, type_)
+        if rule.name == "sparse_simplex":
+            most = None if arguments[0].type.kind == "error" else self._most(node)
+            where = self._mask(node, rule, type_, name, reach)
+            return REALS if most is None else Domain(rule.name, (most,), where)
         if not all(self._bound_fits(a, rule, type_, name, reach) for a in arguments):
             return REALS
         if rule.name == "interval" and not self._ordered(arguments, node):
@@ -333,6 +337,24 @@ class Declarations:
                 reason = f"subset({shown}) of {count} entries has a size from 0 to {count}"
                 self.expressions.requirements.append(typed.Requirement(room, reason, given.span))
         return Domain("subset", (typed.SizeOf(INT, (), Level.CONSTANT, False, given.span, chosen),))
+
+    def _most(self, node: ast.DomainExpr) -> Expr | None:
+        """`simplex(k)`: k is a size, and at least 1."""
+        given = node.arguments[0].value
+        assert isinstance(given, ast.Expr)
+        most = read_size(given, self.scope, self.report)
+        if most is None:
+            return None
+        room = most - 1
+        holds = self.expressions.prover.room(room, most).holds
+        shown = self.report.source.extract(given.span)
+        if holds is False:
+            self.report.add(DomainMisfit(given.span, "simplex", shown, "at least 1", (), "the size of"))
+            return None
+        if holds is None:
+            reason = f"simplex({shown}) has room for at least 1 entry"
+            self.expressions.requirements.append(typed.Requirement(room, reason, given.span))
+        return typed.SizeOf(INT, (), Level.CONSTANT, False, given.span, most)
 
     def _bound_fits(self, value: Expr, rule: DomainRule, type_: Type, name: str, reach: Level) -> bool:
         if value.type.kind == "error":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ebmlang.compiler.typed import Expr
 
-Geometry = Literal["everywhere", "closed convex", "open", "manifold", "discrete"]
+Geometry = Literal["everywhere", "closed convex", "closed", "open", "manifold", "discrete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ DOMAINS: tuple[DomainRule, ...] = (
     DomainRule(
         "simplex", "closed convex", 1, 0, _REAL, True, True, "the last dimension nonnegative with sum 1"
     ),
+    DomainRule(
+        "sparse_simplex",
+        "closed",
+        1,
+        1,
+        _REAL,
+        True,
+        True,
+        "the last dimension nonnegative with sum 1, at most k entries above 0",
+    ),
     DomainRule("sphere", "manifold", 1, 0, _REAL, False, True, "the last dimension of length 1"),
     DomainRule("unit_columns", "manifold", 2, 0, _REAL, False, True, "every column of length 1"),
     DomainRule("stiefel", "manifold", 2, 0, _REAL, False, True, "orthonormal columns"),
@@ -59,8 +69,9 @@ DOMAINS: tuple[DomainRule, ...] = (
     DomainRule("permutation", "discrete", 1, 0, ("class",), False, True, "each case once"),
 )
 
-UNSPELLED = ("interval", "permutation")
-"""Domains that have no name after `in`: an interval is written with its bounds, a permutation as a type."""
+UNSPELLED = ("interval", "sparse_simplex", "permutation")
+"""Domains without a name of their own after `in`: an interval is written with its bounds, a sparse simplex
+as `simplex(k)`, a permutation as a type."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,5 +96,7 @@ REALS = Domain("reals")
 PERMUTATION = Domain("permutation")
 
 
-def find_domain(name: str) -> DomainRule | None:
+def find_domain(name: str, arguments: int = 0) -> DomainRule | None:
+    """The row of the name that is written with so many arguments."""
+    name = "sparse_simplex" if name == "simplex" and arguments else name
     return next((rule for rule in DOMAINS if rule.name == name), None)

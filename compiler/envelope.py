@@ -251,6 +251,7 @@ def _collapse_text(verdict: Verdict) -> str:
 
 _KEPT = {
     "closed convex": "projected after every step",
+    "closed": "projected after every step",
     "open": "moved in coordinates without a border",
     "manifold": "the gradient along it, every step brought back to it",
 }

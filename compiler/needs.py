@@ -40,7 +40,9 @@ def _rough(otherwise: str) -> Callable[[Structure], str]:
 def _bounds(structure: Structure) -> str:
     """The domain that is in the way of a method without bounds."""
     found = structure.find("constrained")
-    return "a domain is declared" if found is None else f"it knows no bounds: {found.because}"
+    if found is None:
+        return f"it keeps no points of {domain_text(structure.block.sought)}"
+    return f"it knows no bounds: {found.because}"
 
 
 def _coupled(structure: Structure) -> str:
@@ -57,6 +59,8 @@ def _open(structure: Structure) -> str:
     shown = domain_text(structure.block.sought)
     if not shown:
         return "no closed domain is declared"
+    if any(v.domain.rule.geometry == "closed" for v in structure.block.sought):
+        return f"a straight way leaves the domain: {shown}"
     inside = structure.find("interior") is not None
     return f"the minimum is inside the domain: {shown}" if inside else f"the domain is open: {shown}"
 

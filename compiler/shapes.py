@@ -384,6 +384,20 @@ def onehot(site: CallSite) -> Result:
     return Type("real", (*value.type.shape, size)), (("size", size),)
 
 
+def top_softmax(site: CallSite) -> Result:
+    value, count = site.operands
+    size = _size_operand(site, count)
+    if size is None:
+        return None
+    if value.type.scalar:
+        site.wrong_rank(value, "an array")
+        return None
+    if not value.type.numeric:
+        site.report.add(WrongKind(value.span, str(value.type), "numbers", "`top_softmax`"))
+        return None
+    return Type("real", value.type.shape), (("axis", -1), ("size", size))
+
+
 def constructor(site: CallSite) -> Result:
     sizes = [_size_operand(site, o) for o in site.operands]
     if any(s is None for s in sizes):
@@ -416,6 +430,7 @@ RULES: dict[str, Callable[[CallSite], Result]] = {
     "reshape": reshape,
     "gather": gather,
     "onehot": onehot,
+    "top_softmax": top_softmax,
 }
 
 

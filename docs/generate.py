@@ -91,12 +91,15 @@ def constants() -> str:
     return ", ".join(code(name) for name in builtins.CONSTANTS) + "\n"
 
 
+SPELLED = {"interval": "in [lo, hi]", "sparse_simplex": "in simplex(k)", "subset": "in subset(k)"}
+
+
 def domain_table() -> str:
     rows = []
     for rule in domains.DOMAINS:
         if rule.name in ("reals", "permutation"):  # the one is no set, the other a type
             continue
-        spelled = {"interval": "in [lo, hi]", "subset": "in subset(k)"}.get(rule.name, f"in {rule.name}")
+        spelled = SPELLED.get(rule.name, f"in {rule.name}")
         spelled = f"{spelled} where mask" if rule.masked else spelled
         entries = ("each entry", "last dimension", "last two dimensions")[rule.rank]
         kept = "not built yet" if not rule.built else rule.geometry

@@ -24,7 +24,7 @@ from ebmlang.runtime.domain_base import (
 )
 from ebmlang.runtime.manifolds import SE2, SO3, Sphere, Stiefel, UnitColumns
 from ebmlang.runtime.seeded import Stream
-from ebmlang.runtime.simplexes import OpenSimplex, Simplex
+from ebmlang.runtime.simplexes import OpenSimplex, Simplex, SparseSimplex
 
 __all__ = [
     "DOMAINS",
@@ -375,6 +375,7 @@ DOMAINS: Mapping[str, type[Domain]] = MappingProxyType(
         "nonnegative": Nonnegative,
         "positive": Positive,
         "simplex": Simplex,
+        "sparse_simplex": SparseSimplex,
         "open_simplex": OpenSimplex,
         "sphere": Sphere,
         "unit_columns": UnitColumns,

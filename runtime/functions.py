@@ -162,6 +162,15 @@ def _four(x: Tensor, lead: torch.Size) -> Tensor:
     return x.reshape(first, -1, *x.shape[-2:])
 
 
+def top_softmax(x: Tensor, count: int) -> Tensor:
+    """softmax over the `count` largest entries of the last dimension, exactly 0 elsewhere.
+
+    Of equal entries some are taken. Only the chosen entries get a gradient (Shazeer et al. 2017, equation 4).
+    """
+    values, places = x.topk(min(count, x.shape[-1]), dim=-1)
+    return torch.zeros_like(x).scatter(-1, places, torch.softmax(values, -1))
+
+
 def inverse(a: Tensor) -> Tensor:
     """The inverse of [..., n, n]; not finite where a matrix is singular."""
     found: Tensor = torch.linalg.inv_ex(a).inverse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -94,6 +94,63 @@ class Simplex(ConvexDomain):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SparseSimplex(ConvexDomain):
+    """Points of a simplex with at most `most` entries above 0.
+
+    Not a convex set, but a union of faces of one: points are brought to it by `nearest`, which is exact, and
+    only methods that ask for no more are given it.
+    """
+
+    most: Tensor
+    where: Tensor | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.CONVEX
+
+    @property
+    def tied(self) -> int:
+        return 1
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        Simplex(self.where).check(shape)
+        if int(self.most) < 1:
+            raise DomainError(f"simplex({int(self.most)}) has no point: it takes at least 1 entry")
+
+    def describe(self) -> str:
+        where = "" if self.where is None else " where a mask allows"
+        return f"in simplex({int(self.most)}){where}"
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """The largest entries, projected onto their simplex (Kyrillidis, Becker, Cevher & Koch 2013)."""
+        allowed = _finite_range(x)
+        if self.where is not None:
+            # Not minus infinity: what is not allowed comes after everything that is.
+            least = allowed.amin(-1, keepdim=True) - 1.0
+            allowed = torch.where(self.where, allowed, least)
+        kept = largest(allowed, int(self.most))
+        return Simplex(kept if self.where is None else kept & self.where).nearest(x)
+
+    def residual(self, x: Tensor, gradient: Tensor) -> Tensor:
+        return self.nearest(x - gradient) - x
+
+    def start(self, shape: tuple[int, ...], stream: Stream) -> Tensor:
+        return self.nearest(filled(len(stream.rows), shape, 0.0))
+
+    def draw(self, around: Tensor, stream: Stream) -> Tensor:
+        return self.nearest(Simplex(self.where).draw(around, stream).to(around.device))
+
+    def inside(self, x: Tensor, atol: float) -> Tensor:
+        return Simplex(self.where).inside(x, atol) & ((x > atol).sum(-1) <= int(self.most))
+
+    def select(self, rows: Tensor, rank: int) -> SparseSimplex:
+        return self if self.where is None else replace(self, where=pick_rows(self.where, rows, rank))
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> SparseSimplex:
+        return self if self.where is None else replace(self, where=self.where.to(device))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class OpenSimplex(OpenDomain):
     """The inside of the simplex, where an entropy keeps the minimiser away from the boundary.
 
@@ -140,6 +197,12 @@ class OpenSimplex(OpenDomain):
 
     def to(self, dtype: torch.dtype, device: torch.device) -> OpenSimplex:
         return self if self.where is None else OpenSimplex(self.where.to(device))
+
+
+def largest(x: Tensor, count: int) -> Tensor:
+    """Truth at the `count` largest entries of the last dimension; of equal ones some are taken."""
+    found = x.topk(min(count, x.shape[-1]), dim=-1).indices
+    return torch.zeros(x.shape, dtype=torch.bool, device=x.device).scatter(-1, found, True)
 
 
 def _finite_range(x: Tensor) -> Tensor:

@@ -239,7 +239,7 @@ class Reference:
             values = [np.asarray(v).astype(float) for v in values] if node.type.kind == "real" else values
             return _each(SCALAR[name], *_stretched(values))
         options = dict(node.static)
-        if name in ("zeros", "ones", "identity", "reshape", "onehot"):
+        if name in ("zeros", "ones", "identity", "reshape", "onehot", "top_softmax"):
             return self._shaped(name, values, options)
         if name == "huber":
             delta = [np.asarray(options["delta"])] if "delta" in options else []
@@ -276,6 +276,9 @@ class Reference:
             return np.asarray([[float(i == k) for k in range(count)] for i in values[0].flatten()]).reshape(
                 *values[0].shape, count
             )
+        if name == "top_softmax":
+            count = options["size"].evaluate(self.sizes)
+            return _along(lambda line: _top_softmax(line, count))(values, options)
         shape = [s.evaluate(self.sizes) for s in options["shape"]]
         if name == "reshape":
             return np.asarray(list(values[0].flatten())).reshape(shape)
@@ -614,6 +617,12 @@ def _softmax(line: list[Any]) -> list[Any]:
     top = max(line)
     weights = [math.exp(v - top) for v in line]
     return [w / sum(weights) for w in weights]
+
+
+def _top_softmax(line: list[Any], count: int) -> list[Any]:
+    chosen = sorted(range(len(line)), key=lambda i: -line[i])[:count]
+    shares = dict(zip(chosen, _softmax([line[i] for i in chosen]), strict=True))
+    return [shares.get(i, 0.0) for i in range(len(line))]
 
 
 def _cumsum(line: list[Any]) -> list[Any]:

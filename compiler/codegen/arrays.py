@@ -163,6 +163,13 @@ def _onehot(e: Emitter, node: Apply) -> Code:
     return result(e, node, f"functions.onehot({operand.text}, {e.size(size)}, self.dtype)")
 
 
+def _top_softmax(e: Emitter, node: Apply) -> Code:
+    operand = e.tensor(e.real(node.arguments[0]))
+    size = node.option("size")
+    assert isinstance(size, Size)
+    return result(e, node, f"functions.top_softmax({operand.text}, {e.size(size)})")
+
+
 def _constructor(e: Emitter, node: Apply) -> Code:
     shape = node.option("shape")
     assert isinstance(shape, tuple)
@@ -215,6 +222,7 @@ ARRAY_WRITERS: dict[str, Callable[[Emitter, Apply], Code]] = {
     "reshape": _reshape,
     "gather": _gather,
     "onehot": _onehot,
+    "top_softmax": _top_softmax,
     "zeros": _constructor,
     "ones": _constructor,
     "identity": _constructor,

@@ -185,7 +185,7 @@ def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
         return "a plate of it runs over a list that differs by row"
     if using is not None and using.name == UNROLLED:
         for v in sought:
-            if v.domain.rule.geometry == "open" or v.type.kind != "real":
+            if v.domain.rule.geometry in ("open", "closed") or v.type.kind != "real":
                 return f"unroll takes no steps in `{v.name}`"
         return "steps of a gradient method cannot keep its constraints" if model.constraints else ""
     for v in sought:
@@ -197,7 +197,7 @@ def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
 
 def _curved(domain: Domain) -> bool:
     """Whether the domain has an edge, or is a surface, that is not flat."""
-    return domain.rule.geometry == "manifold" or domain.name == "psd"
+    return domain.rule.geometry in ("manifold", "closed") or domain.name == "psd"
 
 
 def _axes_of(model: typed.Model) -> list[typed.Axis]:
@@ -236,9 +236,9 @@ def closed_forms(model: typed.Model, sought: list[typed.Variable]) -> dict[str, 
     from ebmlang.compiler.elaborate import elaborate
     from ebmlang.compiler.query import Query
     from ebmlang.compiler.structure.block import Block
-    from ebmlang.compiler.structure.softmax import find_softmax, softmax_of
+    from ebmlang.compiler.structure.softmax import SIMPLEXES, find_softmax, softmax_of
 
-    if model.constraints or any(v.domain.name != "simplex" for v in sought):
+    if model.constraints or any(v.domain.name not in SIMPLEXES for v in sought):
         return None
     block = Block(elaborate(model), Query(tuple(v.name for v in sought)))
     for finding in find_softmax(block):

@@ -103,7 +103,7 @@ class Ranges:
                 return NONNEGATIVE
             case "positive":
                 return POSITIVE
-            case "simplex":
+            case "simplex" | "sparse_simplex":
                 return UNIT
             case "interval":
                 low, high = (self(a) for a in v.domain.arguments)
@@ -281,6 +281,7 @@ _FIXED: dict[str, Interval] = {
     "cos": Interval(-1.0, 1.0),
     "sign": Interval(-1.0, 1.0),
     "softmax": UNIT,
+    "top_softmax": UNIT,
     "onehot": UNIT,
     "identity": UNIT,
     "zeros": Interval(0.0, 0.0),

@@ -35,8 +35,10 @@ def set_of(printer: Printer, type_: Type, domain: Domain, name: str) -> str:
             return power(entries, shape)
         case "nonnegative" | "positive":
             return power(_SETS[domain.name][type_.kind], shape)
-        case "simplex":
+        case "simplex" | "sparse_simplex":
             simplex = f"\\Delta_{{{size_latex(shape[-1])}}}"
+            if domain.arguments:
+                simplex += f"^{{({printer.value(domain.arguments[0])})}}"
             if domain.where is None or not typed.reads(domain.where):
                 return power(simplex, shape[:-1])
             entries = printer.condition(domain.where, None).text

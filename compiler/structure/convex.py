@@ -49,7 +49,7 @@ def energy_is(block: Block, want: Want) -> Proof | None:
 
 def curved_domains(block: Block) -> tuple[Variable, ...]:
     """Sought variables whose domain is not a convex set."""
-    return tuple(v for v in block.sought if v.domain.rule.geometry in ("manifold", "discrete"))
+    return tuple(v for v in block.sought if v.domain.rule.geometry in ("manifold", "closed", "discrete"))
 
 
 def why_not_convex(block: Block) -> str:

@@ -29,6 +29,9 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
         if v.domain.rule.geometry in ("closed convex", "manifold") and v.name not in interior
     ]
     where = domain_text(block.sought)
+    if any(v.domain.rule.geometry == "closed" for v in block.sought):
+        # Neither: a straight way between two points of such a set leaves it.
+        return ()
     if closed:
         found.append(Finding("constrained", tuple(v.name for v in closed), where))
     else:
@@ -57,6 +60,8 @@ def domain_text(variables: tuple[Variable, ...]) -> str:
 
 
 def _spelled(v: Variable) -> str:
+    if v.domain.name == "sparse_simplex":
+        return f"simplex({typed.text(v.domain.arguments[0])})"
     if v.domain.name != "interval":
         return v.domain.name
     bounds = f"[{', '.join(typed.text(a) for a in v.domain.arguments)}]"

@@ -264,6 +264,7 @@ _RULES: dict[str, Rule] = {
     "entropy": _entrywise_sum,
     "norm": _norm,
     "softmax": _along,
+    "top_softmax": _along,
     "sort": _along,
     "cumsum": _cumsum,
     "matmul": _matmul,

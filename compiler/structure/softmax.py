@@ -12,6 +12,8 @@ from ebmlang.compiler.structure.pieces import moving_pieces, negated, one, weigh
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read, SliceOf
 from ebmlang.compiler.types import REAL, Shape
 
+SIMPLEXES = ("simplex", "sparse_simplex")
+
 MOST_SHOWN = 60
 """Letters up to which a formula is shown."""
 
@@ -19,7 +21,7 @@ MOST_SHOWN = 60
 def find_softmax(block: Block) -> tuple[Finding, ...]:
     """`linear minus entropy`: simplex variables that no term joins, each with an entropy of its points."""
     sought = block.sought
-    if not sought or block.joint is not None or any(v.domain.name != "simplex" for v in sought):
+    if not sought or block.joint is not None or any(v.domain.name not in SIMPLEXES for v in sought):
         return ()
     temperatures: dict[str, list[Expr]] = {v.name: [] for v in sought}
     linear: list[Expr] = []
@@ -46,7 +48,7 @@ def find_softmax(block: Block) -> tuple[Finding, ...]:
     )
     names = tuple(v.name for v in sought)
     why = f"{', '.join(names)} {'enters' if len(names) == 1 else 'enter'} linearly apart from the entropy"
-    return (Finding("linear minus entropy", names, f"{why}, so that {_shown(parts)}", softmax=parts),)
+    return (Finding("linear minus entropy", names, f"{why}, so that {_shown(parts, sought)}", softmax=parts),)
 
 
 def _entropy(block: Block, summand: Summand, sign: int, part: Expr) -> tuple[str, Expr] | None:
@@ -152,18 +154,29 @@ def _plain(node: Expr) -> Expr:
 
 
 def softmax_of(logits: Expr, v: typed.Variable) -> Expr:
-    """The softmax of logits along the last dimension, over the entries that the domain allows."""
+    """The softmax of logits along the last dimension, over the entries that the domain allows.
+
+    With at most k entries above 0, on any k of them the least energy is minus their log-sum-exp (times the
+    temperature), which is least for the k largest logits.
+    """
     full = algebra.widened(logits, v.type.shape)
     if v.domain.where is not None:
         nothing = algebra.constant(float("-inf"), logits.span)
         full = algebra.elementwise("where", v.domain.where, full, nothing)
+    if v.domain.name == "sparse_simplex":
+        most = v.domain.arguments[0]
+        assert isinstance(most, typed.SizeOf)
+        return algebra.apply("top_softmax", (full,), v.type.shape, (("axis", -1), ("size", most.size)))
     return algebra.apply("softmax", (full,), v.type.shape, (("axis", -1),))
 
 
-def _shown(parts: tuple[SoftmaxPart, ...]) -> str:
+def _shown(parts: tuple[SoftmaxPart, ...], sought: tuple[typed.Variable, ...]) -> str:
+    domains = {v.name: v.domain for v in sought}
     texts = []
     for part in parts:
         formula = typed.text(part.logits)
         formula = formula if len(formula) <= MOST_SHOWN else "-slope / temperature"
-        texts.append(f"{part.variable} = softmax({formula})")
+        most = ", ".join(typed.text(a) for a in domains[part.variable].arguments)
+        function = f"top_softmax({formula}, {most})" if most else f"softmax({formula})"
+        texts.append(f"{part.variable} = {function}")
     return ", ".join(texts)

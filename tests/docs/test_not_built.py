@@ -22,7 +22,6 @@ STATEMENTS = {
     "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",
     "stage": "stage warmup for 500 steps { train }",
     "permutation as a parameter": "param p : permutation[n]",
-    "simplex(k)": "latent w : real[n] in simplex(2)",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
     "straight_through": "energy e = sum(straight_through(x, y))",
