@@ -31,6 +31,7 @@ from ebmlang.compiler.methods import (
 from ebmlang.compiler.needs import NEED_TEXT, is_hard, missing_text
 from ebmlang.compiler.nested import moving_searches
 from ebmlang.compiler.structure import Block, Structure, analyse
+from ebmlang.compiler.structure.domains import domain_text
 from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
 
 _JACOBIAN = "products with the squared Jacobian of the residuals"
@@ -180,6 +181,10 @@ def _constrained(
     structure: Structure, name: str | None, options: tuple[tuple[str, float | int | bool | str], ...]
 ) -> Plan:
     """The plan under hard constraints: a method for them, and one for the energy that they are added to."""
+    broken = tuple(v for v in structure.block.sought if v.domain.rule.geometry == "closed")
+    if broken:
+        because = f"no method keeps hard constraints and {domain_text(broken)} at once"
+        return Plan(structure, None, because, (), None)
     outer, general = {row.name: row for row in CONSTRAINED_METHODS}, CONSTRAINED_METHODS[-1]
     rows = tuple(row for row in METHODS if row.name in INNER)
     others = tuple(

@@ -116,6 +116,12 @@ def test_other_energies_claim_nothing() -> None:
             model.infer(y=normal(4, 6), using=method)
 
 
+def test_hard_constraints_beside_it_are_refused() -> None:
+    model = ebmlang.loads(QUADRATIC.replace("infer w", "subject to low : w[0] <= 0.3; infer w"))
+    with pytest.raises(ebmlang.DataError, match=r"no method keeps hard constraints and w in simplex\(k\)"):
+        model.infer(y=normal(4, 6))
+
+
 def test_values_outside_are_refused() -> None:
     given: dict[str, Any] = {"y": normal(2, 4), "w": torch.full((2, 4), 0.25).double()}
     text = QUADRATIC.replace("latent w", "observed w").replace(
