@@ -101,7 +101,7 @@ class SparseSimplex(ConvexDomain):
     only methods that ask for no more are given it.
     """
 
-    most: Tensor
+    most: Tensor | float
     where: Tensor | None = None
 
     @property

@@ -152,6 +152,7 @@ def _linear_solve(node: Apply, adjoint: Expr, operand: int) -> Expr:
 
 
 def _softmax(node: Apply, adjoint: Expr, operand: int) -> Expr:
+    # Of the k largest entries too: what is 0 in the result gets and gives nothing.
     axis = node.option("axis")
     assert isinstance(axis, int)
     weighted = times(adjoint, node)
@@ -255,6 +256,7 @@ ARRAY_RULES: dict[str, Rule] = {
     "det": _det,
     "linear_solve": _linear_solve,
     "softmax": _softmax,
+    "top_softmax": _softmax,
     "cumsum": _cumsum,
     "concat": _concat,
     "stack": _stack,

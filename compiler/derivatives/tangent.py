@@ -282,6 +282,7 @@ _SPECIAL: dict[str, Callable[[Tangent, Apply], Expr]] = {
     "min": _extreme,
     "det": _det,
     "softmax": _softmax,
+    "top_softmax": _softmax,
     "inverse": _inverse,
     "logabsdet": _logabsdet,
     "linear_solve": _linear_solve,

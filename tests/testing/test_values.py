@@ -12,6 +12,7 @@ from ebmlang import testing
 from ebmlang.compiler.domains import DOMAINS as RULES
 from ebmlang.runtime.domain_base import Domain
 from ebmlang.runtime.domains import DOMAINS, Interval, Simplex
+from ebmlang.runtime.simplexes import SparseSimplex
 from ebmlang.testing import draws
 from ebmlang.testing.case import literal
 
@@ -22,7 +23,7 @@ def points(draw: st.DrawFn, domain: Domain, shape: tuple[int, ...]) -> torch.Ten
 
 
 NUMBERS = [rule for rule in RULES if rule.built and rule.geometry != "discrete"]
-PLAIN = sorted(rule.name for rule in NUMBERS if rule.name != "interval")
+PLAIN = sorted(rule.name for rule in NUMBERS if not rule.arguments)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -33,6 +34,15 @@ def test_every_domain_is_drawn_from_the_inside(name: str, data: st.DataObject) -
     drawn = data.draw(points(domain, (2, 3, 3)))
     assert drawn.shape == (2, 3, 3)
     assert bool(domain.inside(drawn, 1e-12).all())
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_points_with_few_entries_are_drawn(data: st.DataObject) -> None:
+    domain = SparseSimplex(torch.tensor(2))
+    drawn = data.draw(points(domain, (2, 3, 4)))
+    assert bool(domain.inside(drawn, 1e-12).all())
+    assert bool(((drawn > 0).sum(-1) <= 2).all())
 
 
 @given(data=st.data())
