@@ -22,6 +22,9 @@ Index = tuple[Expr, ...]
 _FIRST = 5 * 10**8
 """New axes come after those of the program."""
 
+_OPEN = (Read, Apply, Pick, typed.Pack, Fold, typed.Tabulate)
+"""Values that depend on unknowns only through what stands in them."""
+
 _BY_ENTRY = ("operator", "comparison", "elementwise")
 
 
@@ -178,6 +181,12 @@ class Entries:
             if id(inner) in seen:
                 continue
             seen.add(id(inner))
+            if not self.depends(inner):
+                continue
+            # A recurrence runs over indices of its own, at which unknowns would be read; what looks across
+            # examples reads those of others.
+            if inner.coupled or not isinstance(inner, _OPEN):
+                return None
             match inner:
                 case Pick(base=Read(name=name)) if name in self.depends.sought:
                     if not inner.type.scalar or not all(isinstance(s, Expr) for s in inner.subscripts):
