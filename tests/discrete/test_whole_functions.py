@@ -1,4 +1,4 @@
-"""Functions of whole arrays over few countable entries are tables; what reads entries in a loop stays whole."""
+"""Functions of whole arrays over few countable entries are tables; loops over entries stay whole."""
 
 from __future__ import annotations
 
