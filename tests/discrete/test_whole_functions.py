@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ TWO = """model two(n: int, d: int) {{
 )
 def test_tables_of_functions_give_what_enumeration_gives(energy: str) -> None:
     rng = np.random.default_rng(0)
-    values = {"X": rng.normal(size=(3, 4, 2)), "y": rng.normal(size=(3, 2))}
+    values: dict[str, Any] = {"X": rng.normal(size=(3, 4, 2)), "y": rng.normal(size=(3, 2))}
     model = ebmlang.loads(TWO.format(energy))
     found = model.infer(**values, dtype="float64")
     every = model.infer(**values, dtype="float64", using="enumeration")
