@@ -135,9 +135,13 @@ def _known(given: Mapping[str, Any], specs: Mapping[str, VariableSpec]) -> None:
                 did_you_mean(name, known) or f"it has {', '.join(known)}",
             )
         if spec.role == "hyper":
-            raise DataError(
-                f"`{name}` is a hyperparameter", f"set it when loading: load(..., {name}=...) or --set"
-            )
+            raise DataError(f"`{name}` is a hyperparameter", f"set it when loading: {_setting(name)}")
+
+
+def _setting(name: str) -> str:
+    """How a hyperparameter is set; that of a part, `p.k`, is no word of Python."""
+    in_python = f"{name}=..." if name.isidentifier() else f'**{{"{name}": ...}}'
+    return f"load(..., {in_python}) or --set {name}=..."
 
 
 def _sizes(
@@ -170,7 +174,7 @@ def _sizes(
             where = f": the shape of {', '.join(f'`{u}`' for u in users[:3])} needs it" if users else ""
             raise DataError(
                 f"nothing gives the size `{name}`{where}",
-                f"set it: load(..., {name}=...) or --set {name}=...",
+                f"set it: {_setting(name)}",
             )
     return sizes
 
@@ -398,7 +402,7 @@ def _instance(
             if not spec.start:
                 raise DataError(
                     f"the hyperparameter `{spec.name}` has no value",
-                    f"load(..., {spec.name}=...) or --set {spec.name}=...",
+                    _setting(spec.name),
                 )
             instance = make(module, placeholder, batch, settings.dtype, settings.device, draws, nets)
             value = instance.start(spec.name, arrays)

@@ -19,6 +19,7 @@ class UnknownModel(Diagnostic):
     code: ClassVar[str] = "E0601"
     name: str = ""
     known: tuple[str, ...] = ()
+    library: tuple[str, ...] = ()
 
     def message(self) -> str:
         return f"there is no model `{self.name}`"
@@ -27,7 +28,10 @@ class UnknownModel(Diagnostic):
         return listing(f"`{n}`" for n in self.known) if self.known else "a model of this file or an import"
 
     def hint(self) -> str:
-        return did_you_mean(self.name, self.known) or f"import std.{self.name.rpartition('.')[2]}"
+        found = self.name.rpartition(".")[2]
+        if found in self.library:
+            return f"import std.{found}"
+        return did_you_mean(self.name, self.known) or did_you_mean(found, self.library)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -375,6 +375,9 @@ class ImplicitProduct(Diagnostic):
         return "an operator between two values"
 
     def hint(self) -> str:
+        *part, last = self.left.split(".")
+        if part and last != "T" and last.isidentifier() and self.right.startswith("("):
+            return f"nets of parts are called in the part; `with` shares them: with {last} = {self.left}"
         return self.instead or f"{self.left} * {self.right}"
 
 

@@ -12,7 +12,7 @@ from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.constants import constant_of
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.nets.calls import net_read
+from ebmlang.compiler.nets.calls import NetCalls, net_read
 from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.nets.passing import named_net, signature_with
 from ebmlang.compiler.scope import Scope, origins
@@ -31,7 +31,8 @@ class Border:
 
     After `read`, `sizes` has the integer hyperparameters that are settled, `values` the other
     hyperparameters and the variables that got a value, each of its declared type; `nets` are the nets
-    bound to those of the part, `indices` which one of the nets of a plate each is.
+    bound to those of the part, `indices` which one of the nets of a plate each is. `lost` is true after
+    a mistake in what is bound, wherever that was reported.
     """
 
     expressions: Expressions
@@ -44,6 +45,7 @@ class Border:
     bound: dict[str, ast.Binding] = field(default_factory=dict)
     nets: dict[str, Net] = field(default_factory=dict)
     indices: dict[str, tuple[Expr, ...]] = field(default_factory=dict)
+    lost: bool = False
 
     @property
     def report(self) -> Report:
@@ -60,7 +62,7 @@ class Border:
         for name, value in raw.items():
             self._settle_linear(name, value)
         self._bounds_of_sizes()
-        if len(self.report.errors) > before:
+        if self.lost or len(self.report.errors) > before:
             return False
         for name, value in raw.items():
             self._fit(name, value)
@@ -106,18 +108,21 @@ class Border:
         self.settled[name] = Label(span, f"`{name}` is set here")
         if hyper.type == Type("int"):
             size = read_size(argument.value, self.scope, self.report)
-            if size is not None:
+            if size is None:
+                self.lost = True
+            else:
                 self.sizes[name] = size
             return
         value = self.expressions.value(argument.value, self.scope)
         if value.type.kind == "error":
+            self.lost = True
             return
         type_ = self.type(hyper.type)
         if value.level is not Level.CONSTANT or value.axes:
             shown = f"`{self.report.source.extract(argument.value.span)}`"
-            self._misfit(name, shown, "a value that is known without data", argument.value.span)
+            self.misfit(name, shown, "a value that is known without data", argument.value.span)
         elif not fits(value.type, type_, stretch=type_.kind == "real"):
-            self._misfit(name, str(value.type), str(type_), argument.value.span, value)
+            self.misfit(name, str(value.type), str(type_), argument.value.span, value)
         elif self._inside(hyper, value, argument.value.span):
             value = self.expressions.as_real(value) if type_.kind == "real" else value
             self.values[name] = self.expressions.filled(value, type_)
@@ -130,7 +135,7 @@ class Border:
             low <= number <= high and not (number == 0 and hyper.domain.name == "positive")
         ):
             return True
-        self._misfit(hyper.name, f"{number:g}", wanted, span)
+        self.misfit(hyper.name, f"{number:g}", wanted, span)
         return False
 
     def _bounds_of_sizes(self) -> None:
@@ -146,7 +151,7 @@ class Border:
             ):
                 holds = room.known_positive(0, self.expressions.prover.floors)
                 if holds is False:
-                    self._misfit(hyper.name, str(size), wanted, place.span)
+                    self.misfit(hyper.name, str(size), wanted, place.span)
                 elif holds is None:
                     reason = f"`{hyper.name}` of `{self.model.name}` has to be {wanted}"
                     self.expressions.requirements.append(typed.Requirement(room, reason, place.span))
@@ -169,20 +174,28 @@ class Border:
                 continue
             value = self.expressions.value(binding.value, self.scope)
             self.bound[name] = binding
-            if value.type.kind != "error":
+            if value.type.kind == "error":
+                self.lost = True
+            else:
                 raw[name] = value
         return raw
 
     def _net(self, binding: ast.Binding, net: Net) -> dict[str, Expr]:
         """A net in the place of one of the part's; empty after a mistake."""
-        name, entry = binding.name.text, named_net(binding.value, self.scope)
+        name = binding.name.text
+        entry, subscripts = named_net(binding.value, self.scope)
         self.bound[name] = binding
         if entry is None:
             shown = f"`{self.report.source.extract(binding.value.span)}`"
-            self._misfit(name, shown, f"a net, {net.signature}", binding.value.span)
+            self.misfit(name, shown, f"a net, {net.signature}", binding.value.span)
         if entry is None or entry.net is None:
+            self.lost = True
             return {}
-        self.nets[name] = entry.net
+        indices = NetCalls(self.expressions, self.scope).chosen(subscripts, entry.net, binding.value.span)
+        if indices is None:
+            self.lost = True
+            return {}
+        self.nets[name], self.indices[name] = entry.net, tuple(indices)
         return {name: net_read(entry.net, binding.value.span)}
 
     def _unknown(self, name: ast.Identifier, found: typed.Variable | None) -> None:
@@ -235,8 +248,11 @@ class Border:
 
     def _fit_net(self, name: str, net: Net, value: Expr) -> None:
         wanted, found = signature_with(net.signature, self._size), self.nets[name].signature
-        if wanted != found or self.nets[name].at != net.at:
-            self._misfit(name, f"a net, {found}", str(wanted), self.bound[name].value.span)
+        span, at, chosen = self.bound[name].value.span, self.nets[name].at, len(self.indices[name])
+        if wanted != found:
+            self.misfit(name, f"a net, {found}", str(wanted), span)
+        elif at[chosen:] != net.at:
+            self.misfit(name, _nets(at[chosen:]), _nets(net.at), span)
         else:
             self.values[name] = value
 
@@ -253,15 +269,17 @@ class Border:
         type_ = self.type(variable.type)
         span = self.bound[name].value.span
         if not fits(value.type, type_, stretch=type_.kind == "real"):
-            self._misfit(name, str(value.type), str(type_), span, value)
+            self.misfit(name, str(value.type), str(type_), span, value)
         elif value.level > variable.level:
             wanted = f"one value for all examples ({type_})"
-            self._misfit(name, "one value per example", wanted, span, value)
+            self.misfit(name, "one value per example", wanted, span, value)
         else:
             value = self.expressions.as_real(value) if type_.kind == "real" else value
             self.values[name] = self.expressions.filled(value, type_)
 
-    def _misfit(self, name: str, found: str, wanted: str, span: Span, value: Expr | None = None) -> None:
+    def misfit(
+        self, name: str, found: str, wanted: str, span: Span, value: Expr | None = None, advice: str = ""
+    ) -> None:
         """Point at both sides: what is bound, and the declaration with the places that settled its sizes."""
         variable = self.model.variable(name)
         sizes = set() if variable is None else {n for s in variable.type.shape for n in s.names()}
@@ -269,7 +287,11 @@ class Border:
         places += [label for hyper, label in self.settled.items() if hyper in sizes and label.span != span]
         if value is not None:
             places += origins(self.scope, value)
-        self.report.add(BindingMisfit(span, name, found, wanted, "", tuple(places[:4])))
+        self.report.add(BindingMisfit(span, name, found, wanted, advice, tuple(places[:4])))
+
+
+def _nets(at: tuple[Size, ...]) -> str:
+    return f"one net for each of {', '.join(map(str, at))}" if at else "one net"
 
 
 def _limits(hyper: typed.Variable) -> tuple[float, float, str]:

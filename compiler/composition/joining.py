@@ -12,10 +12,11 @@ from ebmlang.compiler.composition.names import inner_name
 from ebmlang.compiler.composition.owning import open_sizes
 from ebmlang.compiler.composition.placing import Around, Placing
 from ebmlang.compiler.composition.solving import Solving
-from ebmlang.compiler.scope import PartEntry, Scope, broken
+from ebmlang.compiler.domains import REALS, Domain
+from ebmlang.compiler.scope import Bound, PartEntry, Scope, broken
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.typed import Expr
+from ebmlang.compiler.typed import Expr, Pick, Read
 from ebmlang.compiler.types import INT
 
 DEEPEST_PARTS = 32
@@ -96,15 +97,23 @@ class Joined:
             nets = {net.name for net in model.nets}
             values |= {n: v for n, v in placing.copy.values.items() if n in nets}
             values |= placing.border.values
-            moving = next((v for v in values.values() if v.axes), None)
-            if moving is not None:
-                what = f"what is bound to `{name}` differs between its copies"
-                self._misplaced(moving.span, what, "bind it where the part is applied")
+            if not self._fixed(placing.border, values):
                 return
             params = {v.name: inner_name(name, v.name) for v in own}
             sizes = {n: size for n, size in placing.copy.sizes.items() if n not in placing.open}
             self.owners[name] = Owner(model, sizes, values, params, len(placing.plates))
             self._placed(node, placing)
+
+    def _fixed(self, border: Border, values: dict[str, Expr]) -> bool:
+        """Whether what is bound to a part that is applied elsewhere is the same for all its copies."""
+        moving = next((v.span for v in values.values() if v.axes), None)
+        for net, indices in border.indices.items():
+            if indices and net in border.bound:
+                moving = border.bound[net].value.span
+        if moving is not None:
+            what = f"what is bound to the copies of `{border.model.name}` may differ between them"
+            self._misplaced(moving, what, "bind it where the part is applied")
+        return moving is None
 
     def solve(self, node: ast.Compose, scope: Scope) -> None:
         """The part's unknowns are minimised over its own energy, and its lets become values."""
@@ -155,8 +164,13 @@ class Joined:
     # --- the model that is meant ---
 
     def _placing(self, node: ast.Compose | ast.Part, scope: Scope, guard: Expr | None) -> Placing | None:
+        if self._lost(node.reference):
+            self.quiet(node.name)
+            return None
         owner = self._owner(node.reference)
         model = owner.model if owner else self.models.find(node.reference, self.around.expressions.report)
+        if model is None:
+            self.quiet(node.name)
         if model is None or not self._shallow(model, node.span):
             return None
         border = Border(self.around.expressions, scope, model, node.span)
@@ -167,7 +181,36 @@ class Joined:
             what = f"`{model.name}` is a model, and has no entries"
             self._misplaced(node.reference.span, what, f"declare them: part p[l] = {model.name}(...)")
             return None
-        return Placing(self.around, node, model, scope, guard, border) if border.read(*_given(node)) else None
+        if not border.read(*_given(node)) or not self._kept(border):
+            self.quiet(node.name)  # what is bound may have its mistake elsewhere
+            return None
+        return Placing(self.around, node, model, scope, guard, border)
+
+    def _kept(self, border: Border) -> bool:
+        """Whether unknowns that take the place of those of the part have a domain where these have one.
+
+        What is computed may be anywhere. A bare unknown without a domain would be sought everywhere.
+        """
+        around = {v.name: v for v in self.around.declarations.variables}
+        fine = True
+        for name, binding in border.bound.items():
+            own, value = border.model.variable(name), border.values.get(name)
+            base = value.base if isinstance(value, Pick) else value
+            found = around.get(base.name) if isinstance(base, Read) else None
+            if own is None or not own.unknown or own.domain.name == REALS.name:
+                continue
+            if found is not None and found.unknown and found.domain.name == REALS.name:
+                type_ = border.type(own.type)
+                wanted = f"{type_} in {_shown(own.domain)}"
+                advice = f"declare `{found.name}` in that domain"
+                border.misfit(name, f"{type_} without a domain", wanted, binding.value.span, None, advice)
+                fine = False
+        return fine
+
+    def _lost(self, reference: ast.Reference) -> bool:
+        """Whether a reference names a part whose declaration holds a mistake."""
+        entry = self.scope.find(reference.path[0].text)
+        return isinstance(entry, Bound) and entry.value.type.kind == "error"
 
     def _owner(self, reference: ast.Reference) -> Owner | None:
         return self.owners.get(reference.path[0].text) if len(reference.path) == 1 else None
@@ -209,6 +252,12 @@ class Joined:
         self.around.expressions.report.add(TooManyParts(span, f"nested {depth} deep", str(DEEPEST_PARTS)))
         return False
 
+    def quiet(self, name: ast.Identifier) -> None:
+        """No more is said about a part after its mistake, which may stand in the model that it names."""
+        entry = self.scope.find(name.text)
+        if isinstance(entry, PartEntry) and entry.span == name.span:
+            self.scope.entries[name.text] = broken(name.span)
+
     def _misplaced(self, span: Span, what: str, advice: str) -> None:
         self.around.expressions.report.add(PartMisplaced(span, what, advice))
 
@@ -233,12 +282,15 @@ class _Mistakes:
         if joined.spent > LARGEST_COMPOSITION:
             limit = f"{LARGEST_COMPOSITION:,} operations"
             checker.report.add(TooManyParts(self.span, f"{joined.spent:,} operations", limit))
-        entry = joined.scope.find(self.name.text)
-        own = isinstance(entry, PartEntry) and entry.span == self.name.span
-        failed = len(checker.report.errors) > self.errors
-        if own and failed:
-            joined.scope.entries[self.name.text] = broken(self.name.span)
+        if len(checker.report.errors) > self.errors:
+            joined.quiet(self.name)
 
 
 def _given(node: ast.Compose | ast.Part) -> tuple[tuple[ast.Argument, ...], tuple[ast.Binding, ...]]:
     return node.reference.arguments, node.bindings
+
+
+def _shown(domain: Domain) -> str:
+    if domain.name == "interval":
+        return f"[{', '.join(map(typed.text, domain.arguments))}]"
+    return domain.name

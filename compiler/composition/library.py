@@ -88,9 +88,9 @@ class Library:
         except DataError as error:
             why, advice = error.message, error.hint
             if node.file is None:
-                known = sorted(p.stem for p in STANDARD.glob("*.ebm"))
                 why = "the library has nothing of that name"
-                advice = did_you_mean(where.stem, known) or "the components are listed in docs/library.md"
+                near = did_you_mean(where.stem, _standard())
+                advice = near or "the components are listed in docs/library.md"
             elif not where.exists():
                 why, advice = "there is no such file", "the path starts at the folder of this file"
             report.add(ImportFailed(node.span, shown, why, advice))
@@ -111,6 +111,11 @@ class Library:
             return None
         by_name = {m.name: m for m in models}
         return Imported(by_name, where.stem if where.stem in by_name else models[-1].name)
+
+
+def _standard() -> tuple[str, ...]:
+    """The names of the components of the standard library."""
+    return tuple(sorted(p.stem for p in STANDARD.glob("*.ebm")))
 
 
 def _place(node: ast.Import, source: Source) -> Path | str:
@@ -150,9 +155,7 @@ class Models:
             found = imported.models.get(names[1] if len(names) == 2 else imported.default)
             if found is not None:
                 return found
-        report.add(
-            UnknownModel(reference.span, ".".join(i.text for i in reference.path), tuple(self._known()))
-        )
+        report.add(UnknownModel(reference.span, ".".join(names), tuple(self._known()), _standard()))
         return None
 
     def _known(self) -> Iterator[str]:

@@ -232,7 +232,11 @@ class Placing:
             bound = self.border.nets.get(net.source)
             source = bound.name if bound is not None else net.source and inner_name(self.name, net.source)
             made = copied(net, name, source, self.copy.size, self.node.span)
-            if self.plates:
+            if bound is not None:
+                # The average of a net that is shared is shared with it.
+                made = replace(made, at=bound.at)
+                self.copy.indices[net.name] = self.border.indices.get(net.source, ())
+            elif self.plates:
                 made = replace(made, at=(*self._lead(), *made.at))
                 self.copy.indices[net.name] = tuple(self._index(axis) for axis in self.plates)
             self.around.nets.append(made)

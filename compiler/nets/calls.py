@@ -102,14 +102,25 @@ class NetCalls:
 
     def _indices(self, node: _Called, net: Net, entry: NetEntry) -> list[Expr] | None:
         """Which of the nets of a plate is called; None after a mistake."""
-        report, name = self.checker.report, net.name
         if len(node.subscripts) != len(net.at):
-            count = len(net.at)
-            wanted = f"{count or 'no'} subscript{'s' * (count != 1)}"
-            report.add(WrongArgumentCount(node.span, f"{name}[...]", len(node.subscripts), wanted))
+            self._miscounted(len(node.subscripts), net, node.span)
+            return None
+        return self.chosen(node.subscripts, net, node.span)
+
+    def _miscounted(self, count: int, net: Net, span: Span) -> None:
+        wanted = f"{len(net.at) or 'no'} subscript{'s' * (len(net.at) != 1)}"
+        self.checker.report.add(WrongArgumentCount(span, f"{net.name}[...]", count, wanted))
+
+    def chosen(
+        self, subscripts: tuple[ast.Expr | ast.Slice, ...], net: Net, span: Span
+    ) -> list[Expr] | None:
+        """Subscripts along the first plates of a net, each proven to stay inside; None after a mistake."""
+        report, name = self.checker.report, net.name
+        if len(subscripts) > len(net.at):
+            self._miscounted(len(subscripts), net, span)
             return None
         found = []
-        for subscript, size in zip(node.subscripts, net.at, strict=True):
+        for subscript, size in zip(subscripts, net.at, strict=False):
             if isinstance(subscript, ast.Slice):
                 report.add(BadOption(subscript.span, f"the subscript of `{name}`", "a range", "one index"))
                 return None

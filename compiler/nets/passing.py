@@ -44,9 +44,25 @@ def _option(value: OptionValue, size: SizeOf) -> OptionValue:
     return tuple(size(v) for v in value) if isinstance(value, tuple) else value
 
 
-def named_net(node: ast.Expr, scope: Scope) -> NetEntry | None:
-    """The net that an expression is the name of; None where it is something else."""
-    while isinstance(node, ast.Parenthesised):
-        node = node.inner
-    entry = scope.find(node.text) if isinstance(node, ast.Name) else None
-    return entry if isinstance(entry, NetEntry) else None
+Subscripts = tuple[ast.Expr | ast.Slice, ...]
+
+
+def named_net(node: ast.Expr, scope: Scope) -> tuple[NetEntry | None, Subscripts]:
+    """The net that an expression names, `f`, `f[l]`, `part.f` or `part[l].f`, and the subscripts in it;
+    None where it is something else."""
+    names: list[str] = []
+    subscripts: Subscripts = ()
+    while not isinstance(node, ast.Name):
+        match node:
+            case ast.Parenthesised(inner=inner):
+                node = inner
+            case ast.Attribute(base=base, name=name):
+                names.append(name.text)
+                node = base
+            case ast.Index(base=base) if not subscripts:
+                subscripts = node.subscripts
+                node = base
+            case _:
+                return None, ()
+    entry = scope.find(".".join([node.text, *reversed(names)]))
+    return (entry if isinstance(entry, NetEntry) else None), subscripts

@@ -295,7 +295,7 @@ def _variable(node: VariableNode) -> str:
     if node.missing:
         fill = f"{own.fill};0.5:white"  # half filled: the rest is sought
     return attributes(
-        shape="circle" if len(node.label) <= LONGEST_IN_CIRCLE or "[" in node.label else "ellipse",
+        shape="circle" if len(node.label.partition("[")[0]) <= LONGEST_IN_CIRCLE else "ellipse",
         style=style, fillcolor=fill, gradientangle=90, peripheries=own.rings, width=0.5, height=0.5,
         margin="0.02,0.02", label=_named(node.label, node.dims), tooltip=_about_variable(node),
     )  # fmt: skip

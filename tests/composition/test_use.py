@@ -246,3 +246,60 @@ def test_limits() -> None:
     wide += [twice.format(i, i - 1) for i in range(1, 30)]
     with pytest.raises(ModelError, match="E0608"):
         ebmlang.loads("\n".join(wide))
+
+
+@pytest.mark.parametrize("start", ["normal()", "1 + 0.5 * normal(0, 2)", "normal(y, 0.1)", "uniform(0, 1)"])
+def test_each_copy_in_a_plate_has_draws_of_its_own(start: str) -> None:
+    text = f"""
+model noisy(n: int) {{
+  observed y : real[n]
+  latent z : real[n] = {start}
+  random e : real[n] ~ normal()
+  energy fit = ||y + e - z||^2
+}}
+model whole(n: int, C: int) {{
+  observed Y : real[C, n]
+  for c in 0..C {{ use noisy as p[c] with y = Y[c] }}
+  use noisy as q with y = Y[0]
+  infer p.z, q.z
+}}
+"""
+    m = ebmlang.loads(text, model="whole", seed=5)
+    Y = torch.randn(4, 3, 2, dtype=F64, generator=torch.Generator().manual_seed(0))
+    r = m.infer(Y=Y, restarts=2)
+    draws = r["p.z"] - Y
+    single = r["q.z"] - Y[:, 0]
+    assert len(set(torch.cat([draws.flatten(), single.flatten()]).tolist())) == 4 * 3 * 2 + 4 * 2
+    torch.testing.assert_close(m.infer(Y=Y[:2])["p.z"], r["p.z"][:2])
+    assert not torch.equal(m.infer(Y=Y, seed=6)["p.z"], r["p.z"])
+    held: dict[str, Any] = {"Y": Y, "p.e": torch.zeros(4, 3, 2, dtype=F64)}
+    torch.testing.assert_close(m.infer(**held)["p.z"], Y)
+
+
+def test_countable_unknowns_of_parts_are_tabulated() -> None:
+    text = """
+model assign(n: int, k: int) {
+  observed y : real[n]
+  param mu : real[k, n] = normal()
+  latent c : class[k]
+  energy fit = ||y - mu[c]||^2
+}
+model whole(n: int, C: int, k: int = 3) {
+  observed Y : real[C, n]
+  observed u : real[n]
+  for i in 0..C { use assign(k = k) as p[i] with y = Y[i] }
+  use assign(k = k) as q with y = u
+  for i in 0..C { energy tie[i] = 0.7 * (p[i].c == q.c) }
+  infer p.c, q.c
+}
+"""
+    m = ebmlang.loads(text, model="whole", seed=3)
+    g = torch.Generator().manual_seed(0)
+    Y, u = torch.randn(5, 2, 4, dtype=F64, generator=g), torch.randn(5, 4, dtype=F64, generator=g)
+    r = m.infer(Y=Y, u=u)
+    mu, nu = m.value("p.mu").double(), m.value("q.mu").double()
+    near = (Y[:, :, None] - mu).square().sum(-1)
+    own = (u[:, None] - nu).square().sum(-1)
+    tied = near[:, :, :, None] + 0.7 * torch.eye(3, dtype=F64)
+    best = (tied.amin(2).sum(1) + own).amin(1)
+    torch.testing.assert_close(r.energy, best, rtol=1e-5, atol=1e-5)

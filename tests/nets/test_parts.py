@@ -137,3 +137,82 @@ model m(L: int = 3, n: int = 2) {
     two = sum((w[:, k] - f[2 - k](u[:, k])).square().sum(-1) for k in range(3))
     torch.testing.assert_close(found["one.e"], one)
     torch.testing.assert_close(found["two.e"], two)
+
+
+def test_a_net_of_a_plate_or_of_another_part_is_bound() -> None:
+    text = """
+model code(n: int) {
+  observed y : real[n]
+  latent   z : real[n] = 0
+  net dec : real[n] -> real[n] = linear()
+  net slow : real[n] -> real[n] = ema(dec, decay = 0.5)
+  energy fit = ||y - dec(z)||^2 + ||slow(y) - z||^2
+}
+
+model whole(n: int = 2, C: int = 3) {
+  observed y : real[C, n]
+  observed k : class[C]
+  for c in 0..C { net g[c] : real[n] -> real[n] = linear() }
+  for c in 0..C { use code as p[c] with y = y[c], dec = g[C-1-c] }
+  use code as q with y = y[0], dec = g[k]
+  for c in 0..C { use code as r[c] with y = y[c] }
+  use code as s with y = y[1], dec = r[2].dec
+  use code as t with y = y[1]
+  use code as u with y = y[2], dec = t.dec
+}
+"""
+    model = ebmlang.loads(text, model="whole", seed=1)
+    draws = np.random.default_rng(0)
+    y, k = torch.from_numpy(draws.normal(size=(4, 3, 2))), torch.tensor([0, 1, 2, 1])
+    model.bind(y=y, k=k)
+    model.double()
+    nets = {name: net(model, name) for name in ("g", "p.slow", "q.slow", "r.dec", "r.slow", "s.slow")}
+    nets |= {name: net(model, name) for name in ("t.dec", "t.slow", "u.slow")}
+    with torch.no_grad():
+        for number, name in enumerate(nets):  # averages that differ from what they follow
+            for weight in nets[name].parameters():
+                weight.add_(0.1 * number if name.endswith("slow") else 0.0)
+    z: dict[str, Any] = {name: torch.from_numpy(draws.normal(size=(4, 3, 2))) for name in ("p.z", "r.z")}
+    z |= {f"{name}.z": torch.from_numpy(draws.normal(size=(4, 2))) for name in "qstu"}
+
+    def energy(dec: Any, slow: Any, data: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        apart: torch.Tensor = (data - dec(code)).square().sum(-1) + (slow(data) - code).square().sum(-1)
+        return apart
+
+    g, p, q = nets["g"], nets["p.slow"], nets["q.slow"]
+    r = nets["r.dec"]
+    wanted = torch.zeros(4, dtype=torch.float64)
+    for c in range(3):
+        wanted += energy(g[2 - c], p[2 - c], y[:, c], z["p.z"][:, c])
+        wanted += energy(r[c], nets["r.slow"][c], y[:, c], z["r.z"][:, c])
+    wanted += torch.stack([energy(g[j], q[j], y[i, 0], z["q.z"][i]) for i, j in enumerate(k.tolist())])
+    wanted += energy(r[2], nets["s.slow"][2], y[:, 1], z["s.z"])
+    wanted += energy(nets["t.dec"], nets["t.slow"], y[:, 1], z["t.z"])
+    wanted += energy(nets["t.dec"], nets["u.slow"], y[:, 2], z["u.z"])
+    torch.testing.assert_close(model.energy(y=y, k=k, **z), wanted)
+    assert not [name for name in model.state_dict() if name.startswith(("p.dec", "q.dec", "s.dec", "u.dec"))]
+
+
+def test_a_net_bound_where_a_part_is_applied_takes_the_place_of_the_owned_one() -> None:
+    text = """
+model block(n: int) {
+  observed x : real[n]
+  net f : real[n] -> real[n] = linear()
+  net h : real[n] -> real[n] = linear()
+  energy e = ||f(x) + h(x)||^2
+}
+
+model whole(n: int, L: int = 2) {
+  observed x : real[n]
+  net o : real[n] -> real[n] = linear()
+  for l in 0..L { part own[l] = block(n = n) }
+  for l in 0..L { use own[l] as b[l] with x = x, f = o }
+}
+"""
+    model = ebmlang.loads(text, model="whole")
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3)))
+    model.bind(x=x)
+    model.double()
+    o, h = net(model, "o"), net(model, "own.h")
+    wanted = (o(x) + h[0](x)).square().sum(-1) + (o(x) + h[1](x)).square().sum(-1)
+    torch.testing.assert_close(model.energy(x=x), wanted)
