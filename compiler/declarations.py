@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.binders import Binders, declare
 from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.catalogue.later import NotBuilt
@@ -420,7 +420,7 @@ class Declarations:
         elif domain.name == "interval" and given:
             low, high = (constant_of(a) for a in domain.arguments)
             if (low is not None and number < low) or (high is not None and number > high):
-                meaning = f"in [{', '.join(typed.text(a) for a in domain.arguments)}]"
+                meaning = f"in [{', '.join(notation.text(a) for a in domain.arguments)}]"
         if meaning:
             shown = self.report.source.extract(node.span)
             self.report.add(OutsideDomain(node.span, name, shown, meaning))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.domains import Domain
 from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.optimisers import optimiser_text
@@ -60,18 +60,18 @@ def _variable(v: typed.Variable) -> str:
     domain = f" in {_domain(v.domain)}" if v.domain.written else ""
     missing = " missing" if v.missing else ""
     sign = "~" if v.role == "random" else "="
-    init = f" {sign} {typed.text(v.init)}" if v.init is not None else ""
+    init = f" {sign} {notation.text(v.init)}" if v.init is not None else ""
     return f"{v.role} {v.name} : {v.type}{domain}{missing}{init}    {_REACH[v.level]}"
 
 
 def _domain(domain: Domain) -> str:
-    arguments = ", ".join(typed.text(a) for a in domain.arguments)
+    arguments = ", ".join(notation.text(a) for a in domain.arguments)
     shown = domain.name
     if domain.name == "interval":
         shown = f"[{arguments}]"
     elif arguments:
         shown = f"{domain.name}({arguments})"
-    return shown + (f" where {typed.text(domain.where)}" if domain.where is not None else "")
+    return shown + (f" where {notation.text(domain.where)}" if domain.where is not None else "")
 
 
 def _net(net: Net) -> str:
@@ -80,22 +80,22 @@ def _net(net: Net) -> str:
 
 def _let(let: typed.Let) -> str:
     if isinstance(let.value, typed.Scan):
-        steps = "".join(f"\n    {line}" for line in typed.scan_lines(let.value, (let.value.state,)))
+        steps = "".join(f"\n    {line}" for line in notation.scan_lines(let.value, (let.value.state,)))
         return f"{let.name} : {let.value.type}    {_reach(let.value)}{steps}"
-    return f"{let.name} : {let.value.type} = {typed.text(let.value)}    {_reach(let.value)}"
+    return f"{let.name} : {let.value.type} = {notation.text(let.value)}    {_reach(let.value)}"
 
 
 def _term(t: typed.Term) -> str:
-    guard = f" if {typed.text(t.guard)}" if t.guard is not None else ""
+    guard = f" if {notation.text(t.guard)}" if t.guard is not None else ""
     where = f"for {_axes(t.axes)}{guard} " if t.axes else ""
     kind = f"batch {t.kind}" if t.batch else t.kind
-    return f"{where}{kind} {t.name} : {t.value.type} = {typed.text(t.value)}    {_reach(t.value)}"
+    return f"{where}{kind} {t.name} : {t.value.type} = {notation.text(t.value)}    {_reach(t.value)}"
 
 
 def _constraint(c: typed.Constraint) -> str:
-    guard = f" if {typed.text(c.guard)}" if c.guard is not None else ""
+    guard = f" if {notation.text(c.guard)}" if c.guard is not None else ""
     where = f"for {_axes(c.axes)}{guard} " if c.axes else ""
-    return f"{where}{c.name} : {c.value.type} = {typed.text(c.value)} {c.relation} 0    {_reach(c.value)}"
+    return f"{where}{c.name} : {c.value.type} = {notation.text(c.value)} {c.relation} 0    {_reach(c.value)}"
 
 
 def _axes(axes: Axes) -> str:
@@ -114,7 +114,7 @@ def _question_parts(q: typed.Question) -> Iterator[str]:
     label = f"{q.label}: " if q.label is not None else ""
     yield f"{label}{q.verb} {', '.join(q.targets)}".rstrip()
     if q.of is not None:
-        yield f"of {typed.text(q.of)}"
+        yield f"of {notation.text(q.of)}"
     if q.given:
         yield f"given {', '.join(q.given)}"
     if q.using is not None:
@@ -129,7 +129,7 @@ def _property(p: typed.Property) -> str:
         f"{q.name} : {q.type}" + (f" in {_domain(q.domain)}" if q.domain.written else "")
         for q in p.quantified
     )
-    claim = typed.text(p.left)
+    claim = notation.text(p.left)
     if p.right is not None:
-        claim = f"{typed.text(p.left, 4)} {p.relation} {typed.text(p.right, 4)}"
+        claim = f"{notation.text(p.left, 4)} {p.relation} {notation.text(p.right, 4)}"
     return f"{p.name}: forall {names} {{ {claim} }}" if names else f"{p.name}: {claim}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.indexing import pick
@@ -134,7 +134,7 @@ class Entries:
                 return self._packed(items, index)
             case Apply():
                 return self._applied(node, index)
-        raise NotLifted(f"`{typed.text(node)}` looks at all of it")
+        raise NotLifted(f"`{notation.text(node)}` looks at all of it")
 
     def _picked(self, node: Pick, index: Index) -> Expr:
         """Subscripts put together: those of the node, read at the index."""
@@ -153,7 +153,7 @@ class Entries:
                 inner.append(self.entry(s, own) if own or self.depends(s) else s)
             del size
         if any(self.depends(s) for s in inner) and self.depends(node.base):
-            raise NotLifted(f"`{typed.text(node)}` has an unknown subscript")
+            raise NotLifted(f"`{notation.text(node)}` has an unknown subscript")
         return self.entry(node.base, tuple(inner))
 
     def _cell(self, node: typed.Tabulate, index: Index) -> Expr:
@@ -164,7 +164,7 @@ class Entries:
         moves: dict[Axis, Callable[[Position], Expr]] = {}
         for axis, at in zip(node.over, index, strict=False):
             if axis.guard is not None:
-                raise NotLifted(f"`{typed.text(node)}` holds selected cells")
+                raise NotLifted(f"`{notation.text(node)}` holds selected cells")
             moves[axis] = _at(axis, at)
         return relocated(node.body, moves)
 
@@ -271,7 +271,7 @@ class Entries:
                 # Whole arrays go in as they are, and what is unknown is a number of its own.
                 made = typed.rebuilt(node, tuple(self.entry(a, ()) if self.depends(a) else a for a in parts))
                 return pick(made, index, node.span) if index else made
-        raise NotLifted(f"`{typed.text(node)}` looks at all of it")
+        raise NotLifted(f"`{notation.text(node)}` looks at all of it")
 
     def _of_numbers(self, node: Apply) -> bool:
         """Whether all operands that are unknown are single values."""
@@ -356,7 +356,7 @@ def factor_of_count(node: Fold) -> Expr:
     count = Size.of(1)
     for axis in node.over:
         if axis.size is None:
-            raise NotLifted(f"`{typed.text(node)}` divides by a count that the data decides")
+            raise NotLifted(f"`{notation.text(node)}` divides by a count that the data decides")
         count = count * axis.size
     return typed.SizeOf(INT, (), Level.CONSTANT, False, node.span, count)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.collapse.verdict import Verdict, verdict_of
@@ -171,7 +171,7 @@ def _other_energies(loss: Loss) -> Iterator[Diagnostic]:
 
 
 def _same(a: Expr, b: Expr) -> bool:
-    return typed.text(a) == typed.text(b)
+    return notation.text(a) == notation.text(b)
 
 
 def _other_weights(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:

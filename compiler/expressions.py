@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.builtins import CALLABLE, CONSTANTS
 from ebmlang.compiler.calls import Calls
 from ebmlang.compiler.catalogue.later import NotBuilt
@@ -305,7 +305,7 @@ class Expressions:
             return operand.type.kind != "error"
         advice = ""
         if operand.type.kind == "class" and not isinstance(operand, typed.Position):
-            advice = f"as numbers: onehot({typed.text(operand)}, {operand.type.classes})"
+            advice = f"as numbers: onehot({notation.text(operand)}, {operand.type.classes})"
         elif operand.type.kind == "class":
             advice = "rows of a list name entries: they stand in subscripts and comparisons"
         places = origins(scope, operand)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.typed import Apply, Constant, Expr, Fold, Pick, Read, SizeOf
@@ -108,7 +108,7 @@ def smoothness(graph: FactorGraph, root: Expr, depends: Dependence, positive: Po
         seen.add(id(node))
         grade = ROUGHNESS.index(_own_grade(node, depends, positive))
         if grade > worst:
-            worst, because = grade, typed.text(node)
+            worst, because = grade, notation.text(node)
         if isinstance(node, Read) and node.name in graph.lets:
             stack.append(graph.lets[node.name].value)
         for child in node.children():

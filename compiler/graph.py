@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.typed import Axes, Expr, Let, Model, Variable
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ class FactorGraph:
             plates = "".join(f" for {axis}" for axis in factor.axes)
             parts = (factor.value,) if factor.mask is None else (factor.value, factor.mask)
             word = f"batch {factor.kind}" if factor.batch else factor.kind
-            mask = f" if {typed.text(factor.mask)}" if factor.mask is not None else ""
+            mask = f" if {notation.text(factor.mask)}" if factor.mask is not None else ""
             lines.append(f"  {word} {factor.name}{plates}{mask} reads {self._reads(parts)}")
         for limit in self.limits:
             plates = "".join(f" for {axis}" for axis in limit.axes)
             parts = (limit.value,) if limit.mask is None else (limit.value, limit.mask)
-            mask = f" if {typed.text(limit.mask)}" if limit.mask is not None else ""
+            mask = f" if {notation.text(limit.mask)}" if limit.mask is not None else ""
             lines.append(f"  subject to {limit.name}{plates}{mask} reads {self._reads(parts)}")
         return "\n".join(lines)
 
@@ -198,7 +198,7 @@ def _factor_attributes(factor: Factor) -> dict[str, Any]:
         "term": factor.kind,
         "batch": factor.batch,
         "plates": tuple(str(axis) for axis in factor.axes),
-        "formula": typed.text(factor.term.value),
+        "formula": notation.text(factor.term.value),
         "doc": factor.term.doc,
     }
 
@@ -220,5 +220,5 @@ def _subscripts_of(name: str, parts: tuple[Expr, ...]) -> tuple[str, ...]:
     for part in parts:
         for node in typed.walk(part):
             if isinstance(node, typed.Pick) and isinstance(node.base, typed.Read) and node.base.name == name:
-                found[typed.text(node)] = None
+                found[notation.text(node)] = None
     return tuple(found)

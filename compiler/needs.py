@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ebmlang.compiler.notation import text
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.structure.convex import why_not_convex
 from ebmlang.compiler.structure.domains import domain_text
 from ebmlang.compiler.structure.squares import is_sum_of_losses
-from ebmlang.compiler.typed import text
 
 
 @dataclass(frozen=True, slots=True)

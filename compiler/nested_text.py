@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.nested import UNROLLED, inner_plan
 from ebmlang.compiler.typed import Method, Solve, Solved
 
@@ -21,7 +21,7 @@ def solved_texts(model: typed.Model, inside: str = "") -> Iterator[str]:
 
 
 def _closed(found: Solved) -> str:
-    values = ", ".join(f"{name} = {typed.text(value)}" for name, value in found.formula)
+    values = ", ".join(f"{name} = {notation.text(value)}" for name, value in found.formula)
     return f"closed form, {values} of {found.model.name}; differentiated as any other value"
 
 

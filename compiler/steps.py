@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.recurrences import ReadsAhead
 from ebmlang.compiler.cells import Place, Start, cells_of
@@ -59,7 +59,7 @@ class Advance:
 
     @property
     def cell(self) -> str:
-        return typed.cell_text(self.name, self.time, self.offset, self.dim)
+        return notation.cell_text(self.name, self.time, self.offset, self.dim)
 
     def shape(self, cell: Shape) -> Shape:
         """The shape of the array whose cells have this one."""
@@ -217,7 +217,7 @@ class Steps:
         ahead = offset - read.offset
         if read.backward:
             ahead = -ahead
-        shown = typed.cell_text(read.name, read.time, offset, read.dim)
+        shown = notation.cell_text(read.name, read.time, offset, read.dim)
         if ahead > 0:
             self._refuse(advance, span, shown, "which is computed after it")
         elif ahead == 0 and read is advance:

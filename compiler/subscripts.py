@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.shapes import EmptyRange, OutOfRange, TooManySubscripts
 from ebmlang.compiler.catalogue.types import IntegerExpected
@@ -80,7 +80,7 @@ class Subscripts:
             if s.type.classes != size:
                 places = origins(self.scope, base, s)
                 reach = f"{s.type.classes} - 1" if s.type.classes is not None else ""
-                self.checker.report.add(OutOfRange(span, typed.text(s), reach, str(size), places))
+                self.checker.report.add(OutOfRange(span, notation.text(s), reach, str(size), places))
                 return None
             return s
         form = affine(s)

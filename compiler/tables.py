@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.entries import Entries, NotLifted, apply, conjunction, factor_of_count
 from ebmlang.compiler.facts import Dependence, number
 from ebmlang.compiler.graph import Limit
@@ -58,7 +58,7 @@ class FactorTable:
     @property
     def text(self) -> str:
         return ", ".join(
-            f"{r.variable}[{', '.join(map(typed.text, r.subscripts))}]" if r.subscripts else r.variable
+            f"{r.variable}[{', '.join(map(notation.text, r.subscripts))}]" if r.subscripts else r.variable
             for r in self.reads
         )
 
@@ -204,7 +204,7 @@ class _Splitter:
         body: Expr = node.body
         if node.function == "mean":
             if node.guard is not None:
-                raise NotLifted(f"`{typed.text(node)}` divides by a count")
+                raise NotLifted(f"`{notation.text(node)}` divides by a count")
             body = apply("div", (body, factor_of_count(node)), "real")
         return self.summand(body, node.over, node.guard)
 
@@ -212,7 +212,7 @@ class _Splitter:
         """Multiplied out, where a side is a sum over an axis; kept as it is otherwise."""
         left, right = self.pieces(a), self.pieces(b)
         if len(left) * len(right) > MOST_PIECES:
-            raise NotLifted(f"`{typed.text(node)}` has too many summands")
+            raise NotLifted(f"`{notation.text(node)}` has too many summands")
         if not any(p.axes or p.mask is not None for p in (*left, *right)):
             # Without an axis inside, the product is one number per position of the plate.
             return [Piece((), None, self.entries.entry(node, ()))]
@@ -259,10 +259,10 @@ class _Splitter:
             assert callable(visit)
             return typed.rebuilt(node, tuple(visit(c) for c in node.children()))
         if any(self.depends(s) for s in subscripts):
-            raise NotLifted(f"`{typed.text(node)}` has an unknown subscript")
+            raise NotLifted(f"`{notation.text(node)}` has an unknown subscript")
         if bound.intersection(typed.merge_axes(subscripts)):
-            raise NotLifted(f"`{typed.text(node)}` is read along a whole dimension")
-        key = (variable, *(typed.text(s) for s in subscripts), *_orders(subscripts))
+            raise NotLifted(f"`{notation.text(node)}` is read along a whole dimension")
+        key = (variable, *(notation.text(s) for s in subscripts), *_orders(subscripts))
         read = known.get(key)
         if read is None:
             declared = self.depends.graph.model.variable(variable)

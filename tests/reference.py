@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.nested import inner_model
 from ebmlang.compiler.typed import Axis, Expr, Model
 
@@ -221,7 +221,7 @@ class Reference:
                 index = self.value(s, row, at)
                 chosen = [int(i) for i in index.flatten()]
                 shape += index.shape
-            assert all(0 <= i < size for i in chosen), f"{typed.text(node)} leaves its array"
+            assert all(0 <= i < size for i in chosen), f"{notation.text(node)} leaves its array"
             spots.append(chosen)
         cells = [base[place] for place in itertools.product(*spots)]
         return np.asarray(cells, dtype=base.dtype).reshape(shape)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.catalogue import later, model, names, shapes, types, values
 from ebmlang.compiler.catalogue.later import QuestionNotBuilt
 from ebmlang.compiler.catalogue.model import ModelMissing
@@ -46,18 +46,18 @@ def test_checked_models(path: Path, golden: Golden) -> None:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.stem)
 def test_text_is_the_language(path: Path) -> None:
-    """What `typed.text` writes is read back to the same text, with names of the same model."""
+    """What `notation.text` writes is read back to the same text, with names of the same model."""
     source = path.read_text(encoding="utf-8")
     found = checked(source)
     for t in found.terms:
-        shown = typed.text(t.value)
+        shown = notation.text(t.value)
         binders = ", ".join(map(str, t.axes))
-        guard = f" if {typed.text(t.guard)}" if t.guard is not None else ""
+        guard = f" if {notation.text(t.guard)}" if t.guard is not None else ""
         kind = f"batch {t.kind}" if t.batch else t.kind
         plate = f"for {binders}{guard} {{ {kind} again = {shown} }}" if t.axes else f"{kind} again = {shown}"
         body = source.rstrip().removesuffix("}")
         again = checked(f"{body}\n{plate}\n}}").terms[-1]
-        assert typed.text(again.value) == shown
+        assert notation.text(again.value) == shown
         assert again.value.type == t.value.type
         assert [str(a) for a in again.axes] == [str(a) for a in t.axes]
 
@@ -169,7 +169,7 @@ def test_several_models() -> None:
     ],
 )
 def test_lowering(value: str, shown: str) -> None:
-    assert typed.text(term(f"latent x : real\nlatent v : real[n]\nenergy e = {value}").value) == shown
+    assert notation.text(term(f"latent x : real\nlatent v : real[n]\nenergy e = {value}").value) == shown
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_names_of_builtins_are_free() -> None:
   energy exp = relu(1)
 }"""
     )
-    texts = [typed.text(t.value) for t in found.terms]
+    texts = [notation.text(t.value) for t in found.terms]
     assert texts == ["sum(data * entropy) + entropy(entropy) + sum(softmax(data))", "1 + softmax"]
 
 
@@ -225,7 +225,7 @@ def test_order_of_statements() -> None:
     assert [t.name for t in found.terms] == ["e", "more"]
     of = found.questions[0].of
     assert of is not None
-    assert typed.text(of) == "|z|"
+    assert notation.text(of) == "|z|"
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_functions_solve_sizes() -> None:
   energy e = sum(half(a)) + last(b) + pick(c, zeros(5))
 }"""
     )
-    assert typed.text(found.terms[0].value) == "sum(a[..n]) + (sum(b[.., 2]) + 2) + (zeros(5)[c] + 5)"
+    assert notation.text(found.terms[0].value) == "sum(a[..n]) + (sum(b[.., 2]) + 2) + (zeros(5)[c] + 5)"
 
 
 def test_what_is_declared_real_is_real() -> None:
@@ -333,7 +333,7 @@ def test_substitution_is_simultaneous_and_goes_through_lets() -> None:
   property kept : (e with y = 0) >= 0
 }"""
     )
-    shown = [typed.text(p.left) for p in found.properties]
+    shown = [notation.text(p.left) for p in found.properties]
     assert shown == ["||y - 2 * x||^2 + ||y||", "||x - 2 * (zeros(n) + 0)||^2 + unrelated"]
 
 
@@ -344,7 +344,7 @@ def test_a_class_is_reduced_over_its_cases() -> None:
     assert isinstance(value, typed.Fold)
     assert value.axes == ()
     assert [str(a) for a in value.over] == ["c in 0..k"]
-    assert typed.text(value) == "min(w[c] + 1, over = c)"
+    assert notation.text(value) == "min(w[c] + 1, over = c)"
 
 
 def test_local_lets_are_seen_in_their_plate_alone() -> None:
@@ -355,7 +355,7 @@ def test_local_lets_are_seen_in_their_plate_alone() -> None:
   for i in 0..n { let a = 2 * x[i]; energy f[i] = a }
 }"""
     )
-    assert [typed.text(t.value) for t in found.terms] == ["x[i]^2 * x[j]", "2 * x[i]"]
+    assert [notation.text(t.value) for t in found.terms] == ["x[i]^2 * x[j]", "2 * x[i]"]
     assert [let.name for let in found.lets] == []
 
 
@@ -364,7 +364,7 @@ def test_guards_of_nested_plates_are_joined() -> None:
         "latent x : real[n]\nfor i in 0..n if i > 0 { for j in 0..n if i < j { energy e[i, j] = x[j] } }"
     )
     assert found.guard is not None
-    assert typed.text(found.guard) == "i > 0 and i < j"
+    assert notation.text(found.guard) == "i > 0 and i < j"
     assert [str(a) for a in found.axes] == ["i in 0..n", "j in 0..n"]
 
 

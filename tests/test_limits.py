@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.diagnostics import render_all
 from ebmlang.compiler.dump import dump_model
 from tests.diagnose import checked, diagnose
@@ -24,7 +24,7 @@ MISTAKES = sorted(p for p in (FOLDER / "errors").glob("*.ebm") if p.name >= "E02
 def test_long_sums() -> None:
     long = " + ".join(["x"] * 800)
     value = checked(f"model m {{\nlatent x : real\nenergy e = {long}\n}}").terms[0].value
-    assert typed.text(value) == long
+    assert notation.text(value) == long
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_substitution_in_a_long_chain() -> None:
         f"model m {{\nlatent x : real\nlet a0 = x\n{lets}\nenergy e = a899\n"
         "property p : (e with x = 7) >= 0\n}"
     )
-    assert typed.text(found.properties[0].left).startswith("7 + 1 + 2 + 3")
+    assert notation.text(found.properties[0].left).startswith("7 + 1 + 2 + 3")
 
 
 def test_huge_numbers_are_numbers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, aligned, layout_of, spread
 from ebmlang.compiler.codegen.reach import always_inside, decided
 from ebmlang.compiler.indexing import affine, misses
@@ -109,9 +109,8 @@ class Picks:
             return self._ready(s, size, code, text, "limited")
         if decided(s, size):
             return self._ready(s, size, code, "{}", "index")
-        text = f"functions.check_index({{}}, {e.size(size)}, {typed.text(s)!r})".replace("{", "{{").replace(
-            "}", "}}"
-        )
+        shown = notation.text(s)
+        text = f"functions.check_index({{}}, {e.size(size)}, {shown!r})".replace("{", "{{").replace("}", "}}")
         return self._ready(s, size, code, text.replace("{{}}", "{}", 1), "checked")
 
     def _computed(self, s: Expr) -> Code | None:

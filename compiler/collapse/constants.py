@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.curvature.same import same
 from ebmlang.compiler.graph import FactorGraph
@@ -274,7 +274,7 @@ def shared(type_: Type, at: Expr) -> Expr:
 def opaque(node: Expr, kind: str) -> Expr:
     """A value of which nothing is known but that it stays what it is."""
     places = " ".join(str(axis.order) for axis in node.axes)
-    name = f"{kind}{typed.text(node)} {places}".rstrip()
+    name = f"{kind}{notation.text(node)} {places}".rstrip()
     return Read(node.type, node.axes, node.level, node.coupled, node.span, name)
 
 

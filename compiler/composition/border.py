@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.catalogue.names import RepeatedName
 from ebmlang.compiler.catalogue.parts import BindingMisfit, UnknownBinding
 from ebmlang.compiler.catalogue.types import BadOption
@@ -304,7 +304,7 @@ def _limits(hyper: typed.Variable) -> tuple[float, float, str]:
             return 0.0, infinite, "a nonnegative value"
         case "interval":
             low, high = (constant_of(a) for a in hyper.domain.arguments)
-            shown = ", ".join(typed.text(a) for a in hyper.domain.arguments)
+            shown = ", ".join(notation.text(a) for a in hyper.domain.arguments)
             return (
                 -infinite if low is None else float(low),
                 infinite if high is None else float(high),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ebmlang.compiler import ast, typed
+from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.catalogue.parts import PartMisplaced, TooManyParts
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.library import Models
@@ -292,5 +292,5 @@ def _given(node: ast.Compose | ast.Part) -> tuple[tuple[ast.Argument, ...], tupl
 
 def _shown(domain: Domain) -> str:
     if domain.name == "interval":
-        return f"[{', '.join(map(typed.text, domain.arguments))}]"
+        return f"[{', '.join(map(notation.text, domain.arguments))}]"
     return domain.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.curvature.obligation import Obligation, Proof, both
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.curvature.same import same
@@ -122,7 +122,7 @@ def semidefinite(a: Expr, ranges: Ranges) -> Proof | None:
         return proven
     if a.type.rank != 2 or a.axes or a.type.kind != "real":
         return None
-    return (Obligation(a, f"{typed.text(a)} is positive semidefinite", "psd"),)
+    return (Obligation(a, f"{notation.text(a)} is positive semidefinite", "psd"),)
 
 
 def _semidefinite(a: Expr, ranges: Ranges) -> Proof | None:

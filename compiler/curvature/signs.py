@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.curvature.obligation import Obligation, Proof
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.typed import Apply, Expr
@@ -17,7 +17,7 @@ def nonnegative(value: Expr, ranges: Ranges) -> Proof | None:
         return None
     bare, sign = _bare(value, ranges)
     relation = ">=" if sign > 0 else "<="
-    return (Obligation(value, f"{typed.text(bare, 4)} {relation} 0"),)
+    return (Obligation(value, f"{notation.text(bare, 4)} {relation} 0"),)
 
 
 def nonpositive(value: Expr, ranges: Ranges) -> Proof | None:

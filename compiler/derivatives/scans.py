@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.derivatives.algebra import NoDerivativeError, widened
 from ebmlang.compiler.facts import Dependence
@@ -404,7 +404,7 @@ def _shifted(index: Expr, by: Size) -> Expr:
             return _at(axis, by, index.span)
         case typed.Apply(function="add" | "sub" as op, arguments=(Position(axis=axis), SizeOf(size=size))):
             return _at(axis, size + by if op == "add" else by - size, index.span)
-    raise AssertionError(typed.text(index))
+    raise AssertionError(notation.text(index))
 
 
 # --- along a direction ---------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.curvature.calculus import Calculus
 from ebmlang.compiler.facts import Dependence, Smoothness, bent, smoothness
 from ebmlang.compiler.graph import FactorGraph, Limit, summed
@@ -65,7 +65,7 @@ class Block:
         if found.grade != "piecewise" or bent(self.graph, value, self.depends) is None:
             return found
         corner = self._corner(value)
-        return found if corner is None else Smoothness("kink", typed.text(corner))
+        return found if corner is None else Smoothness("kink", notation.text(corner))
 
     def _corner(self, value: Expr) -> Expr | None:
         """What bends a convex part of a sum, or a concave one that is subtracted."""

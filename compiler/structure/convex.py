@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.curvature.calculus import Want
 from ebmlang.compiler.curvature.interval import Interval
 from ebmlang.compiler.curvature.obligation import Proof, both
@@ -59,7 +59,7 @@ def why_not_convex(block: Block) -> str:
             continue
         if block.calculus.concave(summand.total) == ():
             return f"{summand.name} is concave"
-        part = typed.text(block.calculus.blame(summand.total))
+        part = notation.text(block.calculus.blame(summand.total))
         shown = f"`{part}` in {summand.name}" if len(part) <= 60 else f"a part of {summand.name}"
         return f"{shown} is not proven convex"
     curved = curved_domains(block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
@@ -81,7 +81,7 @@ def _arrangements(variable: Variable) -> str:
         if entries.constant is not None and entries.constant < 20:
             one = f"{math.factorial(entries.constant):,}"
     else:
-        one = f"binomial({entries}, {typed.text(variable.domain.arguments[0])})"
+        one = f"binomial({entries}, {notation.text(variable.domain.arguments[0])})"
     if not each:
         return one
     power = _atom(each[0]) if len(each) == 1 else f"({' * '.join(map(str, each))})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.structure.barrier import find_barrier
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
@@ -61,8 +61,8 @@ def domain_text(variables: tuple[Variable, ...]) -> str:
 
 def _spelled(v: Variable) -> str:
     if v.domain.name == "sparse_simplex":
-        return f"simplex({typed.text(v.domain.arguments[0])})"
+        return f"simplex({notation.text(v.domain.arguments[0])})"
     if v.domain.name != "interval":
         return v.domain.name
-    bounds = f"[{', '.join(typed.text(a) for a in v.domain.arguments)}]"
+    bounds = f"[{', '.join(notation.text(a) for a in v.domain.arguments)}]"
     return bounds if len(bounds) <= MOST_SHOWN else "[lo, hi]"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ebmlang.compiler.facts import ROUGHNESS
+from ebmlang.compiler.notation import text
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding, LossPart
 from ebmlang.compiler.structure.squares import find_squares
-from ebmlang.compiler.typed import Apply, Expr, Pick, Read, text
+from ebmlang.compiler.typed import Apply, Expr, Pick, Read
 
 MOST_STEPS = 5000
 """Parts of an expression that are looked at when the uses of a variable are counted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.curvature.same import same
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, algebra
 from ebmlang.compiler.sizes import ZERO
@@ -174,9 +174,9 @@ def _shown(parts: tuple[SoftmaxPart, ...], sought: tuple[typed.Variable, ...]) -
     domains = {v.name: v.domain for v in sought}
     texts = []
     for part in parts:
-        formula = typed.text(part.logits)
+        formula = notation.text(part.logits)
         formula = formula if len(formula) <= MOST_SHOWN else "-slope / temperature"
-        most = ", ".join(typed.text(a) for a in domains[part.variable].arguments)
+        most = ", ".join(notation.text(a) for a in domains[part.variable].arguments)
         function = f"top_softmax({formula}, {most})" if most else f"softmax({formula})"
         texts.append(f"{part.variable} = {function}")
     return ", ".join(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.curvature.losses import loss_of
 from ebmlang.compiler.curvature.obligation import Proof, both, folded
 from ebmlang.compiler.curvature.same import same
@@ -78,7 +78,7 @@ def _weight_proof(block: Block, part: LossPart) -> Proof | None:
 
 
 def _shown(parts: list[LossPart]) -> str:
-    texts = dict.fromkeys(f"`{typed.text(p.residual)}`" for p in parts)
+    texts = dict.fromkeys(f"`{notation.text(p.residual)}`" for p in parts)
     short = [t for t in texts if len(t) <= 40]
     if len(short) == len(texts) <= 3:
         return f"residuals {', '.join(texts)}"

@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.typed import Apply, Axes, Axis, Constant, Expr, Level, Pick, Position, Read, SizeOf
 from ebmlang.draw.frames import conjuncts
@@ -130,7 +130,7 @@ class Values:
         if isinstance(axis.rows, Read) and axis.rows.name in self.arrays:
             return len(self.arrays[axis.rows.name])
         names = ", ".join(f"`{n}`" for n in sorted(typed.reads(axis.rows) - self.arrays.keys()))
-        shown = names or typed.text(axis.rows)
+        shown = names or notation.text(axis.rows)
         raise DataError(
             f"the plate {axis} runs over {shown}, which has no value", "--data FILE, or leave out --unroll"
         )
@@ -148,7 +148,7 @@ class Values:
         except NotKnown as error:
             shown = f"`{error.name}`, which has no value" if error.name else "what is only known when it runs"
             raise DataError(
-                f"the guard {typed.text(condition)} reads {shown}", "--data FILE, or leave out --unroll"
+                f"the guard {notation.text(condition)} reads {shown}", "--data FILE, or leave out --unroll"
             ) from None
 
 

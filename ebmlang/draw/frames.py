@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.typed import Apply, Axes, Axis, Expr, Pick, Position
 from ebmlang.compiler.types import Shape
@@ -27,7 +27,7 @@ class Place:
 
 
 def place(axes: Axes, guard: Expr | None) -> Place:
-    conditions = tuple(dict.fromkeys(typed.text(c) for c in conjuncts(guard)))
+    conditions = tuple(dict.fromkeys(notation.text(c) for c in conjuncts(guard)))
     return Place(tuple(map(str, axes)), frozenset(conditions), axes, conditions)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.lifting import over_arrays
 from ebmlang.compiler.nets.net import Net
@@ -71,14 +71,14 @@ def signature(model: typed.Model, known: Mapping[str, int | float | bool] | None
                 f"{v.name} = {value:g}" if isinstance(value, float) else f"{v.name} = {str(value).lower()}"
             )
         elif "." not in v.name or v.init is None:
-            shown.append(v.name if v.init is None else f"{v.name} = {typed.text(v.init)}")
+            shown.append(v.name if v.init is None else f"{v.name} = {notation.text(v.init)}")
     return f"{model.name}({', '.join(shown)})" if shown else model.name
 
 
 def formula(value: typed.Expr) -> str:
     """The expression in the language, however deep it is."""
     with room_for_passes():
-        return typed.text(value)
+        return notation.text(value)
 
 
 def dims(shape: tuple[Size, ...]) -> str:
@@ -128,7 +128,7 @@ def _let(let: Let, frames: Frames) -> LetNode:
     body, where = body_of(let)
     if isinstance(let.value, Scan):
         state = let.value.state
-        label = typed.cell_text(let.name, let.value.axis, state.offset, state.dim)
+        label = notation.cell_text(let.name, let.value.axis, state.offset, state.dim)
     else:
         label = picked_text(let.name, tuple(a.names[0] for a in where.axes))
     return LetNode(let.name, label, dims(body.type.shape), frames.of(where), let.doc, formula(body))

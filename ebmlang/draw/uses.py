@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ebmlang.compiler import typed
+from ebmlang.compiler import notation, typed
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.typed import Axes, Expr, NewAxis, Pick, Read, SliceOf
 
@@ -50,7 +50,7 @@ def _collect(root: Expr, found: dict[tuple[object, ...], Use]) -> None:
             case Read(name=name):
                 found.setdefault((name, "", key[1]), Use(name, None, False, folds))
             case Pick(base=Read(name=name)):
-                found.setdefault((name, typed.text(node), key[1]), Use(name, node, False, folds))
+                found.setdefault((name, notation.text(node), key[1]), Use(name, node, False, folds))
                 children = children[1:]
             case typed.Fold() | typed.Tabulate():
                 folds = (*folds, node)
@@ -80,7 +80,7 @@ def _with_fullness(pick: Pick) -> Iterator[tuple[Expr | SliceOf, bool]]:
 def _subscript_text(s: Expr | SliceOf, full: bool) -> str:
     if isinstance(s, SliceOf):
         return ".." if full else f"{s.start}..{s.stop}"
-    return typed.text(s)
+    return notation.text(s)
 
 
 def picked_text(name: str, parts: tuple[str, ...]) -> str:

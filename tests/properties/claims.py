@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ebmlang.compiler import pipeline, typed
+from ebmlang.compiler import notation, pipeline, typed
 from ebmlang.compiler.curvature.calculus import Calculus
 from ebmlang.compiler.curvature.obligation import Obligation, Proof
 from ebmlang.compiler.facts import Dependence
@@ -75,13 +75,13 @@ class Line:
                 proof = calculus.prove(node, "convex" if want == "convex" else "concave")
                 if proof is not None and self._met(proof, row, place):
                     self.seen[want] += 1
-                    bends(sign, values, f"{typed.text(node)} is not {want}")
+                    bends(sign, values, f"{notation.text(node)} is not {want}")
 
     def _range(self, node: Expr, calculus: Calculus, value: Any) -> None:
         found = calculus.ranges(node)
         finite = value[np.isfinite(value)]
         slack = TOL * (1 + np.abs(finite))
-        shown = f"{typed.text(node)} leaves [{found.low}, {found.high}]"
+        shown = f"{notation.text(node)} leaves [{found.low}, {found.high}]"
         assert (finite >= found.low - slack).all(), f"{shown}: {finite}"
         assert (finite <= found.high + slack).all(), f"{shown}: {finite}"
         if found.low > -np.inf or found.high < np.inf:
@@ -98,7 +98,7 @@ class Line:
         second = values[0] - 2 * values[1] + values[2]
         third = values[3] - 3 * values[2] + 3 * values[1] - values[0]
         found = np.abs(second if degree <= 1 else third).max(initial=0.0)
-        assert found <= 1e-7 * scale, f"{typed.text(node)} has no degree {degree}: {found}"
+        assert found <= 1e-7 * scale, f"{notation.text(node)} has no degree {degree}: {found}"
 
     def _met(self, proof: Proof, row: int, place: Mapping[int, int]) -> bool:
         return all(self._holds(o, row, place) for o in proof)
