@@ -125,9 +125,7 @@ class SparseSimplex(ConvexDomain):
         """The largest entries, projected onto their simplex (Kyrillidis, Becker, Cevher & Koch 2013)."""
         allowed = _finite_range(x)
         if self.where is not None:
-            # Not minus infinity: what is not allowed comes after everything that is.
-            least = allowed.amin(-1, keepdim=True) - 1.0
-            allowed = torch.where(self.where, allowed, least)
+            allowed = allowed.masked_fill(~self.where, -torch.inf)
         kept = largest(allowed, int(self.most))
         return Simplex(kept if self.where is None else kept & self.where).nearest(x)
 

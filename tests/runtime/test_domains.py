@@ -33,6 +33,7 @@ from ebmlang.runtime.domains import (
     UnitColumns,
 )
 from ebmlang.runtime.seeded import Stream
+from ebmlang.runtime.simplexes import SparseSimplex
 from tests.runtime.fakes import generator
 
 CPU = torch.device("cpu")
@@ -44,6 +45,8 @@ CASES: dict[str, tuple[Domain, tuple[int, ...]]] = {
     "positive": (Positive(), (4,)),
     "simplex": (Simplex(), (2, 5)),
     "simplex_masked": (Simplex(MASK), (2, 5)),
+    "sparse_simplex": (SparseSimplex(2), (2, 5)),
+    "sparse_simplex_masked": (SparseSimplex(2, MASK), (2, 5)),
     "open_simplex": (OpenSimplex(), (2, 5)),
     "open_simplex_masked": (OpenSimplex(MASK), (2, 5)),
     "sphere": (Sphere(), (2, 4)),
