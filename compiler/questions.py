@@ -364,13 +364,18 @@ def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float 
     return value if isfinite(value) else None
 
 
-def read_method(value: ast.Expr, span: Span, report: Report) -> Method | None:
-    """The method of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report."""
+def read_method(
+    value: ast.Expr, span: Span, report: Report, others: tuple[str, ...] = ()
+) -> Method | None:
+    """The method of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report.
+
+    `others` are names that are read elsewhere, and may have been meant.
+    """
     name = _method_name(value)
     row = find_method(name)
     if row is None:
         shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, method_names()))
+        report.add(UnknownMethod(value.span, shown, (*others, *method_names())))
         return None
     arguments = value.arguments if isinstance(value, ast.Call) else ()
     return Method(name, read_options(row.name, (*row.options, *COMMON), arguments, report), span)

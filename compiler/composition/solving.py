@@ -217,7 +217,7 @@ def inner_method(node: ast.Expr, report: Report) -> typed.Method | None:
         node.function.text if isinstance(node, ast.Call) else node.text if isinstance(node, ast.Name) else ""
     )
     if name != UNROLLED:
-        return read_method(node, node.span, report)
+        return read_method(node, node.span, report, (UNROLLED,))
     arguments = node.arguments if isinstance(node, ast.Call) else ()
     return typed.Method(UNROLLED, read_options(UNROLLED, UNROLL_OPTIONS, arguments, report), node.span)
 
