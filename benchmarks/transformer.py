@@ -59,7 +59,7 @@ class Written(nn.Module):
     def take(self, model: ebmlang.Model) -> None:
         """The weights of our model."""
         ours = dict(model.named_parameters())
-        state = {"position": ours["position"]}
+        state: dict[str, Tensor] = {"position": ours["position"]}
         state |= {
             n: ours[n] for n in ("embed.weight", "norm.weight", "norm.bias", "head.weight", "head.bias")
         }
@@ -106,7 +106,7 @@ def losses_of(written: Written, text: Tensor, target: Tensor, steps: int, rate: 
     for _ in range(steps):
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(written(text).flatten(0, 1), target.flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
         optimiser.step()
         losses.append(loss.item())
     return losses
