@@ -201,9 +201,7 @@ def _result(
         unknown = {
             n: v if not problem.space.joint else v[0] for n, v in problem.space.values(outcome.x).items()
         }
-        if isinstance(problem.functions, Unshared):
-            unknown = dict(problem.functions._seen(unknown))
-        if isinstance(problem.functions, UnsharedFree):
+        if isinstance(problem.functions, Unshared | UnsharedFree):
             unknown = dict(problem.functions.seen(unknown))
     unknown = {n: v.detach() for n, v in unknown.items()}
     if isinstance(problem.functions, UnsharedFree):

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded, net_specs
-from ebmlang.runtime.constrained.problem import (
-    Constrained,
-)
+from ebmlang.runtime.constrained.problem import Constrained
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
 from ebmlang.runtime.hessian import HessianForm
@@ -37,46 +35,44 @@ class Unshared:
     shared: frozenset[str]
     written: frozenset[str]
 
-    def _seen(self, unknown: Values) -> Values:
-        if not self.shared:
-            return unknown
-        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
+    def seen(self, unknown: Values) -> Values:
+        return _unshared(unknown, self.shared)
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
-        return self.instance.energy(self._seen(unknown), held)
+        return self.instance.energy(self.seen(unknown), held)
 
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.terms(self._seen(unknown), held)
+        return self.instance.terms(self.seen(unknown), held)
 
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.constraints(self._seen(unknown), held)
+        return self.instance.constraints(self.seen(unknown), held)
 
     def smooth(self, unknown: Values, held: Values) -> Tensor:
-        return self.instance.smooth(self._seen(unknown), held)
+        return self.instance.smooth(self.seen(unknown), held)
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
         return self.instance.absolute(held)
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.instance.energy_and_gradient(self._seen(unknown), held)
+        return self.instance.energy_and_gradient(self.seen(unknown), held)
 
     def gradient(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.gradient(self._seen(unknown), held)
+        return self.instance.gradient(self.seen(unknown), held)
 
     def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.instance.smooth_and_gradient(self._seen(unknown), held)
+        return self.instance.smooth_and_gradient(self.seen(unknown), held)
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
-        return self.instance.hessian_times(self._seen(unknown), held, self._seen(direction))
+        return self.instance.hessian_times(self.seen(unknown), held, self.seen(direction))
 
     def hessian_entries(self, unknown: Values, held: Values) -> tuple[Tensor, ...]:
-        return self.instance.hessian_entries(self._seen(unknown), held)
+        return self.instance.hessian_entries(self.seen(unknown), held)
 
     def hessian_places(self, held: Values, number: Values) -> HessianPlaces:
-        return self.instance.hessian_places(held, self._seen(number))
+        return self.instance.hessian_places(held, self.seen(number))
 
     def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
-        return self.instance.normal_times(self._seen(unknown), held, self._seen(direction))
+        return self.instance.normal_times(self.seen(unknown), held, self.seen(direction))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +83,20 @@ class UnsharedFree:
     shared: frozenset[str]
 
     def seen(self, unknown: Values) -> Values:
-        return {n: v.squeeze(0) if n in self.shared else v for n, v in unknown.items()}
+        return _unshared(unknown, self.shared)
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
         return self.free.energy(self.seen(unknown), held)
 
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return self.free.terms(self.seen(unknown), held)
+
+
+def _unshared(unknown: Values, shared: frozenset[str]) -> Values:
+    """Values as the generated functions take them: shared ones without the dimension of the examples."""
+    if not shared:
+        return unknown
+    return {n: v.squeeze(0) if n in shared else v for n, v in unknown.items()}
 
 
 def held_values(bound: Bound) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, layout_of, spread
+from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, layout_of, permuted, spread
 from ebmlang.compiler.codegen.writing import result
 from ebmlang.compiler.indexing import pick
 from ebmlang.compiler.sizes import ZERO
@@ -174,14 +174,8 @@ def _query_axis(e: Emitter, found: Attention) -> Axis | None:
 def _laid_out(code: Code, batch: bool, axes: tuple[Axis, ...]) -> Code:
     """The tensor with a dimension for the examples and for each axis, of size 1 where it lacks it."""
     order = {axis.order: i for i, axis in enumerate(axes)}
-    wanted = sorted(code.axes, key=lambda axis: order[axis.order])
-    if wanted != list(code.axes):
-        lead = int(code.batch)
-        at = {axis.order: lead + i for i, axis in enumerate(code.axes)}
-        dims = [*range(lead), *(at[a.order] for a in wanted), *range(lead + len(wanted), code.dims)]
-        code = code.renamed(f"{code.at(ATOM)}.permute({', '.join(map(str, dims))})")
-        code = Code(code.text, ATOM, code.batch, tuple(wanted), code.rank, code.kind)
-    return spread(code, Layout(batch, axes, code.rank))
+    wanted = tuple(sorted(code.axes, key=lambda axis: order[axis.order]))
+    return spread(permuted(code, wanted), Layout(batch, axes, code.rank))
 
 
 def _row(code: Code) -> str:

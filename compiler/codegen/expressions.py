@@ -18,6 +18,7 @@ from ebmlang.compiler.codegen.layout import (
     aligned,
     comment,
     layout_of,
+    permuted,
     python_number,
     size_strength,
     size_text,
@@ -321,18 +322,6 @@ def even(items: list[Code]) -> bool:
     first = items[0]
     same = all(not i.python and i.axes == first.axes and i.batch == first.batch for i in items)
     return same and (not first.batch or len(items) == 1)
-
-
-def permuted(code: Code, axes: typed.Axes) -> Code:
-    """The axes of a value in another order."""
-    place = {axis.order: i for i, axis in enumerate(code.axes)}
-    wanted = [place[axis.order] for axis in axes]
-    if wanted == sorted(wanted):
-        return code
-    lead = int(code.batch)
-    dims = [*range(lead), *(lead + i for i in wanted), *range(lead + len(wanted), code.dims)]
-    text = f"{code.at(ATOM)}.permute({', '.join(map(str, dims))})"
-    return Code(text, ATOM, code.batch, axes, code.rank, code.kind)
 
 
 def _python_converted(code: Code, kind: str) -> Code:

@@ -129,6 +129,18 @@ def _indexed(code: Code, present: list[bool]) -> Code:
     return code.renamed(f"{code.at(ATOM)}[{', '.join(parts)}]")
 
 
+def permuted(code: Code, axes: Axes) -> Code:
+    """The axes of a value in another order."""
+    place = {axis.order: i for i, axis in enumerate(code.axes)}
+    wanted = [place[axis.order] for axis in axes]
+    if wanted == sorted(wanted):
+        return code
+    lead = int(code.batch)
+    dims = [*range(lead), *(lead + i for i in wanted), *range(lead + len(wanted), code.dims)]
+    text = f"{code.at(ATOM)}.permute({', '.join(map(str, dims))})"
+    return Code(text, ATOM, code.batch, axes, code.rank, code.kind)
+
+
 def trailing(code: Code, rank: int) -> Code:
     """A number per example brought beside values of a declared rank."""
     if not code.batch or code.rank or not rank:

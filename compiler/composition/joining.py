@@ -135,8 +135,7 @@ class Joined:
                 return
             placing.begin()
             placing.declare(placing.own())
-            for let in placing.model.lets:
-                placing.value(let.name, placing.copy.expr(let.value), let.doc)
+            placing.cells_of_lets()
             self.using[id(node)] = placing
 
     def solve_cells(self, node: ast.Compose, scope: Scope) -> None:

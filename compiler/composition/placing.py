@@ -132,9 +132,15 @@ class Placing:
             self._declare(variable)
 
     def lets(self) -> None:
+        """Lets as the plates see them, and as arrays over the plates."""
+        self.cells_of_lets()
+        for let in self.model.lets:
+            self.array(let.name, let.doc)
+
+    def cells_of_lets(self) -> None:
+        """Lets at the indices of the plates around."""
         for let in self.model.lets:
             self.value(let.name, self.copy.expr(let.value), let.doc)
-            self.array(let.name, let.doc)
 
     def value(self, name: str, value: Expr, doc: str = "") -> None:
         """What a name of the part stands for: in plates a value at their indices, else a let."""

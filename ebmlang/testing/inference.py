@@ -64,9 +64,10 @@ def check_inference(model: Model, values: Values) -> Remarks:
         return Counter({f"{NOT_CHECKED}{plan.because}": 1})
     if plan.method in MIXED_METHODS:
         return Counter({f"{NOT_CHECKED}real and countable unknowns at once are two questions": 1})
-    integrated = [v.name for v in plan.block.graph.variables if v.name in plan.block.query.summed]
-    if any(v.type.kind == "real" for v in model.checked.variables if v.name in integrated):
-        return Counter({f"{NOT_CHECKED}an integral over {', '.join(integrated)} is inside of the search": 1})
+    summed = [v for v in model.checked.variables if v.name in plan.block.query.summed]
+    if any(v.type.kind == "real" for v in summed):
+        names = ", ".join(v.name for v in summed)
+        return Counter({f"{NOT_CHECKED}an integral over {names} is inside of the search": 1})
     known = {v.name for v in model.checked.variables if v.role != "hyper"}
     given = {n: a for n, a in values.items() if n in known and (n not in asked.sought or n in blank)}
     try:

@@ -18,13 +18,10 @@ from ebmlang import testing
 from ebmlang.compiler import pipeline
 from ebmlang.runtime.nested import implicit, question
 from ebmlang.testing.case import CheckFailed
+from tests.draws import normal
 from tests.reference import Reference
 
 F64 = torch.float64
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def right_slopes(energy: Callable[..., Tensor], *inputs: Tensor) -> None:

@@ -8,12 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 import ebmlang
+from tests.draws import normal
 
 F64 = torch.float64
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def test_attention_is_a_nested_minimum() -> None:

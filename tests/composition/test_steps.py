@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 import ebmlang
+from tests.draws import normal
 
 F64 = torch.float64
 
@@ -25,10 +25,6 @@ model half(d: int, share: real = 0.5) {
   regularizer small = ||z||^2
 }
 """
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import ebmlang
 from ebmlang.errors import ModelError
+from tests.draws import normal
 
 F64 = torch.float64
 
@@ -64,10 +64,6 @@ model outer(n: int, T: int = 3, lam: real in nonnegative = 1.0) {
   infer x, a, b
 }
 """
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def _hyper(name: str, value: float) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import ebmlang
+from tests.draws import normal
 
 STD = Path(__file__).parents[2] / "models" / "std"
 F64 = torch.float64
@@ -135,10 +136,6 @@ model planner(d: int, m: int, T: int) {
 BOUNDED = AFFINE.replace("  use mpc", "  latent b : real[T, m] in [-0.2, 0.3]\n  use mpc").replace(
     "step = world\n  infer c.a", "step = world, a = b\n  infer b"
 )
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def rollout(step: Any, s: Tensor, a: Tensor) -> Tensor:

@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 
 import ebmlang
+from tests.draws import normal
 from tests.library.test_embedding import off_diagonal, total
 
 STD = Path(__file__).parents[2] / "models" / "std"
 F64 = torch.float64
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64)
 
 
 def spread(u: Tensor) -> Tensor:
