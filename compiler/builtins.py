@@ -205,9 +205,7 @@ DISTRIBUTIONS: tuple[Builtin, ...] = (
     Builtin("categorical", "distribution", (1, 1), "categorical", "class drawn with given probabilities", "categorical([0.2, 0.8])"),
 )  # fmt: skip
 
-NETS: tuple[Builtin, ...] = (
-    Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),
-)
+NETS: tuple[Builtin, ...] = (Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),)
 
 DERIVATIVES: tuple[Builtin, ...] = (
     Builtin("grad", "derivative", (2, 2), "", "derivatives of a number e along all entries of x: [shape of x]", "grad(e, x)"),
@@ -217,7 +215,11 @@ DERIVATIVES: tuple[Builtin, ...] = (
 LATER: tuple[Builtin, ...] = tuple(
     Builtin(name, "later", (0, 64), "", doc, example)
     for name, doc, example in (
-        ("straight_through", "one value forwards, the gradient of another one", "straight_through(hard, soft)"),
+        (
+            "straight_through",
+            "one value forwards, the gradient of another one",
+            "straight_through(hard, soft)",
+        ),
         ("logp", "log-density of a random variable", "logp(eps)"),
     )
 )
@@ -229,7 +231,10 @@ TABLE: tuple[Builtin, ...] = (
 BUILTINS: dict[str, Builtin] = {row.name: row for row in TABLE}
 
 CALLABLE: frozenset[str] = frozenset(
-    row.name for row in TABLE if row.form not in ("operator", "comparison", "net") and row.name not in ("matmul", "transpose", "norm_squared")
+    row.name
+    for row in TABLE
+    if row.form not in ("operator", "comparison", "net")
+    and row.name not in ("matmul", "transpose", "norm_squared")
 )
 """Names that a program can call; operators have their own spelling."""
 

@@ -270,9 +270,7 @@ class _ModelChecker:
                 inner.entries[s.name.text] = broken(s.name.span)
         self.statements(self.after_recurrences(node.body, inner), inner)
 
-    def after_recurrences(
-        self, body: tuple[ast.Statement, ...], scope: Scope
-    ) -> tuple[ast.Statement, ...]:
+    def after_recurrences(self, body: tuple[ast.Statement, ...], scope: Scope) -> tuple[ast.Statement, ...]:
         """What is left of a plate once its recurrences are defined: terms see whole arrays."""
         recurrences = self.lets.recurrences
         if not recurrences.found_in(body, scope):

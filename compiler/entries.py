@@ -212,9 +212,7 @@ class Entries:
 
         return typed.mapped(node, out)
 
-    def _inlined_cell(
-        self, value: Expr, subscripts: tuple[typed.Subscript, ...], node: Expr
-    ) -> Expr | None:
+    def _inlined_cell(self, value: Expr, subscripts: tuple[typed.Subscript, ...], node: Expr) -> Expr | None:
         """A cell of an array that is defined in a plate, by its own subscripts."""
         if not isinstance(value, typed.Tabulate):
             return None

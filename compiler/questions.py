@@ -143,7 +143,17 @@ class Questions:
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
             typed.Question(
-                node.verb, label, targets, of, given, using, shown, node.doc, node.span, beta, optimiser,
+                node.verb,
+                label,
+                targets,
+                of,
+                given,
+                using,
+                shown,
+                node.doc,
+                node.span,
+                beta,
+                optimiser,
                 later,
             )
         )
@@ -364,9 +374,7 @@ def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float 
     return value if isfinite(value) else None
 
 
-def read_method(
-    value: ast.Expr, span: Span, report: Report, others: tuple[str, ...] = ()
-) -> Method | None:
+def read_method(value: ast.Expr, span: Span, report: Report, others: tuple[str, ...] = ()) -> Method | None:
     """The method of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report.
 
     `others` are names that are read elsewhere, and may have been meant.

@@ -203,9 +203,7 @@ class Recurrences:
             return None
         return self._row(advance, start.value, shape[len(sizes) :], start.span, ())
 
-    def _row(
-        self, advance: Advance, value: Expr, cell: Shape, span: Span, inner: typed.Axes
-    ) -> Expr | None:
+    def _row(self, advance: Advance, value: Expr, cell: Shape, span: Span, inner: typed.Axes) -> Expr | None:
         """Cells of a shape as they fit into the array; the first ones give the array its type."""
         if value.type.kind == "error":
             return None

@@ -174,9 +174,7 @@ class Steps:
                     self.report.add(NotBuilt(part.span, "a reduction over what a recurrence selects"))
         return value if self.failed else typed.mapped(value, change, memo)
 
-    def _read_cell(
-        self, advance: Advance, read: Advance, node: Pick, moved: Callable[[Expr], Expr]
-    ) -> Expr:
+    def _read_cell(self, advance: Advance, read: Advance, node: Pick, moved: Callable[[Expr], Expr]) -> Expr:
         """The carry for `s[t + k]`, with the subscripts of other dimensions."""
         left: list[typed.Subscript] = []
         offset: int | None = None

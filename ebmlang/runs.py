@@ -1,9 +1,9 @@
 """The folder of a training run: parameters, history, the text of the model, settings.
 
-    RUN/params.safetensors   every parameter by its declared name
-    RUN/history.jsonl        one JSON object per step
-    RUN/model.ebm            the file that was trained
-    RUN/run.json             settings, versions, and how it ended
+RUN/params.safetensors   every parameter by its declared name
+RUN/history.jsonl        one JSON object per step
+RUN/model.ebm            the file that was trained
+RUN/run.json             settings, versions, and how it ended
 """
 
 from __future__ import annotations

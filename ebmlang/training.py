@@ -176,9 +176,7 @@ class Posed:
         return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
 
 
-def loss_now(
-    model: Model, given: Given, settings: Settings, objective: str | None, draw_seed: int
-) -> Tensor:
+def loss_now(model: Model, given: Given, settings: Settings, objective: str | None, draw_seed: int) -> Tensor:
     """The training loss of all given rows, a number that is differentiable in the parameters."""
     posed = Posed.of(model, given, {}, settings, objective)
     bound, masks = posed.bound()

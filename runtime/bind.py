@@ -212,9 +212,7 @@ def net_specs(module: ModuleType) -> tuple[NetSpec, ...]:
     return found
 
 
-def _nets(
-    module: ModuleType, sizes: Mapping[str, int], settings: Settings, make_them: MakeModules
-) -> Nets:
+def _nets(module: ModuleType, sizes: Mapping[str, int], settings: Settings, make_them: MakeModules) -> Nets:
     specs = net_specs(module)
     if not specs:
         return NONE

@@ -186,9 +186,7 @@ def expand(rollout: Rollout, space: Space, x: Tensor, repeated: Callable[[int], 
     return Stages(nothing[:, 0], step, nothing, (bend + bend.mT) / 2, slope)
 
 
-def follow(
-    rollout: Rollout, space: Space, x: Tensor, held: Values, constant: Tensor, gain: Tensor
-) -> Tensor:
+def follow(rollout: Rollout, space: Space, x: Tensor, held: Values, constant: Tensor, gain: Tensor) -> Tensor:
     """The actions of a closed loop, [R, N]; see `Problem.follow`.
 
     All steps are evaluated to take one: at the sizes of a control problem a call costs as much as a step.

@@ -201,9 +201,7 @@ class UnknownStatement(Diagnostic):
 
     def hint(self) -> str:
         if self.word in _CLAUSES:
-            return (
-                f"`{self.word}` belongs to a question and stands on its line: {_CLAUSES[self.word]}"
-            )
+            return f"`{self.word}` belongs to a question and stands on its line: {_CLAUSES[self.word]}"
         if self.word in _FOREIGN_WORDS:
             return _FOREIGN_WORDS[self.word]
         return did_you_mean(self.word, self.known) or (

@@ -71,9 +71,7 @@ class Functions:
 
     # --- hoisting ---
 
-    def hoist(
-        self, roots: list[tuple[str, Expr]], derived: list[tuple[str, Expr]], guarded: bool
-    ) -> None:
+    def hoist(self, roots: list[tuple[str, Expr]], derived: list[tuple[str, Expr]], guarded: bool) -> None:
         """Give a name in `prepare` to every largest part that does not depend on the block.
 
         What is `derived` has no guards around it any more: `guarded` says that there were some, so that

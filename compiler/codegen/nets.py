@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
     from ebmlang.compiler.sizes import Size
 
+
 def write_call(e: Emitter, node: Apply) -> Code:
     """A call, on arguments whose leading dimensions are lined up; several results in one line."""
     own, *rest = node.arguments

@@ -87,7 +87,7 @@ def _column(v: Expr, depends: Dependence) -> tuple[list[Link], Expr, list[Weight
             case "mul", (a, b) if a.type.scalar and not depends(a):
                 weights.append(a)
                 v = b
-            case ("mul" | "div"), (a, b) if b.type.scalar and not depends(b):
+            case (("mul" | "div"), (a, b)) if b.type.scalar and not depends(b):
                 weights.append(b)
                 v = a
             case "matmul", (a, b) if a.type.rank == 2 and b.type.rank >= 1:

@@ -111,9 +111,7 @@ class NetCalls:
         wanted = f"{len(net.at) or 'no'} subscript{'s' * (len(net.at) != 1)}"
         self.checker.report.add(WrongArgumentCount(span, f"{net.name}[...]", count, wanted))
 
-    def chosen(
-        self, subscripts: tuple[ast.Expr | ast.Slice, ...], net: Net, span: Span
-    ) -> list[Expr] | None:
+    def chosen(self, subscripts: tuple[ast.Expr | ast.Slice, ...], net: Net, span: Span) -> list[Expr] | None:
         """Subscripts along the first plates of a net, each proven to stay inside; None after a mistake."""
         report, name = self.checker.report, net.name
         if len(subscripts) > len(net.at):
@@ -171,9 +169,7 @@ class NetCalls:
             places = (*places, *origins(self.scope, value))
             advice = "cases enter as numbers by onehot(c, K)" if value.type.kind == "class" else ""
             found, count = str(value.type), len(declared)
-            report.add(
-                NetArgument(value.span, net.name, number, count, found, str(type_), places, advice)
-            )
+            report.add(NetArgument(value.span, net.name, number, count, found, str(type_), places, advice))
             return None
         pairs = zip(values, declared, strict=True)
         return [self.checker.as_real(v) if t.kind == "real" else v for v, t in pairs]

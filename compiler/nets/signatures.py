@@ -101,4 +101,3 @@ def _size(build: Build, name: str) -> Size:
     value = build.option(name)
     assert isinstance(value, Size)
     return value
-

@@ -325,9 +325,7 @@ class _ByRow:
 
     def __init__(self, stages: Stages) -> None:
         self.step, self.curvature = (m.double().movedim(1, 0) for m in (stages.step, stages.curvature))
-        self.offset, self.slope = (
-            v.double().movedim(1, 0)[..., None] for v in (stages.offset, stages.slope)
-        )
+        self.offset, self.slope = (v.double().movedim(1, 0)[..., None] for v in (stages.offset, stages.slope))
         self.first = stages.first.double()[..., None]
 
 

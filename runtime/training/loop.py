@@ -185,6 +185,4 @@ def _checked(found: Evaluated, norm: Tensor) -> _Seen:
 
 def _record(batch: Batch, seen: _Seen, seconds: float) -> Record:
     count = len(batch.rows)
-    return Record(
-        batch.step, batch.epoch, seen.loss, seen.terms, seen.norm, count, seen.unconverged, seconds
-    )
+    return Record(batch.step, batch.epoch, seen.loss, seen.terms, seen.norm, count, seen.unconverged, seconds)

@@ -199,9 +199,7 @@ def test_a_subset_that_meets_is_enumerated() -> None:
     found = ebmlang.loads(text).infer(Q=Q, dtype="float64")
     assert found.method == "enumeration"
     for row in range(2):
-        least = min(
-            Q[row][np.ix_(own, own)].sum() for own in map(list, itertools.combinations(range(7), 3))
-        )
+        least = min(Q[row][np.ix_(own, own)].sum() for own in map(list, itertools.combinations(range(7), 3)))
         assert float(found.energy[row]) == pytest.approx(least, abs=1e-12)
 
 

@@ -115,8 +115,7 @@ def test_chains_and_cases_that_are_given() -> None:
 
         def free(mu: Array, row: int = row, paths: Any = paths) -> float:
             energies = [
-                sum((x[row][t] - mu[s[t]]) ** 2 for t in range(5))
-                + sum(A[s[t], s[t + 1]] for t in range(4))
+                sum((x[row][t] - mu[s[t]]) ** 2 for t in range(5)) + sum(A[s[t], s[t + 1]] for t in range(4))
                 for s in paths
             ]
             return float(-logsumexp(-np.array(energies)) + 2 * (mu**2).sum())

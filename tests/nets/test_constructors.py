@@ -284,5 +284,3 @@ def test_the_seed_and_the_name_decide_the_weights() -> None:
     weight = net(large, "f").weight.detach()
     assert float(weight.abs().max()) <= 1 / 20
     assert float(weight.std()) == pytest.approx(1 / 20 / 3**0.5, rel=0.02)
-
-

@@ -102,12 +102,15 @@ model block(n: int) {
 
 
 def test_a_part_in_a_plate_has_a_net_for_every_position() -> None:
-    text = BLOCKS + """
+    text = (
+        BLOCKS
+        + """
 model m(L: int = 3, n: int = 2) {
   observed u : real[L, n]
   for l in 0..L { use block as layer[l] with x = u[l] }
 }
 """
+    )
     model = ebmlang.loads(text)
     rng = np.random.default_rng(1)
     u, y = (torch.from_numpy(rng.normal(size=(4, 3, 2))) for _ in range(2))
@@ -119,7 +122,9 @@ model m(L: int = 3, n: int = 2) {
 
 
 def test_parts_of_a_plate_are_applied_at_their_indices() -> None:
-    text = BLOCKS + """
+    text = (
+        BLOCKS
+        + """
 model m(L: int = 3, n: int = 2) {
   observed u : real[L, n]
   for l in 0..L { part b[l] = block(n = n) }
@@ -127,6 +132,7 @@ model m(L: int = 3, n: int = 2) {
   for l in 0..L { use b[L-1-l] as two[l] with x = u[l] }
 }
 """
+    )
     model = ebmlang.loads(text)
     rng = np.random.default_rng(1)
     u, y, w = (torch.from_numpy(rng.normal(size=(4, 3, 2))) for _ in range(3))

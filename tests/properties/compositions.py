@@ -44,7 +44,26 @@ _BINARY = (
     "({}) ^ ({})", "sqrt(({})^2 + ({})^2)", "log(exp({}) + exp({}))", "{} + mu * ({})", "{} - nu * ({})", "xlogy({}, {})",
     "huber({} - ({}))", "({} - ({}))^2", "atan2({}, {})",
 )  # fmt: skip
-_LEAVES = ("x", "x", "w", "p", "q", "g", "x - y", "2 * x + 1", "p - 1", "1 + q", "x + w", "-g", "x - w", "z[0]", "lam", "2", "y", "mu")
+_LEAVES = (
+    "x",
+    "x",
+    "w",
+    "p",
+    "q",
+    "g",
+    "x - y",
+    "2 * x + 1",
+    "p - 1",
+    "1 + q",
+    "x + w",
+    "-g",
+    "x - w",
+    "z[0]",
+    "lam",
+    "2",
+    "y",
+    "mu",
+)
 _WHOLE = (
     "sum({})", "mean({})", "max({})", "min({})", "||{}||", "||{}||^2", "||{}||_1", "||{}||_inf", "logsumexp({})", "std({})",
     "var({})", "entropy({})", "prod({})", "dot(c, {})", "dot(d, {})", "({}) @ M @ ({})", "({}) @ S @ ({})",
@@ -97,7 +116,12 @@ def declared_values(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str,
         "z": scale * rng.normal(size=3),
     }  # fmt: skip
     step: dict[str, Any] = {n: scale * rng.normal(size=np.shape(values[n])) for n in ("x", "w", "z")}
-    for name, low, high, shape in (("p", 1e-3, 4.0, ()), ("q", 0.0, 1.0, ()), ("g", 0.0, 4.0, ()), ("P", 1e-3, 4.0, (3,))):
+    for name, low, high, shape in (
+        ("p", 1e-3, 4.0, ()),
+        ("q", 0.0, 1.0, ()),
+        ("g", 0.0, 4.0, ()),
+        ("P", 1e-3, 4.0, (3,)),
+    ):
         a, b = rng.uniform(low, high, shape), rng.uniform(low, high, shape)
         if rng.random() < 0.2 and name in "qg":
             a = np.asarray(low)

@@ -267,8 +267,6 @@ def _matrices(problem: Problem, values: Mapping[str, Tensor]) -> None:
             close(part.hessian(at).dense().expand_as(expected), expected, "matrix of the Hessian")
 
 
-
-
 def _slopes(total: Tensor, leaves: Mapping[str, Tensor], again: bool) -> dict[str, Tensor]:
     if not total.requires_grad:
         return {n: torch.zeros_like(v) for n, v in leaves.items()}

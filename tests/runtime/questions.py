@@ -114,9 +114,11 @@ def _nonconvex() -> tuple[Question, ...]:
       energy fit = 1/2 * ||Y - U @ V||^2
       energy size = 0.1 * (||U||^2 + ||V||^2)
       infer U, V }"""
-    bounded = blocks.replace("real[n, k]", "real[n, k] in nonnegative").replace(
-        "latent V : real[k, p]", "latent V : real[k, p] in [0, 1]"
-    ).replace("observed start : real[n, k] in nonnegative", "observed start : real[n, k]")
+    bounded = (
+        blocks.replace("real[n, k]", "real[n, k] in nonnegative")
+        .replace("latent V : real[k, p]", "latent V : real[k, p] in [0, 1]")
+        .replace("observed start : real[n, k] in nonnegative", "observed start : real[n, k]")
+    )
     shares = blocks.replace("latent V : real[k, p]", "latent V : real[k, p] in simplex")
     positive = {"Y": _normal(6, ROWS, 4, 5).abs(), "start": _normal(7, ROWS, 4, 2).abs()}
     positive["begin"] = torch.full((ROWS, 2, 5), 0.2, dtype=F64)

@@ -50,7 +50,12 @@ def given(rows: int, d: int, m: int, seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(d, d))
     A /= np.abs(np.linalg.eigvals(A)).max()
-    return {"A": A, "B": rng.normal(size=(d, m)), "s0": rng.normal(size=(rows, d)), "C": rng.normal(size=(rows, d, m))}
+    return {
+        "A": A,
+        "B": rng.normal(size=(d, m)),
+        "s0": rng.normal(size=(rows, d)),
+        "C": rng.normal(size=(rows, d, m)),
+    }
 
 
 def question(text: str, rows: int, **sizes: int) -> Problem:
@@ -73,7 +78,9 @@ def hessian(problem: Problem, x: Tensor) -> Tensor:
 
 def test_a_step_is_that_of_newton() -> None:
     problem = question(SMOOTH, 3, T=6, d=3, m=2)
-    x = solve(problem, Ilqr()).x + 0.02 * torch.randn(3, 12, dtype=F64, generator=torch.Generator().manual_seed(0))
+    x = solve(problem, Ilqr()).x + 0.02 * torch.randn(
+        3, 12, dtype=F64, generator=torch.Generator().manual_seed(0)
+    )
     _, gradient = problem.energy_and_gradient(x)
     free = torch.ones_like(x, dtype=torch.bool)
     free[:, 3] = False
@@ -92,7 +99,9 @@ def test_a_shift_makes_the_model_convex() -> None:
     problem = question(SMOOTH, 3, T=6, d=3, m=2)
     x = 2 * torch.randn(3, 12, dtype=F64, generator=torch.Generator().manual_seed(1))
     _, gradient = problem.energy_and_gradient(x)
-    plan = newton_policy(problem.expansion(x), gradient, torch.ones_like(x, dtype=torch.bool), torch.zeros(3, dtype=F64))
+    plan = newton_policy(
+        problem.expansion(x), gradient, torch.ones_like(x, dtype=torch.bool), torch.zeros(3, dtype=F64)
+    )
     whole = hessian(problem, x)
     least = torch.linalg.eigvalsh(whole)[:, 0]
     assert (least < 0).any()
@@ -125,7 +134,9 @@ def test_a_pendulum_is_swung_up_as_well_as_by_other_methods() -> None:
     assert "stationary" in found.certificate
     assert np.cos(found.values["s"][:, -1, 0].numpy()).min() > 0.98
     assert (found.a.abs() <= 8).all()
-    other = load("pendulum", T=50).infer(using="projected_lbfgs", s0=np.array([[np.pi, 0.0], [1.0, 0.0]]), dtype="float64")
+    other = load("pendulum", T=50).infer(
+        using="projected_lbfgs", s0=np.array([[np.pi, 0.0], [1.0, 0.0]]), dtype="float64"
+    )
     assert (found.energy <= other.energy + 1e-9).all()
 
 
@@ -148,7 +159,9 @@ def test_single_precision() -> None:
 
 
 def test_wide_states_and_given_actions_are_left_to_others() -> None:
-    text = SMOOTH.replace("latent a : real[T, m] = 0.1", "observed a : real[T, m] missing").replace("infer a", "")
+    text = SMOOTH.replace("latent a : real[T, m] = 0.1", "observed a : real[T, m] missing").replace(
+        "infer a", ""
+    )
     values = given(2, 3, 2)
     a = np.full((2, 4, 2), np.nan)
     a[:, 1] = 0.25

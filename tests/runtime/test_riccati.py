@@ -155,7 +155,12 @@ def test_what_is_claimed_of_a_rollout_holds(name: str) -> None:
         after = functions.next_states(states, action, problem.held)
         return torch.cat([v.expand(1, *v.shape[1:]).reshape(T, -1) for v in after.values()], 1)
 
-    time = torch.cat([torch.arange(s[1]).repeat_interleave(int(np.prod(s[2:]))) for s in (*shapes.values(), (1, T, SIZES["m"]))])
+    time = torch.cat(
+        [
+            torch.arange(s[1]).repeat_interleave(int(np.prod(s[2:])))
+            for s in (*shapes.values(), (1, T, SIZES["m"]))
+        ]
+    )
     hessian = torch.autograd.functional.hessian(cost, flat)
     assert (hessian[time[:, None] != time[None, :]] == 0).all()
     jacobian = torch.autograd.functional.jacobian(ends, flat)
@@ -208,7 +213,13 @@ def test_single_precision_stays_at_the_minimum() -> None:
     rng = np.random.default_rng(2)
     A = rng.normal(size=(6, 6))
     A *= 1.2 / np.abs(np.linalg.eigvals(A)).max()
-    values: dict[str, Any] = {"A": A, "B": rng.normal(size=(6, 2)), "Q": np.eye(6), "R": np.eye(2), "s0": rng.normal(size=(3, 6))}
+    values: dict[str, Any] = {
+        "A": A,
+        "B": rng.normal(size=(6, 2)),
+        "Q": np.eye(6),
+        "R": np.eye(2),
+        "s0": rng.normal(size=(3, 6)),
+    }
     exact = load("lqr", T=60).infer(**values, dtype="float64")
     rough = load("lqr", T=60).infer(**values, dtype="float32")
     assert exact.converged.all()
@@ -298,7 +309,9 @@ def test_the_excess_is_that_of_the_hessian() -> None:
         least = best_actions(stages)
         above = cost(point.detach()) - cost(least.actions)
         assert torch.allclose(least.excess(gradient.flatten(1)), above, rtol=1e-8)
-        assert torch.allclose(least.excess(torch.zeros(rows, steps * m)), torch.zeros(rows, dtype=torch.float64))
+        assert torch.allclose(
+            least.excess(torch.zeros(rows, steps * m)), torch.zeros(rows, dtype=torch.float64)
+        )
         assert (least.cost >= cost(least.actions).abs() * (1 - 1e-9)).all()
 
 
@@ -335,7 +348,11 @@ def test_another_method_takes_over_where_the_cost_is_flat() -> None:
 def test_given_actions_are_kept() -> None:
     a = np.full((2, SIZES["T"], SIZES["m"]), np.nan)
     a[:, 2] = 0.25
-    text = (HEAD + ACCEPTED["plain"] + "\n  infer a\n}\n").replace("latent a : real[T, m] = 0", "observed a : real[T, m] missing").replace("infer a", "")
+    text = (
+        (HEAD + ACCEPTED["plain"] + "\n  infer a\n}\n")
+        .replace("latent a : real[T, m] = 0", "observed a : real[T, m] missing")
+        .replace("infer a", "")
+    )
     found = ebmlang.loads(text).infer(**given(2), a=a, dtype="float64")
     assert found.method != "riccati"
     assert (found.a[:, 2] == 0.25).all()
@@ -348,7 +365,9 @@ def answers(model: ebmlang.Model, values: dict[str, Any]) -> tuple[Any, Any]:
     return found.a.numpy(), found.energy.numpy()
 
 
-@pytest.mark.parametrize("name", ["plain", "cross terms", "moves with time", "matrices by example", "two arrays"])
+@pytest.mark.parametrize(
+    "name", ["plain", "cross terms", "moves with time", "matrices by example", "two arrays"]
+)
 def test_every_question_is_answered_from_its_own_values(name: str) -> None:
     """The recursion that a model keeps serves only questions with the same matrices and offsets."""
     text = HEAD + ACCEPTED[name] + "\n  infer a\n}\n"
@@ -357,13 +376,19 @@ def test_every_question_is_answered_from_its_own_values(name: str) -> None:
     answers(model, values)
     for change in ("s0", "y", "A", "L", "w", "T"):
         if change == "T":
-            values = {k: v[:, :4] if k in ("y", "r", "on") else v[:4] if k == "L" else v for k, v in values.items()}
+            values = {
+                k: v[:, :4] if k in ("y", "r", "on") else v[:4] if k == "L" else v for k, v in values.items()
+            }
         elif change == "w":
             model = ebmlang.loads(text, w=0.7)
             answers(model, given(3))
         else:
             values[change] *= 0.5  # in the memory that the model has seen
-        for mine, fresh in zip(answers(model, values), answers(ebmlang.loads(text, w=model.hypers.get("w", 0.3)), values), strict=True):
+        for mine, fresh in zip(
+            answers(model, values),
+            answers(ebmlang.loads(text, w=model.hypers.get("w", 0.3)), values),
+            strict=True,
+        ):
             assert np.array_equal(mine, fresh), change
 
 
@@ -377,7 +402,12 @@ def test_the_recursion_is_not_done_again_for_other_starts(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Problem, "stages", counted)
     rng = np.random.default_rng(3)
-    values: dict[str, Any] = {"A": rng.normal(size=(3, 3)), "B": rng.normal(size=(3, 2)), "Q": np.eye(3), "R": np.eye(2)}
+    values: dict[str, Any] = {
+        "A": rng.normal(size=(3, 3)),
+        "B": rng.normal(size=(3, 2)),
+        "Q": np.eye(3),
+        "R": np.eye(2),
+    }
     model = load("lqr", T=5)
     for rows in (1, 4, 2):
         answers(model, {**values, "s0": rng.normal(size=(rows, 3))})
@@ -390,5 +420,11 @@ def test_the_recursion_is_not_done_again_for_other_starts(monkeypatch: pytest.Mo
 def test_expensive_and_cheap_actions_together() -> None:
     """An action that costs next to nothing beside one that costs much is no flat direction."""
     rng = np.random.default_rng(4)
-    values: dict[str, Any] = {"A": np.eye(2), "B": rng.normal(size=(2, 2)), "Q": 1e-9 * np.eye(2), "R": np.diag([1e3, 1e-6]), "s0": rng.normal(size=(2, 2))}
+    values: dict[str, Any] = {
+        "A": np.eye(2),
+        "B": rng.normal(size=(2, 2)),
+        "Q": 1e-9 * np.eye(2),
+        "R": np.diag([1e3, 1e-6]),
+        "s0": rng.normal(size=(2, 2)),
+    }
     answers(load("lqr", T=8), values)

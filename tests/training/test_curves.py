@@ -249,9 +249,7 @@ def test_matrix_factorisation_beside_a_loop() -> None:
         fit = (score[at] - (u[i[at]] * v[j[at]]).sum(1)).square().mean()
         return fit + 0.01 * (u.square().sum() + v.square().sum())
 
-    curve = by_hand(
-        [u, v], lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.99)), loss, 50, 20, 5, 2
-    )
+    curve = by_hand([u, v], lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.99)), loss, 50, 20, 5, 2)
     history = m.fit(i=i, j=j, score=score, epochs=5, batch_size=20, seed=2)
     np.testing.assert_allclose(history.loss, curve, rtol=1e-10)
 
