@@ -28,7 +28,8 @@ from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.syntax_errors import explain_character, explain_depth, explain_repeated, explain_token
 from ebmlang.compiler.syntax_recovery import Bridge
-from ebmlang.compiler.tree import Builder, DuplicateModifier
+from ebmlang.compiler.tree import Builder
+from ebmlang.compiler.tree_groups import DuplicateModifier
 
 LARGEST_FILE = 8_000_000
 """Characters. Twenty thousand dense lines are about two million."""

@@ -7,6 +7,7 @@ import textwrap
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.graph import Factor
 from ebmlang.compiler.sizes import BATCH, Quotient, Size
 from ebmlang.compiler.structure.pattern import lifted_pattern
 from ebmlang.compiler.typed import Level, Variable
@@ -81,47 +82,13 @@ def specs(
     lines = []
     if integers:
         names = ", ".join(_size_name(n) for n in integers)
-        lines.append(f"{names} = {', '.join(f'Size.of({n!r})' for n in integers)}")
-        lines.append("")
-    lines.append("VARIABLES = (")
-    lines += [f"    {_variable(v)}," for v in model.variables]
-    lines.append(")")
-    lines.append("")
-    lines.append("TERMS = (")
-    for factor in plan.block.graph.factors:
-        per_row = factor.value.level is Level.EXAMPLE or (
-            factor.mask is not None and factor.mask.level is Level.EXAMPLE
-        )
-        arguments = [repr(factor.name), repr(factor.kind), f"per_example={per_row}"]
-        if factor.batch:
-            arguments.append("batch=True")
-        if factor.axes:
-            arguments.append("plated=True")
-        lines.append(f"    TermSpec({', '.join(arguments)}),")
-    lines.append(")")
-    lines.append("")
+        lines += [f"{names} = {', '.join(f'Size.of({n!r})' for n in integers)}", ""]
+    lines += ["VARIABLES = (", *(f"    {_variable(v)}," for v in model.variables), ")", ""]
+    lines += ["TERMS = (", *(f"    {_term(factor)}," for factor in plan.block.graph.factors), ")", ""]
     lines += _constraints(plan)
-    if model.requirements:
-        lines.append("REQUIREMENTS = (")
-        lines += [f"    Requirement({size_code(r.size)}, {r.reason!r})," for r in model.requirements]
-        lines.append(")")
-    else:
-        lines.append("REQUIREMENTS: tuple[Requirement, ...] = ()")
-    method = plan.method.name if plan.method is not None else ""
-    fallback = plan.fallback.name if plan.fallback is not None else ""
+    lines += _requirements(plan)
+    lines += _question(plan, row_values)
     lines += [
-        f"SOUGHT = {tuple(plan.block.query.sought)!r}",
-        *([f"SUMMED = {plan.block.query.summed!r}"] if plan.block.query.summed else []),
-        f"ROW_VALUES = frozenset({sorted(row_values)!r})",
-        f"ROW_LETS = frozenset({sorted(x.name for x in model.lets if x.value.level is Level.EXAMPLE)!r})",
-        f"JOINT = {plan.block.joint is not None}",
-        f"METHOD = {method!r}",
-        *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
-        f"FALLBACK = {fallback!r}",
-        *(["CONVEX = True"] if plan.convex else []),
-        f"OPTIONS = {_options(plan)}",
-        f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
-        f"INTERIOR = {tuple(f.variables[0] for f in plan.structure.findings if f.property == 'interior')!r}",
         f"WRITTEN = frozenset({sorted(written)!r})",
         f"HESSIAN_SHARED, HESSIAN_CONSTANT = {hessian!r}".replace("(", "").replace(")", ""),
         f"SPLIT = {plan.split is not None}",
@@ -130,7 +97,34 @@ def specs(
         _sentence("BECAUSE", plan.because),
         "",
         *couplings_table(lifted_pattern(plan.block), size_code),
+        *_forms(plan),
     ]
+    return "\n".join(lines)
+
+
+def _question(plan: Plan, row_values: tuple[str, ...]) -> list[str]:
+    """What is sought and how: constants of the module that are there for every question."""
+    model, query = plan.block.graph.model, plan.block.query
+    interior = tuple(f.variables[0] for f in plan.structure.findings if f.property == "interior")
+    return [
+        f"SOUGHT = {tuple(query.sought)!r}",
+        *([f"SUMMED = {query.summed!r}"] if query.summed else []),
+        f"ROW_VALUES = frozenset({sorted(row_values)!r})",
+        f"ROW_LETS = frozenset({sorted(x.name for x in model.lets if x.value.level is Level.EXAMPLE)!r})",
+        f"JOINT = {plan.block.joint is not None}",
+        f"METHOD = {(plan.method.name if plan.method is not None else '')!r}",
+        *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
+        f"FALLBACK = {(plan.fallback.name if plan.fallback is not None else '')!r}",
+        *(["CONVEX = True"] if plan.convex else []),
+        f"OPTIONS = {_options(plan)}",
+        f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
+        f"INTERIOR = {interior!r}",
+    ]
+
+
+def _forms(plan: Plan) -> list[str]:
+    """Special forms of the energy that were found; most models have none."""
+    lines = []
     lengths = () if plan.split is None else plan.split.absolute
     leads = dict.fromkeys((part.variable, part.lead) for part in lengths if part.lead is not None)
     if leads:
@@ -143,7 +137,25 @@ def specs(
     if plan.rollout is not None:
         found = plan.rollout
         lines.append(f"ROLLOUT = {(found.states, found.action, found.shared)!r}")
-    return "\n".join(lines)
+    return lines
+
+
+def _term(factor: Factor) -> str:
+    rows = (factor.value, *(() if factor.mask is None else (factor.mask,)))
+    per_example = any(value.level is Level.EXAMPLE for value in rows)
+    arguments = [repr(factor.name), repr(factor.kind), f"per_example={per_example}"]
+    if factor.batch:
+        arguments.append("batch=True")
+    if factor.axes:
+        arguments.append("plated=True")
+    return f"TermSpec({', '.join(arguments)})"
+
+
+def _requirements(plan: Plan) -> list[str]:
+    found = plan.block.graph.model.requirements
+    if not found:
+        return ["REQUIREMENTS: tuple[Requirement, ...] = ()"]
+    return ["REQUIREMENTS = (", *(f"    Requirement({size_code(r.size)}, {r.reason!r})," for r in found), ")"]
 
 
 _WIDEST = 110
