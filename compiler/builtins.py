@@ -205,7 +205,17 @@ DISTRIBUTIONS: tuple[Builtin, ...] = (
     Builtin("categorical", "distribution", (1, 1), "categorical", "class drawn with given probabilities", "categorical([0.2, 0.8])"),
 )  # fmt: skip
 
-NETS: tuple[Builtin, ...] = (Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),)
+NETS: tuple[Builtin, ...] = (
+    Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),
+    Builtin(
+        "net_slope",
+        "net",
+        (1, 64),
+        "",
+        "a derivative of a net, which `grad` and `jacobian` make",
+        "grad(f(x), x)",
+    ),
+)
 
 DERIVATIVES: tuple[Builtin, ...] = (
     Builtin("grad", "derivative", (2, 2), "", "derivatives of a number e along all entries of x: [shape of x]", "grad(e, x)"),

@@ -194,6 +194,9 @@ def _own_grade(node: Expr, depends: Dependence, positive: Positive) -> str:
         case Apply(function="net", arguments=(Read(name=name), *_)):
             net = depends.graph.model.net(name)
             return "steps" if net is None else net.grade
+        case Apply(function="net_slope", arguments=(Read(name=name), *_)):
+            net = depends.graph.model.net(name)
+            return "smooth" if net is not None and net.grade == "smooth" else "steps"
         case Apply(function=name):
             row = BUILTINS[name]
             if row.form == "comparison":

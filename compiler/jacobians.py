@@ -98,9 +98,7 @@ def _written(checker: Expressions, name: str, value: Expr, along: Read, span: Sp
 
 
 def _advice(reason: str) -> str:
-    """What stands in the way. A net is a module, and its layers are not written out."""
-    if "net" in reason.replace("`", "").split():
-        return "a net is no formula: write the layers out, as in sigmoid(W @ x + b)"
+    """What stands in the way."""
     return f"{reason.replace(' second derivative row', ' written derivative')}; write it in other functions"
 
 

@@ -130,6 +130,8 @@ def _call_text(node: Apply, strength: int) -> str:
     match node.function:
         case "net":
             return net_call_text(node, [text(a) for a in node.arguments[1:]])
+        case "net_slope":
+            return _slope_text(node)
         case "neg":
             body = f"-{text(node.arguments[0], 6)}"
             return f"({body})" if strength > 5 else body
@@ -148,6 +150,16 @@ def _call_text(node: Apply, strength: int) -> str:
     if node.function == "einsum":
         shown.insert(0, f'"{node.option("spec")}"')
     return f"{node.function}({', '.join([*shown, *_options_text(node)])})"
+
+
+def _slope_text(node: Apply) -> str:
+    """`D f(x)[v, w]`: a derivative of a net at its inputs, along weights and directions."""
+    at, inputs = node.option("at"), node.option("inputs")
+    assert isinstance(at, int)
+    assert isinstance(inputs, int)
+    shown = [text(a) for a in node.arguments[1:]]
+    call = net_call_text(node, shown[: at + inputs])
+    return f"D {call}[{', '.join(shown[at + inputs :])}]"
 
 
 def net_call_text(node: Apply, arguments: list[str]) -> str:

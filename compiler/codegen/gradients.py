@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies, per_row
 from ebmlang.compiler.codegen.entries import Entries
@@ -21,7 +22,7 @@ from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.structure.block import Summand
 from ebmlang.compiler.structure.finding import LossPart
 from ebmlang.compiler.structure.sameness import hessian_facts
-from ebmlang.compiler.typed import Expr, Fold, Level, Pick, Read, Scan, Scatter, Variable, walk
+from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read, Scan, Scatter, Variable, walk
 
 Parts = dict[str, list[Expr]]
 """For each sought variable the summands of its gradient."""
@@ -80,6 +81,8 @@ class Gradients:
         def share(part: LossPart, seed: Expr) -> Expr:
             return algebra.times(seed, self._share(seed, owners[part.summand]))
 
+        if self.gradient is None:
+            return None
         try:
             return gauss_newton(found.losses, block.depends, self.functions.canonical, share)
         except NoDerivativeError:
@@ -92,6 +95,8 @@ class Gradients:
         return algebra.sum_examples(one) if repeated else one
 
     def _gradient(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
+        if _meet_nets([value for value, _ in seeds], self.plan.block.depends):
+            return None
         try:
             return Adjoint(self.plan.block.depends, self.functions.canonical).gradient(seeds)
         except NoDerivativeError:
@@ -301,3 +306,21 @@ def _wanders(entry: HessianEntry, depends: Dependence) -> bool:
 
 def _all(table: Parts) -> list[Expr]:
     return [part for parts in table.values() for part in parts]
+
+
+def _meet_nets(values: list[Expr], depends: Dependence) -> bool:
+    """Whether a net lies between what is sought and a value.
+
+    Automatic differentiation remembers the layers of its one forward pass; a written gradient would pass
+    forward a second time.
+    """
+    seen: set[str] = set()
+    stack = list(values)
+    while stack:
+        for node in walk(stack.pop()):
+            if isinstance(node, Apply) and BUILTINS[node.function].form == "net" and depends(node):
+                return True
+            if isinstance(node, Read) and node.name in depends.graph.lets and node.name not in seen:
+                seen.add(node.name)
+                stack.append(depends.graph.lets[node.name].value)
+    return False

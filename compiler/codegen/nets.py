@@ -29,10 +29,7 @@ def write_call(e: Emitter, node: Apply) -> Code:
     assert isinstance(number, int)
     assert isinstance(at, int)
     indices, arguments = rest[:at], rest[at:]
-    shown = []
-    for argument in arguments:
-        code = e.real(argument) if argument.type.kind != "class" else e.code(argument)
-        shown.append(lead(e.tensor(code), node, argument.type.rank).text)
+    shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in arguments]
     which = f"[{', '.join(_index(e, node, i) for i in indices)}]" if indices else ""
     text = f'self.nets["{own.name}"]{which}({", ".join(shown)})'
     if count == 1:
@@ -43,6 +40,28 @@ def write_call(e: Emitter, node: Apply) -> Code:
         e.line(names, text)
         e.net_results[key] = names
     return result(e, node, e.net_results[key][number], ATOM, "real")
+
+
+def write_slope(e: Emitter, node: Apply) -> Code:
+    """A derivative of a net: its inputs, then weights and directions."""
+    own, *rest = node.arguments
+    at, inputs, count = node.option("at"), node.option("inputs"), node.option("of")
+    assert isinstance(own, Read)
+    assert isinstance(at, int)
+    assert isinstance(inputs, int)
+    shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in rest[at:]]
+    which = f"[{', '.join(_index(e, node, i) for i in rest[:at])}]" if at else ""
+    parts = [
+        f'self.nets["{own.name}"]{which}', _tuple(shown[:inputs]), _tuple(shown[inputs:]),
+        repr(node.option("along")), repr(node.option("free")),
+    ]  # fmt: skip
+    if count != 1:
+        parts.append(repr(node.option("output")))
+    return result(e, node, f"slopes.of_net({', '.join(parts)})", ATOM, "real")
+
+
+def _operand(e: Emitter, argument: Expr) -> Code:
+    return e.real(argument) if argument.type.kind != "class" else e.code(argument)
 
 
 def _index(e: Emitter, node: Apply, index: Expr) -> str:

@@ -20,7 +20,7 @@ from ebmlang.compiler.codegen.layout import (
     layout_of,
     python_number,
 )
-from ebmlang.compiler.codegen.nets import write_call
+from ebmlang.compiler.codegen.nets import write_call, write_slope
 from ebmlang.compiler.codegen.writing import result
 from ebmlang.compiler.facts import number
 from ebmlang.compiler.typed import Apply, SizeOf
@@ -356,6 +356,7 @@ _BY_FORM: dict[str, Writer] = {
 
 _BY_NAME: dict[str, Writer] = {
     "net": write_call,
+    "net_slope": write_slope,
     "neg": _neg,
     "pow": _pow,
     "floordiv": _division,

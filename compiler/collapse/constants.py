@@ -96,7 +96,7 @@ class Constants:
         match node:
             case Read(name=name):
                 return self._read(node, name)
-            case Apply(function="net"):
+            case Apply(function="net" | "net_slope"):
                 return self._net(node)
             case Apply(function="stop", arguments=(inner,)):
                 # Training does not follow the slope of the loss there: what is lowest says nothing.
@@ -147,6 +147,8 @@ class Constants:
         if net.source:
             return opaque(node, f"{FROZEN}{net.name} ")
         if net.name in self.case.trained:
+            if node.function == "net_slope" and can_be_zero(net):
+                return zero(node.type, node)
             if self.case.alike and can_be_any(net):
                 return shared(node.type, node)
             if not self.case.alike and can_be_zero(net):

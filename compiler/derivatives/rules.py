@@ -14,6 +14,7 @@ from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.derivatives.algebra import NoDerivativeError, apply, constant, times, widened
 from ebmlang.compiler.derivatives.arrays import ARRAY_RULES, scatter
+from ebmlang.compiler.derivatives.slopes import net_share
 from ebmlang.compiler.derivatives.templates import partial
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.indexing import pick
@@ -256,4 +257,6 @@ _BY_NAME: dict[str, Rule] = {
     "entropy": _entropy,
     "var": _var,
     "std": _std,
+    "net": net_share,
+    "net_slope": net_share,
 }

@@ -15,6 +15,7 @@ from ebmlang.compiler.derivatives.algebra import NoDerivativeError, apply, const
 from ebmlang.compiler.derivatives.arrays import matmul, outer, scatter, transposed
 from ebmlang.compiler.derivatives.rules import deviation_slope, reached, spread_back, variance_slope
 from ebmlang.compiler.derivatives.scans import Key, Loop, changed, group_key
+from ebmlang.compiler.derivatives.slopes import net_change
 from ebmlang.compiler.derivatives.templates import partial
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.indexing import pick
@@ -104,6 +105,9 @@ class Tangent:
         if special is not None:
             return special(self, node)
         form = BUILTINS[name].form
+        if form == "net":
+            moving = [(i, a) for i, a in enumerate(arguments) if self.depends(a)]
+            return algebra.total([net_change(node, i, self(a)) for i, a in moving])
         if form == "comparison":
             return constant(0.0, node.span)
         if form not in ("elementwise", "operator"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import builtins, typed
@@ -197,6 +198,8 @@ def _special(printer: Printer, node: Apply, at: At) -> Piece | None:
             return Piece(f"\\mathbb{{1}}[{printer.piece(parts[0], at[:-1]).text} = {at[-1]}]", ATOM)
         case "net":
             return _net(printer, node, at)
+        case "net_slope":
+            return _slope(printer, node, at)
     return None
 
 
@@ -257,6 +260,18 @@ def _net(printer: Printer, node: Apply, at: At) -> Piece:
     assert isinstance(net, typed.Read)
     given = ", ".join(printer.piece(a, None).text for a in node.arguments[1 + places :])
     text = f"{printer.names[net.name].at(own)}{fenced(given)}"
+    return Piece(text, POWER) if not at else Piece(f"{text}_{{{subscript(at)}}}", ATOM)
+
+
+def _slope(printer: Printer, node: Apply, at: At) -> Piece:
+    """`D f(x)[v, w]`: a derivative of a net, along weights of its result and directions of its inputs."""
+    places, inputs = node.option("at"), node.option("inputs")
+    assert isinstance(places, int)
+    assert isinstance(inputs, int)
+    end = 1 + places + inputs
+    call = _net(printer, replace(node, arguments=node.arguments[:end]), None).text
+    along = ", ".join(printer.piece(a, None).text for a in node.arguments[end:])
+    text = f"\\mathrm{{D}} {call}" + (fenced(along, "[", "]") if along else "")
     return Piece(text, POWER) if not at else Piece(f"{text}_{{{subscript(at)}}}", ATOM)
 
 
