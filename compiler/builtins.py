@@ -207,14 +207,7 @@ DISTRIBUTIONS: tuple[Builtin, ...] = (
 
 NETS: tuple[Builtin, ...] = (
     Builtin("net", "net", (1, 64), "", "a call of a net", "f(x)"),
-    Builtin(
-        "net_slope",
-        "net",
-        (1, 64),
-        "",
-        "a derivative of a net, which `grad` and `jacobian` make",
-        "grad(f(x), x)",
-    ),
+    Builtin("net_slope", "net", (1, 64), "", "a derivative of a net", "grad(f(x), x)"),
 )
 
 DERIVATIVES: tuple[Builtin, ...] = (

@@ -57,8 +57,8 @@ def posed() -> tuple[Any, dict[str, Any], Any]:
         "X": normal(4, 3, seed=3),
     }
     data["c"] = torch.tensor([0, 3, 1, 1, 2])
-    model = ebmlang.loads(MODEL, nets={"known": Known()}, seed=2).bind(**data)
-    return model, data, model.infer(find=[], **data)
+    model = ebmlang.loads(MODEL, nets={"known": Known()}, seed=2).bind(data)
+    return model, data, model.infer(data, find=[])
 
 
 def function(model: Any, name: str) -> Any:
@@ -124,7 +124,7 @@ def test_parameters_are_reached_through_derivatives() -> None:
     net = dict(model.named_modules())["f"]
     weights = {n: p.detach().double().requires_grad_() for n, p in net.named_parameters()}
 
-    def energy(x: Tensor) -> Tensor:
+    def energy(x: Tensor) -> Any:
         return torch.func.functional_call(net, weights, (x,))[0] + 0.5 * x @ x
 
     slope = torch.vmap(torch.func.grad(energy))(y)
@@ -133,7 +133,8 @@ def test_parameters_are_reached_through_derivatives() -> None:
     torch.testing.assert_close(loss, expected)
     *_, last = net.parameters()
     got = torch.autograd.grad(loss, [p for p in net.parameters() if p is not last])
-    *wanted, last_bias = torch.autograd.grad(expected, list(weights.values()), allow_unused=True)
+    slopes: list[Any] = [*torch.autograd.grad(expected, list(weights.values()), allow_unused=True)]
+    *wanted, last_bias = slopes
     assert last_bias is None  # a slope does not see a constant
     for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-6)
@@ -167,7 +168,7 @@ def test_an_energy_that_reads_a_slope_of_a_net_is_minimised() -> None:
     f = function(model, "f")
     for row in range(3):
 
-        def energy(z: Tensor, target: Tensor = y[row]) -> Tensor:
+        def energy(z: Tensor, target: Tensor = y[row]) -> Any:
             return (torch.func.grad(lambda x: f(x)[0])(z) - target).square().sum() + 0.1 * z @ z
 
         def pair(z: Any, energy: Any = energy) -> Any:
