@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ebmlang.api import Model, load, loads
+    from ebmlang.api import Model
     from ebmlang.errors import DataError, EbmError, ModelError
+    from ebmlang.loading import load, loads
     from ebmlang.runtime.result import Result
     from ebmlang.runtime.training.history import History
 
@@ -29,8 +30,8 @@ __all__ = [
 
 _HOMES = {
     "Model": "ebmlang.api",
-    "load": "ebmlang.api",
-    "loads": "ebmlang.api",
+    "load": "ebmlang.loading",
+    "loads": "ebmlang.loading",
     "DataError": "ebmlang.errors",
     "EbmError": "ebmlang.errors",
     "ModelError": "ebmlang.errors",

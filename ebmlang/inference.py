@@ -190,14 +190,15 @@ class Inference:
         """Memory that a row needs while it is searched, measured once for questions of the same shapes."""
         shapes = self.given.row_shapes(), self.settings.dtype, str(self.settings.device), self.incomplete
         kept = self.model.kept(self.module)
-        if shapes in kept.footprints:
-            return kept.footprints[shapes]
+        known = kept.footprints.find(shapes)
+        if known is not None:
+            return known
         first = self.bound_rows(0, count)
         observed = {name: self.mask(first, name, 0, first.batch) for name in self.incomplete}
         found = footprint.bytes_per_row(first, observed)
         # What countable unknowns need may depend on which entries are given.
         if self.part is None and not self.plan.block.discrete:
-            kept.note_footprint(shapes, found)
+            kept.footprints.keep(shapes, found)
         return found
 
     def _restarts(self) -> int:

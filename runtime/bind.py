@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ebmlang.compiler.codegen.names import field_name
 from ebmlang.compiler.diagnostics import did_you_mean
-from ebmlang.compiler.sizes import BATCH, Size, SizeError
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import as_tensor, check_classes, check_finite
 from ebmlang.runtime.discrete.stocks import ARRANGED, check_whole, stock_of
@@ -24,10 +23,8 @@ from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.nested.solves import Solves
 from ebmlang.runtime.nets import NONE, MakeModules, Nets, NetSpec, bound_nets, make_modules
 from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.sizes import Extent, Shapes, extent_of, require_room, setting, shape_of
 from ebmlang.runtime.spec import VariableSpec
-
-MOST_ELEMENTS = 2**40
-"""Entries of one array; beyond it a size is a mistake, whatever memory there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +83,13 @@ def bind(
     sought: frozenset[str],
     incomplete: frozenset[str] = frozenset(),
     nets: MakeModules | None = None,
+    kept: Kept | None = None,
 ) -> Bound:
     """Bind a generated module.
 
     `given` holds arrays by variable name; `incomplete` names observed ones whose missing entries
     are NaN and will be found. `nets` gives the modules of nets, fresh ones keyed by the seed if left out.
+    `kept` belongs to the module and to these hyperparameters, and saves what the last question has settled.
     Raises DataError for anything that does not fit.
     """
     specs: dict[str, VariableSpec] = {v.name: v for v in module.VARIABLES}
@@ -100,29 +99,134 @@ def bind(
         for name, value in given.items()
         if specs[name].role != "hyper"
     }
-    sizes = _sizes(module, specs, hypers, tensors)
-    _requirements(module, sizes)
-    shapes = {name: _shape(spec, sizes) for name, spec in specs.items() if spec.role != "hyper"}
-    batch = _batch(specs, shapes, tensors)
-    _requirements(module, {**sizes, BATCH: batch})
-    _bounded(specs, shapes, batch, settings)
+    key = _frame_key(hypers, tensors, settings)
+    known: Frame | None = None if kept is None or key is None else kept.frames.find(key)
+    frame = known or _frame(module, specs, hypers, {n: tuple(t.shape) for n, t in tensors.items()}, settings)
+    if frame.most_bytes > settings.largest_bytes:
+        require_room(specs, frame.extent, settings.dtype, settings.largest_bytes)
     for name, tensor in tensors.items():
         spec = specs[name]
-        tensors[name] = _laid_out(spec, tensor, shapes[name])
+        tensors[name] = _laid_out(spec, tensor, frame.extent.shapes[name])
         if spec.classes is not None:
-            check_classes(spec, tensor, spec.classes.evaluate(sizes))
+            check_classes(spec, tensor, spec.classes.evaluate(frame.extent.sizes))
         if name not in incomplete:
             check_finite(spec, tensor)
-    found = _nets(module, sizes, settings, nets or make_modules(settings.seed))
-    instance, arrays = _instance(module, specs, hypers, sizes, batch, settings, found)
-    values = {**arrays, **tensors}
-    fill(instance, specs, shapes, values, sought, settings)
-    bound = Bound(module, instance, specs, shapes, sizes, values, frozenset(tensors), batch, settings)
-    _check_domains(bound, hypers, incomplete)
+    bound = _bound(module, specs, frame, tensors, settings, nets or make_modules(settings.seed), sought)
+    for spec in specs.values():
+        if spec.name not in incomplete and not (known is not None and _is_number(spec)):
+            _check_domain(bound, spec)
+    if kept is not None and key is not None and not frame.arrays:
+        kept.frames.keep(key, frame)
     return bound
 
 
-# --- names and sizes ----------------------------------------------------------------------------
+def _bound(
+    module: ModuleType,
+    specs: Mapping[str, VariableSpec],
+    frame: Frame,
+    tensors: Mapping[str, Tensor],
+    settings: Settings,
+    nets: MakeModules,
+    sought: frozenset[str],
+) -> Bound:
+    """The module with its numbers, defaults and draws of what nobody gave among them."""
+    extent = frame.extent
+    found = _nets(module, extent.sizes, settings, nets)
+    instance = _instance(module, specs, frame.scalars, extent.batch, settings, found)
+    values = {**frame.arrays, **tensors}
+    fill(instance, specs, extent.shapes, values, sought, settings)
+    given = frozenset(tensors)
+    return Bound(module, instance, specs, extent.shapes, extent.sizes, values, given, extent.batch, settings)
+
+
+# --- what hyperparameters and shapes settle -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What follows from hyperparameters and the shapes of values alone.
+
+    `scalars` holds every hyperparameter that is one number, sizes included; `arrays` the others. `most_bytes`
+    is what the largest variable takes.
+    """
+
+    extent: Extent
+    scalars: Mapping[str, int | float | bool]
+    arrays: Mapping[str, Tensor]
+    most_bytes: int
+
+
+def _frame_key(hypers: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: Settings) -> Hashable:
+    """What a frame can be found by again; None where a hyperparameter could change in place."""
+    if not all(isinstance(value, int | float) for value in hypers.values()):
+        return None
+    shapes = tuple([(name, tensor.shape) for name, tensor in tensors.items()])
+    return shapes, settings.dtype, settings.device, settings.seed
+
+
+def _frame(
+    module: ModuleType,
+    specs: Mapping[str, VariableSpec],
+    hypers: Mapping[str, Any],
+    found: Shapes,
+    settings: Settings,
+) -> Frame:
+    def default(name: str, scope: Mapping[str, int]) -> Any:
+        draws = Draws(0, np.zeros(1, dtype=np.int64), frozenset(), torch.float64, torch.device("cpu"))
+        return make(module, _numbers(specs, scope), 1, draws.dtype, draws.device, draws).start(name, {})
+
+    extent = extent_of(specs, module.REQUIREMENTS, hypers, found, default)
+    most = require_room(specs, extent, settings.dtype, settings.largest_bytes)
+    scalars: dict[str, Any] = dict(extent.sizes)
+    arrays: dict[str, Tensor] = {}
+    for spec in specs.values():
+        if spec.role != "hyper" or spec.name in scalars:
+            continue
+        value = hypers.get(spec.name)
+        if value is None:
+            if not spec.start:
+                raise DataError(f"the hyperparameter `{spec.name}` has no value", setting(spec.name))
+            bare = _instance(module, specs, _numbers(specs, scalars), extent.batch, settings, NONE)
+            value = bare.start(spec.name, arrays)
+        if spec.shape:
+            arrays[spec.name] = _array(spec, value, shape_of(spec, extent.sizes), settings)
+        else:
+            scalars[spec.name] = _scalar(spec, value)
+    return Frame(extent, scalars, arrays, most)
+
+
+def _numbers(specs: Mapping[str, VariableSpec], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Every hyperparameter that is one number; 0 for those that are not known yet."""
+    return {s.name: known.get(s.name, 0) for s in specs.values() if _is_number(s)}
+
+
+def _is_number(spec: VariableSpec) -> bool:
+    return spec.role == "hyper" and not spec.shape
+
+
+def _array(spec: VariableSpec, value: Any, shape: tuple[int, ...], settings: Settings) -> Tensor:
+    tensor = as_tensor(spec, value, settings.dtype, settings.device)
+    if tensor.ndim and tuple(tensor.shape) != shape:
+        raise DataError(
+            f"the hyperparameter `{spec.name}` is {spec}, not of the shape {list(tensor.shape)}",
+            "pass that shape",
+        )
+    return tensor.expand(shape).contiguous()
+
+
+def _scalar(spec: VariableSpec, value: Any) -> float | bool:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"the hyperparameter `{spec.name}` is {spec}, not {value!r}", f"{spec.name}=0.5"
+        ) from None
+    if number != number:
+        raise DataError(f"the hyperparameter `{spec.name}` is NaN", f"{spec.name}=0.5")
+    return bool(number) if spec.kind == "bool" else number
+
+
+# --- instances ---
 
 
 def _known(given: Mapping[str, Any], specs: Mapping[str, VariableSpec]) -> None:
@@ -135,55 +239,7 @@ def _known(given: Mapping[str, Any], specs: Mapping[str, VariableSpec]) -> None:
                 did_you_mean(name, known) or f"it has {', '.join(known)}",
             )
         if spec.role == "hyper":
-            raise DataError(f"`{name}` is a hyperparameter", f"set it when loading: {_setting(name)}")
-
-
-def _setting(name: str) -> str:
-    """How a hyperparameter is set; that of a part, `p.k`, is no word of Python."""
-    in_python = f"{name}=..." if name.isidentifier() else f'**{{"{name}": ...}}'
-    return f"load(..., {in_python}) or --set {name}=..."
-
-
-def _sizes(
-    module: ModuleType,
-    specs: Mapping[str, VariableSpec],
-    hypers: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-) -> dict[str, int]:
-    """Every integer hyperparameter: set, by default, or solved from the shapes of the data."""
-    sizes: dict[str, int] = {}
-    source: dict[str, str] = {}
-    integers = [s.name for s in specs.values() if s.role == "hyper" and s.kind == "int" and not s.shape]
-    for name in integers:
-        if name in hypers:
-            sizes[name] = _integer(name, hypers[name])
-            source[name] = f"{name} = {sizes[name]} was set"
-    for name in integers:
-        if name not in sizes and specs[name].start:
-            scope = {**{n: sizes.get(n, 0) for n in integers}}
-            value = _bare(module, specs, scope).start(name, {})
-            sizes[name] = int(value)
-            source[name] = f"{name} = {sizes[name]} by default"
-    pending: list[tuple[str, Size, int]] = []
-    for name, tensor in tensors.items():
-        pending += [(name, size, found) for size, found in zip(*_dims(specs[name], tensor), strict=True)]
-    _solve(pending, sizes, source, specs)
-    for name in integers:
-        if name not in sizes:
-            users = [s.name for s in specs.values() if any(name in d.names() for d in s.shape)]
-            where = f": the shape of {', '.join(f'`{u}`' for u in users[:3])} needs it" if users else ""
-            raise DataError(
-                f"nothing gives the size `{name}`{where}",
-                f"set it: {_setting(name)}",
-            )
-    return sizes
-
-
-def _bare(module: ModuleType, specs: Mapping[str, VariableSpec], scope: Mapping[str, Any]) -> GeneratedModel:
-    """An instance good enough to ask for defaults of hyperparameters."""
-    fields = {s.name: scope.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape}
-    draws = Draws(0, np.zeros(1, dtype=np.int64), frozenset(), torch.float64, torch.device("cpu"))
-    return make(module, fields, 1, torch.float64, torch.device("cpu"), draws)
+            raise DataError(f"`{name}` is a hyperparameter", f"set it when loading: {setting(name)}")
 
 
 def make(
@@ -220,154 +276,6 @@ def _nets(module: ModuleType, sizes: Mapping[str, int], settings: Settings, make
     return bound_nets(specs, sizes, modules, settings.dtype, settings.device)
 
 
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not float(value).is_integer():
-        raise DataError(f"the hyperparameter `{name}` is an int, not {value}", f"{name}=64")
-    return int(value)
-
-
-def _dims(spec: VariableSpec, tensor: Tensor) -> tuple[Sequence[Size], Sequence[int]]:
-    """Declared sizes beside the found ones; the leading dimension of examples left out."""
-    rank, found = len(spec.shape), list(tensor.shape)
-    if tensor.ndim == rank:
-        return spec.shape, found
-    if tensor.ndim == rank + 1 and spec.per_example:
-        return spec.shape, found[1:]
-    extra = (
-        f", or {rank + 1} with one entry per example"
-        if spec.per_example
-        else ": it is shared by all examples"
-    )
-    raise DataError(
-        f"`{spec.name}` is declared {spec} and has the shape {found}: {tensor.ndim} dimensions",
-        f"pass {rank} dimension{'s' * (rank != 1)}{extra}",
-    )
-
-
-def _solve(
-    pending: list[tuple[str, Size, int]],
-    sizes: dict[str, int],
-    source: dict[str, str],
-    specs: Mapping[str, VariableSpec],
-) -> None:
-    """Names first, then sizes that are linear in one unknown name, until nothing is left."""
-    exact = [p for p in pending if p[1].name is not None]
-    others = [p for p in pending if p[1].name is None]
-    for variable, size, found in exact:
-        name = size.name
-        assert name is not None
-        if name not in sizes:
-            sizes[name] = found
-            source[name] = f"`{variable}` has {name} = {found}"
-        elif sizes[name] != found:
-            _conflict(specs[variable], size, found, sizes, source)
-    progress = True
-    while others and progress:
-        progress = False
-        for entry in list(others):
-            variable, size, found = entry
-            unknown = [n for n in size.names() if n not in sizes]
-            if not unknown:
-                if _value(size, sizes) != found:
-                    _conflict(specs[variable], size, found, sizes, source)
-            elif len(unknown) == 1:
-                solved = _linear(size, unknown[0], found, sizes)
-                if solved is None:
-                    continue
-                sizes[unknown[0]] = solved
-                source[unknown[0]] = f"`{variable}` has {size} = {found}"
-            else:
-                continue
-            others.remove(entry)
-            progress = True
-
-
-def _linear(size: Size, name: str, found: int, sizes: Mapping[str, int]) -> int | None:
-    form = size.substitute({n: Size.of(v) for n, v in sizes.items()}).linear_in(name)
-    if form is None or form[1].constant is None:
-        return None
-    rest = found - form[1].constant
-    return rest // form[0] if rest % form[0] == 0 and rest // form[0] >= 0 else None
-
-
-def _conflict(
-    spec: VariableSpec, size: Size, found: int, sizes: Mapping[str, int], source: Mapping[str, str]
-) -> None:
-    expected = _value(size, sizes)
-    reasons = [source[n] for n in sorted(size.names()) if n in source]
-    shown = f"{size} = {expected}" if size.constant is None else str(expected)
-    why = f" ({', '.join(reasons)})" if reasons else ""
-    raise DataError(
-        f"`{spec.name}` is declared {spec} with {shown}{why}, but the data has {found} there",
-        "change the data, or set the sizes: load(..., n=64) or --set n=64",
-    )
-
-
-def _value(size: Size, sizes: Mapping[str, int]) -> int:
-    try:
-        return size.evaluate(sizes)
-    except SizeError as error:
-        raise DataError(str(error), "check the sizes that were set") from None
-
-
-def _requirements(module: ModuleType, sizes: Mapping[str, int]) -> None:
-    for requirement in module.REQUIREMENTS:
-        if BATCH in requirement.size.names() and BATCH not in sizes:
-            continue  # asked again once the examples are counted
-        if _value(requirement.size, sizes) < 0:
-            used = ", ".join(f"{n} = {sizes[n]}" for n in sorted(requirement.size.names()))
-            raise DataError(f"{requirement.reason} (with {used})", "check the sizes of the data")
-
-
-def _shape(spec: VariableSpec, sizes: Mapping[str, int]) -> tuple[int, ...]:
-    shape = tuple(_value(size, sizes) for size in spec.shape)
-    for size, value in zip(spec.shape, shape, strict=True):
-        if value < 0:
-            raise DataError(
-                f"`{spec.name}` is declared {spec}, and {size} is {value}", "check the sizes that were set"
-            )
-    return shape
-
-
-def _batch(
-    specs: Mapping[str, VariableSpec], shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor]
-) -> int:
-    """The number of examples; 1 when every value is shared."""
-    found: dict[str, int] = {}
-    for name, tensor in tensors.items():
-        if specs[name].per_example and tensor.ndim == len(shapes[name]) + 1:
-            found[name] = tensor.shape[0]
-    if len(set(found.values())) > 1:
-        shown = ", ".join(f"`{name}` has {count:,}" for name, count in found.items())
-        raise DataError(
-            f"the numbers of examples differ: {shown}",
-            "a value that is the same for all examples is passed without the leading dimension",
-        )
-    return next(iter(found.values()), 1)
-
-
-def _bounded(
-    specs: Mapping[str, VariableSpec],
-    shapes: Mapping[str, tuple[int, ...]],
-    batch: int,
-    settings: Settings,
-) -> None:
-    """Refuse arrays that cannot be held before anything of their size is made."""
-    width = 8 if settings.dtype == torch.float64 else 4
-    for name, shape in shapes.items():
-        count = batch if specs[name].per_example else 1
-        for size in shape:
-            count *= size
-        if count > MOST_ELEMENTS or count * width > settings.largest_bytes:
-            dims = " x ".join(f"{s:,}" for s in ((batch, *shape) if specs[name].per_example else shape))
-            limit = settings.largest_bytes / 2**30
-            raise DataError(
-                f"`{name}` would hold {dims} = {count:,} numbers, {count * width / 2**30:,.1f} GiB; "
-                f"the limit is {limit:,.1f} GiB",
-                "check the sizes; rows can be taken in parts with --max-memory",
-            )
-
-
 def _laid_out(spec: VariableSpec, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     return tensor[None] if spec.per_example and tensor.ndim == len(shape) else tensor
 
@@ -378,56 +286,14 @@ def _laid_out(spec: VariableSpec, tensor: Tensor, shape: tuple[int, ...]) -> Ten
 def _instance(
     module: ModuleType,
     specs: Mapping[str, VariableSpec],
-    hypers: Mapping[str, Any],
-    sizes: Mapping[str, int],
+    scalars: Mapping[str, Any],
     batch: int,
     settings: Settings,
     nets: Nets,
-) -> tuple[GeneratedModel, dict[str, Tensor]]:
-    """The instance, and array-valued hyperparameters as tensors."""
-    scalars: dict[str, Any] = dict(sizes)
-    shared = frozenset(s.name for s in specs.values() if not s.per_example)
+) -> GeneratedModel:
+    shared = frozenset([s.name for s in specs.values() if not s.per_example])
     draws = Draws(settings.seed, settings.row_numbers(batch), shared, settings.dtype, settings.device)
-    arrays: dict[str, Tensor] = {}
-    for spec in specs.values():
-        if spec.role != "hyper" or (spec.kind == "int" and not spec.shape):
-            continue
-        placeholder = {
-            s.name: scalars.get(s.name, 0) for s in specs.values() if s.role == "hyper" and not s.shape
-        }
-        value = hypers.get(spec.name)
-        if value is None:
-            if not spec.start:
-                raise DataError(
-                    f"the hyperparameter `{spec.name}` has no value",
-                    _setting(spec.name),
-                )
-            instance = make(module, placeholder, batch, settings.dtype, settings.device, draws, nets)
-            value = instance.start(spec.name, arrays)
-        if spec.shape:
-            shape = tuple(_value(size, sizes) for size in spec.shape)
-            tensor = as_tensor(spec, value, settings.dtype, settings.device)
-            if tensor.ndim and tuple(tensor.shape) != shape:
-                raise DataError(
-                    f"the hyperparameter `{spec.name}` is {spec}, not of the shape {list(tensor.shape)}",
-                    "pass that shape",
-                )
-            arrays[spec.name] = tensor.expand(shape).contiguous()
-        else:
-            scalars[spec.name] = _scalar(spec, value)
-    return make(module, scalars, batch, settings.dtype, settings.device, draws, nets), arrays
-
-
-def _scalar(spec: VariableSpec, value: Any) -> float | bool:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"the hyperparameter `{spec.name}` is {spec}, not {value!r}", f"{spec.name}=0.5"
-        ) from None
-    if number != number:
-        raise DataError(f"the hyperparameter `{spec.name}` is NaN", f"{spec.name}=0.5")
-    return bool(number) if spec.kind == "bool" else number
+    return make(module, scalars, batch, settings.dtype, settings.device, draws, nets)
 
 
 def fill(
@@ -481,31 +347,30 @@ def chosen_of(bound: Bound, spec: VariableSpec) -> int | None:
     return int(torch.as_tensor(chosen).reshape(-1)[0])
 
 
-def _check_domains(bound: Bound, hypers: Mapping[str, Any], incomplete: frozenset[str]) -> None:
-    """Domains of hyperparameters and given values are facts that proofs use: they must hold."""
-    for spec in bound.specs.values():
-        if spec.domain == "reals" or spec.name in incomplete:
-            continue
-        if spec.domain in ARRANGED:
-            if spec.name in bound.values and spec.role != "hyper":
-                stock = stock_of(spec, bound.shapes[spec.name][-1], chosen_of(bound, spec))
-                check_whole(spec, bound.values[spec.name], stock)
-            continue
-        if spec.role == "hyper" and not spec.shape:
-            number = getattr(bound.instance, field_name(spec.name))
-            value = torch.tensor(float(number), dtype=torch.float64)[None]
-        elif spec.name in bound.values and spec.role in ("hyper", "observed"):
-            value = bound.values[spec.name]
-            value = value if spec.per_example else value[None]
-        else:
-            continue
-        domain = domain_of(bound, spec)
-        atol = 1e-9 if value.dtype == torch.float64 else 1e-5
-        inside = domain.inside(value, atol)
-        if not bool(inside.all()):
-            count = int((~inside).sum())
-            shown = f" (it is {float(value):g})" if value.numel() == 1 else f" in {count:,} places"
-            raise DataError(
-                f"`{spec.name}` is not {domain.describe()}{shown}",
-                "the model states it as a fact; change the value",
-            )
+def _check_domain(bound: Bound, spec: VariableSpec) -> None:
+    """The domain of a hyperparameter or a given value is a fact that proofs use: it must hold."""
+    if spec.domain == "reals":
+        return
+    if spec.domain in ARRANGED:
+        if spec.name in bound.values and spec.role != "hyper":
+            stock = stock_of(spec, bound.shapes[spec.name][-1], chosen_of(bound, spec))
+            check_whole(spec, bound.values[spec.name], stock)
+        return
+    if _is_number(spec):
+        number = getattr(bound.instance, field_name(spec.name))
+        value = torch.tensor(float(number), dtype=torch.float64)[None]
+    elif spec.name in bound.values and spec.role in ("hyper", "observed"):
+        value = bound.values[spec.name]
+        value = value if spec.per_example else value[None]
+    else:
+        return
+    domain = domain_of(bound, spec)
+    atol = 1e-9 if value.dtype == torch.float64 else 1e-5
+    inside = domain.inside(value, atol)
+    if not bool(inside.all()):
+        count = int((~inside).sum())
+        shown = f" (it is {float(value):g})" if value.numel() == 1 else f" in {count:,} places"
+        raise DataError(
+            f"`{spec.name}` is not {domain.describe()}{shown}",
+            "the model states it as a fact; change the value",
+        )

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 Values = Mapping[str, Tensor]
+T = TypeVar("T")
 
 LARGEST = 2**26
 """Bytes of values and of a result that are kept; what is larger is computed anew."""
 
-_MOST_FOOTPRINTS = 64
+_MOST_SHAPES = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +50,31 @@ class Remembered:
 
 
 @dataclass(slots=True, eq=False)
-class Kept:
-    """For one generated module: the memory that a row needs by the shapes of a question, and the last result
-    of what its method prepares - the recursion over a rollout, the form of a mixture - for one set of sizes
-    and settings."""
+class ByShape(Generic[T]):
+    """What shapes settle; the shapes seen last are kept."""
 
-    footprints: dict[Hashable, int] = field(default_factory=dict)
+    found: dict[Hashable, T] = field(default_factory=dict)
+
+    def find(self, shapes: Hashable) -> T | None:
+        return self.found.get(shapes)
+
+    def keep(self, shapes: Hashable, value: T) -> None:
+        if shapes not in self.found and len(self.found) >= _MOST_SHAPES:
+            self.found.clear()
+        self.found[shapes] = value
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """For one generated module and its hyperparameters.
+
+    By the shapes of a question: what binding has settled, `frames`, and the memory that a row needs,
+    `footprints`. For one set of sizes and settings: the last result of what its method prepares, the
+    recursion over a rollout or the form of a mixture.
+    """
+
+    frames: ByShape[Any] = field(default_factory=ByShape)
+    footprints: ByShape[int] = field(default_factory=ByShape)
     _prepared: tuple[Hashable, Remembered] | None = None
 
     def prepared(self, settings: Hashable) -> Remembered:
@@ -64,15 +84,10 @@ class Kept:
             found = self._prepared = (settings, Remembered())
         return found[1]
 
-    def note_footprint(self, shapes: Hashable, found: int) -> None:
-        if len(self.footprints) >= _MOST_FOOTPRINTS:
-            self.footprints.clear()
-        self.footprints[shapes] = found
-
     @property
     def bytes_per_row(self) -> int:
         """What was noted last, 0 where nothing was."""
-        return next(reversed(self.footprints.values()), 0)
+        return next(reversed(self.footprints.found.values()), 0)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

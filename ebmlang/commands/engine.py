@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.api import Model, load
+from ebmlang.api import Model
 from ebmlang.commands.binding import bound_nets
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
+from ebmlang.loading import load
 from ebmlang.runtime.search import Search
 from ebmlang.summing import Summing
 

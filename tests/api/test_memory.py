@@ -145,7 +145,7 @@ model many(m: int, n: int) {
     assert np.allclose(found.energy.numpy(), sum(expected.values()), rtol=1e-12)
     model = ebmlang.loads(text)
     model.infer(**values)
-    generated = next(iter(model._modules_by_question.values()))[1].MODEL
+    generated = next(iter(model._compiled.modules.values()))[1].MODEL
     terms = generated.terms
 
     def counted(self: Any, unknown: Any, held: Any) -> Any:

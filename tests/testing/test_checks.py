@@ -210,7 +210,7 @@ def test_steep_and_flat_energies_are_compared() -> None:
 
 def broken(model: Model) -> Model:
     """The model with a gradient that is wrong where z > 1: detached, so the values stay right."""
-    _, module = next(iter(model._modules_by_question.values()))
+    _, module = next(iter(model._compiled.modules.values()))
     kind = module.MODEL
 
     class Wrong(kind):  # type: ignore[misc, valid-type]
@@ -240,7 +240,7 @@ def mixed(energy: Tensor) -> Tensor:
 
 def coupled(model: Model, name: str) -> None:
     """Plant what the language cannot express: a method whose rows look at each other."""
-    _, module = next(iter(model._modules_by_question.values()))
+    _, module = next(iter(model._compiled.modules.values()))
     kind = module.MODEL
     inner: Callable[[Any, Any, Any], Any] = getattr(kind, name)
 
