@@ -156,8 +156,8 @@ REDUCTIONS: tuple[Builtin, ...] = (
     Builtin("var", "reduction", (1, 1), "functions.fold_var({0}, {dim})", "variance, unbiased", "var(x)", (), "convex"),
     Builtin("logsumexp", "reduction", (1, 1), "torch.logsumexp({0}, {dim})", "log of the sum of exponentials; of the last axis unless `over` says otherwise", "logsumexp(x)", (), "convex", "increasing"),
     Builtin("entropy", "reduction", (1, 1), "torch.special.entr({0}).sum({dim})", "-sum x log x, 0 at 0", "entropy(p)", (), "concave", points=_POSITIVE),
-    Builtin("argmax", "reduction", (1, 1), "{0}.flatten({first}).argmax(-1)", "position of the largest entry", "argmax(x)", smoothness="steps", result="int"),
-    Builtin("argmin", "reduction", (1, 1), "{0}.flatten({first}).argmin(-1)", "position of the smallest entry", "argmin(x)", smoothness="steps", result="int"),
+    Builtin("argmax", "reduction", (1, 1), "{0}.flatten({first}).max(-1).indices", "position of the largest entry", "argmax(x)", smoothness="steps", result="int"),
+    Builtin("argmin", "reduction", (1, 1), "{0}.flatten({first}).min(-1).indices", "position of the smallest entry", "argmin(x)", smoothness="steps", result="int"),
     Builtin("all", "reduction", (1, 1), "{0}.flatten({first}).all(-1)", "whether every entry is true", "all(x > 0)", smoothness="steps", result="bool"),
     Builtin("any", "reduction", (1, 1), "{0}.flatten({first}).any(-1)", "whether some entry is true", "any(x > 0)", smoothness="steps", result="bool"),
 )  # fmt: skip

@@ -21,9 +21,9 @@ from ebmlang.compiler.codegen.layout import (
     python_number,
 )
 from ebmlang.compiler.codegen.nets import write_call, write_slope
-from ebmlang.compiler.codegen.writing import result
+from ebmlang.compiler.codegen.writing import lead, result
 from ebmlang.compiler.facts import number
-from ebmlang.compiler.typed import Apply, SizeOf
+from ebmlang.compiler.typed import Apply, Level, SizeOf
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
@@ -322,6 +322,25 @@ def _scalar_reduction(e: Emitter, node: Apply, operand: Code) -> Code:
     return operand
 
 
+def _pairs(e: Emitter, node: Apply) -> Code | None:
+    """`||u[p] - v[r]||^2`, where each side runs over something that the other one does not."""
+    (inner,) = node.arguments
+    match inner:
+        case Apply(function="sub", arguments=(left, right)) if node.function == "norm_squared":
+            vectors = left.type.rank == right.type.rank == 1 and left.type.shape == right.type.shape
+            if not vectors or not e.written_here(e.canonical(inner)):
+                return None
+        case _:
+            return None
+    reach = [
+        {*(a.order for a in s.axes), *((None,) if s.level is Level.EXAMPLE else ())} for s in (left, right)
+    ]
+    if reach[0] <= reach[1] or reach[1] <= reach[0]:
+        return None
+    a, b = (lead(e.tensor(e.real(side)), node, 1) for side in (left, right))
+    return result(e, node, f"distances.square_distances({a.text}, {b.text})")
+
+
 def _along_axis(e: Emitter, node: Apply) -> Code:
     operand = e.tensor(e.of_kind(node.arguments[0], node.type.kind))
     text = _filled(BUILTINS[node.function].torch, operand, last=node.option("axis"))
@@ -329,6 +348,9 @@ def _along_axis(e: Emitter, node: Apply) -> Code:
 
 
 def _norm(e: Emitter, node: Apply) -> Code:
+    pairs = _pairs(e, node)
+    if pairs is not None:
+        return pairs
     operand = e.tensor(e.real(node.arguments[0]))
     dims = node.option("dims")
     assert isinstance(dims, int)
