@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.domain_base import Kind, row_dot
 from ebmlang.runtime.mixture import MixtureForm, Scores
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.solvers.solver import (
@@ -62,14 +62,15 @@ class ConcaveConvex(AbstractSolver):
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: ConcaveConvexMemory = state.memory
-        moved = where_rows(state.active, memory.target, x)
+        moved = memory.target if bool(state.active.all()) else where_rows(state.active, memory.target, x)
         energy, gradient, target = majorised(problem, moved)
         # The step cannot raise the energy: what seems to is rounding.
-        energy = torch.where(energy > state.energy, state.energy, energy)
+        level = energy >= state.energy
+        energy = torch.minimum(energy, state.energy)
         optimality = problem.space.optimality(moved, gradient)
-        after = ConcaveConvexMemory(
-            target, (moved == x).all(1), memory.stall.after(energy, optimality, self.patience)
-        )
+        # Only where the energy has not fallen can the point be the same.
+        stuck = level & (moved == x).all(1) if bool(level.any()) else level
+        after = ConcaveConvexMemory(target, stuck, memory.stall.after(energy, optimality, self.patience))
         return moved, State(energy, optimality, state.active, after)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
@@ -85,16 +86,18 @@ def majorised(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError("this problem is not given as a quadratic minus log-sum-exps")
     pull, bend, value = _pull(form, x)
     space = problem.space
+    right = pull.sub_(form.linear)
     if form.factor is not None:
         curved = _times(x, form.quadratic)
-        gradient = curved + form.linear - pull
-        target = _factored(form.factor, pull - form.linear)
+        gradient = curved - right
+        target = _factored(form.factor, right)
+        half = torch.add(form.linear, curved, alpha=0.5)
     else:
-        curved = form.quadratic * x
         curvature = form.quadratic if bend is None else form.quadratic - bend
-        target = (pull - form.linear) / curvature
-        gradient = curvature * (x - target)
-    energy = form.constant + (x * (form.linear + curved / 2)).sum(1) - value
+        target = right / curvature
+        gradient = (x - target).mul_(curvature)
+        half = torch.addcmul(form.linear, x, form.quadratic, value=0.5)
+    energy = form.constant + row_dot(x, half) - value
     if Kind.BOX in space.kinds or space.mask is not None:
         low, high = space.bounds()
         target = torch.clamp(target, low, high)
