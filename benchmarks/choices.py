@@ -231,6 +231,20 @@ def _tall() -> tuple[Data, Data]:
     return {}, {"X": X, "y": X @ np.maximum(made.normal(size=200), 0) + made.normal(size=500)}
 
 
+def _underdetermined() -> tuple[Data, Data]:
+    """Fewer examples than features, which fit them exactly."""
+    made = np.random.default_rng(7)
+    X = made.normal(size=(200, 400))
+    return {}, {"X": X, "y": X @ np.maximum(made.normal(size=400), 0)}
+
+
+def _all_positive() -> tuple[Data, Data]:
+    """Fewer examples than features that point into one quadrant, so that few of them are used."""
+    made = np.random.default_rng(8)
+    X = np.abs(made.normal(size=(200, 400)))
+    return {}, {"X": X, "y": X @ np.maximum(made.normal(size=400), 0) + 3 * made.normal(size=200)}
+
+
 def _classes() -> tuple[Data, Data]:
     X, y = datasets.load_breast_cancer(return_X_y=True)
     return {}, {"X": X, "y": y}
@@ -336,6 +350,8 @@ QUESTIONS: tuple[Callable[[], Question], ...] = (
     _gallery("nmf", _factors, find=("W", "h")),
     _gallery("nnls", _regression),
     _gallery("nnls", _tall, note="200 features"),
+    _gallery("nnls", _underdetermined, note="400 features, 200 examples"),
+    _gallery("nnls", _all_positive, note="400 positive features, 200 examples"),
     _gallery("pca_codes", _pca),
     _gallery("pca_codes", _basis, find=("W",)),
     _gallery("pendulum", _hanging),

@@ -14,7 +14,7 @@ from ebmlang.runtime.linear.banded import BandedMatrix
 from ebmlang.runtime.linear.blocks import BlockTridiagonalMatrix
 from ebmlang.runtime.linear.dense import BlockDiagonalMatrix, DenseMatrix
 from ebmlang.runtime.linear.diagonal import DiagonalMatrix
-from ebmlang.runtime.linear.indefinite import Modified, lowest_direction, modified
+from ebmlang.runtime.linear.indefinite import Among, Modified, lowest_direction, modified, solve_among
 from ebmlang.runtime.linear.iterative import ImplicitMatrix, implicit
 from ebmlang.runtime.linear.low_rank import LowRankPlusDiagonal
 from ebmlang.runtime.linear.matrix import Factorization, Matrix, masked
@@ -41,6 +41,7 @@ from ebmlang.runtime.linear.simplify import simplest
 from ebmlang.runtime.linear.sparse import SparseMatrix
 
 __all__ = [
+    "Among",
     "ArrowMatrix",
     "ArrowPattern",
     "BandedMatrix",
@@ -73,6 +74,7 @@ __all__ = [
     "plain_directions",
     "probes",
     "simplest",
+    "solve_among",
     "solve_consistent",
     "sparse_pattern",
 ]

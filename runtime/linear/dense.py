@@ -49,7 +49,10 @@ class DenseMatrix:
         return largest(self.values.abs().sum(2))
 
     def shifted(self, d: Tensor) -> DenseMatrix:
-        return DenseMatrix(self.values + torch.diag_embed(spread(d, self.size)))
+        rows = max(self.rows, d.shape[0])
+        values = self.values.expand(rows, self.size, self.size).clone()
+        values.diagonal(dim1=1, dim2=2).add_(spread(d, self.size))
+        return DenseMatrix(values)
 
     def scaled(self, s: Tensor) -> DenseMatrix:
         return DenseMatrix(self.values * s[:, :, None] * s[:, None])
@@ -92,9 +95,13 @@ class DenseFactorization:
 def dense_factor(values: Tensor) -> DenseFactorization:
     """Cholesky factors in float64 of symmetric matrices [R, N, N]."""
     wide = values.double()
-    finite = torch.isfinite(wide).flatten(1).all(1)
-    # LAPACK raises for what is not finite in some builds.
-    safe = wide if bool(finite.all()) else torch.where(finite[:, None, None], wide, 0.0)
+    # A sum tells in one pass; it may be infinite although all entries are finite.
+    finite = torch.isfinite(wide.sum((1, 2)))
+    safe = wide
+    if not bool(finite.all()):
+        finite = torch.isfinite(wide).flatten(1).all(1)
+        # LAPACK raises for what is not finite in some builds.
+        safe = torch.where(finite[:, None, None], wide, 0.0)
     lower, info = torch.linalg.cholesky_ex(safe)
     pivots = lower.diagonal(dim1=1, dim2=2) ** 2
     positive = finite & (info == 0) & pivots_positive(pivots, safe.diagonal(dim1=1, dim2=2))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind, row_dot, row_norm
-from ebmlang.runtime.linear import Matrix, masked, modified
+from ebmlang.runtime.linear import Matrix, solve_among
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.solvers.damped import Damping, Point, damped_step
 from ebmlang.runtime.solvers.lbfgs import first_step
@@ -140,8 +140,8 @@ class ProjectedNewton(AbstractSolver):
         near = torch.clamp(state.optimality, max=NEAR)[:, None]
         bound = ((x <= lo + near) & (gradient > 0)) | ((x >= hi - near) & (gradient < 0)) | (lo == hi)
         inner = torch.where(bound, 0.0, gradient)
-        found = modified(masked(matrix, ~bound), memory.shift / 3 if bool(memory.shift.any()) else None)
-        newton = found.factors.solve(inner)
+        found = solve_among(matrix, ~bound, inner, memory.shift / 3 if bool(memory.shift.any()) else None)
+        newton = found.solution
         slope = -row_dot(newton, inner)
         uphill = ~(torch.isfinite(slope) & (slope < 0)) & bool(inner.any())
         plain = memory.plain | uphill
@@ -154,8 +154,7 @@ class ProjectedNewton(AbstractSolver):
         stall = memory.stall.after(moved.energy, optimality, self.patience)
         ended = (stuck & plain) | stall.stalled
         halt = torch.where(ended, int(Halt.PRECISION), memory.halt.int()).to(torch.int8)
-        shift = found.shift.expand(x.shape[0])
-        after = NewtonMemory(moved.gradient, shift, stuck, stall, halt, kept)
+        after = NewtonMemory(moved.gradient, found.shift, stuck, stall, halt, kept)
         return moved.x, State(moved.energy, optimality, active, after)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:

@@ -15,6 +15,8 @@ from ebmlang.runtime.linear import (
     BandedPattern,
     BlockDiagonalPattern,
     BlockTridiagonalPattern,
+    DenseMatrix,
+    DensePattern,
     DiagonalMatrix,
     DiagonalPattern,
     Matrix,
@@ -23,6 +25,7 @@ from ebmlang.runtime.linear import (
     modified,
     null_directions,
     plain_directions,
+    solve_among,
     solve_consistent,
     sparse_pattern,
 )
@@ -196,6 +199,36 @@ def test_modified_rows_are_positive_definite(way: str, name: str) -> None:
 def test_modified_starts_from_the_shift_it_is_given() -> None:
     matrix = BandedMatrix(BandedPattern(4, 1), torch.tensor([[[1.0, 1, 1, 1], [5, 5, 5, 0]]]).double())
     assert float(modified(matrix, torch.tensor([9.0])).shift) == 9.0
+
+
+def test_a_matrix_of_low_rank_takes_the_least_shift() -> None:
+    factor = torch.tensor(np.random.default_rng(0).normal(size=(30, 80)))
+    found = modified(DenseMatrix((factor.mT @ factor)[None]))
+    assert bool(found.factors.positive.all())
+    norm = float((factor.mT @ factor).abs().sum(1).max())
+    assert float(found.shift) == pytest.approx(1e-6 * norm)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_system_among_free_coordinates(rows: int, shared: bool) -> None:
+    made = np.random.default_rng(rows)
+    matrices = symmetric(DensePattern(12), 1 if shared else rows)
+    free, b = made.random((rows, 12)) < 0.6, made.normal(size=(rows, 12))
+    b[~free] = 0.0
+    found = solve_among(DenseMatrix(matrices), torch.tensor(free), torch.tensor(b))
+    for row in range(rows):
+        at, whole = np.flatnonzero(free[row]), matrices[0 if shared else row].numpy()
+        wanted = np.zeros(12)
+        wanted[at] = np.linalg.solve(whole[np.ix_(at, at)], b[row, at])
+        assert np.abs(found.solution[row].numpy() - wanted).max() <= 1e-10
+    assert float(found.shift.max()) == 0.0
+
+
+def test_no_coordinate_is_free() -> None:
+    none = torch.zeros(1, 4, dtype=torch.bool)
+    found = solve_among(DenseMatrix(torch.eye(4)[None]), none, torch.zeros(1, 4))
+    assert found.solution.tolist() == [[0.0] * 4]
 
 
 def test_nothing_helps_numbers_that_are_not_finite() -> None:
