@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ebmlang.runtime.leads import joined
 
 SMALL = 1 << 17
 """Up to so many differences the plain formula is faster than a function with a gradient of its own."""
@@ -32,7 +35,7 @@ def square_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _rows(a: Tensor, b: Tensor) -> int:
-    return torch.broadcast_shapes(a.shape[:-3], b.shape[:-3]).numel()
+    return math.prod(joined(a.shape[:-3], b.shape[:-3]))
 
 
 class _Distances(torch.autograd.Function):

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.leads import joined
 
 
 def huber(x: Tensor, delta: float | Tensor = 1.0, centre: Tensor | None = None) -> Tensor:
@@ -74,7 +75,7 @@ def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None,
     vary. The result is [*lead, ...] with the own dimensions of each index in place of the one it
     takes from: several index arrays select every combination.
     """
-    front = torch.broadcast_shapes(*(x.shape[:lead] for x in (base, *subscripts) if isinstance(x, Tensor)))
+    front = joined(*(x.shape[:lead] for x in (base, *subscripts) if isinstance(x, Tensor)))
     first = subscripts[0]
     if isinstance(first, Tensor) and all(s == slice(None) for s in subscripts[1:]):
         return _rows_of(base, lead, first, front)
@@ -108,7 +109,7 @@ def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None,
     return base[tuple(arrays)].expand(sizes)
 
 
-def _rows_of(base: Tensor, lead: int, index: Tensor, front: torch.Size) -> Tensor:
+def _rows_of(base: Tensor, lead: int, index: Tensor, front: tuple[int, ...]) -> Tensor:
     """`take` for one index in front of whole dimensions: rows of one long list, whose gradient is cheap."""
     count, rest = base.shape[lead], base.shape[lead + 1 :]
     flat, stride = index, count
@@ -118,7 +119,7 @@ def _rows_of(base: Tensor, lead: int, index: Tensor, front: torch.Size) -> Tenso
                 torch.arange(base.shape[axis], device=base.device) * stride, axis, index.ndim
             )
         stride *= base.shape[axis]
-    shape = torch.broadcast_shapes(flat.shape, (*front, *index.shape[lead:]))
+    shape = joined(flat.shape, (*front, *index.shape[lead:]))
     found = base.reshape(stride, *rest).index_select(0, flat.reshape(-1))
     return found.reshape(*flat.shape, *rest).expand(*shape, *rest)
 
@@ -129,7 +130,7 @@ def _along(index: Tensor, place: int, total: int) -> Tensor:
 
 def concat(parts: tuple[Tensor, ...], axis: int, rank: int) -> Tensor:
     """`torch.cat` along a declared axis, with the dimensions in front of the last `rank` stretched."""
-    lead = torch.broadcast_shapes(*(tuple(p.shape[: max(p.ndim - rank, 0)]) for p in parts))
+    lead = joined(*(tuple(p.shape[: max(p.ndim - rank, 0)]) for p in parts))
     return torch.cat([p.expand(*lead, *p.shape[max(p.ndim - rank, 0) :]) for p in parts], axis)
 
 
@@ -158,7 +159,7 @@ def scaled_dot_product_attention(
     dimensions that broadcast. The kernel is fused for four dimensions of equal sizes, so that queries of
     the same keys become one long list of queries, and other leading dimensions are joined.
     """
-    lead = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    lead = joined(query.shape[:-2], key.shape[:-2], value.shape[:-2])
     own = query.shape[-2]
     if mask is None and key[..., 0, 0].numel() == value[..., 0, 0].numel() == 1:
         queries = query.expand(*lead, *query.shape[-2:]).reshape(1, 1, -1, query.shape[-1])
@@ -166,14 +167,25 @@ def scaled_dot_product_attention(
         found = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
         return found.reshape(*lead, own, value.shape[-1])
     if mask is not None:
-        lead = torch.broadcast_shapes(lead, mask.shape[:-2])
-        mask = _four(mask, lead)
+        lead = joined(lead, mask.shape[:-2])
+        mask = _mask(mask, lead)
     query, key, value = (_four(x, lead) for x in (query, key, value))
     found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
     return found.reshape(*lead, own, value.shape[-1])
 
 
-def _four(x: Tensor, lead: torch.Size) -> Tensor:
+def _mask(mask: Tensor, lead: tuple[int, ...]) -> Tensor:
+    """As `_four`, with a size of 1 along dimensions where nothing differs: the kernel makes numbers of it."""
+    for dim in range(mask.ndim - 2):
+        if mask.stride(dim) == 0:
+            mask = mask.narrow(dim, 0, 1)
+    own = [1] * (len(lead) + 2 - mask.ndim) + list(mask.shape)
+    if all(size == 1 for size in own[1:-2]):
+        return mask.reshape(own[0] if len(lead) > 1 else 1, 1, *own[-2:])
+    return mask.reshape(own) if len(lead) == 2 else _four(mask, lead)
+
+
+def _four(x: Tensor, lead: tuple[int, ...]) -> Tensor:
     """[*lead, a, b] as [first, others together, a, b]."""
     x = x.expand(*lead, *x.shape[-2:])
     first = lead[0] if len(lead) > 1 else 1
@@ -354,7 +366,7 @@ def scatter(value: Tensor, lead: int, shape: tuple[int, ...], index: tuple[int |
     for part, size in zip(index, shape, strict=True):
         flat = flat * size + part
     places = value.shape[lead:]
-    rows = torch.broadcast_shapes(value.shape[:lead], flat.shape[: max(flat.ndim - len(places), 0)])
+    rows = joined(value.shape[:lead], flat.shape[: max(flat.ndim - len(places), 0)])
     value = value.expand((*rows, *places)).reshape(*rows, -1)
     result = value.new_zeros(*rows, math.prod(shape))
     if flat.ndim > len(places):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ebmlang.compiler.sizes import Size
 from ebmlang.errors import DataError
 from ebmlang.runtime.layers import THINNING, Dropout, Thinning
+from ebmlang.runtime.leads import joined
 from ebmlang.runtime.seeded import Rows
 
 Shape = tuple[int, ...]
@@ -47,7 +48,7 @@ class Net:
 
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
     or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers. `seed`
-    and `rows` are those of a training step, in which dropout is on.
+    and `rows` are those of a training step, in which dropout is on; `drops` says whether there is any.
     """
 
     spec: NetSpec
@@ -61,6 +62,7 @@ class Net:
     seed: int | None = None
     rows: Rows | None = None
     state: tuple[tuple[str, Tensor], ...] = ()
+    drops: bool = False
 
     @staticmethod
     def of(
@@ -75,7 +77,8 @@ class Net:
         """A net, and with it those of every position of its plate. Raises DataError for another number."""
         if not at:
             state = (*module.named_parameters(), *module.named_buffers())
-            return Net(spec, inputs, outputs, module, dtype, device, state=state)
+            drops = any(isinstance(part, Dropout) for part in module.modules())
+            return Net(spec, inputs, outputs, module, dtype, device, state=state, drops=drops)
         if not isinstance(module, nn.ModuleList) or len(module) != math.prod(at):
             raise DataError(
                 f"the net `{spec.name}` needs {math.prod(at)} modules, one for every position of its plate",
@@ -99,17 +102,24 @@ class Net:
         return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
 
     def __call__(self, *values: Tensor) -> Any:
+        if self._direct(values[0]):
+            return self._run(values[0])
         pairs = list(zip(values, self.inputs, strict=True))
         leads = [v.shape[: v.ndim - len(s)] for v, s in pairs]
         lead = leads[0]
         if any(one != lead for one in leads[1:]):
-            lead = torch.broadcast_shapes(*leads)
+            lead = joined(*leads)
         found = [v if v.shape == (*lead, *s) else v.expand(*lead, *s) for v, s in pairs]
         results = self._thinned(found, lead)
         return results[0] if len(results) == 1 else results
 
+    def _direct(self, value: Tensor) -> bool:
+        """Whether the module takes the value as it is: one input and one result, along the last dimension."""
+        one = len(self.inputs) == len(self.outputs) == 1 and self.spec.form == "features"
+        return one and value.is_floating_point() and not (self.drops and self.seed is not None)
+
     def _thinned(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
-        if self.seed is None or self.rows is None:
+        if self.seed is None or self.rows is None or not self.drops:
             return self._results(values, lead)
         count = math.prod(lead)
         times = count // len(self.rows) if lead and lead[0] == len(self.rows) else 1
@@ -204,7 +214,7 @@ class NetAt:
             return self._one(int(self.index))(*values)
         net = self.net
         leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, net.inputs, strict=True)]
-        lead = torch.broadcast_shapes(*leads, self.index.shape)
+        lead = joined(*leads, self.index.shape)
         flat = self.index.expand(lead).reshape(-1)
         order = flat.argsort(stable=True)
         counts = flat.bincount().tolist()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.leads import joined
 from ebmlang.runtime.nets import Net, NetAt
 
 
@@ -35,7 +36,7 @@ def of_net(
     owners = [n for n in range(len(shapes)) if not (missing and n == free)]
     pairs = [(value, shapes[n]) for value, n in zip((*inputs, *arguments), owners, strict=True)]
     at = net.index.shape if isinstance(net, NetAt) and isinstance(net.index, Tensor) else torch.Size()
-    lead = torch.broadcast_shapes(at, *(v.shape[: v.ndim - len(s)] for v, s in pairs))
+    lead = joined(at, *(v.shape[: v.ndim - len(s)] for v, s in pairs))
     values = [v.expand(*lead, *s) for v, s in pairs]
     with torch.enable_grad():
         xs = [_followed(x) for x in values[:count]]

@@ -72,6 +72,13 @@ def _einsum(e: Emitter, node: Apply) -> Code:
     codes = [e.tensor(e.real(a)) for a in node.arguments]
     if all(c.dims == c.rank for c in codes):
         return result(e, node, f'torch.einsum("{spec}", {", ".join(c.text for c in codes)})')
+    if len(codes) == 2 and any(c.dims == c.rank for c in codes):
+        first, second = inputs.split(",")
+        if codes[0].dims == codes[0].rank:
+            codes, first, second = codes[::-1], second, first
+        other, weight = lead(codes[0], node, codes[0].rank), codes[1]
+        text = f'leads.einsum("{first},{second}->{output}", {other.text}, {weight.text})'
+        return result(e, node, text)
     wide = ",".join("..." + letters for letters in inputs.split(","))
     texts = [lead(c, node, c.rank).text for c in codes]
     return result(e, node, f'torch.einsum("{wide}->...{output}", {", ".join(texts)})')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import notation, typed
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, aligned, layout_of, spread
 from ebmlang.compiler.codegen.reach import always_inside, decided
+from ebmlang.compiler.codegen.scans import write_cell
 from ebmlang.compiler.indexing import affine, misses
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pick, SliceOf
@@ -29,8 +30,21 @@ class Picks:
 
     def pick(self, node: Pick) -> Code:
         """Slices alone where that is possible, index tensors otherwise."""
+        found = self._of_cell(node)
+        if not isinstance(found, Pick):
+            return self.e.code(found)
+        node = found
         base = self.e.tensor(self.e.code(node.base))
         return self._sliced(node, base) or self._gathered(node, base)
+
+    def _of_cell(self, node: Pick) -> Expr:
+        """`s[T, i]` of a recurrence along the first dimension, as `[i]` of one cell."""
+        first, rest = node.subscripts[0], node.subscripts[1:]
+        form = affine(first) if isinstance(first, Expr) else None
+        cell = write_cell(self.e, node.base, form[1]) if form is not None and not form[0] else None
+        if cell is None:
+            return node
+        return replace(node, base=cell, subscripts=rest) if rest else cell
 
     # --- slices ---
 

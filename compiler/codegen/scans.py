@@ -16,7 +16,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.indexing import affine
 from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.typed import Carry, Expr, Level, Read, Scan
+from ebmlang.compiler.typed import Apply, Carry, Expr, Level, Read, Scan
 from ebmlang.compiler.types import Kind
 
 if TYPE_CHECKING:
@@ -25,13 +25,33 @@ if TYPE_CHECKING:
 
 def write_scan(e: Emitter, scan: Scan) -> Code:
     """The array of one state; the states of one recurrence share the loop."""
-    key = (scan.axis.order, scan.backward, *(id(c) for c in scan.children()))
+    key = _key(scan)
     if key not in e.loops:
         e.loops[key] = _Loop(e, scan).write()
     cells = e.loops[key][scan.which]
     where = _layout(scan, scan.which)
     text = f"functions.stack_cells({cells}, {scan.state.dim - scan.type.rank})"
     return Code(text, ATOM, where.batch, where.axes, scan.type.rank, scan.type.kind)
+
+
+def write_cell(e: Emitter, base: Expr, index: Size) -> Read | None:
+    """One cell of a recurrence that is written here, without the array of all of them; None elsewhere."""
+    base = e.canonical(base)
+    name = base.name if isinstance(base, Read) else ""
+    if id(base) in e.hoisted or name in e.available:
+        return None
+    scan = e.canonical(e.lets[name].value) if name in e.lets else base
+    if not isinstance(scan, Scan) or scan.state.dim or id(scan) in e.hoisted:
+        return None
+    write_scan(e, scan)
+    text = f"{e.loops[_key(scan)][scan.which]}[{e.size(index)}]"
+    e.available[text] = text
+    shape, level = scan.type.shape[1:], max(scan.level, Level.SHARED)
+    return Read(scan.type.with_shape(shape), scan.axes, level, scan.coupled, scan.span, text)
+
+
+def _key(scan: Scan) -> tuple[object, ...]:
+    return (scan.axis.order, scan.backward, *(id(c) for c in scan.children()))
 
 
 def _layout(scan: Scan, which: int) -> Layout:
@@ -134,9 +154,22 @@ class _Loop:
         def change(node: Expr) -> Expr | None:
             if isinstance(node, Carry) and node.axis is self.scan.axis:
                 return self._carry(node)
-            return None if self._carried(node) else self._steady(node)
+            if not self._carried(node):
+                return self._steady(node)
+            return chosen(node) if isinstance(node, Apply) and node.option("at") else None
 
-        return typed.mapped(body, change)
+        def chosen(call: Apply) -> Expr:
+            """A call of the net of this step: its index is a plain number of the loop."""
+            parts = (
+                self._leaf(a, self.index, (), Level.CONSTANT)
+                if isinstance(a, typed.Position) and a.axis is self.scan.axis
+                else typed.mapped(a, change, done)
+                for a in call.arguments
+            )
+            return typed.rebuilt(call, tuple(parts))
+
+        done: dict[int, Expr] = {}
+        return typed.mapped(body, change, done)
 
     def _carry(self, node: Carry) -> Expr:
         which = next(i for i, s in enumerate(self.scan.states) if s.name == node.name)

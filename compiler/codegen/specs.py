@@ -26,7 +26,7 @@ def header(plan: Plan, tables: str, body: str, nets: str) -> str:
     places = "HessianPlaces, " if "-> HessianPlaces" in body else ""
     scopes = "Scopes, " if "-> Scopes:" in body else ""
     names = f"Draws, {pair}GeneratedModel, {places}{report}{scopes}"
-    texts = {"distances": body, "functions": body, "layers": nets, "slopes": body}
+    texts = {"distances": body, "functions": body, "layers": nets, "leads": body, "slopes": body}
     modules = [m for m, text in texts.items() if f"{m}." in text]
     runtime = [f"from ebmlang.runtime import {', '.join(modules)}"] if modules else []
     nested = ["from ebmlang.runtime.nested import Solves"] if "solves: Solves" in body else []

@@ -88,6 +88,6 @@ def gradient_norm(all_of_them: Sequence[Moved]) -> Tensor:
     grads = [m.leaf.grad for m in all_of_them if m.leaf.grad is not None]
     if not grads:
         return torch.zeros(())
-    norms = torch.stack([torch.linalg.vector_norm(g) for g in grads])
+    norms = torch.stack(torch._foreach_norm(grads))
     total: Tensor = torch.linalg.vector_norm(norms)
     return total
