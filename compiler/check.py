@@ -10,7 +10,6 @@ from typing import Any
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import KEPT_NAMES, Binders, declare
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import (
     Misplaced,
     NoTerms,
@@ -33,7 +32,9 @@ from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.letting import LetStatements
 from ebmlang.compiler.nets.declare import NetStatements
+from ebmlang.compiler.nets.targets import targets_as_nets
 from ebmlang.compiler.nets.tuples import taken_apart
+from ebmlang.compiler.programmes import Programmes
 from ebmlang.compiler.questions import Questions
 from ebmlang.compiler.scope import (
     Declared,
@@ -92,7 +93,8 @@ class _ModelChecker:
     errors_before: int
     models: Models
     scope: Scope = field(default_factory=Scope)
-    later: list[ast.Question | ast.Property] = field(default_factory=list)
+    later: list[tuple[ast.Question | ast.Property, str]] = field(default_factory=list)
+    updates: list[ast.Update] = field(default_factory=list)
     constraints: list[typed.Constraint] = field(default_factory=list)
     expressions: Expressions = field(init=False)
     declarations: Declarations = field(init=False)
@@ -100,15 +102,17 @@ class _ModelChecker:
     questions: Questions = field(init=False)
     joined: Joined = field(init=False)
     nets: NetStatements = field(init=False)
+    programmes: Programmes = field(init=False)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
         self.declarations = Declarations(self.expressions, self.scope)
         self.lets = LetStatements(self.expressions, self.scope)
-        self.questions = Questions(self.expressions, self.scope, self.declarations)
+        self.programmes = Programmes(self.expressions, self.scope, self.declarations)
+        self.questions = Questions(self.expressions, self.scope, self.declarations, self.programmes)
         self.nets = NetStatements(self.expressions, self.scope)
         around = Around(self.expressions, self.declarations, self.scope, self.constraints, self.nets.found)
-        self.joined = Joined(around, self.models)
+        self.joined = Joined(around, self.models, self.programmes)
         self.lets.nested = self.joined.cells
 
     @property
@@ -120,7 +124,7 @@ class _ModelChecker:
         return len(self.report.errors) > self.errors_before
 
     def check(self, model: ast.Model) -> typed.Model:
-        model = replace(model, body=taken_apart(model.body))
+        model = replace(model, body=targets_as_nets(taken_apart(model.body)))
         floors = floors_of(model)
         self.expressions.prover = Prover(floors.least, floors.loose)
         self.declarations.declare_hypers(model.hypers)
@@ -128,8 +132,12 @@ class _ModelChecker:
         self.declarations.hypers(model.hypers)
         self.nets.define(model.body)
         self.statements(model.body, self.scope)
-        for node in self.later:
-            self.questions.check(node)
+        self.expressions.terms_readable = True
+        for update in self.updates:
+            self.programmes.update(update)
+        for node, stage in self.later:
+            self.questions.check(node, stage)
+        self.expressions.terms_readable = False
         self.lets.finish()
         if not self.expressions.terms and not self.failed and not self.models.broken:
             self.report.add(NoTerms(model.name.span, model.name.text))
@@ -150,6 +158,7 @@ class _ModelChecker:
             tuple(self.nets.found),
             tuple(self.joined.solved),
             tuple(self.joined.placed),
+            self.programmes.found(),
         )
         if not self.failed:
             check_training(checked, self.report)
@@ -182,6 +191,10 @@ class _ModelChecker:
             match s:
                 case ast.Variable():
                     self.declarations.declare_variable(s, position)
+                case ast.Schedule():
+                    self.programmes.declare_schedule(s, position)
+                case ast.StateDecl():
+                    self.programmes.declare_state(s, position)
                 case ast.Fn():
                     self.declare_function(s, functions)
                 case ast.Let(value=None):
@@ -220,8 +233,6 @@ class _ModelChecker:
                 self.lets.declare_cell(s)
             case ast.Net():
                 self.nets.declare(s)
-            case ast.StateDecl() | ast.Schedule():
-                self.declare(s.name, Unbuilt("a state", s.name.span))
             case ast.Part() | ast.Compose():
                 self.declare(s.name, PartEntry(s.reference.path[-1].text, s.name.span))
             case ast.Plate() | ast.Stage():
@@ -419,14 +430,24 @@ class _ModelChecker:
     def net(self, node: ast.Net, scope: Scope) -> None:
         """Nets are checked before everything else: they may be called anywhere."""
 
-    # --- what later versions build ---
+    # --- the programme of training ---
 
-    def unbuilt(self, node: Any, scope: Scope) -> None:
-        self.report.add(NotBuilt(node.span, _UNBUILT[type(node)]))
+    def schedule(self, node: ast.Schedule, scope: Scope) -> None:
+        self.programmes.schedule(node)
+
+    def state(self, node: ast.StateDecl, scope: Scope) -> None:
+        self.programmes.state(node)
+
+    def stage(self, node: ast.Stage, scope: Scope) -> None:
+        self.later += ((line, node.name.text) for line in self.programmes.stage(node))
+
+    # --- what sees all terms, wherever it stands ---
+
+    def postpone_update(self, node: ast.Update, scope: Scope) -> None:
+        self.updates.append(node)
 
     def postpone(self, node: Any, scope: Scope) -> None:
-        """Questions and properties see all terms, wherever they stand."""
-        self.later.append(node)
+        self.later.append((node, ""))
 
 
 _COMMENT = re.compile(r"#[^\n]*")
@@ -435,13 +456,6 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _NOT_IN_PLATES = (
     ast.Variable, ast.Question, ast.Property, ast.Fn, ast.Stage, ast.Schedule, ast.StateDecl, ast.Update,
 )  # fmt: skip
-
-_UNBUILT: dict[type, str] = {
-    ast.StateDecl: "a `state`",
-    ast.Update: "an `update`",
-    ast.Schedule: "a `schedule`",
-    ast.Stage: "a `stage`",
-}
 
 _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.Variable: _ModelChecker.variable,
@@ -454,10 +468,10 @@ _STATEMENTS: dict[type, Callable[[_ModelChecker, Any, Scope], None]] = {
     ast.Question: _ModelChecker.postpone,
     ast.Property: _ModelChecker.postpone,
     ast.Net: _ModelChecker.net,
-    ast.StateDecl: _ModelChecker.unbuilt,
-    ast.Update: _ModelChecker.unbuilt,
+    ast.StateDecl: _ModelChecker.state,
+    ast.Update: _ModelChecker.postpone_update,
     ast.Part: _ModelChecker.part,
     ast.Compose: _ModelChecker.compose,
-    ast.Schedule: _ModelChecker.unbuilt,
-    ast.Stage: _ModelChecker.unbuilt,
+    ast.Schedule: _ModelChecker.schedule,
+    ast.Stage: _ModelChecker.stage,
 }

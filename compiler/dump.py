@@ -22,6 +22,8 @@ def dump_model(model: typed.Model) -> str:
         ("lets", [_let(let) for let in model.lets]),
         ("terms", [_term(t) for t in model.terms]),
         ("constraints", [_constraint(c) for c in model.constraints]),
+        ("states", [_state(model, name) for name in model.programme.states]),
+        ("stages", [f"{s.name} for {s.steps} steps" for s in model.programme.stages]),
         ("questions", [_question(q) for q in model.questions]),
         ("properties", [_property(p) for p in model.properties]),
         ("requirements", [f"{r.size} >= 0, else {r.reason}" for r in model.requirements]),
@@ -122,6 +124,24 @@ def _question_parts(q: typed.Question) -> Iterator[str]:
         yield f"using {q.using.name}({options})" if options else f"using {q.using.name}"
     if q.optimiser is not None:
         yield f"using {optimiser_text(q.optimiser.name, q.optimiser.options)}"
+
+
+    turn = q.turn
+    if turn.on:
+        yield f"on {turn.on}"
+    if turn.every is not None:
+        yield f"every {turn.every}"
+    if turn.repeats is not None:
+        yield f"steps = {turn.repeats}"
+    if turn.stage:
+        yield f"in stage {turn.stage}"
+
+
+def _state(model: typed.Model, name: str) -> str:
+    """What a state becomes after a minibatch."""
+    update = next((u for u in model.programme.updates if u.state == name), None)
+    each = " per episode" if name in model.programme.episodic else ""
+    return f"{name}{each}" + (f" = {notation.text(update.value)}" if update is not None else " stays")
 
 
 def _property(p: typed.Property) -> str:

@@ -12,7 +12,8 @@ from typing import Literal
 OptionKind = Literal["positive", "nonnegative", "share", "shares", "count", "switch"]
 """What values an option takes; see `WANTED`."""
 
-Value = float | int | bool | tuple[float, ...]
+Value = float | int | bool | str | tuple[float, ...]
+"""The value of an option; a text is the name of a schedule."""
 
 WANTED: Mapping[OptionKind, str] = {
     "positive": "a positive number",
@@ -23,6 +24,14 @@ WANTED: Mapping[OptionKind, str] = {
     "switch": "true or false",
 }
 """The kinds of options in words."""
+
+
+COMMON: tuple[tuple[str, OptionKind], ...] = (
+    ("clip", "positive"),  # the largest norm of the gradient
+    ("accumulate", "count"),  # parts in which the gradient of a batch is found
+    ("average", "share"),  # the decay of a running mean of the parameters, which is the result
+)
+"""Options that every optimiser takes, off unless they are set; the trainer's, not torch's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +52,16 @@ class OptimiserRow:
 
     @property
     def option_names(self) -> tuple[str, ...]:
-        return tuple(name for name, _, _ in self.options)
+        return (*(name for name, _, _ in self.options), *(name for name, _ in self._common))
+
+    @property
+    def _common(self) -> tuple[tuple[str, OptionKind], ...]:
+        # A line search trusts the slopes that it is told.
+        return tuple(pair for pair in COMMON if not (self.whole and pair[0] == "clip"))
 
     def kind(self, option: str) -> OptionKind | None:
-        return next((kind for name, kind, _ in self.options if name == option), None)
+        own = next((kind for name, kind, _ in self.options if name == option), None)
+        return own or next((kind for name, kind in self._common if name == option), None)
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -143,9 +158,15 @@ def optimiser_names() -> tuple[str, ...]:
     return tuple(row.name for row in OPTIMISERS)
 
 
+_SCHEDULABLE: tuple[OptionKind, ...] = ("positive", "nonnegative", "share")
+"""Kinds of options that may follow a schedule."""
+
+
 def accepted(kind: OptionKind, value: object) -> Value | None:
     """The value as the option takes it, or None where it is not one of its values."""
     match kind, value:
+        case _, str():
+            return value if kind in _SCHEDULABLE else None
         case "switch", bool():
             return value
         case "shares", (float() as a, float() as b) if 0 <= a < 1 and 0 <= b < 1:
@@ -182,4 +203,6 @@ def _spelled(value: Value) -> str:
             return "true" if value else "false"
         case tuple():
             return f"[{', '.join(map(_spelled, value))}]"
+        case str():
+            return value
     return f"{value:g}"

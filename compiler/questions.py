@@ -35,6 +35,7 @@ from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
 from ebmlang.compiler.operators import Operators
+from ebmlang.compiler.programmes import Programmes, positive_count
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -51,6 +52,7 @@ from ebmlang.compiler.scope import (
     origins,
 )
 from ebmlang.compiler.sizing import read_type
+from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method
@@ -68,7 +70,10 @@ AMORTIZED_LOSSES = ("regression", "energy")
 """What may follow `amortize ... by`."""
 
 LATER_CLAUSES = ("by", "on", "every", "steps")
-"""Clauses of other questions than `infer` that are checked as far as they go, and not built."""
+"""Clauses of other questions than `infer` and `train` that are checked as far as they go, and not built."""
+
+LATER_LOSS = ("by",)
+"""The same of `train`."""
 
 _INFER_CLAUSES = {
     "by": "a loss goes with `train`",
@@ -90,6 +95,7 @@ class Questions:
     expressions: Expressions
     scope: Scope
     declarations: Declarations
+    programmes: Programmes
     found: list[typed.Question] = field(default_factory=list)
     properties: list[typed.Property] = field(default_factory=list)
     labels: dict[str, ast.Identifier] = field(default_factory=dict)
@@ -99,17 +105,17 @@ class Questions:
     def report(self) -> Report:
         return self.expressions.report
 
-    def check(self, node: ast.Question | ast.Property) -> None:
-        self.expressions.terms_readable = True
+    def check(self, node: ast.Question | ast.Property, stage: str = "") -> None:
+        """A line of the model, or of one of its stages; terms can be read in it."""
         if isinstance(node, ast.Question):
-            self.question(node)
+            self.question(node, stage)
         else:
             self.property(node)
-        self.expressions.terms_readable = self.expressions.in_property = False
+        self.expressions.in_property = False
 
     # --- questions ---
 
-    def question(self, node: ast.Question) -> None:
+    def question(self, node: ast.Question, stage: str) -> None:
         """A question with its names resolved. Verbs that are not built yet are checked all the same."""
         label = node.label.text if node.label is not None else None
         if node.label is not None:
@@ -136,10 +142,12 @@ class Questions:
         self._prediction(node)
         optimiser = None
         if node.verb == "train" and "using" in clauses:
-            optimiser = read_optimiser(clauses["using"], self.report)
+            optimiser = read_optimiser(clauses["using"], self.report, tuple(self.programmes.schedules))
         using = self._method(clauses.get("using"), node.verb)
         beta = self._temperature(clauses.get("at"), node.verb)
-        later = tuple((word, clause.span) for word, clause in clauses.items() if word in LATER_CLAUSES)
+        turn = self._turn(clauses, stage) if node.verb == "train" else typed.Turn()
+        unread = LATER_LOSS if node.verb == "train" else LATER_CLAUSES
+        later = tuple((word, clause.span) for word, clause in clauses.items() if word in unread)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
             typed.Question(
@@ -154,9 +162,21 @@ class Questions:
                 node.span,
                 beta,
                 optimiser,
-                later,
+                later, turn,
             )
         )
+
+    def _turn(self, clauses: dict[str, ast.Clause], stage: str) -> typed.Turn:
+        """When a `train` line runs."""
+
+        def count(word: str) -> Size | None:
+            clause = clauses.get(word)
+            if clause is None or clause.value is None:
+                return None
+            return positive_count(self.expressions, self.scope, clause.value, word)
+
+        on = clauses["on"].name if "on" in clauses else None
+        return typed.Turn(count("steps"), count("every"), on.text if on is not None else "", stage)
 
     def _listed(self, nodes: tuple[ast.Dotted, ...], good: list[bool]) -> tuple[str, ...]:
         """The names that are right, each once."""

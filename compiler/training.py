@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
 from ebmlang.compiler.catalogue.training import CannotTrain, Collapses, NothingToTrain, OptimiserDomain
 from ebmlang.compiler.catalogue.types import BadOption
@@ -34,8 +35,11 @@ become cheap by believing."""
 # --- the optimiser ------------------------------------------------------------------------------
 
 
-def read_optimiser(clause: ast.Clause, report: Report) -> Optimiser | None:
-    """`using NAME` or `using NAME(option = value, ...)`; None after a mistake, which the report has."""
+def read_optimiser(clause: ast.Clause, report: Report, schedules: tuple[str, ...] = ()) -> Optimiser | None:
+    """`using NAME` or `using NAME(option = value, ...)`; None after a mistake, which the report has.
+
+    A number may be the name of one of the `schedules`.
+    """
     value, name = clause.value, ""
     arguments: tuple[ast.Argument, ...] = ()
     if isinstance(value, ast.Call):
@@ -47,11 +51,11 @@ def read_optimiser(clause: ast.Clause, report: Report) -> Optimiser | None:
         place = value.span if value is not None else clause.span
         report.add(UnknownMethod(place, name or report.source.extract(place), optimiser_names(), "optimiser"))
         return None
-    return Optimiser(name, tuple(_options(row, arguments, report)), clause.span)
+    return Optimiser(name, tuple(_options(row, arguments, report, schedules)), clause.span)
 
 
 def _options(
-    row: OptimiserRow, arguments: tuple[ast.Argument, ...], report: Report
+    row: OptimiserRow, arguments: tuple[ast.Argument, ...], report: Report, schedules: tuple[str, ...]
 ) -> Iterator[tuple[str, Value]]:
     seen: set[str] = set()
     for argument in arguments:
@@ -66,25 +70,29 @@ def _options(
             report.add(RepeatedName(argument.span, name, f"the options of `{row.name}`"))
         else:
             seen.add(name)
-            value = accepted(kind, _literal(argument.value))
+            value = accepted(kind, _literal(argument.value, schedules))
             if value is None:
                 report.add(BadOption(argument.value.span, name, f"`{shown}`", WANTED[kind]))
             else:
                 yield name, value
 
 
-def _literal(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> object:
-    """A plain number, true or false, or a list of plain numbers; None for anything else."""
+def _literal(
+    node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text, schedules: tuple[str, ...] = ()
+) -> object:
+    """A plain number, true or false, a list of plain numbers, or a schedule; None for anything else."""
     match node:
         case ast.Number(text=text):
             value = float(text.replace("_", ""))
             return value if value < float("inf") else None
         case ast.Name(text="true" | "false" as word):
             return word == "true"
+        case ast.Name(text=name) if name in schedules:
+            return name
         case ast.ListExpr(items=items):
             return tuple(_literal(item) for item in items)
         case ast.Parenthesised(inner=inner):
-            return _literal(inner)
+            return _literal(inner, schedules)
     return None
 
 
@@ -99,8 +107,14 @@ def settings_of(optimiser: Optimiser | None) -> tuple[OptimiserRow, dict[str, Va
 
 
 def trainable(model: Model) -> tuple[str, ...]:
-    """Everything that a bare `train` moves: parameters of real numbers, and nets that are no averages."""
-    params = tuple(v.name for v in model.variables if v.role == "param" and v.type.kind == "real")
+    """Everything that a bare `train` moves: parameters of real numbers that are no states, and nets that are
+    no averages."""
+    states = model.programme.states
+    params = tuple(
+        v.name
+        for v in model.variables
+        if v.role == "param" and v.type.kind == "real" and v.name not in states
+    )
     return (*params, *(net.name for net in model.nets if not net.source))
 
 
@@ -117,7 +131,11 @@ def kept_terms(model: Model, line: Question | None) -> tuple[typed.Term, ...]:
 
 
 def check_training(model: Model, report: Report) -> None:
-    """The `train` lines of a model that is right otherwise."""
+    """The `train` lines of a model that is right otherwise, and what its updates read."""
+    latents = {v.name for v in model.variables if v.role == "latent"}
+    for update in model.programme.updates:
+        for name in sorted(reached(model, (update.value,)) & latents):
+            report.add(NotBuilt(update.span, f"an `update` that reads the latent `{name}`"))
     for line in model.questions:
         if line.verb == "train":
             mistakes = tuple(training_mistakes(model, line, line.span))
@@ -163,6 +181,8 @@ def _obstacle(
     """Why a variable cannot be trained, and one thing to try; empty where it can."""
     if variable.role != "param":
         return f"it is {variable.role}, with one value per example", f"infer {variable.name}"
+    if variable.name in model.programme.states:
+        return "it is a state, which its `update` moves", f"declare it a parameter: param {variable.name}"
     if variable.type.kind != "real":
         return f"it is {variable.type}, which has no gradient", "declare it real, with a domain"
     return _unreached(model, line, variable.name, within)

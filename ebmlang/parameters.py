@@ -81,7 +81,8 @@ class OwnParameters:
         """Draw the start of every parameter once; sizes are known now."""
         for name, value in start_parameters(bound, self.seed).items():
             owner, last = self.places.make(name)
-            owner.register_parameter(last, nn.Parameter(value))
+            moves = name not in self.model.programme.states  # a state is never differentiated
+            owner.register_parameter(last, nn.Parameter(value, requires_grad=moves))
             self.domains[name] = domain_of(bound, bound.specs[name])
         self.ready = True
 

@@ -85,12 +85,13 @@ class DependsOnExample(Diagnostic):
     name: str = ""
     places: tuple[Label, ...] = ()
     what: str = "its value"
+    advice: str = "use only hyperparameters, params and shared values here"
 
     def message(self) -> str:
         return f"`{self.name}` is shared by all examples, but {self.what} differs by example"
 
     def hint(self) -> str:
-        return "use only hyperparameters, params and shared values here"
+        return self.advice
 
     def related(self) -> Sequence[Label]:
         return self.places

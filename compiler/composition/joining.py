@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, notation, typed
+from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import PartMisplaced, TooManyParts
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.library import Models
@@ -13,6 +14,8 @@ from ebmlang.compiler.composition.owning import open_sizes
 from ebmlang.compiler.composition.placing import Around, Placing
 from ebmlang.compiler.composition.solving import Solving
 from ebmlang.compiler.domains import REALS, Domain
+from ebmlang.compiler.programmes import Programmes
+from ebmlang.compiler.schedules import STEP
 from ebmlang.compiler.scope import Bound, PartEntry, Scope, broken
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
@@ -47,6 +50,7 @@ class Joined:
 
     around: Around
     models: Models
+    programmes: Programmes
     owners: dict[str, Owner] = field(default_factory=dict)
     using: dict[int, Placing] = field(default_factory=dict)
     solving: dict[int, Solving] = field(default_factory=dict)
@@ -76,8 +80,21 @@ class Joined:
             placing.lets()
             placing.define(own)
             placing.terms()
+            self._updates(node, placing)
             self.solved += (placing.copy.solved(s) for s in placing.model.solved)
             self._placed(node, placing)
+
+    def _updates(self, node: ast.Compose, placing: Placing) -> None:
+        """The states of a part that joins are states of the model around it."""
+        programme, name = placing.model.programme, node.name.text
+        if programme.states and placing.plates:
+            self.around.expressions.report.add(NotBuilt(node.span, "a part with a `state` in a plate"))
+            return
+        updates = {u.state: placing.copy.expr(u.value) for u in programme.updates}
+        for state in programme.states:
+            if state not in placing.border.values:
+                episodic = state in programme.episodic
+                self.programmes.adopt(inner_name(name, state), updates.get(state), episodic, node.span)
 
     def part(self, node: ast.Part, scope: Scope) -> None:
         """The parameters and hyperparameters of a part that is applied elsewhere."""
@@ -172,7 +189,14 @@ class Joined:
             self.quiet(node.name)
         if model is None or not self._shallow(model, node.span):
             return None
+        applied = isinstance(node, ast.Part) or node.word == "solve"
+        if model.programme.states and applied:
+            what = f"a `state` of a part that is {'owned' if isinstance(node, ast.Part) else 'solved'}"
+            self.around.expressions.report.add(NotBuilt(node.span, what, "join it: use ... as ..."))
+            return None
         border = Border(self.around.expressions, scope, model, node.span)
+        if model.variable(STEP) is not None:
+            border.values[STEP] = self.programmes.step(node.span)
         if owner is not None:
             if not self._apply(owner, node, scope, border):
                 return None

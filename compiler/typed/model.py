@@ -104,14 +104,25 @@ class Optimiser:
     """What follows `using` in a `train` line: what moves the parameters, with the options that are set."""
 
     name: str
-    options: tuple[tuple[str, float | int | bool | tuple[float, ...]], ...]
+    options: tuple[tuple[str, float | int | bool | str | tuple[float, ...]], ...]
     span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When a `train` line runs: `repeats` times (once if None) in every minibatch that `every` divides (in all
+    of them if None), on the data set `on` (the main one if empty), while the stage runs (the end if empty)."""
+
+    repeats: Size | None = None
+    every: Size | None = None
+    on: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
-    """An objective line. A `train` line has an `optimiser` in place of `using`. `later` are the clauses that
-    are understood and not built, as (word, place)."""
+    """An objective line. A `train` line has an `optimiser` in place of `using`, and its `turn` in the programme
+    of training. `later` are the clauses that are understood and not built, as (word, place)."""
 
     verb: ast.Verb
     label: str | None
@@ -125,6 +136,7 @@ class Question:
     beta: Expr | None = None
     optimiser: Optimiser | None = None
     later: tuple[tuple[str, Span], ...] = ()
+    turn: Turn = Turn()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -182,6 +194,38 @@ class Solved:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Update:
+    """What a state becomes after every minibatch."""
+
+    state: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stretch of training that has lines of its own."""
+
+    name: str
+    steps: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """What training moves beside parameters, and in which stages.
+
+    `schedules` are observed variables whose default follows the step, `states` parameters that `updates` move
+    in place of an optimiser; those in `episodic` begin anew with every episode, and training leaves them alone.
+    """
+
+    schedules: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    episodic: tuple[str, ...] = ()
+    updates: tuple[Update, ...] = ()
+    stages: tuple[Stage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Model:
     name: str
     source: Source
@@ -197,6 +241,7 @@ class Model:
     nets: tuple[Net, ...] = ()
     solved: tuple[Solved, ...] = ()
     parts: tuple[Placed, ...] = ()
+    programme: Programme = Programme()
 
     def variable(self, name: str) -> Variable | None:
         return next((v for v in self.variables if v.name == name), None)

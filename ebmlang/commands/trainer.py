@@ -10,7 +10,7 @@ from ebmlang.api import Model
 from ebmlang.commands.engine import given_rows
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
-from ebmlang.training import Course, Fitting, Posed, settings_for, with_parameters_on
+from ebmlang.training import Asking, Course, Fitting, settings_for, with_parameters_on
 
 if TYPE_CHECKING:
     from ebmlang.data import DataSet
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str, Wanted]:
     """Variables that the data may or must give: observed ones, and latents that `--given` names.
 
-    An array that is called like a parameter is not taken for its value.
+    An array that is called like a parameter or a schedule is not taken for its value.
     """
     named = set(given or ())
     found: dict[str, Wanted] = {}
+    schedules = model.checked.programme.schedules
     for v in model.checked.variables:
+        if v.name in schedules:
+            continue
         if v.role == "observed" or (v.role == "latent" and v.name in named):
             required = v.role == "latent" or v.init is None
             found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
@@ -40,7 +43,7 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     settings = settings_for(model, settings, args.dtype, args.device)
     course = Course.of(args.epochs, args.steps, args.batch_size, args.seed)
     given = given_rows(model, data, matching)
-    posed = Posed.of(model, given, {}, settings, args.objective, args.using)
+    asking = Asking(args.objective, args.using, {} if args.lr is None else {"lr": args.lr})
     if args.device is not None:
         with_parameters_on(model, settings.device)
-    return Fitting.of(posed, course, {} if args.lr is None else {"lr": args.lr})
+    return Fitting.of(model, given, settings, course, asking)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.codegen.names import field_name
+from ebmlang.compiler.schedules import STEP
 from ebmlang.runtime import seeded
 from ebmlang.runtime.bind import Bound, fill, net_specs
 from ebmlang.runtime.seeded import Rows
@@ -18,61 +20,100 @@ from ebmlang.runtime.seeded import Rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """The rows of one step. `step` and `epoch` count from 1; `rows` are global numbers, int64 [b]."""
+    """The rows of one step. `step` and `epoch` count from 1; `rows` are global numbers, int64 [b], out of the
+    `total` rows that the step looks at in all processes together."""
 
     step: int
     epoch: int
     rows: Rows
+    total: int
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The same step in at most `count` parts of consecutive rows, none of them empty."""
+        if count == 1:
+            yield self
+            return
+        for rows in np.array_split(self.rows, min(count, len(self.rows))):
+            yield replace(self, rows=rows)
 
 
-def order(count: int, seed: int, epoch: int) -> Rows:
-    """The order of the rows 0..count-1 in an epoch, int64 [count].
+def order(rows: Rows, seed: int, epoch: int, name: str = "") -> Rows:
+    """The rows in the order of an epoch, int64 [count]; `name` is that of the data set, if it is no main one.
 
     A row's place follows from (seed, epoch, row) alone: every row draws a number, and the numbers are sorted.
     """
-    draws = seeded.uniform(seed, f"order of epoch {epoch}", np.arange(count, dtype=np.int64), ())
-    return np.argsort(draws, kind="stable").astype(np.int64)
+    of = f" of {name}" if name else ""
+    draws = seeded.uniform(seed, f"order of epoch {epoch}{of}", rows, ())
+    return rows[np.argsort(draws, kind="stable")]
 
 
-def batches(
-    count: int, size: int | None, seed: int, epochs: int | None, steps: int | None
-) -> Iterator[Batch]:
-    """Batches of `size` rows, in a new order in every epoch; the last one of an epoch may be smaller.
+@dataclass(slots=True, eq=False)
+class Walk:
+    """The rows of every step: batches of `size`, in a new order in every epoch, the last one of an epoch maybe
+    smaller. Without a size, or with one that holds all rows, each step sees all of them in their own order.
 
-    Without a size, or with one that holds all rows, each epoch is one step over all rows in their own order.
-    Ends after `epochs` or `steps`, whichever is first.
+    Any step can be asked for, so that a run may begin in the middle.
     """
-    step, epoch = 0, 0
-    whole = size is None or size >= count
-    while epochs is None or epoch < epochs:
-        epoch += 1
-        rows = np.arange(count, dtype=np.int64) if whole else order(count, seed, epoch)
-        width = count if whole or size is None else size
-        for first in range(0, count, width):
-            if steps is not None and step >= steps:
-                return
-            step += 1
-            yield Batch(step, epoch, rows[first : first + width])
+
+    rows: Rows
+    size: int | None
+    seed: int
+    name: str = ""
+    _epoch: int = 0
+    _order: Rows | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.size is None or self.size >= len(self.rows)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return 1 if self.size is None or self.whole else -(-len(self.rows) // self.size)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, which counts from 1."""
+        epoch, place = divmod(step - 1, self.per_epoch)
+        if self.size is None or self.whole:
+            return Batch(step, epoch + 1, self.rows, len(self.rows))
+        if self._order is None or self._epoch != epoch + 1:
+            self._epoch, self._order = epoch + 1, order(self.rows, self.seed, epoch + 1, self.name)
+        rows = self._order[place * self.size : (place + 1) * self.size]
+        return Batch(step, epoch + 1, rows, len(rows))
+
+    def steps(self, epochs: int | None, steps: int | None) -> int | None:
+        """How many there are until `epochs` or `steps` end it, whichever is first; None where neither does."""
+        limits = [n for n in (steps, None if epochs is None else epochs * self.per_epoch) if n is not None]
+        return min(limits, default=None)
 
 
-def steps_of(count: int, size: int | None, epochs: int | None, steps: int | None) -> int | None:
-    """How many steps `batches` makes; None where nothing ends it."""
-    each = 1 if size is None or size >= count else -(-count // size)
-    limits = [n for n in (steps, None if epochs is None else epochs * each) if n is not None]
-    return min(limits, default=None)
+def walk(count: int, size: int | None, seed: int, name: str = "") -> Walk:
+    """The walk over the rows 0..count-1."""
+    return Walk(np.arange(count, dtype=np.int64), size, seed, name)
 
 
-def seed_of_step(seed: int, step: int) -> int:
-    """The seed of what is random in one step: a step is a new question, and draws anew."""
-    digest = hashlib.blake2b(f"{seed}/step/{step}".encode(), digest_size=8).digest()
+def held_out(count: int, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Rows to train with, and rows to validate with: a share of them, at least one, chosen by (seed, row)."""
+    rows = order(np.arange(count, dtype=np.int64), seed, 0, "validation")
+    kept = max(1, round(share * count))
+    return np.sort(rows[kept:]), np.sort(rows[:kept])
+
+
+def seed_of_step(seed: int, step: int, turn: int = 0) -> int:
+    """The seed of what is random in one step: a step is a new question, and draws anew. `turn` counts the
+    steps of an optimiser in one minibatch."""
+    at = f"{step}.{turn}" if turn else f"{step}"
+    digest = hashlib.blake2b(f"{seed}/step/{at}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def at_rows(bound: Bound, parameters: Mapping[str, Tensor], rows: Rows, seed: int) -> Bound:
+def at_rows(
+    bound: Bound, parameters: Mapping[str, Tensor], rows: Rows, seed: int, done: int | None = None
+) -> Bound:
     """The model with some of the rows that it was bound to, the parameters as they are now, and new draws.
 
     Values were checked when the whole was bound. Values computed from others, such as defaults and draws, are
-    computed again, so that they follow the parameters.
+    computed again, so that they follow the parameters, and schedules the steps that are `done`.
     """
     settings = replace(bound.settings, seed=seed, rows=rows)
     whole = len(rows) == bound.batch and bool((rows == np.arange(bound.batch)).all())
@@ -87,11 +128,22 @@ def at_rows(bound: Bound, parameters: Mapping[str, Tensor], rows: Rows, seed: in
     # Draws keep the rule of what is shared; a generated instance is a frozen dataclass.
     instance = cast(Any, bound.instance)
     draw = replace(instance.draw, seed=seed, rows=rows)
-    instance = replace(instance, batch=len(rows), draw=draw)
+    instance = replace(instance, batch=len(rows), draw=draw, **_at_step(bound, done))
     if net_specs(bound.module):
         instance = replace(instance, nets=instance.nets.thinned(seed, rows))
     fill(instance, bound.specs, bound.shapes, values, frozenset(bound.module.SOUGHT), settings)
     return replace(bound, instance=instance, values=values, batch=len(rows), settings=settings)
+
+
+def _at_step(bound: Bound, done: int | None) -> dict[str, float]:
+    """The hidden hyperparameter that schedules read; nothing where there are none, or it stays at the end."""
+    return {field_name(STEP): float(done)} if done is not None and STEP in bound.specs else {}
+
+
+def scheduled(bound: Bound, names: Iterable[str], done: int) -> dict[str, float]:
+    """The values of schedules when some steps are done."""
+    instance = cast(Any, replace(cast(Any, bound.instance), **_at_step(bound, done)))
+    return {n: float(bound.values[n] if n in bound.given else instance.start(n, bound.values)) for n in names}
 
 
 def _picked(value: Tensor, index: Tensor | None) -> Tensor:

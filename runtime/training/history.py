@@ -27,7 +27,9 @@ class Record:
 
     loss: the loss of the batch. terms: the mean of each term over its rows. gradient: the norm of the
     gradient of all parameters, along their domains. unconverged: rows whose search inside ended early, of
-    `rows`. seconds: since the beginning of the run.
+    `rows`. seconds: since the beginning of the run. Where several lines ran, these are about the first one, and
+    `lines` has the loss of each that ran by its label, or its number. validation: the loss of the rows that were held
+    out, where it was asked for after this step.
     """
 
     step: int
@@ -38,9 +40,23 @@ class Record:
     rows: int
     unconverged: int
     seconds: float
+    lines: Mapping[str, float] = field(default_factory=dict)
+    validation: float | None = None
+
+    @staticmethod
+    def of_json(found: Mapping[str, Any]) -> Record:
+        """The record of a JSON object; null is NaN."""
+
+        def number(value: float | None) -> float:
+            return math.nan if value is None else value
+
+        tables = {key: {n: number(v) for n, v in found.get(key, {}).items()} for key in ("terms", "lines")}
+        plain = {key: number(found[key]) for key in ("loss", "gradient")}
+        return Record(**{**found, **plain, **tables})
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; numbers that are not finite are null."""
+        """A JSON object; numbers that are not finite are null, and what was not asked for is left out."""
+        lines = {n: _finite(v) for n, v in self.lines.items()}
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -50,6 +66,8 @@ class Record:
             "rows": self.rows,
             "unconverged": self.unconverged,
             "seconds": round(self.seconds, 4),
+            **({"lines": lines} if lines else {}),
+            **({"validation": _finite(self.validation)} if self.validation is not None else {}),
         }
 
 
@@ -73,14 +91,22 @@ class History:
         return iter(self.records)
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        """A column by name; a term called like another column is `term.NAME`."""
+        """A column by name; a term called like another column is `term.NAME`, a line `line.NAME`.
+
+        What a step has not is NaN.
+        """
         own = ("step", "epoch", "loss", "gradient", "rows", "unconverged", "seconds")
         if name in own:
             return np.array([getattr(r, name) for r in self.records], dtype=np.float64)
+        if name == "validation":
+            found = [r.validation for r in self.records]
+            return np.array([np.nan if v is None else v for v in found], dtype=np.float64)
+        if name.startswith("line."):
+            return np.array([r.lines.get(name[5:], np.nan) for r in self.records], dtype=np.float64)
         term = name.removeprefix("term.")
         if term not in self.names:
             raise KeyError(f"no column {name!r}; there are: {', '.join((*own, *self.names))}")
-        return np.array([r.terms[term] for r in self.records], dtype=np.float64)
+        return np.array([r.terms.get(term, np.nan) for r in self.records], dtype=np.float64)
 
     @property
     def loss(self) -> NDArray[np.float64]:
@@ -129,7 +155,7 @@ class History:
 
 
 def _row(r: Record, shown: Sequence[str]) -> str:
-    numbers = (r.loss, *(r.terms[n] for n in shown), r.gradient)
+    numbers = (r.loss, *(r.terms.get(n, math.nan) for n in shown), r.gradient)
     cells = "".join(f"{x:>{_COLUMN}.5g}" for x in numbers)
     return f"{r.step:>7,}{r.epoch:>7,}{cells}{r.seconds:>{_COLUMN}.2f}"
 

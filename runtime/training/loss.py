@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from ebmlang.runtime import ask, posing
@@ -30,14 +31,20 @@ class Evaluated:
     terms: dict[str, Tensor]
     unconverged: int = 0
 
+    def times(self, share: float) -> Evaluated:
+        """As it counts in the loss of more rows."""
+        return replace(self, loss=self.loss * share, terms={n: v * share for n, v in self.terms.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """What the loss is made of. `sums`: everything the module seeks is summed out; `own`: the objective is
-    not the sum of the terms."""
+    not the sum of the terms. `half`: products of matrices in bfloat16, where torch holds it to be safe; the
+    search inside keeps its precision."""
 
     sums: bool = False
     own: bool = False
+    half: bool = False
 
 
 def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Evaluated:
@@ -50,17 +57,24 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
         found = marginal(bound, posing.held_values(bound), observed, bound.beta)
         return Evaluated(found.energy.mean(), {})
     unknown, unconverged = _minimum(bound, search, observed)
+    with torch.autocast(bound.settings.device.type, torch.bfloat16, enabled=form.half):
+        found = _at(bound, unknown, observed, form)
+    return replace(found, unconverged=unconverged)
+
+
+def _at(bound: Bound, unknown: Values, observed: Values, form: Form) -> Evaluated:
+    """The loss with what is minimised at given values."""
     held = posing.held_values(bound)
     if summed_names(bound):
         free, known = posing.free_of(bound, held, observed)
         rows = rows_of(free.energy(unknown, known), bound.batch)
-        return Evaluated(rows.mean(), {}, unconverged)
+        return Evaluated(rows.mean(), {})
     terms = bound.instance.terms(unknown, held)
     if form.own:
         rows = rows_of(bound.instance.energy(unknown, held), bound.batch)
     else:
         rows = energy_rows(bound, unknown, held, terms)
-    return Evaluated(rows.mean(), {n: v.detach().mean() for n, v in terms.items()}, unconverged)
+    return Evaluated(rows.mean(), {n: v.detach().mean() for n, v in terms.items()})
 
 
 def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], int]:

@@ -23,34 +23,34 @@ from ebmlang.runtime.domain_base import Domain, Kind
 @dataclass(frozen=True, slots=True, eq=False)
 class Moved:
     """One parameter. `leaf` is what the optimiser moves: the parameter itself, or its coordinates. `domain`
-    is None where every value is allowed; it sees [1, *shape]. `pace` is the step size of the optimiser."""
+    is None where every value is allowed; it sees [1, *shape]."""
 
     name: str
     parameter: nn.Parameter
     leaf: nn.Parameter
     domain: Domain | None
-    pace: float
 
 
-def moved(name: str, parameter: nn.Parameter, domain: Domain | None, pace: float) -> Moved:
+def moved(name: str, parameter: nn.Parameter, domain: Domain | None) -> Moved:
     """A parameter ready to be moved."""
     if domain is None or domain.kind is not Kind.OPEN:
-        return Moved(name, parameter, parameter, domain, pace)
+        return Moved(name, parameter, parameter, domain)
     with torch.no_grad():
         leaf = nn.Parameter(domain.coordinates(parameter.detach()[None])[0].clone())
-    return Moved(name, parameter, leaf, domain, pace)
+    return Moved(name, parameter, leaf, domain)
 
 
-def take_gradient(one: Moved) -> None:
-    """The gradient of the parameter, as the optimiser is to see it, in `leaf.grad`, contiguous."""
+def take_gradient(one: Moved, pace: float) -> None:
+    """The gradient of the parameter, as the optimiser is to see it, in `leaf.grad`, contiguous. `pace` is the
+    step size of the optimiser."""
     if one.parameter.grad is not None:
         if one.domain is not None:
-            _along(one, one.domain)
+            _along(one, one.domain, pace)
         if one.leaf.grad is not None and not one.leaf.grad.is_contiguous():
             one.leaf.grad = one.leaf.grad.contiguous()
 
 
-def _along(one: Moved, domain: Domain) -> None:
+def _along(one: Moved, domain: Domain, pace: float) -> None:
     """Replace the gradient by what the domain leaves of it."""
     parameter = one.parameter
     assert parameter.grad is not None
@@ -59,8 +59,8 @@ def _along(one: Moved, domain: Domain) -> None:
             parameter.grad = domain.tangent(parameter[None], parameter.grad[None])[0]
     elif domain.kind is Kind.CONVEX:
         with torch.no_grad():
-            ahead = domain.nearest((parameter - one.pace * parameter.grad)[None])[0]
-            parameter.grad = (parameter - ahead) / one.pace
+            ahead = domain.nearest((parameter - pace * parameter.grad)[None])[0]
+            parameter.grad = (parameter - ahead) / pace
     elif domain.kind is Kind.OPEN:
         with torch.enable_grad():
             at = one.leaf.detach().requires_grad_()

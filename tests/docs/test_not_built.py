@@ -17,10 +17,6 @@ MODEL = """model m(n: int, k: int) {{
 """
 
 STATEMENTS = {
-    "state": "state s = 0.0",
-    "update": "state s = 0.0; update s = s + 1",
-    "schedule": "schedule sigma = linear(1, 0.01, steps = 1000)",
-    "stage": "stage warmup for 500 steps { train }",
     "permutation as a parameter": "param p : permutation[n]",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",

@@ -1,4 +1,10 @@
-"""Models that several tests train."""
+"""Models that several tests train, and the batches that a loop by hand sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ebmlang.runtime.training.batches import Batch, walk
 
 LINEAR = """model linear(n: int, lam: real in nonnegative = 0.5) {
   observed x : real[n]
@@ -63,3 +69,13 @@ KMEANS = """model kmeans(n: int, k: int) {
   train M using sgd(lr = 0.2)
 }
 """
+
+
+def batches(
+    count: int, size: int | None, seed: int, epochs: int | None, steps: int | None
+) -> Iterator[Batch]:
+    """The minibatches of a run, for a loop by hand."""
+    way = walk(count, size, seed)
+    last = way.steps(epochs, steps)
+    assert last is not None
+    return (way.at(step) for step in range(1, last + 1))

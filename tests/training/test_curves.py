@@ -17,8 +17,8 @@ from torch import Tensor
 
 import ebmlang
 from ebmlang.compiler.optimisers import OPTIMISERS
-from ebmlang.runtime.training.batches import batches
 from tests.training import programs
+from tests.training.programs import batches
 
 Floats = NDArray[np.float64]
 

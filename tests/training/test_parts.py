@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from ebmlang.runtime.training.batches import batches
+from tests.training.programs import batches
 
 STACK = """
 model pull(d: int) {

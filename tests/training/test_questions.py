@@ -232,7 +232,6 @@ REFUSED = {
     ),
     "an objective of its own": ("infer z\n train W of fit", "error[E0901]: training `of` something while z"),
     "a loss": ("train W by nce(y, noise = z)", "error[E0901]: `train` with `by`"),
-    "another data set": ("train W on pairs", "error[E0901]: `train` with `on`"),
     "a constraint": (
         "subject to limit : sum(z * W) <= 1\n train W",
         "error[E0901]: training what the constraint `limit`",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from ebmlang import training
+from ebmlang.training import fitting
 from ebmlang.runtime.training.history import Record
 from tests.training import programs
 
@@ -148,7 +148,7 @@ def test_an_interruption_within_the_move_goes_back(monkeypatch: pytest.MonkeyPat
     m = ebmlang.loads(programs.LINEAR)
     m.fit(x=x, t=x[:, 0], steps=1)
     before = m.value("W").detach().clone()
-    monkeypatch.setattr(training, "make_optimiser", lambda kind, options, leaves: Cut(leaves, lr=0.1))
+    monkeypatch.setattr(fitting, "make_optimiser", lambda kind, options, leaves: Cut(leaves, lr=0.1))
     with pytest.raises(KeyboardInterrupt):
         m.fit(x=x, t=x[:, 0], steps=1)
     assert torch.equal(m.value("W"), before)

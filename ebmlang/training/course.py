@@ -1,0 +1,81 @@
+"""How long a run lasts, in which batches, and with which settings of its optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.optimisers import WANTED, OptimiserRow, Value, accepted
+from ebmlang.compiler.training import settings_of
+from ebmlang.compiler.typed import Optimiser
+from ebmlang.errors import DataError
+
+EPOCHS = 100
+"""Passes over the data when nobody says."""
+
+Precision = Literal["full", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long and in which batches. None: no limit, or all rows at once.
+
+    `validate` is the share of rows that is held out, `patience` the epochs without a lower loss on them after
+    which a run ends. `precision` is that of products of matrices in the loss.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    validate: float | None = None
+    patience: int | None = None
+    precision: Precision = "full"
+
+    @staticmethod
+    def of(
+        epochs: int | None,
+        steps: int | None,
+        batch_size: int | None,
+        seed: int,
+        validate: float | None = None,
+        patience: int | None = None,
+        precision: str | None = None,
+    ) -> Course:
+        """Raises DataError for numbers that are no counts, and shares that are none."""
+        counts: dict[str, object] = {
+            "epochs": epochs, "steps": steps, "batch_size": batch_size, "patience": patience,
+        }  # fmt: skip
+        for name, value in counts.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise DataError(f"{name} is {value}, not a whole number of at least 1", f"{name}=20")
+        if validate is not None and not 0 < validate < 1:
+            raise DataError(f"validate is {validate}, not a share between 0 and 1", "validate=0.1")
+        if patience is not None and validate is None:
+            raise DataError("patience is about rows that are held out, and none are", "validate=0.1")
+        if precision not in (None, *get_args(Precision)):
+            known = get_args(Precision)
+            hint = did_you_mean(precision or "", known) or f"it is {' or '.join(known)}"
+            raise DataError(f"the precision `{precision}` is not known", hint)
+        chosen: Precision = "bf16" if precision == "bf16" else "full"
+        # A programme of stages may end by itself; `Fitting` sets the limit where nothing does.
+        return Course(epochs, steps, batch_size, seed, validate, patience, chosen)
+
+
+def optimiser_settings(
+    optimiser: Optimiser | None, changes: Mapping[str, object]
+) -> tuple[OptimiserRow, dict[str, Value]]:
+    """The optimiser with options that the caller sets over those of the line. Raises DataError."""
+    row, options = settings_of(optimiser)
+    for name, value in changes.items():
+        kind = row.kind(name)
+        if kind is None:
+            hint = did_you_mean(name, row.option_names) or f"it has {', '.join(row.option_names)}"
+            raise DataError(f"{row.name} has no option `{name}`", hint)
+        found = accepted(kind, value)
+        if found is None:
+            raise DataError(f"the option `{name}` of {row.name} is {value}, not {WANTED[kind]}", "lr=0.01")
+        options[name] = found
+    return row, options

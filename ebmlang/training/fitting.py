@@ -1,0 +1,289 @@
+"""One run over data that is bound and checked: the programme of a file with its players."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.optimisers import COMMON, OptimiserRow, Value
+from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.typed import Programme, Question, Turn
+from ebmlang.errors import DataError
+from ebmlang.inference import Given
+from ebmlang.runtime.bind import Bound, Settings
+from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.training.batches import Batch, Walk, held_out, scheduled, seed_of_step, walk
+from ebmlang.runtime.training.history import History, Record
+from ebmlang.runtime.training.loop import Run, Stopped, Stretch
+from ebmlang.runtime.training.loss import Evaluated
+from ebmlang.runtime.training.peers import ALONE, Peers
+from ebmlang.runtime.training.player import Pace, Player, make_optimiser
+from ebmlang.runtime.training.validation import Validation
+from ebmlang.training.course import EPOCHS, Course, optimiser_settings
+from ebmlang.training.lines import Posed, train_lines
+from ebmlang.training.moving import trained
+from ebmlang.training.updates import Updates
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+
+OPTIONS_OF_LINE = tuple(name for name, _ in COMMON)
+"""Options that are not those of an optimiser of torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a caller asks of training: the line called `objective` alone, another optimiser (`using`), options
+    of it, masks of what is given, further data sets by name."""
+
+    objective: str | None = None
+    using: str | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    masks: Mapping[str, Any] = field(default_factory=dict)
+    sets: Mapping[str, Given] = field(default_factory=dict)
+
+    def set(self, name: str) -> Given:
+        """A data set that a line names. Raises DataError."""
+        if name not in self.sets:
+            hint = did_you_mean(name, self.sets) or f"--on {name}=FILE, or fit(..., on={{'{name}': {{...}}}})"
+            raise DataError(f"a `train` line is on the data set `{name}`, which is not given", hint)
+        return self.sets[name]
+
+
+@dataclass(slots=True)
+class Line:
+    """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of its
+    own, None for the main one."""
+
+    name: str
+    posed: Posed
+    turn: Turn
+    row: OptimiserRow
+    options: Mapping[str, Value]
+    bound: Bound
+    masks: Mapping[str, Tensor]
+    walk: Walk | None
+
+    @staticmethod
+    def of(
+        model: Model, name: str, question: Question | None, given: Given, settings: Settings, course: Course,
+        asking: Asking,
+    ) -> Line:  # fmt: skip
+        """Settle the roles and bind the data of a line. Raises ModelError and DataError."""
+        turn = question.turn if question is not None else Turn()
+        data, masks = (asking.set(turn.on), {}) if turn.on else (given, asking.masks)
+        posed = Posed.of(model, data, masks, settings, question)
+        row, options = optimiser_settings(posed.loss.optimiser, asking.changes)
+        bound, found = posed.bound()
+        if course.precision == "bf16":
+            posed = replace(posed, form=replace(posed.form, half=True))
+        if row.whole and course.batch_size is not None and course.batch_size < bound.batch:
+            raise DataError(
+                f"{row.name} looks at all rows several times in a step, and takes no batches",
+                "leave out the batch size, or use adam",
+            )
+        own = walk(bound.batch, course.batch_size, course.seed, turn.on) if turn.on else None
+        return Line(name, posed, turn, row, options, bound, found, own)
+
+    def at(self, rows: Rows, seed: int, done: int) -> Evaluated:
+        """The loss of some rows when some steps are done."""
+        return self.posed.at(self.bound, self.masks, self.posed.own(), rows, seed, done)
+
+    def count(self, size: Size | None) -> int:
+        """A number of steps, 1 if the line does not say."""
+        return 1 if size is None else size.evaluate(self.bound.sizes)
+
+    def player(self, course: Course, peers: Peers) -> Player:
+        """The line, ready to move its parameters."""
+        moving = trained(self.posed, self.bound)
+        own = {n: v for n, v in self.options.items() if n not in OPTIONS_OF_LINE}
+        follows = {option: name for option, name in own.items() if isinstance(name, str)}
+
+        def rates(done: int) -> Mapping[str, float]:
+            values = scheduled(self.bound, set(follows.values()), done)
+            return {option: values[name] for option, name in follows.items()}
+
+        def loss(batch: Batch, turn: int) -> Evaluated:
+            return self.at(batch.rows, seed_of_step(course.seed, batch.step, turn), batch.step - 1)
+
+        pace = Pace(self.count(self.turn.repeats), self.count(self.turn.every), rates=rates if follows else None)
+        pace = replace(pace, **{n: self.options[n] for n in OPTIONS_OF_LINE if n in self.options})
+        leaves = [m.leaf for m in moving]
+        optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
+        return Player(self.name, moving, optimiser, loss, pace, peers, self.walk)
+
+
+@dataclass(slots=True)
+class Fitting:
+    """A run to come. Iterate `records`, or let `all` do it."""
+
+    model: Model
+    course: Course
+    lines: tuple[Line, ...]
+    run: Run
+    updates: Updates | None
+    validation: Validation | None = None
+
+    @staticmethod
+    def of(
+        model: Model, given: Given, settings: Settings, course: Course, asking: Asking, peers: Peers = ALONE
+    ) -> Fitting:
+        """Settle roles, bind the data, make the parameters if there are none yet. Raises ModelError and
+        DataError: what is wrong is said before the first step."""
+        found = train_lines(model.checked, asking.objective, asking.using)
+        names = [q.label or str(n) if q is not None else str(n) for n, q in enumerate(found, 1)]
+        lines = tuple(
+            Line.of(model, name, question, given, settings, course, asking)
+            for name, question in zip(names, found, strict=True)
+        )
+        _all_used(asking.sets, lines)
+        judged = next((line for line in reversed(lines) if line.walk is None), lines[-1])
+        way, aside = _split(judged, course)
+        stretches = _stretches(model.checked.programme, lines, course, peers)
+        run = Run(stretches, way, _limit(stretches, way, course))
+        fitting = Fitting(model, course, lines, run, Updates.of(model, given, settings))
+        run.after_batch = fitting._after
+        if aside is not None:
+            loss = partial(fitting._held_out_loss, judged, aside)
+            fitting.validation = Validation(loss, fitting.tensors, course.patience)
+        return fitting
+
+    @property
+    def steps(self) -> int | None:
+        """How many there will be, if validation does not end them before."""
+        return self.run.steps
+
+    @property
+    def bound(self) -> Bound:
+        """The data of the first line."""
+        return self.lines[0].bound
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the parameters that move, each once."""
+        names = (m.name for p in self.run.players for m in p.parameters)
+        return tuple(dict.fromkeys(names))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All parameters, states, and tensors of nets by their declared names: what a file of them holds."""
+        return {**self.model.declared_parameters(), **self.model.nets.state()}
+
+    # --- after a minibatch ---
+
+    def _after(self, batch: Batch) -> float | None:
+        self.model.after_step()
+        if self.updates is not None:
+            self.updates.after(batch, self.model.declared_parameters())
+        if self.validation is None or batch.step % self.run.walk.per_epoch:
+            return None
+        found = self.validation.ask()
+        if self.validation.enough:
+            self.run.limit = batch.step
+        return found
+
+    @torch.no_grad()
+    def _held_out_loss(self, line: Line, rows: Rows) -> float:
+        """The mean loss of the rows that were held out, by the averages where a line keeps them."""
+        raw = [(m.parameter, m.parameter.detach().clone()) for p in self.run.players for m in p.parameters]
+        for player in self.run.players:
+            player.take_averages()
+        size, seed = self.course.batch_size or len(rows), seed_of_step(self.course.seed, 0)
+        total = 0.0
+        for first in range(0, len(rows), size):
+            some = rows[first : first + size]
+            total += float(line.at(some, seed, self.run.done).loss) * len(some) / len(rows)
+        for parameter, value in raw:
+            parameter.copy_(value)
+        return total
+
+    # --- the run ---
+
+    def records(self) -> Iterator[Record | Stopped]:
+        """One record per step; the last item may say why there are no more."""
+        yield from self.run.records()
+        self.finish()
+
+    def finish(self) -> None:
+        """The parameters that a run is for: the best ones, or running means, where these were asked for."""
+        if self.validation is not None:
+            self.validation.take_best()
+        else:
+            for player in self.run.players:
+                player.take_averages()
+
+    def all(self, progress: Callable[[Record, int | None], None] | None = None) -> History:
+        """The whole run."""
+        gathered = Gathered()
+        for item in self.records():
+            gathered.add(item)
+            if progress is not None and isinstance(item, Record):
+                progress(item, self.steps)
+        return gathered.history()
+
+
+def _stretches(
+    programme: Programme, lines: tuple[Line, ...], course: Course, peers: Peers
+) -> tuple[Stretch, ...]:
+    """The stages in the order of the file, each with its lines; lines outside of stages come last."""
+    players = [(line, line.player(course, peers)) for line in lines]
+    found = []
+    for stage in programme.stages:
+        own = tuple(p for line, p in players if line.turn.stage == stage.name)
+        if own:
+            found.append(Stretch(stage.name, stage.steps.evaluate(lines[0].bound.sizes), own))
+    rest = tuple(p for line, p in players if not line.turn.stage)
+    return (*found, Stretch("", None, rest)) if rest else tuple(found)
+
+
+def _limit(stretches: tuple[Stretch, ...], way: Walk, course: Course) -> int | None:
+    """Where a run ends: by epochs or steps, or by its stages alone where nobody says."""
+    endless = stretches[-1].steps is None
+    epochs = EPOCHS if course.epochs is None and course.steps is None and endless else course.epochs
+    return way.steps(epochs, course.steps)
+
+
+def _split(line: Line, course: Course) -> tuple[Walk, Rows | None]:
+    """The walk over the rows that train, and the rows that are held out."""
+    count = line.bound.batch
+    if course.validate is None:
+        return walk(count, course.batch_size, course.seed), None
+    kept, aside = held_out(count, course.validate, course.seed)
+    if not len(kept):
+        raise DataError(
+            f"{course.validate:g} of {count:,} row{'s' * (count != 1)} held out leaves none to train with",
+            "validate=0.1, or more data",
+        )
+    return Walk(kept, course.batch_size, course.seed), aside
+
+
+def _all_used(sets: Mapping[str, Given], lines: tuple[Line, ...]) -> None:
+    """Raises DataError for a data set that no line is on."""
+    known = [line.turn.on for line in lines if line.turn.on]
+    for name in sets:
+        if name not in known:
+            hint = did_you_mean(name, known) or (f"they name {', '.join(known)}" if known else "train ... on NAME")
+            raise DataError(f"no `train` line is on the data set `{name}`", hint)
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Records of a run so far; `history` may be asked at any time."""
+
+    found: list[Record] = field(default_factory=list)
+    stopped: str = ""
+
+    def add(self, item: Record | Stopped) -> None:
+        if isinstance(item, Stopped):
+            self.stopped = item.sentence
+        else:
+            self.found.append(item)
+
+    def history(self) -> History:
+        names = tuple(dict.fromkeys(n for r in self.found for n in r.terms))
+        return History(tuple(self.found), self.stopped, names)

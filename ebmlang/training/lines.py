@@ -1,0 +1,184 @@
+"""Which lines train, and the loss of each over its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ebmlang.compiler import pipeline
+from ebmlang.compiler.diagnostics import Located, did_you_mean, listing
+from ebmlang.compiler.envelope import Loss, loss_of, obstacles
+from ebmlang.compiler.optimisers import find_optimiser, optimiser_names
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.training import training_mistakes
+from ebmlang.compiler.typed import Model as CheckedModel
+from ebmlang.compiler.typed import Optimiser, Question
+from ebmlang.errors import DataError, ModelError
+from ebmlang.inference import Given, Inference, incomplete_names
+from ebmlang.questions import Asked, line_of
+from ebmlang.runtime.bind import Bound, Settings
+from ebmlang.runtime.marginal import beta_of
+from ebmlang.runtime.search import Search
+from ebmlang.runtime.training.batches import at_rows, picked_masks
+from ebmlang.runtime.training.loss import Evaluated, Form, evaluate
+from ebmlang.summing import sums
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+
+# --- the question -------------------------------------------------------------------------------
+
+
+def train_lines(
+    model: CheckedModel, label: str | None = None, optimiser: str | None = None
+) -> tuple[Question | None, ...]:
+    """The `train` lines in the order of the file, or the one that is called `label`; None stands for training
+    everything, where the file has no line.
+
+    `optimiser` replaces what the lines name. Raises DataError for names that are not there.
+    """
+    lines: list[Question | None] = [q for q in model.questions if q.verb == "train"]
+    if label is not None:
+        named = [q for q in lines if q is not None and q.label == label]
+        if not named:
+            labels = [q.label for q in lines if q is not None and q.label]
+            hint = did_you_mean(label, labels) or (
+                f"it names {listing(labels, 'and')}" if labels else f"name a line of it: train {label}: ..."
+            )
+            raise DataError(f"the model names no `train` line `{label}`", hint)
+        lines = [*named]
+    if optimiser is not None and find_optimiser(optimiser) is None:
+        known = optimiser_names()
+        hint = did_you_mean(optimiser, known) or f"optimisers are {', '.join(known)}"
+        raise DataError(f"there is no optimiser `{optimiser}`", hint)
+    return tuple(_moved_by(model, line, optimiser) for line in lines or [None])
+
+
+def _moved_by(model: CheckedModel, line: Question | None, optimiser: str | None) -> Question | None:
+    """The line with another optimiser, unless it names that one already."""
+    if optimiser is None or (line is not None and line.optimiser and line.optimiser.name == optimiser):
+        return line
+    span = line.span if line is not None else _head(model)
+    chosen = Optimiser(optimiser, (), span)
+    if line is None:
+        return Question("train", None, (), None, (), None, "train", "", span, optimiser=chosen)
+    return replace(line, optimiser=chosen)
+
+
+def only_line(model: CheckedModel, label: str | None) -> Question | None:
+    """The line of a loss: the one called `label`, or the only one. Raises DataError where it is not clear."""
+    lines = train_lines(model, label)
+    if len(lines) > 1:
+        shown = listing([f"`{q.text}`" for q in lines if q is not None], "and")
+        raise DataError(
+            f"the model has {len(lines)} `train` lines, {shown}, and a loss is that of one",
+            "name one in the file, `train first: ...`, and choose it: objective='first'",
+        )
+    return lines[0]
+
+
+def _head(model: CheckedModel) -> Span:
+    """Where mistakes of a file without a `train` line are shown."""
+    return Span(model.span.start, model.span.start + len("model"))
+
+
+def settled_loss(
+    model: CheckedModel, line: Question | None, given: frozenset[str], incomplete: frozenset[str]
+) -> Loss:
+    """The loss with its roles settled. Raises ModelError for what cannot be trained."""
+    span = line.span if line is not None else _head(model)
+    wrong = list(training_mistakes(model, line, span))
+    if not wrong:
+        loss = loss_of(model, line, given, incomplete)
+        wrong = list(obstacles(loss, pipeline.graph_of(loss.model)))
+    if wrong:
+        raise ModelError(Located(model.source, w) for w in wrong)
+    return loss
+
+
+def _optimiser_of(line: Question | None) -> object:
+    return (line.optimiser.name, line.optimiser.options) if line is not None and line.optimiser else None
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """A loss over given data. `run` is the question inside, about all rows."""
+
+    model: Model
+    loss: Loss
+    run: Inference
+    form: Form
+
+    @staticmethod
+    def of(
+        model: Model,
+        given: Given,
+        masks: Mapping[str, Any],
+        settings: Settings,
+        line: Question | None,
+    ) -> Posed:
+        """Settle the roles of a line. Raises ModelError and DataError."""
+        incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
+        key = (given.names(), incomplete, line.span if line is not None else None, _optimiser_of(line))
+
+        def settled() -> Loss:
+            return settled_loss(model.checked, line, given.names(), incomplete)
+
+        loss = model.loss_kept(key, settled)
+        for name in loss.targets:
+            if name in given.names():
+                raise DataError(
+                    f"`{name}` is given and to be trained",
+                    "leave it out of the data, or train others by name; preset(...) says where it begins",
+                )
+        variant = f"train {loss.line.span.start if loss.line is not None else ''} {' '.join(loss.skipped)}"
+        if loss.summed and not loss.sought:
+            asked = Asked(loss.model, loss.summed, None, None, (), variant)
+            return Posed(model, loss, sums(model, given, masks, settings, asked, incomplete), Form(sums=True))
+        asked = Asked(loss.model, loss.inside, loss.question, None, loss.summed, variant)
+        search = Search(seed=settings.seed)
+        inner = Inference.settled(model, given, masks, settings, search, asked, incomplete)
+        return Posed(model, loss, inner, Form(own=loss.of is not None))
+
+    def bound(self) -> tuple[Bound, dict[str, Tensor]]:
+        """All rows, checked and bound, and masks (True: given) of what is given in part."""
+        rows = self.run.given.rows
+        if rows == 0:
+            raise DataError("the data holds no examples", "pass at least one row")
+        bound = self.run.bound_rows(0, rows)
+        if self.form.sums:
+            line = line_of(self.model.checked, self.loss.summed)
+            bound = replace(bound, beta=beta_of(line.beta if line is not None else None, bound))
+        return bound, {name: self.run.mask(bound, name, 0, rows) for name in self.run.incomplete}
+
+    def own(self) -> dict[str, nn.Parameter]:
+        """The parameters whose values are the model's own, not passed by the caller."""
+        passed = self.run.given.names()
+        return {n: p for n, p in self.model.declared_parameters().items() if n not in passed}
+
+    def at(
+        self,
+        bound: Bound,
+        masks: Mapping[str, Tensor],
+        own: Mapping[str, Tensor],
+        rows: Any,
+        seed: int,
+        done: int | None = None,
+    ) -> Evaluated:
+        """The loss of some of the rows, with the parameters as they are, and schedules after `done` steps."""
+        some = at_rows(bound, own, rows, seed, done)
+        return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
+
+
+def loss_now(model: Model, given: Given, settings: Settings, objective: str | None, draw_seed: int) -> Tensor:
+    """The training loss of all given rows, a number that is differentiable in the parameters."""
+    posed = Posed.of(model, given, {}, settings, only_line(model.checked, objective))
+    bound, masks = posed.bound()
+    rows = np.arange(bound.batch, dtype=np.int64)
+    return posed.at(bound, masks, posed.own(), rows, draw_seed).loss
+
+

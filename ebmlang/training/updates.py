@@ -1,0 +1,85 @@
+"""What `update` lines make of states after every minibatch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.typed import Constant, Let, Level, Term
+from ebmlang.compiler.typed import Model as CheckedModel
+from ebmlang.compiler.types import REAL
+from ebmlang.inference import Given
+from ebmlang.questions import Asked
+from ebmlang.runtime.bind import Bound, Settings
+from ebmlang.runtime.training.batches import Batch, at_rows, seed_of_step
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+
+
+@dataclass(slots=True)
+class Updates:
+    """The updates of a model over its data. All of them see the values from before."""
+
+    bound: Bound
+    states: Mapping[str, nn.Parameter]
+    seed: int
+
+    @staticmethod
+    def of(model: Model, given: Given, settings: Settings) -> Updates | None:
+        """None where the model has none."""
+        moved = [u.state for u in _running(model.checked)]
+        if not moved:
+            return None
+        asked = Asked(_with_updates(model.checked, given.names()), (), None, None, (), "updates")
+        _, module = model.compiled(asked, None)
+        rows = given.rows
+        bound = model.bound(module, given.chunk(0, rows), replace(settings, first_row=0), frozenset())
+        return Updates(bound, {name: model.value(name) for name in moved}, settings.seed)
+
+    @torch.no_grad()
+    def after(self, batch: Batch, own: Mapping[str, nn.Parameter]) -> None:
+        """Every state becomes what its update says, computed from the rows of a minibatch."""
+        rows = np.asarray(batch.rows)
+        bound = at_rows(self.bound, own, rows, seed_of_step(self.seed, batch.step), batch.step - 1)
+        found = bound.instance.lets({}, {**bound.values, **bound.instance.prepare(bound.values)})
+        for name, state in self.states.items():
+            state.copy_(found[_let(name)])
+
+
+def _let(state: str) -> str:
+    """The name of what a state becomes. A declared name cannot be this one: `update` is reserved."""
+    return f"update.{state}"
+
+
+def _running(model: CheckedModel) -> tuple[Let, ...]:
+    return tuple(u for u in model.programme.updates if u.state not in model.programme.episodic)
+
+
+def _with_updates(model: CheckedModel, given: frozenset[str]) -> CheckedModel:
+    """The model with its updates as lets, and nothing that they do not need."""
+    updates = [Let(_let(u.state), u.value, "", u.span) for u in _running(model)]
+    graph = FactorGraph(model, ())
+    needed = {name for u in updates for name in graph.inputs(u.value)} | given
+    kept = tuple(
+        v for v in model.variables if v.role in ("hyper", "param", "random") or v.name in needed
+    )
+    gone = frozenset(v.name for v in model.variables) - {v.name for v in kept}
+    lets = tuple(let for let in model.lets if not graph.depends(let.value, gone))
+    zero = Constant(REAL, (), Level.CONSTANT, False, model.span, 0.0)
+    nothing = Term("nothing", "energy", False, (), None, zero, "", model.span)
+    return replace(
+        model,
+        variables=kept,
+        lets=(*lets, *updates),
+        terms=(nothing,),
+        constraints=(),
+        questions=(),
+        properties=(),
+    )

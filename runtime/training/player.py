@@ -1,0 +1,238 @@
+"""One line of training in motion: some parameters, their loss, and the optimiser that moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmlang.errors import DataError
+from ebmlang.runtime.training.batches import Batch, Walk
+from ebmlang.runtime.training.loss import Evaluated
+from ebmlang.runtime.training.moved import Moved, gradient_norm, settle, take_gradient
+from ebmlang.runtime.training.peers import ALONE, Peers
+
+LossOf = Callable[[Batch, int], Evaluated]
+"""The loss of some rows, at a turn: the number of the optimiser's step within the minibatch."""
+
+
+class NotFinite(Exception):
+    """The loss or its gradient is no number at a step; `what` says which, in words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a line runs. It takes `repeats` steps in every minibatch that `every` divides. The gradient is cut to
+    the norm `clip`, if that is set, and found in `accumulate` parts of the rows. `average` is the decay of a
+    running mean of the parameters. `rates` gives options of the optimiser that follow a schedule."""
+
+    repeats: int = 1
+    every: int = 1
+    clip: float | None = None
+    accumulate: int = 1
+    average: float | None = None
+    rates: Callable[[int], Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the first look at a batch finds, as plain numbers."""
+
+    loss: float
+    norm: float
+    terms: dict[str, float]
+    unconverged: int
+
+
+_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
+"""Optimisers that torch has in one pass over each parameter, the same up to rounding."""
+
+
+def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:
+    """An optimiser of `torch.optim` by the name of its class."""
+    kind = getattr(torch.optim, implementation)
+    if implementation == "LBFGS":
+        return kind(leaves, line_search_fn="strong_wolfe", **options)
+    # The fused ones walk memory, so they need parameters and gradients that lie alike.
+    plain = all(p.is_contiguous() and p.dtype in (torch.float32, torch.float64) for p in leaves)
+    if implementation in _FUSED and plain and all(p.device.type in ("cpu", "cuda") for p in leaves):
+        return kind(leaves, fused=True, **options)
+    return kind(leaves, **options)
+
+
+@dataclass(slots=True)
+class Player:
+    """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the
+    running means where the line keeps them, `walk` is over rows of its own."""
+
+    name: str
+    parameters: Sequence[Moved]
+    optimiser: Any
+    loss_of: LossOf
+    pace: Pace = Pace()
+    peers: Peers = ALONE
+    walk: Walk | None = None
+    good: list[Tensor] = field(init=False)
+    averages: list[Tensor] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.good = [m.leaf.detach().clone() for m in self.parameters]
+        keeps = self.pace.average is not None
+        self.averages = [m.parameter.detach().clone() for m in self.parameters] if keeps else None
+
+    @property
+    def finite(self) -> bool:
+        return all(bool(torch.isfinite(m.leaf).all()) for m in self.parameters)
+
+    @torch.no_grad()
+    def go_back(self) -> None:
+        """The parameters of the last finite loss."""
+        for one, kept in zip(self.parameters, self.good, strict=True):
+            one.leaf.copy_(kept)
+            if one.leaf is not one.parameter:
+                settle(one, kept)
+
+    @torch.no_grad()
+    def take_averages(self) -> None:
+        """The running means in place of the parameters, where the line keeps them, each in its domain."""
+        for one, mean in zip(self.parameters, self.averages or (), strict=bool(self.averages)):
+            one.parameter.copy_(mean if one.domain is None else one.domain.nearest(mean[None])[0])
+
+    def play(self, batch: Batch) -> Seen:
+        """All steps of one minibatch; what the first of them saw. Raises NotFinite."""
+        batch = self.peers.share(batch if self.walk is None else self.walk.at(batch.step))
+        seen = self._step(batch, 0)
+        for turn in range(1, self.pace.repeats):
+            self._step(batch, turn)
+        return seen
+
+    def _step(self, batch: Batch, turn: int) -> Seen:
+        """Look, move, and bring every parameter back into its domain."""
+        seen: list[Seen] = []
+        self._follow_schedules(batch)
+
+        def look() -> Tensor:
+            found = self._gradient(batch, turn)
+            norm = gradient_norm(self.parameters)
+            if not seen:
+                seen.append(_checked(found, norm))
+                torch._foreach_copy_(self.good, [m.leaf.detach() for m in self.parameters])
+            elif not bool(torch.isfinite(found.loss)):
+                return self._wall(found.loss.detach())
+            self._clip(norm)
+            return found.loss.detach()
+
+        try:
+            self.optimiser.step(look)
+            for one, before in zip(self.parameters, self.good, strict=True):
+                settle(one, before)
+        except BaseException:
+            if seen:  # the parameters may be halfway
+                self.go_back()
+            raise
+        self._average()
+        return seen[0]
+
+    def _follow_schedules(self, batch: Batch) -> None:
+        if self.pace.rates is not None:
+            for group in self.optimiser.param_groups:
+                group.update(self.pace.rates(batch.step - 1))
+
+    def _clip(self, norm: Tensor) -> None:
+        limit = self.pace.clip
+        if limit is not None:
+            grads = [m.leaf.grad for m in self.parameters if m.leaf.grad is not None]
+            torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = self.pace.average
+        if decay is not None and self.averages is not None:
+            now = [m.parameter.detach() for m in self.parameters]
+            torch._foreach_lerp_(self.averages, now, 1 - decay)
+
+    def _wall(self, loss: Tensor) -> Tensor:
+        """What a line search hears where it tried too much: an infinite loss without a slope, so that it
+        halves its step instead of trusting a curve through numbers that are none."""
+        for one in self.parameters:
+            one.leaf.grad = torch.full_like(one.leaf, torch.nan)
+        return torch.full_like(loss, torch.inf)
+
+    def _gradient(self, batch: Batch, turn: int) -> Evaluated:
+        """The loss of a batch, and its gradient in the leaves."""
+        for one in self.parameters:
+            one.parameter.grad = one.leaf.grad = None
+            if one.leaf is not one.parameter:
+                settle(one, one.leaf)
+        parts = [self._part(part, turn) for part in batch.parts(self.pace.accumulate)]
+        found = self.peers.summed(parts[0] if len(parts) == 1 else _together(parts))
+        self.peers.sum_gradients([m.parameter for m in self.parameters])
+        pace = float(self.optimiser.param_groups[0]["lr"])
+        for one in self.parameters:
+            take_gradient(one, pace)
+        return found
+
+    def _part(self, batch: Batch, turn: int) -> Evaluated:
+        """The loss of some of the rows as they count in the whole, its gradient added to those that are there."""
+        with torch.enable_grad():
+            found = self.loss_of(batch, turn)
+            if not found.loss.requires_grad:
+                raise DataError(
+                    "the loss has no gradient in what is trained",
+                    "everything that depends on it is summed over whole states, or stands in stop(...)",
+                )
+            if len(batch.rows) != batch.total:
+                found = found.times(len(batch.rows) / batch.total)
+            found.loss.backward(inputs=[m.parameter for m in self.parameters])
+        return found
+
+    # --- what a checkpoint holds ---
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, beside the parameters: nested dictionaries and lists."""
+        leaves = {m.name: m.leaf.detach() for m in self.parameters if m.leaf is not m.parameter}
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "leaves": leaves,
+            "good": list(self.good),
+            "averages": self.averages,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        for one in self.parameters:
+            if one.leaf is not one.parameter:
+                one.leaf.copy_(state["leaves"][one.name])
+        torch._foreach_copy_(self.good, list(state["good"]))
+        if self.averages is not None:
+            torch._foreach_copy_(self.averages, list(state["averages"]))
+
+
+def _together(parts: Sequence[Evaluated]) -> Evaluated:
+    """Parts of a batch, each as it counts, as one."""
+    terms = {n: torch.stack([p.terms[n] for p in parts]).sum() for n in parts[0].terms}
+    loss = torch.stack([p.loss.detach() for p in parts]).sum()
+    return Evaluated(loss, terms, sum(p.unconverged for p in parts))
+
+
+def _checked(found: Evaluated, norm: Tensor) -> Seen:
+    """The numbers of a first look, fetched at once. Raises NotFinite."""
+    numbers = (found.loss.detach(), norm, *found.terms.values())
+    loss, size, *terms = torch.stack([n.double().to(found.loss.device) for n in numbers]).tolist()
+    named = dict(zip(found.terms, terms, strict=True))
+    if not isfinite(loss):
+        faulty = next((n for n, v in named.items() if not isfinite(v)), "")
+        raise NotFinite(f"the loss is {loss:g}" + (f" in term '{faulty}'" if faulty else ""))
+    if not isfinite(size):
+        raise NotFinite("the gradient of the loss is not finite")
+    return Seen(loss, size, named, found.unconverged)
