@@ -125,7 +125,6 @@ def _question_parts(q: typed.Question) -> Iterator[str]:
     if q.optimiser is not None:
         yield f"using {optimiser_text(q.optimiser.name, q.optimiser.options)}"
 
-
     turn = q.turn
     if turn.on:
         yield f"on {turn.on}"

@@ -267,12 +267,13 @@ class Programmes:
         if not fits(value.type, entry.type, stretch=True):
             places = declared_at(entry, f"`{name}` is declared {entry.type}")
             advice = "change the value, or declare the type of the state"
-            found = DeclaredOtherwise(
-                node.value.span, name, str(value.type), str(entry.type), advice, places
-            )
+            found = DeclaredOtherwise(node.value.span, name, str(value.type), str(entry.type), advice, places)
             report.add(found)
         elif value.level is Level.EXAMPLE:
-            places, advice = origins(self.scope, value), "reduce it over the examples: mean(..., over = batch)"
+            places, advice = (
+                origins(self.scope, value),
+                "reduce it over the examples: mean(..., over = batch)",
+            )
             report.add(DependsOnExample(node.value.span, name, places, "what it becomes", advice))
         else:
             filled = self.expressions.filled(value, entry.type)

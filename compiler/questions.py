@@ -51,8 +51,8 @@ from ebmlang.compiler.scope import (
     declared_at,
     origins,
 )
-from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.sizes import Size
+from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method
@@ -162,7 +162,8 @@ class Questions:
                 node.span,
                 beta,
                 optimiser,
-                later, turn,
+                later,
+                turn,
             )
         )
 

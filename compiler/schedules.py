@@ -14,7 +14,8 @@ from ebmlang.compiler.derivatives import algebra as a
 from ebmlang.compiler.typed import Expr
 
 STEP = "schedule.step"
-"""The hidden hyperparameter that schedules read. A declared name cannot be this one: `schedule` is reserved."""
+"""The hidden hyperparameter that schedules read. A declared name cannot be this one: `schedule` is
+reserved."""
 
 Build = Callable[[Expr, tuple[Expr, ...], dict[str, Expr]], Expr]
 
@@ -22,8 +23,7 @@ Build = Callable[[Expr, tuple[Expr, ...], dict[str, Expr]], Expr]
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
     """One kind of schedule. `values` are its arguments in order, `counts` numbers of steps by name; `build`
-    takes the step, the arguments and the counts. `convex`: it stays between its values, and 0 where `to_zero`.
-    """
+    takes the step, the arguments and the counts. It stays between its values, and 0 where `to_zero`."""
 
     name: str
     values: tuple[str, ...]

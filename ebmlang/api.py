@@ -447,21 +447,20 @@ class Model(nn.Module):
     ) -> History:
         """Find parameters: lower the training loss over the data, in place.
 
-        By the `train` lines of the file in their order, or everything trainable by adam. Ends after `epochs`
-        passes over the data or `steps` minibatches, after 100 epochs where neither is given. `batch_size` rows make a step, in a
-        new order every epoch, the last of them fewer; without it all rows do. `using` is another optimiser,
-        `lr` its step size, of every line. `on` has the data sets that lines name. `validate` holds out a share
-        of the rows: the parameters with the lowest loss on them are kept, and after `patience` epochs without a
-        lower one the run ends. `precision="bf16"` computes products of matrices in that format. `seed` sets the order and the draws. Parameters that exist are kept, not drawn
-        again. Returns the record of every step. A loss that is not finite ends the run, with the parameters
-        before it. Raises DataError and ModelError.
+        By the `train` lines of the file in their order, or everything trainable by adam. Ends after
+        `epochs` passes over the data or `steps` minibatches, after 100 epochs where neither is given.
+        `batch_size` rows make a step, in a new order every epoch, the last of them fewer; without it all
+        rows do. `using` is another optimiser, `lr` its step size, of every line. `on` has the data sets
+        that lines name. `validate` holds out a share of the rows: the parameters with the lowest loss on
+        them are kept, and after `patience` epochs without a lower one the run ends. `precision="bf16"`
+        computes products of matrices in that format. `seed` sets the order and the draws. Parameters that
+        exist are kept, not drawn again. Returns the record of every step. A loss that is not finite ends
+        the run, with the parameters before it. Raises DataError and ModelError.
         """
         given = merged(data, values)
         settings = self.settings(given, dtype, device, seed, None)
         settings = training.settings_for(self, settings, dtype, device)
-        course = training.Course.of(
-            epochs, steps, batch_size, settings.seed, validate, patience, precision
-        )
+        course = training.Course.of(epochs, steps, batch_size, settings.seed, validate, patience, precision)
         sets = {name: given_arrays(self.ranks, dict(values)) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}
         asking = training.Asking(objective, using, changes, observed or {}, sets)

@@ -110,8 +110,9 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """When a `train` line runs: `repeats` times (once if None) in every minibatch that `every` divides (in all
-    of them if None), on the data set `on` (the main one if empty), while the stage runs (the end if empty)."""
+    """When a `train` line runs: `repeats` times (once if None) in every minibatch that `every` divides (in
+    all of them if None), on the data set `on` (the main one if empty), while the stage runs (the end if
+    empty)."""
 
     repeats: Size | None = None
     every: Size | None = None
@@ -121,8 +122,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
-    """An objective line. A `train` line has an `optimiser` in place of `using`, and its `turn` in the programme
-    of training. `later` are the clauses that are understood and not built, as (word, place)."""
+    """An objective line. A `train` line has an `optimiser` in place of `using`, and its `turn` in the
+    programme of training. `later` are the clauses that are understood and not built, as (word, place)."""
 
     verb: ast.Verb
     label: str | None
@@ -214,8 +215,9 @@ class Stage:
 class Programme:
     """What training moves beside parameters, and in which stages.
 
-    `schedules` are observed variables whose default follows the step, `states` parameters that `updates` move
-    in place of an optimiser; those in `episodic` begin anew with every episode, and training leaves them alone.
+    `schedules` are observed variables whose default follows the step, `states` parameters that `updates`
+    move in place of an optimiser; those in `episodic` begin anew with every episode, and training leaves
+    them alone.
     """
 
     schedules: tuple[str, ...] = ()

@@ -76,6 +76,14 @@ def positive(text: str) -> float:
     return found
 
 
+def share(text: str) -> float:
+    """A number between 0 and 1."""
+    found = positive(text)
+    if found >= 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found `{text}`")
+    return found
+
+
 def memory(text: str) -> int:
     """`2GiB` as bytes."""
     from ebmlang.data.memory import parse_memory

@@ -26,7 +26,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_model_and_data(parser)
     asked = parser.add_argument_group("the question")
     asked.add_argument("--given", metavar="A,B", type=options.names, help="latents that the data gives")
-    asked.add_argument("--objective", metavar="NAME", help="a named `train` line of the file")
+    asked.add_argument("--objective", metavar="NAME", help="one `train` line of the file, by its label")
+    asked.add_argument(
+        "--on",
+        dest="sets",
+        metavar="NAME=D",
+        type=options.pair,
+        action="append",
+        default=[],
+        help="a data set that lines name: train ... on NAME; may be repeated",
+    )
     options.add_settings(parser)
     parser.add_argument(
         "--params", metavar="PATH", help="parameters to begin with, a .safetensors file or a run"
@@ -42,6 +51,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     course.add_argument("--using", metavar="NAME", help="an optimiser instead of the one of the line")
     course.add_argument("--lr", type=options.positive, help="its step size")
+    course.add_argument(
+        "--validate", metavar="SHARE", type=options.share, help="rows that are held out to judge by"
+    )
+    course.add_argument(
+        "--patience",
+        metavar="N",
+        type=options.count,
+        help="epochs without a lower loss on them before the end",
+    )
+    course.add_argument(
+        "--precision", choices=("full", "bf16"), help="of products of matrices in the loss; full if not given"
+    )
     course.add_argument(
         "--seed", metavar="S", type=options.whole, default=0, help="of starts, order and draws"
     )

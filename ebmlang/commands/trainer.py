@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
+from ebmlang.commands import options
 from ebmlang.commands.engine import given_rows
-from ebmlang.data import Wanted
+from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
+from ebmlang.inference import Given
 from ebmlang.training import Asking, Course, Fitting, settings_for, with_parameters_on
 
 if TYPE_CHECKING:
@@ -41,9 +43,22 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     """The run that a command line asks for, its data read and checked. Raises ModelError and DataError."""
     settings = model.settings({}, args.dtype, args.device, args.seed, None)
     settings = settings_for(model, settings, args.dtype, args.device)
-    course = Course.of(args.epochs, args.steps, args.batch_size, args.seed)
+    course = Course.of(
+        args.epochs, args.steps, args.batch_size, args.seed, args.validate, args.patience, args.precision
+    )
     given = given_rows(model, data, matching)
-    asking = Asking(args.objective, args.using, {} if args.lr is None else {"lr": args.lr})
+    changes = {} if args.lr is None else {"lr": args.lr}
+    asking = Asking(args.objective, args.using, changes, sets=_named_sets(model, args))
     if args.device is not None:
         with_parameters_on(model, settings.device)
     return Fitting.of(model, given, settings, course, asking)
+
+
+def _named_sets(model: Model, args: Namespace) -> dict[str, Given]:
+    """The data sets of `--on`, by name. Raises DataError."""
+    found: dict[str, Given] = {}
+    for name, path in options.once(args.sets, "--on").items():
+        wanted = wanted_for_training(model, args.given)
+        dataset = read(path)
+        found[name] = given_rows(model, dataset, match(dataset, wanted, {}))
+    return found

@@ -58,8 +58,8 @@ class Asking:
 
 @dataclass(slots=True)
 class Line:
-    """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of its
-    own, None for the main one."""
+    """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of
+    its own, None for the main one."""
 
     name: str
     posed: Posed
@@ -112,7 +112,9 @@ class Line:
         def loss(batch: Batch, turn: int) -> Evaluated:
             return self.at(batch.rows, seed_of_step(course.seed, batch.step, turn), batch.step - 1)
 
-        pace = Pace(self.count(self.turn.repeats), self.count(self.turn.every), rates=rates if follows else None)
+        pace = Pace(
+            self.count(self.turn.repeats), self.count(self.turn.every), rates=rates if follows else None
+        )
         pace = replace(pace, **{n: self.options[n] for n in OPTIONS_OF_LINE if n in self.options})
         leaves = [m.leaf for m in moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
@@ -267,7 +269,9 @@ def _all_used(sets: Mapping[str, Given], lines: tuple[Line, ...]) -> None:
     known = [line.turn.on for line in lines if line.turn.on]
     for name in sets:
         if name not in known:
-            hint = did_you_mean(name, known) or (f"they name {', '.join(known)}" if known else "train ... on NAME")
+            hint = did_you_mean(name, known) or (
+                f"they name {', '.join(known)}" if known else "train ... on NAME"
+            )
             raise DataError(f"no `train` line is on the data set `{name}`", hint)
 
 

@@ -180,5 +180,3 @@ def loss_now(model: Model, given: Given, settings: Settings, objective: str | No
     bound, masks = posed.bound()
     rows = np.arange(bound.batch, dtype=np.int64)
     return posed.at(bound, masks, posed.own(), rows, draw_seed).loss
-
-

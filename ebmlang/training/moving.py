@@ -12,6 +12,7 @@ from ebmlang.runtime.simplexes import OpenSimplex, Simplex
 from ebmlang.runtime.training.moved import Moved, moved
 from ebmlang.training.lines import Posed
 
+
 def trained(posed: Posed, bound: Bound) -> tuple[Moved, ...]:
     """The parameters that a run moves, by name, with the domains they are kept in.
 

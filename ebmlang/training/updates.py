@@ -67,9 +67,7 @@ def _with_updates(model: CheckedModel, given: frozenset[str]) -> CheckedModel:
     updates = [Let(_let(u.state), u.value, "", u.span) for u in _running(model)]
     graph = FactorGraph(model, ())
     needed = {name for u in updates for name in graph.inputs(u.value)} | given
-    kept = tuple(
-        v for v in model.variables if v.role in ("hyper", "param", "random") or v.name in needed
-    )
+    kept = tuple(v for v in model.variables if v.role in ("hyper", "param", "random") or v.name in needed)
     gone = frozenset(v.name for v in model.variables) - {v.name for v in kept}
     lets = tuple(let for let in model.lets if not graph.depends(let.value, gone))
     zero = Constant(REAL, (), Level.CONSTANT, False, model.span, 0.0)

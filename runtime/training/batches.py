@@ -49,8 +49,9 @@ def order(rows: Rows, seed: int, epoch: int, name: str = "") -> Rows:
 
 @dataclass(slots=True, eq=False)
 class Walk:
-    """The rows of every step: batches of `size`, in a new order in every epoch, the last one of an epoch maybe
-    smaller. Without a size, or with one that holds all rows, each step sees all of them in their own order.
+    """The rows of every step: batches of `size`, in a new order in every epoch, the last one of an epoch
+    maybe smaller. Without a size, or with one that holds all rows, each step sees all of them in their own
+    order.
 
     Any step can be asked for, so that a run may begin in the middle.
     """
@@ -82,7 +83,8 @@ class Walk:
         return Batch(step, epoch + 1, rows, len(rows))
 
     def steps(self, epochs: int | None, steps: int | None) -> int | None:
-        """How many there are until `epochs` or `steps` end it, whichever is first; None where neither does."""
+        """How many there are until `epochs` or `steps` end it, whichever is first; None where neither
+        does."""
         limits = [n for n in (steps, None if epochs is None else epochs * self.per_epoch) if n is not None]
         return min(limits, default=None)
 

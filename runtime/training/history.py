@@ -27,9 +27,9 @@ class Record:
 
     loss: the loss of the batch. terms: the mean of each term over its rows. gradient: the norm of the
     gradient of all parameters, along their domains. unconverged: rows whose search inside ended early, of
-    `rows`. seconds: since the beginning of the run. Where several lines ran, these are about the first one, and
-    `lines` has the loss of each that ran by its label, or its number. validation: the loss of the rows that were held
-    out, where it was asked for after this step.
+    `rows`. seconds: since the beginning of the run. Where several lines ran, these are about the first one,
+    and `lines` has the loss of each that ran by its label, or its number. validation: the loss of the rows
+    that were held out, where it was asked for after this step.
     """
 
     step: int

@@ -111,8 +111,8 @@ _NOTHING = Seen(nan, nan, {}, 0)
 
 
 def _record(batch: Batch, seen: dict[str, Seen], seconds: float, several: bool) -> Record:
-    """The first line that ran gives the loss; terms are those of the first line that has them. `several` lines
-    are told apart."""
+    """The first line that ran gives the loss; terms are those of the first line that has them. `several`
+    lines are told apart."""
     first = next(iter(seen.values()), _NOTHING)
     terms: dict[str, float] = {}
     for one in seen.values():

@@ -35,10 +35,12 @@ class Peers:
             return found
         names = list(found.terms)
         numbers = [found.loss.detach(), *(found.terms[n] for n in names)]
-        packed = torch.stack([n.double() for n in numbers] + [torch.tensor(float(found.unconverged)).double()])
+        packed = torch.stack(
+            [n.double() for n in numbers] + [torch.tensor(float(found.unconverged)).double()]
+        )
         torch.distributed.all_reduce(packed)
         loss, *terms, unconverged = packed.unbind()
-        named = {n: t for n, t in zip(names, terms, strict=True)}
+        named = dict(zip(names, terms, strict=True))
         return Evaluated(loss.to(found.loss.dtype), named, int(unconverged.item()))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -47,7 +49,9 @@ class Peers:
             return
         for dtype in sorted({p.dtype for p in parameters}, key=str):
             some = [p for p in parameters if p.dtype == dtype]
-            flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in some])
+            flat = torch.cat(
+                [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in some]
+            )
             torch.distributed.all_reduce(flat)
             for p, grad in zip(some, flat.split([p.numel() for p in some]), strict=True):
                 p.grad = grad.view_as(p)

@@ -30,9 +30,10 @@ class NotFinite(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How a line runs. It takes `repeats` steps in every minibatch that `every` divides. The gradient is cut to
-    the norm `clip`, if that is set, and found in `accumulate` parts of the rows. `average` is the decay of a
-    running mean of the parameters. `rates` gives options of the optimiser that follow a schedule."""
+    """How a line runs. It takes `repeats` steps in every minibatch that `every` divides. The gradient is
+    cut to the norm `clip`, if that is set, and found in `accumulate` parts of the rows. `average` is the
+    decay of a running mean of the parameters. `rates` gives options of the optimiser that follow a
+    schedule."""
 
     repeats: int = 1
     every: int = 1
@@ -181,7 +182,8 @@ class Player:
         return found
 
     def _part(self, batch: Batch, turn: int) -> Evaluated:
-        """The loss of some of the rows as they count in the whole, its gradient added to those that are there."""
+        """The loss of some of the rows as they count in the whole, its gradient added to those that are
+        there."""
         with torch.enable_grad():
             found = self.loss_of(batch, turn)
             if not found.loss.requires_grad:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Validation:
-    """Asked at the end of every epoch. `loss` evaluates the rows that were held out; `values` are all tensors of
-    the model, of which those at the lowest loss are kept. After `patience` epochs without a lower one there is
-    nothing more to do; None: never."""
+    """Asked at the end of every epoch. `loss` evaluates the rows that were held out; `values` are all
+    tensors of the model, of which those at the lowest loss are kept. After `patience` epochs without a
+    lower one there is nothing more to do; None: never."""
 
     loss: Callable[[], float]
     values: Callable[[], Mapping[str, Tensor]]

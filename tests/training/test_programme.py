@@ -101,7 +101,9 @@ def test_a_run_with_schedules_beside_a_loop() -> None:
     for batch in batches(20, 8, 0, 4, None):
         done, index = batch.step - 1, torch.from_numpy(batch.rows)
         delta = 2 * (0.05) ** min(done / 6, 1)
-        rate = 0.2 * min((done + 1) / 3, 1) * (1 - 0.5 * (1 - math.cos(math.pi * min(max(done - 3, 0) / 6, 1))))
+        rate = (
+            0.2 * min((done + 1) / 3, 1) * (1 - 0.5 * (1 - math.cos(math.pi * min(max(done - 3, 0) / 6, 1))))
+        )
         r = (t[index] - x[index] @ w) / delta
         loss = (torch.where(r.abs() <= 1, r.square() / 2, r.abs() - 0.5) * delta).mean()
         (grad,) = torch.autograd.grad(loss, w)
@@ -210,7 +212,9 @@ def test_stages_run_one_after_the_other() -> None:
     y = rows(10, 2)
     m = ebmlang.loads(STAGES)
     history = m.fit(y=y, steps=8)
-    ran = [next(name for name in ("1", "2", "3") if not math.isnan(r.lines.get(name, math.nan))) for r in history]
+    ran = [
+        next(name for name in ("1", "2", "3") if not math.isnan(r.lines.get(name, math.nan))) for r in history
+    ]
     assert ran == ["1", "1", "1", "2", "2", "3", "3", "3"]
     torch.testing.assert_close(m.value("a").detach(), (y.mean(0) + 1) / 2)
     alone = ebmlang.loads(STAGES.replace("  train a of fit + ||a - 1||^2 using sgd(lr = 0.25)\n", ""), k=1)

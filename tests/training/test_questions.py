@@ -81,7 +81,7 @@ def test_of_is_any_objective() -> None:
     assert m(y=y, objective="both").item() == pytest.approx(float(3 * fit + size), rel=1e-10)
     assert m(y=y, objective="plain").item() == pytest.approx(float(fit), rel=1e-10)
     with pytest.raises(DataError, match="2 `train` lines"):
-        m.fit(y=y)
+        m(y=y)
     with pytest.raises(DataError, match="no `train` line `bth`") as caught:
         m.fit(y=y, objective="bth")
     assert "both" in caught.value.hint

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from ebmlang.training import fitting
 from ebmlang.runtime.training.history import Record
+from ebmlang.training import fitting
 from tests.training import programs
 
 
