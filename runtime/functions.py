@@ -180,8 +180,10 @@ def _mask(mask: Tensor, lead: tuple[int, ...]) -> Tensor:
         if mask.stride(dim) == 0:
             mask = mask.narrow(dim, 0, 1)
     own = [1] * (len(lead) + 2 - mask.ndim) + list(mask.shape)
+    if len(lead) < 2:
+        return mask.reshape(1, -1, *own[-2:])
     if all(size == 1 for size in own[1:-2]):
-        return mask.reshape(own[0] if len(lead) > 1 else 1, 1, *own[-2:])
+        return mask.reshape(own[0], 1, *own[-2:])
     return mask.reshape(own) if len(lead) == 2 else _four(mask, lead)
 
 
