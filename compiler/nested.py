@@ -6,14 +6,14 @@ for all rows is shared, so that rows can share a Hessian.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.domains import Domain
-from ebmlang.compiler.typed import Expr, Level, Nested, Solve, Variable
+from ebmlang.compiler.typed import Expr, LentNet, Level, Nested, Solve, Variable
 from ebmlang.compiler.types import INT
 
 if TYPE_CHECKING:
@@ -90,16 +90,22 @@ def inner_plan(solve: Solve) -> Plan:
 
 
 def inner_model(solve: Solve) -> typed.Model:
-    """The nested model with what is given as observed variables."""
+    """The nested model with what is given as observed variables.
+
+    Where the nets that it is given differ by row, what chooses them is one of these variables.
+    """
     nested, model = solve.nested, solve.nested.model
-    inputs = dict(zip(nested.given, solve.inputs, strict=True))
-    levels = {n: Level.EXAMPLE if _by_row(i) else Level.SHARED for n, i in inputs.items()}
+    levels = {n: _level(i) for n, i in zip(nested.given, solve.inputs, strict=True)}
     levels |= dict.fromkeys(nested.sought, Level.EXAMPLE)
-    move = _Levels(levels)
+    chosen = {n: tuple(index_names(n, x)) for n, x in zip(nested.nets, solve.nets, strict=True)}
+    indices = {name: _index(name, value) for name, value in chosen_nets(solve)}
+    levels |= {name: v.level for name, v in indices.items()}
+    move = _Levels(levels, {n: tuple(indices[i] for i in names) for n, names in chosen.items() if names})
     lets = tuple(replace(let, value=move.let(let)) for let in _needed(model, nested.sought))
+    variables = [_variable(v, nested, move) for v in model.variables if _kept(v, nested)]
     return replace(
         model,
-        variables=tuple(_variable(v, nested, move) for v in model.variables if _kept(v, nested)),
+        variables=(*variables, *indices.values()),
         lets=lets,
         terms=tuple(replace(t, value=move(t.value), guard=move.maybe(t.guard)) for t in model.terms),
         constraints=tuple(
@@ -108,26 +114,45 @@ def inner_model(solve: Solve) -> typed.Model:
         questions=(),
         properties=(),
         requirements=(),
-        nets=(),
+        # Whatever made them, here they come from outside.
+        nets=tuple(replace(n, build=None, source="", decay=0.0) for n in model.nets if n.name in nested.nets),
         solved=(),
     )
 
 
-def _by_row(value: Expr) -> bool:
-    """Whether a bound value differs by example or along the plates around the part."""
-    return value.level is Level.EXAMPLE or bool(value.axes)
+def _level(value: Expr) -> Level:
+    """The level inside of a bound value: examples and the plates around the part are rows there."""
+    return Level.EXAMPLE if value.level is Level.EXAMPLE or value.axes else Level.SHARED
+
+
+def index_names(net: str, lent: LentNet) -> Iterator[str]:
+    """The names inside of what chooses a net."""
+    for k in range(len(lent.indices)):
+        yield f"{net}.index{k or ''}"
+
+
+def chosen_nets(solve: Solve) -> Iterator[tuple[str, Expr]]:
+    """What chooses nets, by the names of the variables that stand for it inside."""
+    for net, lent in zip(solve.nested.nets, solve.nets, strict=True):
+        yield from zip(index_names(net, lent), lent.indices, strict=True)
+
+
+def _index(name: str, value: Expr) -> Variable:
+    domain = Domain("reals", ())
+    return Variable(name, "observed", INT, domain, _level(value), False, None, "", value.span)
 
 
 @dataclass(slots=True)
 class _Levels:
-    """Moves expressions to other levels of what they read."""
+    """Moves expressions to other levels of what they read, and gives nets the indices that choose them."""
 
     levels: dict[str, Level]
+    chosen: Mapping[str, tuple[Variable, ...]] = field(default_factory=dict)
     coupled: dict[str, bool] = field(default_factory=dict)
     done: dict[int, Expr] = field(default_factory=dict)
 
     def __call__(self, root: Expr) -> Expr:
-        return typed.mapped(root, self._read, self.done)
+        return typed.mapped(root, self._change, self.done)
 
     def maybe(self, root: Expr | None) -> Expr | None:
         return None if root is None else self(root)
@@ -138,10 +163,37 @@ class _Levels:
         self.coupled[let.name] = value.coupled
         return value
 
+    def _change(self, node: Expr) -> Expr | None:
+        match node:
+            case typed.Apply(function="net", arguments=(typed.Read(name=name), *_)) if name in self.chosen:
+                own, *rest = (self(a) for a in node.arguments)
+                return _call(node, own, self._indices(name), tuple(rest))
+            case Solve() if any(lent.net.name in self.chosen for lent in node.nets):
+                made = typed.rebuilt(node, tuple(self(c) for c in node.children()))
+                assert isinstance(made, Solve)
+                nets = tuple(replace(x, indices=(*self._indices(x.net.name), *x.indices)) for x in made.nets)
+                return typed.solve_with(made, made.inputs, nets)
+        return self._read(node)
+
+    def _indices(self, net: str) -> tuple[Expr, ...]:
+        return tuple(typed.Read(v.type, (), v.level, False, v.span, v.name) for v in self.chosen.get(net, ()))
+
     def _read(self, node: Expr) -> Expr | None:
         if not isinstance(node, typed.Read) or node.name not in self.levels:
             return None
         return replace(node, level=self.levels[node.name], coupled=self.coupled.get(node.name, False))
+
+
+def _call(node: typed.Apply, own: Expr, indices: tuple[Expr, ...], rest: tuple[Expr, ...]) -> typed.Apply:
+    """A call of a net with further indices in front."""
+    at = node.option("at")
+    assert isinstance(at, int)
+    static = tuple((k, at + len(indices) if k == "at" else value) for k, value in node.static)
+    parts = (own, *indices, *rest)
+    level, coupled = max(p.level for p in parts), any(p.coupled for p in parts)
+    return replace(
+        node, arguments=parts, static=static, axes=typed.merge_axes(parts), level=level, coupled=coupled
+    )
 
 
 def _kept(v: Variable, nested: Nested) -> bool:

@@ -12,6 +12,7 @@ from ebmlang.compiler.typed import (
     Constant,
     Expr,
     Fold,
+    LentNet,
     NewAxis,
     OverExamples,
     Pack,
@@ -84,8 +85,9 @@ def text(node: Expr, strength: int = 0) -> str:
         case OverExamples():
             return f"{node.function}({text(node.body)}, over = batch)"
         case Solve():
-            given = ", ".join(f"{n} = {text(i)}" for n, i in zip(node.nested.given, node.inputs, strict=True))
-            return f"(solve {node.nested.model.name} with {given}).{node.which}"
+            given = [f"{n} = {text(i)}" for n, i in zip(node.nested.given, node.inputs, strict=True)]
+            given += [f"{n} = {_lent_text(x)}" for n, x in zip(node.nested.nets, node.nets, strict=True)]
+            return f"(solve {node.nested.model.name} with {', '.join(given)}).{node.which}"
         case Carry():
             return cell_text(node.name, node.axis, node.offset, node.dim)
         case Scan():
@@ -95,6 +97,11 @@ def text(node: Expr, strength: int = 0) -> str:
                 return _infix_text(node, strength)
             return _call_text(node, strength)
     raise AssertionError(type(node).__name__)
+
+
+def _lent_text(lent: LentNet) -> str:
+    indices = f"[{', '.join(map(text, lent.indices))}]" if lent.indices else ""
+    return f"{lent.net.name}{indices}"
 
 
 def _number_text(node: Constant | SizeOf, strength: int) -> str:

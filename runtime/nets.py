@@ -47,8 +47,9 @@ class Net:
     """A net with its sizes known: a function of tensors [*lead, *declared shape].
 
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
-    or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers. `seed`
-    and `rows` are those of a training step, in which dropout is on; `drops` says whether there is any.
+    or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers, those
+    of the module, or what stands for them where it is `lent`. `seed` and `rows` are those of a training step,
+    in which dropout is on; `drops` says whether there is any.
     """
 
     spec: NetSpec
@@ -63,6 +64,7 @@ class Net:
     rows: Rows | None = None
     state: tuple[tuple[str, Tensor], ...] = ()
     drops: bool = False
+    lent: bool = False
 
     @staticmethod
     def of(
@@ -90,6 +92,11 @@ class Net:
     def changed(self, **fields: Any) -> Net:
         """The same net with other fields, also at every position of its plate."""
         return replace(self, **fields, entries=tuple(e.changed(**fields) for e in self.entries))
+
+    def over(self, state: Mapping[int, Tensor]) -> Net:
+        """The same net over other parameters and buffers, by the ids of its own."""
+        found = tuple((n, state.get(id(p), p)) for n, p in self.state)
+        return replace(self, state=found, lent=True, entries=tuple(e.over(state) for e in self.entries))
 
     def __getitem__(self, index: int | Tensor | tuple[int | Tensor, ...]) -> NetAt:
         """The nets of a plate at indices: numbers, or tensors that line up with the leading dimensions."""
@@ -198,7 +205,7 @@ class Net:
         return {
             n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
             for n, p in self.state
-            if p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
+            if self.lent or p.device != self.device or (p.is_floating_point() and p.dtype != dtype)
         }
 
 
@@ -250,6 +257,15 @@ class Nets:
 
     def __getitem__(self, name: str) -> Net:
         return self.own[name]
+
+    def numbers(self) -> dict[int, Tensor]:
+        """Every parameter and buffer of real numbers once, by its id."""
+        nets = (one for net in self.own.values() for one in (net, *net.entries))
+        return {id(p): p for net in nets for _, p in net.state if p.is_floating_point()}
+
+    def over(self, state: Mapping[int, Tensor]) -> Nets:
+        """The same nets over other parameters and buffers, by the ids of their own. Dropout is off."""
+        return Nets({n: net.changed(seed=None, rows=None).over(state) for n, net in self.own.items()})
 
     def to(self, dtype: torch.dtype) -> Nets:
         """The same nets for values of another precision."""

@@ -98,7 +98,7 @@ class Instance:
         return done[id(root)]
 
     def _chosen(self, node: Expr, made: Expr) -> Expr:
-        """A call of a net that every copy of the part has for itself, with the indices of this one."""
+        """What uses a net that every copy of the part has for itself, with the indices of this one."""
         match node, made:
             case typed.Apply(function="net", arguments=(typed.Read(name=name), *_)), typed.Apply():
                 indices = self.indices.get(name, ())
@@ -111,6 +111,12 @@ class Instance:
                 static = tuple(count if key == "at" else (key, value) for key, value in made.static)
                 parts = (own, *indices, *rest)
                 return self.expressions.apply("net", parts, made.type, made.span, static)
+            case typed.Solve(), typed.Solve() if made.nets:
+                nets = tuple(
+                    replace(lent, indices=(*self.indices.get(old.net.name, ()), *lent.indices))
+                    for old, lent in zip(node.nets, made.nets, strict=True)
+                )
+                return typed.solve_with(made, made.inputs, nets)
         return made
 
     def _own(self, node: Expr) -> Expr:

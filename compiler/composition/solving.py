@@ -13,7 +13,7 @@ from ebmlang.compiler.methods import OptionKind
 from ebmlang.compiler.nested import UNROLLED, inner_plan, problem_reads
 from ebmlang.compiler.questions import read_method, read_options
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.typed import Expr, Level, Nested, Solve
+from ebmlang.compiler.typed import Expr, LentNet, Level, Nested, Solve
 from ebmlang.compiler.types import INT
 
 
@@ -123,21 +123,28 @@ class Solving:
         names, inputs = tuple(v.name for v in given), tuple(placing.copy.read(v) for v in given)
         sizes = tuple((h.name, placing.copy.sizes[h.name]) for h in model.hypers if h.type == INT)
         unknown = tuple(v.name for v in sought)
-        nested = Nested(placing.name, model, unknown, names, sizes, self._using())
-        axes = typed.merge_axes(inputs)
-        level = max((i.level for i in inputs), default=Level.CONSTANT)
-        coupled = any(i.coupled for i in inputs)
-        found: dict[str, Expr] = {
-            v.name: Solve(
-                placing.copy.type(v.type), axes, level, coupled, self.node.span, nested, inputs, v.name
+        called = problem_reads(model, sought)
+        nets = tuple(net.name for net in model.nets if net.name in called)
+        nested = Nested(placing.name, model, unknown, names, sizes, self._using(), nets)
+        lent = tuple(self._lent(name) for name in nets)
+        span = self.node.span
+        found: dict[str, Expr] = {}
+        for v in sought:
+            bare = Solve(
+                placing.copy.type(v.type), (), Level.CONSTANT, False, span, nested, inputs, v.name, lent
             )
-            for v in sought
-        }
+            found[v.name] = typed.solve_with(bare, inputs, lent)
         search = next(iter(found.values()))
         assert isinstance(search, Solve)
         self.search = search
         self._solvable(search, sought)
         return found
+
+    def _lent(self, name: str) -> LentNet:
+        """What stands for a net of the part in the model around it."""
+        net = self.placing.copy.values[name]
+        assert isinstance(net, typed.Read)
+        return LentNet(net, self.placing.copy.indices.get(name, ()))
 
     def _using(self) -> typed.Method | None:
         """The method that `solve` asks for, else the one of the part's own `infer` line."""
@@ -178,9 +185,6 @@ def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
     using, model = search.nested.using, search.nested.model
     if len({v.type.kind == "real" for v in sought}) == 2:
         return "it has countable and real unknowns at once"
-    nets = {net.name for net in model.nets} & problem_reads(model, sought)
-    if nets:
-        return f"its energy reads the net `{min(nets)}`, whose parameters would get no gradient"
     if any(a.rows is not None and _moving(a.rows, search) for a in _axes_of(model)):
         return "a plate of it runs over a list that differs by row"
     if using is not None and using.name == UNROLLED:

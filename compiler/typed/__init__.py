@@ -10,6 +10,7 @@ from ebmlang.compiler.typed.expressions import (
     Constant,
     Expr,
     Fold,
+    LentNet,
     Level,
     Nested,
     NewAxis,
@@ -53,6 +54,7 @@ from ebmlang.compiler.typed.rewriting import (
     reads,
     rebuilt,
     settled,
+    solve_with,
     walk,
 )
 
@@ -65,6 +67,7 @@ __all__ = [
     "Constraint",
     "Expr",
     "Fold",
+    "LentNet",
     "Let",
     "Level",
     "Method",
@@ -103,5 +106,6 @@ __all__ = [
     "reads",
     "rebuilt",
     "settled",
+    "solve_with",
     "walk",
 ]

@@ -257,7 +257,8 @@ class Nested:
     """A model that is solved inside another one, for values of `given`.
 
     `part` is its name there, `sizes` are its integer hyperparameters in sizes of the model around it,
-    `using` the method that `solve` or the model's own `infer` line asks for.
+    `using` the method that `solve` or the model's own `infer` line asks for, `nets` the nets that its
+    energy calls.
     """
 
     part: str
@@ -266,16 +267,26 @@ class Nested:
     given: tuple[str, ...]
     sizes: tuple[tuple[str, Size], ...]
     using: Method | None
+    nets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LentNet:
+    """A net that a nested model is given; where plates stand around the net, `indices` choose one of them."""
+
+    net: Read
+    indices: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Solve(Expr):
     """The unknown `which` of a nested model where its energy is least, given `inputs`, one for each of
-    `nested.given`. Solves that share both are one search."""
+    `nested.given`, and `nets`, one for each of `nested.nets`. Solves that share these are one search."""
 
     nested: Nested
     inputs: tuple[Expr, ...]
     which: str
+    nets: tuple[LentNet, ...] = ()
 
     def children(self) -> tuple[Expr, ...]:
-        return self.inputs
+        return (*self.inputs, *(part for lent in self.nets for part in (lent.net, *lent.indices)))

@@ -12,6 +12,7 @@ from ebmlang.compiler.typed.expressions import (
     Carry,
     Expr,
     Fold,
+    LentNet,
     Level,
     OverExamples,
     Pack,
@@ -68,10 +69,30 @@ def rebuilt(node: Expr, children: tuple[Expr, ...]) -> Expr:
         case OverExamples():
             return replace(node, body=children[0], axes=axes)
         case Solve():
-            return replace(node, inputs=children, axes=axes, level=level, coupled=coupled)
+            return _solve_over(node, children)
         case Scan():
             return settled(_with_parts(node, children))
     raise AssertionError(f"{type(node).__name__} has no children")
+
+
+def _solve_over(node: Solve, children: tuple[Expr, ...]) -> Solve:
+    """The Solve over other children, in the order of `children()`."""
+    rest = iter(children)
+    inputs = tuple(next(rest) for _ in node.inputs)
+    nets = []
+    for lent in node.nets:
+        net = next(rest)
+        assert isinstance(net, Read)
+        nets.append(LentNet(net, tuple(next(rest) for _ in lent.indices)))
+    return solve_with(node, inputs, tuple(nets))
+
+
+def solve_with(node: Solve, inputs: tuple[Expr, ...], nets: tuple[LentNet, ...]) -> Solve:
+    """The Solve for other inputs and nets, with its axes, level and coupling."""
+    made = replace(node, inputs=inputs, nets=nets)
+    parts = made.children()
+    level = max((p.level for p in parts), default=Level.CONSTANT)
+    return replace(made, axes=merge_axes(parts), level=level, coupled=any(p.coupled for p in parts))
 
 
 def _with_parts(scan: Scan, children: tuple[Expr, ...]) -> Scan:

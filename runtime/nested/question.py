@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +19,8 @@ from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.driver import TOLERANCES
 from ebmlang.runtime.generated import Draws
 from ebmlang.runtime.nested.solves import Note, Solves
+from ebmlang.runtime.nested.watching import heard
+from ebmlang.runtime.nets import Nets
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.search import Search
@@ -51,7 +52,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """`rows` nested problems. `others` are the inputs that are no real numbers."""
+    """`rows` nested problems.
+
+    Their real inputs are those of `names`, and behind these what `nets` is computed from, by the ids in
+    `weights`. `others` are the inputs that are no real numbers.
+    """
 
     solves: Solves
     part: str
@@ -62,13 +67,17 @@ class Question:
     names: tuple[str, ...]
     others: Values
     device: torch.device
+    nets: Nets
+    weights: tuple[int, ...]
 
     def bound(self, reals: tuple[Tensor, ...]) -> Bound:
-        """The nested model with its values: real inputs in float64, [R, *shape] or [*shape]."""
+        """The nested model with its values: real inputs in float64, [R, *shape] or [*shape], and weights."""
         numbers = np.arange(self.rows, dtype=np.int64)
         draws = Draws(self.solves.seed, numbers, frozenset(), WIDE, self.device)
-        instance = make(self.namespace, self.sizes, self.rows, WIDE, self.device, draws)
-        values = {**self.others, **dict(zip(self.names, reals, strict=True))}
+        own, weights = reals[: len(self.names)], reals[len(self.names) :]
+        nets = self.nets.to(WIDE).over(dict(zip(self.weights, weights, strict=True)))
+        instance = make(self.namespace, self.sizes, self.rows, WIDE, self.device, draws, nets)
+        values = {**self.others, **dict(zip(self.names, own, strict=True))}
         shapes = {
             n: tuple(size.evaluate(self.sizes) for size in s.shape)
             for n, s in self.specs.items()
@@ -93,7 +102,7 @@ class Question:
 
     def _searched(self, bound: Bound) -> Found:
         # Who counts what an evaluation allocates must not add up the steps of a search.
-        with _disable_current_modes(), _heard(bound) as notes, torch.no_grad():
+        with _disable_current_modes(), heard(bound) as notes, torch.no_grad():
             problem = posing.make_problem(bound, {})
             found = (
                 self._constrained(bound, problem)
@@ -143,18 +152,14 @@ class Question:
         return outside
 
 
-def _heard(bound: Bound) -> AbstractContextManager[list[Note]]:
-    """Listens to the searches inside of a nested one."""
-    instance: Any = bound.instance
-    return instance.solves.listening() if "NESTED" in vars(bound.module) else nullcontext([])
-
-
 def _first(failed: Tensor, sentences: tuple[str, ...]) -> str:
     rows = failed.nonzero()[:1, 0].tolist()
     return sentences[rows[0] if len(sentences) > 1 else 0] if rows else ""
 
 
-def answers(solves: Solves, part: str, sizes: Mapping[str, int], inputs: Values) -> dict[str, Tensor]:
+def answers(
+    solves: Solves, part: str, sizes: Mapping[str, int], inputs: Values, nets: Nets
+) -> dict[str, Tensor]:
     """See `Solves.__call__`."""
     from ebmlang.runtime.nested.implicit import minimum
     from ebmlang.runtime.nested.unrolled import unrolled
@@ -168,8 +173,14 @@ def answers(solves: Solves, part: str, sizes: Mapping[str, int], inputs: Values)
     dtype = next((x.dtype for x in inputs.values() if x.is_floating_point()), solves.dtype)
     names = tuple(n for n, x in flat.items() if x.is_floating_point())
     others = {n: x for n, x in flat.items() if not x.is_floating_point()}
-    question = Question(solves, part, namespace, specs, sizes, rows, names, others, solves.device)
-    reals = tuple(flat[n].to(WIDE) for n in names)
+    weights = nets.numbers()
+    question = Question(
+        solves, part, namespace, specs, sizes, rows, names, others, solves.device, nets, tuple(weights)
+    )
+    reals = (
+        *(flat[n].to(WIDE) for n in names),
+        *(w.to(solves.device, WIDE) for w in weights.values()),
+    )
     if rows == 0:
         return {
             s.name: torch.zeros(

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.nets import Net, Nets
+
 _MOST_STARTS = 64
 
 _LARGEST = 2**24
@@ -46,18 +48,22 @@ class Solves:
     inside: bool = False
 
     def __call__(
-        self, part: str, sizes: Mapping[str, int], inputs: Mapping[str, Tensor]
+        self,
+        part: str,
+        sizes: Mapping[str, int],
+        inputs: Mapping[str, Tensor],
+        nets: Mapping[str, Net] | None = None,
     ) -> dict[str, Tensor]:
         """The unknowns of a part where its energy is least.
 
         An input is [*its shape], or [*front, *its shape] with the leading dimensions of the answers: examples
         and plates, of size 1 where it does not vary. Answers are [*front, *shape] and differentiable in the
-        real inputs.
+        real inputs, and in the parameters of the nets that the part calls.
         """
         # Loaded late: a nested question is bound and asked with what binds the model around it.
         from ebmlang.runtime.nested.question import answers
 
-        return answers(self, part, sizes, inputs)
+        return answers(self, part, sizes, inputs, Nets(nets or {}))
 
     def note(self, note: Note) -> None:
         """Say that a search failed: to who listens, else as a warning unless a search goes on around it."""

@@ -19,13 +19,14 @@ STEPS = 10
 
 _ROUNDS = 20
 _LEAST = 1e-100
+_ROUNDING = 1e-9
 _SHARE = 0.9
 """Of the longest safe step: power iteration finds the largest curvature from below."""
 
 
 def unrolled(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], Tensor, str]:
-    """The unknowns after the steps, [R, *shape]; the rows in which they are not finite, bool [R]; and a word
-    for these.
+    """The unknowns after the steps, [R, *shape]; the rows in which they are not finite or the energy has
+    risen, bool [R]; and a word for these.
 
     A step goes against the gradient, by a length that the largest curvature at the start allows (or `step`),
     draws back what an absolute value does, and is projected onto the domain. With `through` = k the steps
@@ -41,12 +42,25 @@ def unrolled(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, T
     whole = wants and through >= steps
     with torch.set_grad_enabled(whole):
         x = _start(question, bound, problem)
+    low = plain.energy(x.detach())
     length = float(options["step"]) if "step" in options else _length(problem if whole else plain, x, whole)
     for k in range(steps):
         graph = wants and k >= steps - through
+        if k == steps - 1:
+            low = torch.minimum(low, plain.energy(x.detach()))
         x = _step(bound, problem if graph else plain, x, length, graph)
-    failed = ~torch.isfinite(x).all(1)
-    return problem.space.values(x), failed, "the steps left the finite numbers; give a smaller `step`"
+    failed, says = _ended(x.detach(), plain.energy(x.detach()), low)
+    return problem.space.values(x), failed, says
+
+
+def _ended(x: Tensor, energy: Tensor, low: Tensor) -> tuple[Tensor, str]:
+    """The rows that a good length of steps does not end like, given the energy at the end, and the lower of
+    those at the start and before the last step; and what is wrong with them."""
+    lost = ~(torch.isfinite(x).all(1) & torch.isfinite(energy))
+    rose = energy > low + _ROUNDING * (1 + low.abs())
+    if bool(lost.any()):
+        return lost | rose, "the steps left the finite numbers; give a smaller `step`"
+    return rose, "the steps raised the energy; give a smaller `step`"
 
 
 def _step(bound: Bound, problem: Problem, x: Tensor, length: Tensor | float, graph: bool) -> Tensor:
@@ -87,12 +101,9 @@ def _length(problem: Problem, x: Tensor, graph: bool) -> Tensor:
 
     With `graph` it is differentiable: the steps are what they are because of the inputs.
     """
-    split = problem.split
-    function = split.smooth if split is not None else problem.functions.energy
     with torch.enable_grad():
-        at = x if graph and x.requires_grad else x.detach().requires_grad_(True)
-        energy = function(problem.space.values(at), problem.held).sum()
-        (slope,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
+        point = x if graph and x.requires_grad else x.detach().requires_grad_(True)
+        at, slope = _slope(problem, point)
         largest = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
         v = torch.ones_like(x) + 0.1 * torch.sin(torch.arange(x.shape[1], device=x.device, dtype=x.dtype) + 1)
         for _ in range(_ROUNDS if slope.requires_grad else 0):
@@ -101,8 +112,21 @@ def _length(problem: Problem, x: Tensor, graph: bool) -> Tensor:
                 (slope * v).sum(), at, retain_graph=True, create_graph=graph, materialize_grads=True
             )
             largest = row_norm(v)
+            if graph:
+                # The vector now moves with the point; the next product is along a view that it knows not.
+                at, slope = _slope(problem, point)
     length = torch.where(largest > _LEAST, _SHARE / largest.clamp(min=_LEAST), 1.0)[:, None]
     return length if graph else length.detach()
+
+
+def _slope(problem: Problem, point: Tensor) -> tuple[Tensor, Tensor]:
+    """A view of a point, and the gradient of the smooth part there, differentiable in both."""
+    split = problem.split
+    function = split.smooth if split is not None else problem.functions.energy
+    at = point.view_as(point)
+    energy = function(problem.space.values(at), problem.held).sum()
+    (slope,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
+    return at, slope
 
 
 def _start(question: Question, bound: Bound, problem: Problem) -> Tensor:

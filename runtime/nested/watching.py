@@ -27,6 +27,12 @@ def quietly(bound: Bound) -> AbstractContextManager[None]:
     return nullcontext() if solves is None else solves.searching()
 
 
+def heard(bound: Bound) -> AbstractContextManager[list[Note]]:
+    """Inside the block nested searches say how they ended to the list."""
+    solves = solves_of(bound)
+    return nullcontext([]) if solves is None else solves.listening()
+
+
 def watched(bound: Bound, answer: Callable[[], Result]) -> Result:
     """The answer, with the status of rows in which a nested search ended badly at the end.
 

@@ -16,6 +16,7 @@ from ebmlang.runtime import ask, posing
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.marginal import marginal
 from ebmlang.runtime.mixed.free import summed_names
+from ebmlang.runtime.nested.watching import heard
 from ebmlang.runtime.report import energy_rows, rows_of
 from ebmlang.runtime.search import Search
 
@@ -25,7 +26,7 @@ Values = Mapping[str, Tensor]
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
     """loss: [], differentiable. terms: the mean of each term over the rows, [] without gradients; empty where
-    unknowns are summed out. unconverged: rows whose search inside ended early."""
+    unknowns are summed out. unconverged: rows in which a search inside, or a nested one, ended early."""
 
     loss: Tensor
     terms: dict[str, Tensor]
@@ -53,35 +54,37 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
     What the module seeks, and does not sum out, is minimised with everything else held, and the loss is the
     energy at the minimum, not differentiated through the search (envelope theorem).
     """
-    if form.sums:
-        found = marginal(bound, posing.held_values(bound), observed, bound.beta)
-        return Evaluated(found.energy.mean(), {})
-    unknown, unconverged = _minimum(bound, search, observed)
-    with torch.autocast(bound.settings.device.type, torch.bfloat16, enabled=form.half):
-        found = _at(bound, unknown, observed, form)
-    return replace(found, unconverged=unconverged)
+    unknown, early = {}, torch.zeros(bound.batch, dtype=torch.bool)
+    if not form.sums:
+        unknown, early = _minimum(bound, search, observed)
+    half = torch.autocast(bound.settings.device.type, torch.bfloat16, enabled=form.half and not form.sums)
+    with heard(bound) as notes, half:
+        rows, terms = _rows(bound, unknown, observed, form)
+        loss = rows.mean()
+    for note in notes:
+        early = early | note.rows
+    return Evaluated(loss, {n: v.detach().mean() for n, v in terms.items()}, int(early.sum()))
 
 
-def _at(bound: Bound, unknown: Values, observed: Values, form: Form) -> Evaluated:
-    """The loss with what is minimised at given values."""
+def _rows(bound: Bound, unknown: Values, observed: Values, form: Form) -> tuple[Tensor, dict[str, Tensor]]:
+    """What is lowered in every row, [B], with what is minimised at given values; and its terms."""
     held = posing.held_values(bound)
+    if form.sums:
+        return marginal(bound, held, observed, bound.beta).energy, {}
     if summed_names(bound):
         free, known = posing.free_of(bound, held, observed)
-        rows = rows_of(free.energy(unknown, known), bound.batch)
-        return Evaluated(rows.mean(), {})
+        return rows_of(free.energy(unknown, known), bound.batch), {}
     terms = bound.instance.terms(unknown, held)
     if form.own:
-        rows = rows_of(bound.instance.energy(unknown, held), bound.batch)
-    else:
-        rows = energy_rows(bound, unknown, held, terms)
-    return Evaluated(rows.mean(), {n: v.detach().mean() for n, v in terms.items()})
+        return rows_of(bound.instance.energy(unknown, held), bound.batch), terms
+    return energy_rows(bound, unknown, held, terms), terms
 
 
-def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], int]:
-    """What the module seeks, without gradients, and how many rows did not converge."""
+def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], Tensor]:
+    """What the module seeks, without gradients, and which rows did not converge, bool [B]."""
     sought = [name for name in bound.module.SOUGHT if name not in summed_names(bound)]
     if not sought:
-        return {}, 0
+        return {}, torch.zeros(bound.batch, dtype=torch.bool)
     still = replace(bound, values={n: v.detach() for n, v in bound.values.items()})
     found = ask.infer(still, search, observed, brief=True)
-    return {n: found.values[n].detach() for n in sought}, int((~found.converged).sum())
+    return {n: found.values[n].detach() for n in sought}, ~found.converged.cpu()
