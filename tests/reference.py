@@ -149,6 +149,7 @@ class Reference:
         sizes = {name: size.evaluate(self.sizes) for name, size in nested.sizes}
         inputs = (self.value(value, row, at) for value in node.inputs)
         given = dict(zip(nested.given, inputs, strict=True))
+        nets = {n: self.nets[lent.net.name] for n, lent in zip(nested.nets, node.nets, strict=True)}
         sought = [v for v in model.variables if v.name in nested.sought]
         shapes = [tuple(s.evaluate(sizes) for s in v.type.shape) for v in sought]
         ends = np.cumsum([math.prod(shape) for shape in shapes])
@@ -158,7 +159,7 @@ class Reference:
             return {v.name: part.reshape(shape) for v, part, shape in parts}
 
         def energy(x: Array) -> float:
-            inner = Reference(model, sizes, given, [unknown(x)])
+            inner = Reference(model, sizes, given, [unknown(x)], nets=nets)
             return float(sum(inner.term(term, 0) for term in model.terms))
 
         found = optimize.minimize(energy, np.zeros(ends[-1]), method="BFGS", options={"gtol": 1e-9})

@@ -53,7 +53,7 @@ model middle(n: int) {
 def loaded(text: str, **values: Tensor) -> ebmlang.Model:
     """A model in double precision, with parameters that follow each other like any other numbers."""
     model = ebmlang.loads(text, seed=1)
-    model.bind(**values)
+    model.bind(values)
     return model.double()
 
 
@@ -64,7 +64,7 @@ def right_slopes(model: ebmlang.Model, **values: Tensor) -> None:
     everything = {**leaves, **dict(model.named_parameters())}
 
     def energy() -> Tensor:
-        return model.energy(**{**values, **leaves}).sum()
+        return model.energy({**values, **leaves}).sum()
 
     slopes = torch.autograd.grad(energy(), list(everything.values()))
     before = [leaf.detach().clone() for leaf in everything.values()]
@@ -79,7 +79,7 @@ def right_slopes(model: ebmlang.Model, **values: Tensor) -> None:
                 ends.append(energy())
             for leaf, old in zip(everything.values(), before, strict=True):
                 leaf.copy_(old)
-        expected = sum(float((s * a).sum()) for s, a in zip(slopes, along, strict=True))
+        expected = sum(float((s * a).sum().detach()) for s, a in zip(slopes, along, strict=True))
         assert expected == pytest.approx(float(ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-5)
 
 
@@ -120,9 +120,8 @@ def test_the_minimum_is_one() -> None:
 )
 def test_in_plates(inside: str) -> None:
     """One net for each copy of the part, its own or one that is bound; nets in plates of the part as well."""
-    around = (
-        "model around(n: int) { observed y : real[n]; solve denoise(k = 2) as low with y = y; let z = low.z }"
-    )
+    around = "model around(n: int) { observed y : real[n]; solve denoise(k = 2) as low with y = y; "
+    around += "let z = low.z; energy e = ||z||^2 }"
     net = "for c in 0..C { net g[c] : real[2] -> real[n] = mlp([3], act = tanh) }"
     outer = f"""
     model outer(n: int, C: int) {{
@@ -160,7 +159,7 @@ def test_a_net_that_differs_by_example() -> None:
     module = model.net("g")
     assert isinstance(module, nn.ModuleList)
     for k in range(3):
-        alone = loaded(DENOISE.replace("[5]", "[3]"), y=u[c == k], z=normal(int((c == k).sum()), 2))
+        alone = loaded(DENOISE.replace("[5]", "[3]").replace("k: int", "k: int = 2"), y=u[c == k])
         alone.net("dec").load_state_dict(module[k].state_dict())
         torch.testing.assert_close(found[c == k], alone.infer(y=u[c == k], tol=1e-12)["z"])
 
@@ -224,10 +223,10 @@ def test_second_derivatives() -> None:
         ends = []
         for sign in (1, -1):
             with torch.no_grad():
-                target += sign * 1e-5 * along
+                target.add_(sign * 1e-5 * along)
             ends.append(slope(leaf).detach())
             with torch.no_grad():
-                target -= sign * 1e-5 * along
+                target.sub_(sign * 1e-5 * along)
         torch.testing.assert_close((second * along).sum(), (ends[0] - ends[1]) / 2e-5, rtol=1e-5, atol=1e-7)
 
 
@@ -269,10 +268,7 @@ def controlled(weight: Tensor, s0: Tensor) -> Tensor:
     free = torch.cat(powers[1:])
     zero = torch.zeros(2, 1, dtype=F64)
     forced = torch.cat(
-        [
-            torch.cat([powers[t - k] @ b if k <= t else zero for k in range(STEPS)], 1)
-            for t in range(STEPS)
-        ]
+        [torch.cat([powers[t - k] @ b if k <= t else zero for k in range(STEPS)], 1) for t in range(STEPS)]
     )
     costs = torch.block_diag(*[torch.tensor([[1.0, 0.25], [0.25, 1.0]], dtype=F64)] * STEPS)
     matrix = forced.T @ costs @ forced + torch.eye(STEPS, dtype=F64)
@@ -293,7 +289,7 @@ def test_control_with_a_learned_model(using: str) -> None:
     weight = next(model.parameters())
     with torch.no_grad():
         weight.copy_(TRUE + 0.1 * normal(2, 3, seed=4))
-    assert ("riccati" in model.explain()) == (not using)
+    assert ("by riccati" in " ".join(model.explain().split())) == (not using)
     torch.testing.assert_close(model.infer(s0=s0, done=done)["mpc.a"], controlled(weight.detach(), s0))
     found = torch.autograd.grad(model(s0=s0, done=done), weight)
     loss = ((controlled(weight, s0) - done) ** 2).sum((1, 2)).mean()
@@ -310,7 +306,11 @@ def test_dynamics_are_recovered_from_an_expert() -> None:
         weight.copy_(TRUE + 0.2 * normal(2, 3, seed=7))
     assert float((weight - TRUE).abs().max().detach()) > 0.1
     steps = torch.optim.LBFGS(
-        model.parameters(), max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-12
+        model.parameters(),
+        max_iter=100,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-12,
+        tolerance_change=0,
     )
 
     def closure() -> float:
@@ -436,7 +436,7 @@ def test_dropout_is_off_inside() -> None:
     text += "energy e = sum(p.z ^ 3); train using sgd(lr = 1e-14) }"
     y = normal(6, 3)
     model = loaded(text, y=y)
-    expected = float(model.energy(y=y).mean())
+    expected = float(model.energy(y=y).mean().detach())
     assert [r.loss for r in model.fit(y=y, epochs=3).records] == pytest.approx([expected] * 3, rel=1e-12)
 
 
@@ -479,7 +479,7 @@ def test_many_solves_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> No
 
     first = solves(20)
     monkeypatch.setattr(pipeline, "generate_for", lambda plan: pytest.fail("compiled again"))
-    assert solves(200) == first
+    assert solves(100) == first
 
 
 def test_the_check_of_gradients_covers_nets() -> None:
