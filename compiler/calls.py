@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.builtins import BUILTINS, CALLABLE, Builtin
+from ebmlang.compiler.cases import as_case
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownFunction
 from ebmlang.compiler.catalogue.shapes import EinsumSpec, ShapesDiffer, WrongRank
@@ -264,6 +265,9 @@ class Calls:
         result = Type("real" if row.result == "same" else row.result)
         if row.result == "same":
             values = operands[1:] if row.name == "where" else operands
+            cases = next((v.type for v in values if v.type.kind == "class"), None)
+            values = tuple(as_case(v, cases, checker.prover.floors) for v in values)
+            operands = (*operands[:1], *values) if row.name == "where" else values
             joined = checker.common(values, f"`{row.name}`", self.scope)
             if joined is None:
                 return checker.error(span)

@@ -14,11 +14,13 @@ from functools import cached_property
 
 from ebmlang.compiler import notation, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
+from ebmlang.compiler.catalogue.training import LossMisfit
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.collapse.verdict import Verdict, verdict_of
 from ebmlang.compiler.diagnostics import Diagnostic, listing
 from ebmlang.compiler.explanation import line as entry
 from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.losses.table import find_written
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
 from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of
@@ -143,6 +145,13 @@ def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
             yield NotBuilt(limit.constraint.span, what, "make it a term that is large where it is violated")
     if not loss.inside:
         return
+    named = loss.line.loss if loss.line is not None else None
+    if named is not None and loss.line is not None:
+        names = listing([f"`{n}`" for n in loss.inside], "and")
+        because = f"{names} would be found anew for every value of `{named.variable}`"
+        advice = f"pass values of {names}, or write the energy without"
+        yield LossMisfit(loss.line.span, named.name, because, advice)
+        return
     for variable in loss.model.variables:
         if variable.name in loss.inside and reached(loss.model, _borders(variable)) & targets:
             yield NotBuilt(variable.span, f"training what the domain of `{variable.name}` depends on")
@@ -213,6 +222,11 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
 
 
 def _loss_text(loss: Loss) -> str:
+    named = loss.line.loss if loss.line is not None else None
+    if named is not None:
+        row = find_written(named.name)
+        assert row is not None
+        return f"the mean over the examples of {named.text}: {row.title} ({row.reference})"
     what = "what follows `of`" if loss.of is not None else " + ".join(t.name for t in loss.model.terms)
     over = f"the mean over the examples of {what}"
     if loss.summed:

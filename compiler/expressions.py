@@ -9,6 +9,7 @@ from typing import Any
 from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.builtins import CALLABLE, CONSTANTS
 from ebmlang.compiler.calls import Calls
+from ebmlang.compiler.cases import as_case
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import TermInTerm, TooDeepExpression, TooManyNodes
 from ebmlang.compiler.catalogue.names import (
@@ -67,10 +68,10 @@ MOST_DIGITS = 18
 class Expressions:
     """Checks expressions of one model, and holds what statements of the model share.
 
-    `terms_readable` is on in questions and properties, `in_property` in the latter, `defining`
-    while the body of a function is tried. `draws` is the type that a distribution has to fill,
-    where one may stand, and `defined_now` the name of the let that a statement defines. The
-    counts tell how much a statement has made.
+    `terms_readable` is on in questions and properties, `in_property` in the latter, `defining` while
+    the body of a function is tried; where `costs_count` is off, the total is without costs. `draws` is
+    the type that a distribution has to fill, where one may stand, and `defined_now` the name of the let
+    that a statement defines. The counts tell how much a statement has made.
     """
 
     report: Report
@@ -81,7 +82,8 @@ class Expressions:
     lets: Lets = field(default_factory=Lets)
     local_lets: dict[str, Span] = field(default_factory=dict)
     measure: Measure = field(default_factory=Measure)
-    summed: Expr | None = None
+    summed: dict[bool, Expr] = field(default_factory=dict)
+    costs_count: bool = True
     terms_readable: bool = False
     in_property: bool = False
     defining: bool = False
@@ -284,18 +286,19 @@ class Expressions:
         return typed.Fold(REAL, (), level, coupled, value.span, "sum", value, term.axes, term.guard)
 
     def total(self, span: Span) -> Expr:
-        """The sum of all terms, as a tree that is not deeper than their number needs."""
-        if self.summed is not None:
-            return self.summed
-        values = [self.term_value(term) for term in self.terms]
+        """The sum of the terms, as a tree that is not deeper than their number needs."""
+        known = self.summed.get(self.costs_count)
+        if known is not None:
+            return known
+        values = [self.term_value(t) for t in self.terms if self.costs_count or t.kind != typed.SKIPPED_KIND]
         while len(values) > 1:
             pairs = zip(values[::2], values[1::2], strict=False)
             summed = [self.apply("add", pair, REAL, span) for pair in pairs]
             values = summed + values[len(summed) * 2 :]
         none = typed.Constant(REAL, (), Level.CONSTANT, False, span, 0.0)
-        self.summed = values[0] if values else none
-        self.measure.keep(self.summed)
-        return self.summed
+        found = self.summed[self.costs_count] = values[0] if values else none
+        self.measure.keep(found)
+        return found
 
     # --- kinds ---
 
@@ -462,6 +465,7 @@ class Expressions:
             return None
         if old.type.kind == "real" and value.type.numeric:
             return self.filled(self.as_real(value), old.type)
+        value = as_case(value, old.type, self.prover.floors)
         if not fits(value.type, old.type):
             places = origins(scope, old, value)
             what = f"replacing `{name}`"

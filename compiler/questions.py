@@ -33,6 +33,8 @@ from ebmlang.compiler.catalogue.types import (
 from ebmlang.compiler.declarations import UNKNOWN_ROLES, Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
+from ebmlang.compiler.losses.expand import Expansion
+from ebmlang.compiler.losses.table import WRITTEN, find_written
 from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.programmes import Programmes, positive_count
@@ -55,16 +57,15 @@ from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import read_optimiser
-from ebmlang.compiler.typed import Expr, Level, Method
+from ebmlang.compiler.typed import Expr, Level, Method, NamedLoss
 from ebmlang.compiler.types import ERROR, fits
 
 BUILT_VERBS = frozenset({"infer"})
 
 LOSSES = (
-    "contrastive_divergence", "score_matching", "denoising", "sliced", "nce", "nll", "margin",
-    "ratio_matching", "min_probability_flow", "pseudo_likelihood",
+    *(row.name for row in WRITTEN), "contrastive_divergence", "nce", "nll", "margin",
 )  # fmt: skip
-"""What may follow `train ... by`."""
+"""What may follow `train ... by`; those beside the table are not built yet."""
 
 AMORTIZED_LOSSES = ("regression", "energy")
 """What may follow `amortize ... by`."""
@@ -139,6 +140,10 @@ class Questions:
                 self.report.add(SoughtAndGiven(name.span, name.text))
         of = self._objective(clauses.get("of"))
         self._clauses(node, clauses)
+        loss = None
+        named = self._named_loss(node, clauses) if node.verb == "train" else None
+        if named is not None:
+            loss, of = named
         self._prediction(node)
         optimiser = None
         if node.verb == "train" and "using" in clauses:
@@ -147,7 +152,9 @@ class Questions:
         beta = self._temperature(clauses.get("at"), node.verb)
         turn = self._turn(clauses, stage) if node.verb == "train" else typed.Turn()
         unread = LATER_LOSS if node.verb == "train" else LATER_CLAUSES
-        later = tuple((word, clause.span) for word, clause in clauses.items() if word in unread)
+        built = ("by",) if loss is not None else ()
+        words = [word for word in clauses if word in unread and word not in built]
+        later = tuple((word, clauses[word].span) for word in words)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
             typed.Question(
@@ -164,6 +171,7 @@ class Questions:
                 optimiser,
                 later,
                 turn,
+                loss,
             )
         )
 
@@ -259,12 +267,28 @@ class Questions:
         by = clauses.get("by")
         if by is None or by.value is None:
             return
-        name = by.value.function.text if isinstance(by.value, ast.Call) else ""
-        name = by.value.text if isinstance(by.value, ast.Name) else name
+        name = _method_name(by.value)
         losses = AMORTIZED_LOSSES if node.verb == "amortize" else LOSSES
         if node.verb in ("train", "amortize") and name not in losses:
             shown = name or self.report.source.extract(by.value.span)
             self.report.add(UnknownMethod(by.value.span, shown, losses, "loss"))
+
+    def _named_loss(
+        self, node: ast.Question, clauses: dict[str, ast.Clause]
+    ) -> tuple[NamedLoss, Expr] | None:
+        """The loss after `by`, and the objective that it stands for; None after a mistake."""
+        by = clauses.get("by")
+        row = find_written(_method_name(by.value)) if by is not None and by.value is not None else None
+        if by is None or row is None:
+            return None
+        if "of" in clauses:
+            self.report.add(
+                WrongModifier(clauses["of"].span, "of", "`by`", "`of` writes a loss out, `by` names it")
+            )
+            return None
+        label = node.label.text if node.label is not None else None
+        arguments = by.value.arguments if isinstance(by.value, ast.Call) else ()
+        return Expansion(self.declarations, row, label, by.span).objective(arguments)
 
     def _prediction(self, node: ast.Question) -> None:
         """`amortize z = VALUE`: the value stands for z."""

@@ -25,12 +25,7 @@ from ebmlang.compiler.optimisers import (
     optimiser_names,
 )
 from ebmlang.compiler.source import Span
-from ebmlang.compiler.typed import Expr, Model, Optimiser, Question, Variable
-
-SKIPPED_KIND = "cost"
-"""The kind of term that training leaves out unless `of` names it: what is to become cheap by acting must not
-become cheap by believing."""
-
+from ebmlang.compiler.typed import SKIPPED_KIND, Expr, Model, Optimiser, Question, Variable
 
 # --- the optimiser ------------------------------------------------------------------------------
 
@@ -126,7 +121,7 @@ def targets_of(model: Model, line: Question | None) -> tuple[str, ...]:
 
 def kept_terms(model: Model, line: Question | None) -> tuple[typed.Term, ...]:
     """The terms whose sum is the loss where the line has no `of`."""
-    whole = line is not None and line.of is not None
+    whole = line is not None and line.of is not None and line.loss is None
     return tuple(t for t in model.terms if whole or t.kind != SKIPPED_KIND)
 
 
@@ -201,7 +196,8 @@ def _unreached(model: Model, line: Question | None, name: str, within: frozenset
         return "", ""
     others = ", ".join(n for n in trainable(model) if n in within)
     if line is not None and line.of is not None:
-        return "what follows `of` does not depend on it", f"train {others}" if others else ""
+        what = "what follows `of`" if line.loss is None else f"`{line.loss.name}`"
+        return f"{what} does not depend on it", f"train {others}" if others else ""
     everything = reached(model, tuple(p for t in model.terms for p in _parts(t)))
     if name in everything:
         costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)

@@ -22,6 +22,7 @@ from ebmlang.commands import COMMANDS
 from ebmlang.compiler import builtins, domains, methods, optimisers
 from ebmlang.compiler.catalogue import all_diagnostics
 from ebmlang.compiler.diagnostics import listing
+from ebmlang.compiler.losses import table as losses
 from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.compiler.nets import constructors
 from ebmlang.compiler.nets.net import option_text
@@ -154,6 +155,15 @@ def optimiser_table() -> str:
     return table(("name", "what it does", "options and defaults", "source"), rows)
 
 
+def loss_table() -> str:
+    rows = []
+    for row in losses.WRITTEN:
+        options = "".join(f", {name} = {value}" for name, value in row.options)
+        kinds = " or ".join(row.kinds)
+        rows.append((code(f"{row.name}(y{options})"), kinds, code(row.formula), row.title, row.reference))
+    return table(("by", "y is", "the mean over the rows of", "what it asks", "source"), rows)
+
+
 def method_table() -> str:
     rows = []
     for row in methods.ALL_METHODS:
@@ -234,6 +244,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "activations": activations,
     "methods": method_table,
     "optimisers": optimiser_table,
+    "losses": loss_table,
     "method names": method_names,
     "commands": command_list,
     "exit codes": exit_codes,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 from ebmlang.compiler.ast.expressions import Identifier, Name, Number
 from ebmlang.compiler.ast.statements import Dotted
+from ebmlang.compiler.source import Span
 
 
 def names_read(node: object) -> Iterator[str]:
@@ -43,3 +45,14 @@ def dump(node: object, indent: int = 0) -> str:
         else:
             lines.append(f"{pad}  {item.name}:\n{dump(value, indent + 2)}")
     return "\n".join(lines)
+
+
+def placed(node: Any, span: Span) -> Any:
+    """The same tree with every node at one place."""
+    if isinstance(node, Span):
+        return span
+    if isinstance(node, tuple):
+        return tuple(placed(part, span) for part in node)
+    if not is_dataclass(node) or isinstance(node, type):
+        return node
+    return replace(node, **{item.name: placed(getattr(node, item.name), span) for item in fields(node)})

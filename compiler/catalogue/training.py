@@ -106,5 +106,29 @@ class Collapses(Diagnostic):
         return self.places
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class LossMisfit(Diagnostic):
+    """A loss that a `train` line names with `by` is not defined for the model.
+
+    Score matching needs real variables without a border, the losses that compare neighbours need variables
+    that can be counted; the energy must be a formula, without unknowns that are searched for.
+    """
+
+    code: ClassVar[str] = "E0545"
+    loss: str = ""
+    because: str = ""
+    advice: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.loss}` does not fit: {self.because}"
+
+    def hint(self) -> str:
+        return self.advice
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
 def _quoted(names: tuple[str, ...]) -> str:
     return listing([f"`{name}`" for name in names], "and")

@@ -29,10 +29,12 @@ from ebmlang.compiler.typed.expressions import (
     Tabulate,
 )
 from ebmlang.compiler.typed.model import (
+    SKIPPED_KIND,
     Constraint,
     Let,
     Method,
     Model,
+    NamedLoss,
     Optimiser,
     Placed,
     Programme,
@@ -59,6 +61,7 @@ from ebmlang.compiler.typed.rewriting import (
 )
 
 __all__ = [
+    "SKIPPED_KIND",
     "Apply",
     "Axes",
     "Axis",
@@ -72,6 +75,7 @@ __all__ = [
     "Level",
     "Method",
     "Model",
+    "NamedLoss",
     "Nested",
     "NewAxis",
     "Optimiser",

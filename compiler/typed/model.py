@@ -120,10 +120,27 @@ class Turn:
     stage: str = ""
 
 
+SKIPPED_KIND = "cost"
+"""The kind of term that training leaves out unless `of` names it: what is to become cheap by acting must not
+become cheap by believing."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLoss:
+    """What a `train` line names with `by`: the loss, the variable whose energy it shapes, the text of the
+    objective that it stands for, and the random variables that it brings along."""
+
+    name: str
+    variable: str
+    text: str
+    draws: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
     """An objective line. A `train` line has an `optimiser` in place of `using`, and its `turn` in the
-    programme of training. `later` are the clauses that are understood and not built, as (word, place)."""
+    programme of training; where it names a `loss`, `of` is what that stands for. `later` are the clauses that
+    are understood and not built, as (word, place)."""
 
     verb: ast.Verb
     label: str | None
@@ -138,6 +155,7 @@ class Question:
     optimiser: Optimiser | None = None
     later: tuple[tuple[str, Span], ...] = ()
     turn: Turn = Turn()
+    loss: NamedLoss | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -1,0 +1,161 @@
+"""A named loss as the objective that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ebmlang.compiler import ast, typed
+from ebmlang.compiler.ast.walking import placed
+from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument
+from ebmlang.compiler.catalogue.training import LossMisfit
+from ebmlang.compiler.catalogue.types import BadOption
+from ebmlang.compiler.declarations import Declarations
+from ebmlang.compiler.diagnostics import Label, Report
+from ebmlang.compiler.losses.table import MOST_PROJECTIONS, WRITTEN, LossRow, Words
+from ebmlang.compiler.parse import parse
+from ebmlang.compiler.scope import Declared, Scope
+from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.typed import Expr, NamedLoss
+from ebmlang.compiler.types import Type
+
+
+@dataclass(slots=True)
+class Expansion:
+    """Writes one loss of a `train` line. Mistakes go to the report."""
+
+    declarations: Declarations
+    row: LossRow
+    label: str | None
+    span: Span
+
+    @property
+    def report(self) -> Report:
+        return self.declarations.report
+
+    @property
+    def scope(self) -> Scope:
+        return self.declarations.scope
+
+    def objective(self, arguments: tuple[ast.Argument, ...]) -> tuple[NamedLoss, Expr] | None:
+        """The loss and its checked value; declares what it draws. None after a mistake."""
+        variable = self._variable(arguments)
+        options = self._options(arguments[1:])
+        if variable is None or options is None:
+            return None
+        name, type_ = variable
+        shape = tuple(str(size) for size in type_.shape)
+        classes = "" if type_.classes is None else str(type_.classes)
+        indices = tuple(self._free(f"i{k}") for k in range(len(shape) + 1))
+        words = Words(name, shape, classes, options, {}, indices)
+        draws = {purpose: self._free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
+        words = replace(words, draws=draws)
+        text = self.row.written(words)
+        lines = [f"random {draws[purpose]} {rest}" for purpose, rest in self.row.draws(words).items()]
+        *declared, term = self._parsed([*lines, f"energy objective = {text}"])
+        for node in declared:
+            assert isinstance(node, ast.Variable)
+            self.declarations.declare_variable(node, -1)
+            self.declarations.variable(node)
+        assert isinstance(term, ast.Term)
+        expressions = self.declarations.expressions
+        expressions.costs_count = False
+        value = expressions.value(term.value, self.scope)
+        expressions.costs_count = True
+        if value.type.kind == "error":
+            return None
+        return NamedLoss(self.row.name, name, text, tuple(draws.values())), value
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.label}_{self.row.name}" if self.label else self.row.name
+
+    def _free(self, name: str) -> str:
+        """A name that the model has no other use for."""
+        found, count = name, 1
+        while self.scope.find(found) is not None or found in self.declarations.expressions.local_lets:
+            count += 1
+            found = f"{name}_{count}"
+        return found
+
+    def _parsed(self, lines: list[str]) -> tuple[ast.Statement, ...]:
+        """Statements of the language, as if they stood at the place of the loss."""
+        report = Report(Source("<loss>", "model loss() {\n" + "\n".join(lines) + "\n}\n"))
+        module = parse(report)
+        assert module is not None
+        assert not report.failed, (lines, [str(e) for e in report.errors])
+        return tuple(placed(s, self.span) for s in module.models[0].body)
+
+    # --- arguments ---
+
+    def _variable(self, arguments: tuple[ast.Argument, ...]) -> tuple[str, Type] | None:
+        """The variable whose energy is shaped, and its type."""
+        first = arguments[0] if arguments else None
+        node = first.value if first is not None and first.name is None else None
+        entry = self.scope.find(node.text) if isinstance(node, ast.Name) else None
+        if not isinstance(node, ast.Name) or not isinstance(entry, Declared) or entry.role == "hyper":
+            span = self.span if first is None else first.span
+            found = "nothing" if first is None else f"`{self.report.source.extract(first.span)}`"
+            self._misfit(span, f"it shapes the energy of a variable, and {found} stands there")
+            return None
+        if entry.type.kind == "error":
+            return None
+        declared = next((v for v in self.declarations.variables if v.name == node.text), None)
+        for because in _misfits(self.row, node.text, entry, declared):
+            places = (Label(entry.span, f"`{node.text}` is declared here"),)
+            self._misfit(node.span, because, places)
+            return None
+        return node.text, entry.type
+
+    def _misfit(self, span: Span, because: str, places: tuple[Label, ...] = ()) -> None:
+        self.report.add(LossMisfit(span, self.row.name, because, self._advice(), places))
+
+    def _advice(self) -> str:
+        """A variable that the loss fits, or a loss that fits a variable."""
+        data = [v for v in self.declarations.variables if v.role == "observed"]
+        for row in (self.row, *WRITTEN):
+            for variable in data:
+                entry = self.scope.find(variable.name)
+                if isinstance(entry, Declared) and not any(_misfits(row, variable.name, entry, variable)):
+                    return f"by {row.name}({variable.name})"
+        return "write the loss out: train ... of EXPR"
+
+    def _options(self, arguments: tuple[ast.Argument, ...]) -> dict[str, str] | None:
+        known, fine = dict(self.row.options), True
+        found: dict[str, str] = {}
+        for argument in arguments:
+            shown = self.report.source.extract(argument.value.span)
+            if argument.name is None or argument.name.text not in known:
+                name = shown if argument.name is None else argument.name.text
+                advice = f"name it: {next(iter(known))} = {shown}" if argument.name is None and known else ""
+                self.report.add(UnknownArgument(argument.span, name, self.row.name, tuple(known), advice))
+                fine = False
+            elif argument.name.text in found:
+                self.report.add(RepeatedName(argument.span, argument.name.text, f"`{self.row.name}`"))
+                fine = False
+            elif argument.name.text in self.row.counts and not _is_count(shown):
+                wanted = f"a whole number from 1 to {MOST_PROJECTIONS}"
+                self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
+                fine = False
+            else:
+                plain = isinstance(argument.value, ast.Number | ast.Name)
+                found[argument.name.text] = shown if plain else f"({shown})"
+        return {**known, **found} if fine else None
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and 1 <= int(text) <= MOST_PROJECTIONS
+
+
+def _misfits(row: LossRow, name: str, entry: Declared, variable: typed.Variable | None) -> Iterator[str]:
+    """Why a loss is not defined for a variable, in words."""
+    if entry.role != "observed":
+        yield f"it shapes the energy of data, and `{name}` is {entry.role}"
+    if entry.level is not typed.Level.EXAMPLE:
+        yield f"`{name}` has one value for all examples"
+    if entry.type.kind not in row.kinds:
+        yield f"`{name}` is {entry.type}, and it is defined for {' or '.join(row.kinds)} variables"
+    if entry.type.rank > row.rank:
+        yield f"`{name}` has {entry.type.rank} dimensions, and it takes up to {row.rank}"
+    if variable is not None and entry.type.kind == "real" and variable.domain.name != "reals":
+        yield f"`{name}` is in {variable.domain.name}, and the formula holds without a border"
