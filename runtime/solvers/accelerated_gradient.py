@@ -35,7 +35,10 @@ ROUND = 16
 """Gradients between two energies, which cost about as much."""
 
 MEASURED = 2
-"""The steepness is looked at in every so many steps: a look costs a quarter of a step of a picture."""
+"""The steepness is looked at in every so many steps."""
+
+TURNED = 1e-4
+"""Squares of the change of a gradient below this share of its own square are taken for rounding."""
 
 FEWEST = 500
 """Unknowns from which on it is taken by itself (see `compiler.methods`). Measured on pictures, random graphs
@@ -102,14 +105,15 @@ class AcceleratedGradient(AbstractSolver):
 
 @dataclass(slots=True, eq=False)
 class _Moving:
-    """Where a round stands: `x`, `reached`, `spare` and `change` [R, N] are its own tensors."""
+    """Where a round stands: `x`, `reached` and `spare` [R, N] are its own tensors; `square` [R] is the square
+    of the length of the gradient."""
 
     x: Tensor
     gradient: Tensor
     reached: Tensor
     spare: Tensor
-    change: Tensor
     length: Tensor
+    square: Tensor
     steepness: Tensor
     age: Tensor
 
@@ -123,8 +127,8 @@ def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
         memory.gradient,
         memory.reached.clone(),
         torch.empty_like(x),
-        torch.empty_like(x),
         state.optimality,
+        state.optimality.square(),
         memory.steepness,
         memory.age,
     )
@@ -139,29 +143,38 @@ def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
 
 
 def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, measured: bool) -> None:
-    """One gradient step with momentum; rows that do not go stay. The steepness is looked at if `measured`."""
-    shorten = -1 / at.steepness
+    """One gradient step with momentum; rows that do not go stay. The steepness is looked at if `measured`:
+    how far the point moves and how much the gradient turns are known from inner products, which only read
+    what differences would write."""
+    shorten = 1 / at.steepness
     shorten = shorten if all_go else torch.where(goes, shorten, 0.0)
-    reached = _along(at.x, at.gradient, shorten, at.spare)
+    reached = _along(at.x, at.gradient, -shorten, at.spare)
     behind = at.reached.sub_(reached)
     # Uphill momentum is thrown away.
-    uphill = row_dot(at.gradient, behind) < 0
+    fall = row_dot(at.gradient, behind)
+    uphill = fall < 0
     age = at.age.masked_fill(uphill if all_go else uphill | ~goes, 0.0)
-    momentum = -age / (age + 3)
-    moved = _along(reached, behind, momentum, behind)
-    gradient = problem.gradient(moved)
-    length = row_norm(gradient)
+    momentum = age / (age + 3)
+    far = row_dot(behind, behind) if measured else None
+    point = _along(reached, behind, -momentum, behind)
+    gradient = problem.gradient(point)
+    square = row_dot(gradient, gradient)
+    length = square.sqrt() if bool(torch.isfinite(square).all()) else row_norm(gradient)
     steepness = at.steepness
-    if measured:
-        turned = row_norm(torch.sub(gradient, at.gradient, out=at.change))
-        steepness = torch.maximum(steepness, _ratio(turned, row_norm(at.x.sub_(moved))))
+    if far is not None:
+        moved = shorten.square() * at.square + momentum * (2 * shorten * fall + momentum * far)
+        turned = at.square + square - 2 * row_dot(gradient, at.gradient)
+        # Below its rounding the difference says nothing; a steepness that matters turns gradients by more.
+        turned = torch.where(turned > TURNED * square, turned, 0.0)
+        steepness = torch.maximum(steepness, _ratio(turned, moved).sqrt())
     if all_go:
-        at.length, at.steepness = length, steepness
+        at.length, at.square, at.steepness = length, square, steepness
     else:
         at.length = torch.where(goes, length, at.length)
+        at.square = torch.where(goes, square, at.square)
         at.steepness = torch.where(goes, steepness, at.steepness)
     at.age = age + 1
-    at.x, at.spare, at.reached, at.gradient = moved, at.x, reached, gradient
+    at.x, at.spare, at.reached, at.gradient = point, at.x, reached, gradient
 
 
 def _along(x: Tensor, direction: Tensor, factor: Tensor, out: Tensor) -> Tensor:
