@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from ebmlang.runtime.memory import rows_that_fit
 from ebmlang.runtime.nested.watching import watched
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.threads import threads_for
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -66,6 +67,11 @@ class Given:
         """Name and shape of every value, and whether examples have their own; without their number."""
         own = {n: count is not None for n, count in self.counts.items()}
         return tuple((n, s[1:] if own[n] else s, own[n]) for n, s in sorted(self.shapes.items()))
+
+    def entries(self, rows: int) -> int:
+        """How many numbers so many examples have, with those that they share."""
+        own = {n for n, count in self.counts.items() if count is not None}
+        return sum(rows * math.prod(s[1:]) if n in own else math.prod(s) for n, s in self.shapes.items())
 
     def chunk(self, start: int, stop: int) -> dict[str, Any]:
         return {
@@ -188,8 +194,7 @@ class Inference:
 
     def _bytes_per_row(self, count: int) -> int:
         """Memory that a row needs while it is searched, measured once for questions of the same shapes."""
-        shapes = self.given.row_shapes(), self.settings.dtype, str(self.settings.device), self.incomplete
-        kept = self.model.kept(self.module)
+        shapes, kept = self._shapes(), self.model.kept(self.module)
         known = kept.footprints.find(shapes)
         if known is not None:
             return known
@@ -200,6 +205,14 @@ class Inference:
         if self.part is None and not self.plan.block.discrete:
             kept.footprints.keep(shapes, found)
         return found
+
+    def _shapes(self) -> Hashable:
+        return self.given.row_shapes(), self.settings.dtype, str(self.settings.device), self.incomplete
+
+    def work(self, rows: int) -> int:
+        """Bytes that the answer of so many rows goes through in every step, as far as they are known."""
+        own = self.model.kept(self.module).footprints.find(self._shapes()) or 0
+        return rows * own * self._restarts() + self.given.entries(rows) * self.settings.dtype.itemsize
 
     def _restarts(self) -> int:
         """Starts per row, which are searched side by side: by the call, else by the line of the file."""
@@ -218,7 +231,9 @@ class Inference:
                 ended = p.finished if not self.module.JOINT else (stop - done if p.finished else 0)  # noqa: B023
                 progress(done + ended, p.iteration)
 
-            yield self._answer(start, stop, heard if progress is not None else None)
+            with threads_for(self.work(stop - start)):
+                found = self._answer(start, stop, heard if progress is not None else None)
+            yield found
 
     def all(self, progress: Callable[[int, int], None] | None = None) -> Result:
         """All rows as one result."""

@@ -16,6 +16,7 @@ from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.marginal import Marginal, beta_of, checked_beta, marginal
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.threads import threads_for
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -82,7 +83,9 @@ class Summing:
             observed = {name: self.run.mask(bound, name, start, stop) for name in self.run.incomplete}
             line = self.line.beta if self.line is not None else None
             beta = self.beta if self.beta is not None else beta_of(line, bound)
-            yield marginal(bound, posing.held_values(bound), observed, checked_beta(beta))
+            with threads_for(self.run.work(stop - start)):
+                found = marginal(bound, posing.held_values(bound), observed, checked_beta(beta))
+            yield found
 
     def all(self) -> Marginal:
         """All rows as one answer."""
