@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.answers import Answered, answers
 from ebmlang.compiler.binders import KEPT_NAMES, Binders, declare
 from ebmlang.compiler.catalogue.model import (
     Misplaced,
@@ -49,7 +50,7 @@ from ebmlang.compiler.scope import (
     origins,
 )
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.source import NOWHERE, Source, Span
 from ebmlang.compiler.training import check_training
 from ebmlang.compiler.typed import Expr, Level
 
@@ -83,7 +84,7 @@ def check_model(model: ast.Model, report: Report, models: Models) -> typed.Model
     """Check one model; None when a mistake makes it unusable (the report has it)."""
     before = len(report.errors)
     with collector_paused():
-        checked = _ModelChecker(report, before, models).check(model)
+        checked = _ModelChecker(report, before, models, model.name.text).check(model)
     return checked if len(report.errors) == before else None
 
 
@@ -92,10 +93,12 @@ class _ModelChecker:
     report: Report
     errors_before: int
     models: Models
+    name: str
     scope: Scope = field(default_factory=Scope)
     later: list[tuple[ast.Question | ast.Property, str]] = field(default_factory=list)
     updates: list[ast.Update] = field(default_factory=list)
     constraints: list[typed.Constraint] = field(default_factory=list)
+    answered: dict[frozenset[str], Answered] = field(default_factory=dict)
     expressions: Expressions = field(init=False)
     declarations: Declarations = field(init=False)
     lets: LetStatements = field(init=False)
@@ -114,6 +117,7 @@ class _ModelChecker:
         around = Around(self.expressions, self.declarations, self.scope, self.constraints, self.nets.found)
         self.joined = Joined(around, self.models, self.programmes)
         self.lets.nested = self.joined.cells
+        self.questions.answers = self.answers
 
     @property
     def source(self) -> Source:
@@ -135,7 +139,8 @@ class _ModelChecker:
         self.expressions.terms_readable = True
         for update in self.updates:
             self.programmes.update(update)
-        for node, stage in self.later:
+        # Properties come last: what they read of unknowns is what the questions ask for.
+        for node, stage in sorted(self.later, key=lambda pair: isinstance(pair[0], ast.Property)):
             self.questions.check(node, stage)
         self.expressions.terms_readable = False
         self.lets.finish()
@@ -143,8 +148,21 @@ class _ModelChecker:
             self.report.add(NoTerms(model.name.span, model.name.text))
         if not self.failed:
             self.unused_hypers(model)
-        checked = typed.Model(
-            model.name.text,
+        checked = replace(
+            self.so_far(),
+            requirements=self.requirements(floors),
+            doc=model.doc,
+            span=model.span,
+            programme=self.programmes.found(),
+        )
+        if not self.failed:
+            check_training(checked, self.report)
+        return checked
+
+    def so_far(self) -> typed.Model:
+        """What has been checked up to here."""
+        return typed.Model(
+            self.name,
             self.source,
             tuple(self.declarations.variables),
             tuple(self.expressions.lets.defined.values()),
@@ -152,17 +170,24 @@ class _ModelChecker:
             tuple(self.constraints),
             tuple(self.questions.found),
             tuple(self.questions.properties),
-            self.requirements(floors),
-            model.doc,
-            model.span,
+            (),
+            "",
+            NOWHERE,
             tuple(self.nets.found),
             tuple(self.joined.solved),
             tuple(self.joined.placed),
-            self.programmes.found(),
         )
-        if not self.failed:
-            check_training(checked, self.report)
-        return checked
+
+    def answers(self, quantified: frozenset[str]) -> Answered:
+        """Unknowns as what the first `infer` line finds, for a property that quantifies these names."""
+        if self.failed:
+            return Answered()
+        held = quantified & {v.name for v in self.declarations.variables}
+        # `infer` is reserved: no part of the model has such a name.
+        part = f"infer.{len(self.answered)}" if self.answered else "infer"
+        if held not in self.answered:
+            self.answered[held] = answers(self.so_far(), held, part)
+        return self.answered[held]
 
     def requirements(self, floors: Floors) -> tuple[typed.Requirement, ...]:
         """What is left to hold when sizes are known, each size once."""

@@ -46,7 +46,8 @@ def searches(model: typed.Model, more: tuple[Expr, ...] = ()) -> tuple[Solve, ..
 def moving_searches(block: Block) -> bool:
     """Whether the energy of a block holds a nested minimum that moves with what the block seeks."""
     of = block.query.of
-    return any(block.depends(s) for s in searches(block.graph.model, () if of is None else (of,)))
+    model = replace(block.graph.model, properties=())
+    return any(block.depends(s) for s in searches(model, () if of is None else (of,)))
 
 
 @lru_cache(maxsize=256)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import KEPT_NAMES
@@ -56,9 +58,13 @@ from ebmlang.compiler.scope import (
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.source import Span
+from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method, NamedLoss
 from ebmlang.compiler.types import ERROR, fits
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.answers import Answered
 
 BUILT_VERBS = frozenset({"infer"})
 
@@ -101,6 +107,7 @@ class Questions:
     properties: list[typed.Property] = field(default_factory=list)
     labels: dict[str, ast.Identifier] = field(default_factory=dict)
     property_names: dict[str, ast.Identifier] = field(default_factory=dict)
+    answers: Callable[[frozenset[str]], Answered] = field(init=False)
 
     @property
     def report(self) -> Report:
@@ -327,6 +334,9 @@ class Questions:
             return
         self.expressions.in_property = True
         relation, left, right = self._claim(node.claim, inner)
+        why = ""
+        if left.type.kind != "error" and (right is None or right.type.kind != "error"):
+            left, right, why = self._with_answers(node.claim, inner, left, right)
         if left.type.kind == "error" or (right is not None and right.type.kind == "error"):
             return
         if relation is None and left.type.kind != "bool":
@@ -334,8 +344,29 @@ class Questions:
             return
         variables = tuple(q for q in quantified if q is not None)
         self.properties.append(
-            typed.Property(node.name.text, variables, relation, left, right, node.doc, node.span)
+            typed.Property(node.name.text, variables, relation, left, right, node.doc, node.span, why)
         )
+
+    def _with_answers(
+        self, claim: ast.Expr, inner: Scope, left: Expr, right: Expr | None
+    ) -> tuple[Expr, Expr | None, str]:
+        """Both sides of a claim with answers in the place of unknowns, and why they are not there."""
+        lets = self.expressions.lets
+        quantified = frozenset(inner.entries)
+        sides = (left,) if right is None else (left, right)
+        read = frozenset().union(*(lets.sources_of(side) for side in sides)) - quantified
+        if not any(_has_role(self.scope, n, ("latent",)) for n in read & self.scope.entries.keys()):
+            return left, right, ""
+        found = self.answers(quantified)
+        if not found.values:
+            return left, right, found.hindrance
+        # An unknown is a let of what it is computed from, so that `with` reaches through it.
+        known = {n: typed.Let(n, value, "", value.span) for n, value in found.values.items()}
+        self.expressions.lets = Lets({**lets.defined, **known})
+        _, left, right = self._claim(claim, inner)
+        self.expressions.lets = lets
+        left = substitute(left, found.values, lets)[0]
+        return left, None if right is None else substitute(right, found.values, lets)[0], ""
 
     def _quantified(self, node: ast.Quantified, inner: Scope) -> typed.Variable | None:
         name = node.name

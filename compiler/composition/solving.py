@@ -155,7 +155,7 @@ class Solving:
 
     def _solvable(self, search: Solve, sought: list[typed.Variable]) -> None:
         """Report a problem that no method can solve for its rows, or that has no derivative."""
-        what = _hindrance(search, sought)
+        what = hindrance(search, sought)
         if what:
             place = Label(self.model.span, "declared here", self.model.source)
             join = f"join it: use {self.model.name} as {self.placing.name}"
@@ -180,7 +180,7 @@ class Solving:
         return typed.Solved(self.placing.name, self.model, self.formula, self.search, self.node.span)
 
 
-def _hindrance(search: Solve, sought: list[typed.Variable]) -> str:
+def hindrance(search: Solve, sought: list[typed.Variable]) -> str:
     """Why a nested problem cannot be solved, or not be differentiated; empty where it can."""
     using, model = search.nested.using, search.nested.model
     if len({v.type.kind == "real" for v in sought}) == 2:

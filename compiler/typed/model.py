@@ -162,7 +162,8 @@ class Question:
 class Property:
     """A claim about the energy for all values of the quantified variables.
 
-    `relation` compares `left` with `right`; a bare condition has no relation.
+    `relation` compares `left` with `right`; a bare condition has no relation. Unknowns that are read and not
+    quantified are answers of the `infer` line; where they cannot be, `hindrance` says why.
     """
 
     name: str
@@ -172,6 +173,7 @@ class Property:
     right: Expr | None
     doc: str
     span: Span
+    hindrance: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -153,6 +153,8 @@ def check_properties(model: Model, values: Values, name: str | None = None) -> R
         if not _applies(p, bound, values):
             remarks["examples outside the stated domain"] += 1
             continue
+        if p.hindrance:
+            remarks[f"examples with drawn unknowns instead of answers: {p.hindrance}"] += 1
         own = {q.name: _tensor(values, q) for q in p.quantified if q.name not in bound.values}
         with torch.no_grad():
             sides = bound.instance.property(p.name, {**bound.values, **own})

@@ -196,7 +196,7 @@ def answers(
         values, failed, says = minimum(question, reals)
     _note(question, front, failed, says)
     return {
-        s.name: values[s.name].to(dtype).reshape(*front, *shape)
+        s.name: values[s.name].to(dtype).reshape((*front, *shape))
         for s, shape in zip(sought, shapes, strict=True)
     }
 
@@ -222,7 +222,7 @@ def _countable(question: Question, reals: tuple[Tensor, ...], front: tuple[int, 
         found = discrete.solve(bound, posing.held_values(bound), {}, wanted)
     failed = torch.tensor([not _settled(s) for s in found.status], device=question.device)
     _note(question, front, failed, _first(failed, found.status))
-    return {n: v.reshape(*front, *v.shape[1:]) for n, v in found.values.items()}
+    return {n: v.reshape((*front, *v.shape[1:])) for n, v in found.values.items()}
 
 
 def _settled(sentence: str) -> bool:
