@@ -64,7 +64,7 @@ FALSE = {"keys_alone", "values", "not_at_rest", "keys"}
 def test_true_ones_hold_and_false_ones_fail(text: str) -> None:
     model = ebmlang.loads(text)
     names = {p.name for p in model.checked.properties}
-    found = run_checks(model, examples=30, only=tuple(f"property {n}" for n in names))
+    found = run_checks(model, examples=15, only=tuple(f"property {n}" for n in names))
     assert {f.check.removeprefix("property "): f.verdict for f in found} == {
         name: "fails" if name in FALSE else "holds" for name in names
     }
@@ -74,7 +74,7 @@ def test_a_wrong_model_has_a_counterexample() -> None:
     """A weight that belongs to the place of a slot breaks the symmetry of attention."""
     wrong = ATTENTION.replace("SPREAD", "-entropy(c) + c[0]")
     model = ebmlang.loads(wrong)
-    (found,) = run_checks(model, examples=40, only=("property permutation",))
+    (found,) = run_checks(model, examples=20, only=("property permutation",))
     assert found.verdict == "fails"
     assert found.counterexample is not None
     with pytest.raises(testing.CheckFailed, match="permutation"):
