@@ -23,7 +23,7 @@ from ebmlang.compiler.graph import Factor, FactorGraph
 from ebmlang.compiler.losses.table import find_written
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
-from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of
+from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of, term_parts
 from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Variable
 
 ENVELOPE = "of the energy at the minimum, with {} held there: the loss is the minimum of that same energy"
@@ -99,6 +99,8 @@ def loss_of(model: Model, line: Question | None, given: frozenset[str], incomple
     clamped = (given | frozenset(line.given if line is not None else ())) - incomplete
     skipped = tuple(t.name for t in model.terms if t not in kept)
     smaller = _without(model, kept, given) if skipped else model
+    if line is not None and line.of is not None:
+        smaller = _without_latents(model, _unread(model, line.of) - given)
     latents = {v.name for v in smaller.variables if v.role == "latent"}
     summed = (marginalized(model) & latents) - clamped
     sought = ((latents - clamped) | incomplete) - summed
@@ -110,6 +112,32 @@ def loss_of(model: Model, line: Question | None, given: frozenset[str], incomple
     if own is not None and (own.verb != "infer" or not sought & set(own.targets)):
         own = None
     return Loss(smaller, line, targets, ordered(sought), ordered(summed), own, skipped)
+
+
+def _unread(model: Model, of: Expr) -> frozenset[str]:
+    """Latents that an objective does not read: they need not be found."""
+    read = reached(model, (of,))
+    return frozenset(v.name for v in model.variables if v.role == "latent" and v.name not in read)
+
+
+def _without_latents(model: Model, gone: frozenset[str]) -> Model:
+    """The model without some latents, and without what depends on them."""
+    if not gone:
+        return model
+    graph = FactorGraph(model, ())
+
+    def stays(parts: tuple[Expr, ...]) -> bool:
+        return not any(graph.depends(part, gone) for part in parts)
+
+    return replace(
+        model,
+        variables=tuple(v for v in model.variables if v.name not in gone),
+        lets=tuple(let for let in model.lets if stays((let.value,))),
+        terms=tuple(t for t in model.terms if stays(term_parts(t))),
+        constraints=tuple(c for c in model.constraints if stays((c.value,))),
+        questions=(),
+        properties=(),
+    )
 
 
 def _without(model: Model, kept: tuple[typed.Term, ...], given: frozenset[str]) -> Model:

@@ -198,7 +198,7 @@ def _unreached(model: Model, line: Question | None, name: str, within: frozenset
     if line is not None and line.of is not None:
         what = "what follows `of`" if line.loss is None else f"`{line.loss.name}`"
         return f"{what} does not depend on it", f"train {others}" if others else ""
-    everything = reached(model, tuple(p for t in model.terms for p in _parts(t)))
+    everything = reached(model, tuple(p for t in model.terms for p in term_parts(t)))
     if name in everything:
         costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)
         return "only cost terms depend on it, and training skips those", f"train {name} of {costs}"
@@ -217,10 +217,11 @@ def _domain_mistakes(targets: list[Variable], line: Question | None, span: Span)
 def _loss_parts(model: Model, line: Question | None) -> tuple[Expr, ...]:
     if line is not None and line.of is not None:
         return (line.of,)
-    return tuple(part for term in kept_terms(model, line) for part in _parts(term))
+    return tuple(part for term in kept_terms(model, line) for part in term_parts(term))
 
 
-def _parts(term: typed.Term) -> tuple[Expr, ...]:
+def term_parts(term: typed.Term) -> tuple[Expr, ...]:
+    """Everything that a term reads: its value, its guard, the lists that its plates run over."""
     guard = () if term.guard is None else (term.guard,)
     return (term.value, *guard, *(a.rows for a in term.axes if a.rows is not None))
 

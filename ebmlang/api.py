@@ -25,7 +25,6 @@ from ebmlang.nets import OwnNets
 from ebmlang.parameters import OwnParameters, Places
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
-from ebmlang.report import training_progress
 from ebmlang.runtime import posing, report
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.kept import Kept
@@ -439,6 +438,8 @@ class Model(nn.Module):
         validate: float | None = None,
         patience: int | None = None,
         precision: str | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int | str | None = None,
         seed: int | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | None = None,
@@ -453,9 +454,12 @@ class Model(nn.Module):
         rows do. `using` is another optimiser, `lr` its step size, of every line. `on` has the data sets
         that lines name. `validate` holds out a share of the rows: the parameters with the lowest loss on
         them are kept, and after `patience` epochs without a lower one the run ends. `precision="bf16"`
-        computes products of matrices in that format. `seed` sets the order and the draws. Parameters that
-        exist are kept, not drawn again. Returns the record of every step. A loss that is not finite ends
-        the run, with the parameters before it. Raises DataError and ModelError.
+        computes products of matrices in that format. `checkpoint` is a folder that the run is kept in: the
+        same call goes on from there after it was cut off, and ends with the same numbers;
+        `checkpoint_every` is a number of steps, or a time such as "5min" (one minute if not given). `seed`
+        sets the order and the draws. Parameters that exist are kept, not drawn again. Returns the record of
+        every step. A loss that is not finite ends the run, with the parameters before it. Raises DataError
+        and ModelError.
         """
         given = merged(data, values)
         settings = self.settings(given, dtype, device, seed, None)
@@ -467,10 +471,7 @@ class Model(nn.Module):
         if device is not None:
             training.with_parameters_on(self, settings.device)
         run = training.Fitting.of(self, given_arrays(self.ranks, given), settings, course, asking)
-        if progress is True:
-            with training_progress(run.steps) as update:
-                return run.all(update)
-        return run.all(progress or None)
+        return training.fitted(run, checkpoint, checkpoint_every, progress)
 
 
 def _taken(name: str) -> bool:

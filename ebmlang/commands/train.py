@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from ebmlang.commands.infer import print_notes, read_dataset
 from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
-    from ebmlang.api import Model
     from ebmlang.runtime.training.history import History
-    from ebmlang.training import Fitting
+    from ebmlang.training import Session
 
 NAME = "train"
 HELP = "find the parameters that lower the energy of the data"
@@ -69,6 +67,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     course.add_argument("--device", help="cpu, cuda or cuda:1")
     course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
     options.add_output(parser, "the folder of the run; without it only a summary")
+    kept = parser.add_argument_group("what is kept: the same command goes on where a run was cut off")
+    kept.add_argument(
+        "--checkpoint",
+        metavar="EVERY",
+        help="a number of steps, or a time such as 30s, 5min; 60s if not given",
+    )
+    kept.add_argument(
+        "--keep", metavar="N", type=options.count, default=2, help="the newest checkpoints that stay, 2"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options.add_progress(parser)
 
@@ -77,11 +84,12 @@ def run(args: Namespace) -> int:
     settings, mapping = options.once(args.settings, "--set"), options.once(args.mapping, "--map")
     from ebmlang import data, runs
     from ebmlang.commands import engine, trainer
-    from ebmlang.report import training_progress
-    from ebmlang.training import Gathered
+    from ebmlang.training import Session, facts_of, warn
 
     if args.output:
-        runs.require_free(args.output, args.force)
+        runs.place_of_run(args.output)
+    elif args.checkpoint is not None:
+        raise options.UsageError("--checkpoint is about the folder of a run: it goes with -o RUN")
     binds = options.once(args.binds, "--bind")
     model = engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
     wanted = trainer.wanted_for_training(model, args.given)
@@ -89,30 +97,22 @@ def run(args: Namespace) -> int:
     matching = data.match(dataset, wanted, mapping)
     print_notes(dataset, data.unused(dataset, matching))
     fitting = trainer.fitting(model, args, dataset, matching)
-
-    gathered, interrupted = Gathered(), False
+    keeper = trainer.keeper(args, fitting, warn) if args.output else None
+    session = Session(fitting, keeper)
+    interrupted = False
     try:
-        if args.progress:
-            with training_progress(fitting.steps) as update:
-                for item in fitting.records():
-                    gathered.add(item)
-                    if gathered.found:
-                        update(gathered.found[-1], fitting.steps)
-        else:
-            for item in fitting.records():
-                gathered.add(item)
+        _go(session, args.progress)
     except KeyboardInterrupt:
-        if not gathered.found:
+        if not session.found:
             raise
         interrupted = True  # the parameters are those of the last step that is finished
-    history = gathered.history()
-    facts = _facts(args, model, fitting, history, interrupted)
-    if args.output:
+    facts = {"file": args.file, "data": args.data, **facts_of(session, interrupted)}
+    if keeper is not None:
         with undisturbed():
-            found = {**model.declared_parameters(), **model.nets.state()}
-            stored = {name: p.detach().cpu().numpy() for name, p in found.items()}
-            text = model.checked.source.text
-            runs.write_run(args.output, args.force, stored, history.json_lines(), text, facts)
+            if interrupted:
+                keeper.checkpoint()
+            keeper.finish(facts)
+    history = session.history()
     _print_summary(args, history, facts)
     if interrupted:
         print(f"interrupted after step {len(history):,}", file=sys.stderr)
@@ -120,38 +120,15 @@ def run(args: Namespace) -> int:
     return 1 if history.stopped else 0
 
 
-def _facts(
-    args: Namespace, model: Model, fitting: Fitting, history: History, interrupted: bool
-) -> dict[str, Any]:
-    """What `run.json` says."""
-    import torch
+def _go(session: Session, shown: bool) -> None:
+    """The run, with how far it is if that is wanted."""
+    from ebmlang.report import training_progress
 
-    from ebmlang import __version__
-
-    course = fitting.course
-    return {
-        "model": model.name,
-        "file": args.file,
-        "data": args.data,
-        "settings": dict(model.hypers),
-        "sizes": dict(fitting.bound.sizes),
-        "trained": list(fitting.trained),
-        "optimiser": {"name": fitting.lines[0].row.name, **fitting.lines[0].options},
-        "epochs": course.epochs,
-        "most_steps": course.steps,
-        "batch_size": course.batch_size,
-        "seed": course.seed,
-        "dtype": str(fitting.bound.settings.dtype).removeprefix("torch."),
-        "rows": fitting.bound.batch,
-        "steps": len(history),
-        "loss": {"first": _ends(history, 0), "last": _ends(history, -1)},
-        "ended": "interrupted" if interrupted else history.stopped or "finished",
-        "versions": {"ebmlang": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-
-
-def _ends(history: History, at: int) -> float | None:
-    return history.records[at].to_json()["loss"] if history.records else None
+    if not shown:
+        session.go()
+        return
+    with training_progress(session.fitting.steps) as update:
+        session.go(update)
 
 
 def _print_summary(args: Namespace, history: History, facts: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
@@ -12,7 +12,7 @@ from ebmlang.commands.engine import given_rows
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
-from ebmlang.training import Asking, Course, Fitting, settings_for, with_parameters_on
+from ebmlang.training import Asking, Course, Every, Fitting, Keeper, settings_for, with_parameters_on
 
 if TYPE_CHECKING:
     from ebmlang.data import DataSet
@@ -52,6 +52,15 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     if args.device is not None:
         with_parameters_on(model, settings.device)
     return Fitting.of(model, given, settings, course, asking)
+
+
+def keeper(args: Namespace, fitting: Fitting, say: Callable[[str], None]) -> Keeper:
+    """The run in its folder, begun or gone on with. Raises DataError."""
+    extra = {"params": args.params, "given": list(args.given or ())}
+    every = Every.of(args.checkpoint)
+    return Keeper.of(
+        args.output, fitting, every=every, keep=args.keep, force=args.force, extra=extra, say=say
+    )
 
 
 def _named_sets(model: Model, args: Namespace) -> dict[str, Given]:

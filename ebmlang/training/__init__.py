@@ -9,8 +9,10 @@ import torch
 
 from ebmlang.runtime.bind import Settings
 from ebmlang.training.course import EPOCHS, Course
-from ebmlang.training.fitting import Asking, Fitting, Gathered
+from ebmlang.training.fitting import Asking, Fitting
+from ebmlang.training.keeping import Every, Keeper
 from ebmlang.training.lines import Posed, loss_now
+from ebmlang.training.session import Session, facts_of, fitted, warn
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -19,11 +21,16 @@ __all__ = [
     "EPOCHS",
     "Asking",
     "Course",
+    "Every",
     "Fitting",
-    "Gathered",
+    "Keeper",
     "Posed",
+    "Session",
+    "facts_of",
+    "fitted",
     "loss_now",
     "settings_for",
+    "warn",
     "with_parameters_on",
 ]
 

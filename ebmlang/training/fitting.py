@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from ebmlang.inference import Given
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.training.batches import Batch, Walk, held_out, scheduled, seed_of_step, walk
-from ebmlang.runtime.training.history import History, Record
+from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.peers import ALONE, Peers
@@ -115,7 +115,8 @@ class Line:
         pace = Pace(
             self.count(self.turn.repeats), self.count(self.turn.every), rates=rates if follows else None
         )
-        pace = replace(pace, **{n: self.options[n] for n in OPTIONS_OF_LINE if n in self.options})
+        extra: dict[str, Any] = {n: self.options[n] for n in OPTIONS_OF_LINE if n in self.options}
+        pace = replace(pace, **extra)
         leaves = [m.leaf for m in moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
         return Player(self.name, moving, optimiser, loss, pace, peers, self.walk)
@@ -185,9 +186,13 @@ class Fitting:
         if self.validation is None or batch.step % self.run.walk.per_epoch:
             return None
         found = self.validation.ask()
-        if self.validation.enough:
-            self.run.limit = batch.step
+        self.stop_if_enough(batch.step)
         return found
+
+    def stop_if_enough(self, step: int) -> None:
+        """End the run at a step where validation sees nothing more to do."""
+        if self.validation is not None and self.validation.enough:
+            self.run.limit = step
 
     @torch.no_grad()
     def _held_out_loss(self, line: Line, rows: Rows) -> float:
@@ -195,11 +200,12 @@ class Fitting:
         raw = [(m.parameter, m.parameter.detach().clone()) for p in self.run.players for m in p.parameters]
         for player in self.run.players:
             player.take_averages()
+        done = self.run.done + 1
         size, seed = self.course.batch_size or len(rows), seed_of_step(self.course.seed, 0)
         total = 0.0
         for first in range(0, len(rows), size):
             some = rows[first : first + size]
-            total += float(line.at(some, seed, self.run.done).loss) * len(some) / len(rows)
+            total += float(line.at(some, seed, done).loss) * len(some) / len(rows)
         for parameter, value in raw:
             parameter.copy_(value)
         return total
@@ -207,9 +213,8 @@ class Fitting:
     # --- the run ---
 
     def records(self) -> Iterator[Record | Stopped]:
-        """One record per step; the last item may say why there are no more."""
+        """One record per step; the last item may say why there are no more. `finish` comes after them."""
         yield from self.run.records()
-        self.finish()
 
     def finish(self) -> None:
         """The parameters that a run is for: the best ones, or running means, where these were asked for."""
@@ -218,15 +223,6 @@ class Fitting:
         else:
             for player in self.run.players:
                 player.take_averages()
-
-    def all(self, progress: Callable[[Record, int | None], None] | None = None) -> History:
-        """The whole run."""
-        gathered = Gathered()
-        for item in self.records():
-            gathered.add(item)
-            if progress is not None and isinstance(item, Record):
-                progress(item, self.steps)
-        return gathered.history()
 
 
 def _stretches(
@@ -273,21 +269,3 @@ def _all_used(sets: Mapping[str, Given], lines: tuple[Line, ...]) -> None:
                 f"they name {', '.join(known)}" if known else "train ... on NAME"
             )
             raise DataError(f"no `train` line is on the data set `{name}`", hint)
-
-
-@dataclass(slots=True)
-class Gathered:
-    """Records of a run so far; `history` may be asked at any time."""
-
-    found: list[Record] = field(default_factory=list)
-    stopped: str = ""
-
-    def add(self, item: Record | Stopped) -> None:
-        if isinstance(item, Stopped):
-            self.stopped = item.sentence
-        else:
-            self.found.append(item)
-
-    def history(self) -> History:
-        names = tuple(dict.fromkeys(n for r in self.found for n in r.terms))
-        return History(tuple(self.found), self.stopped, names)

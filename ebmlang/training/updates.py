@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ebmlang.compiler.graph import FactorGraph
-from ebmlang.compiler.typed import Constant, Let, Level, Term
+from ebmlang.compiler.typed import Constant, Let, Level, Term, Update
 from ebmlang.compiler.typed import Model as CheckedModel
 from ebmlang.compiler.types import REAL
 from ebmlang.inference import Given
@@ -58,7 +58,7 @@ def _let(state: str) -> str:
     return f"update.{state}"
 
 
-def _running(model: CheckedModel) -> tuple[Let, ...]:
+def _running(model: CheckedModel) -> tuple[Update, ...]:
     return tuple(u for u in model.programme.updates if u.state not in model.programme.episodic)
 
 

@@ -40,7 +40,7 @@ class Stretch:
 class Run:
     """A programme over a walk. `limit` ends it (None: nobody does), `done` minibatches are behind it.
     `after_batch` is called when a minibatch is finished, before its record, and may find a validation loss.
-    `seconds` went by before."""
+    `seconds` went by before. `between` tells that no minibatch is in progress."""
 
     stretches: Sequence[Stretch]
     walk: Walk
@@ -48,6 +48,7 @@ class Run:
     after_batch: Callable[[Batch], float | None] = lambda batch: None
     done: int = 0
     seconds: float = 0.0
+    between: bool = True
     begin: float = field(default_factory=time.perf_counter)
 
     @property
@@ -74,14 +75,15 @@ class Run:
         """
         while self.steps is None or self.done < self.steps:
             batch = self.walk.at(self.done + 1)
+            self.between = False
             try:
                 seen = self._play(batch)
             except NotFinite as fault:
                 self._go_back()
                 yield Stopped(batch.step, fault.what)
                 return
-            self.done = batch.step
             validation = self.after_batch(batch)
+            self.done, self.between = batch.step, True
             several = len(self.players) > 1
             yield replace(_record(batch, seen, self.elapsed(), several), validation=validation)
         if self.done and not all(p.finite for p in self.players):

@@ -35,7 +35,7 @@ def test_a_run_holds_what_python_finds(words: list[str], tmp_path: Path, capsys:
     assert "30 rows from" in shown.out
     assert "written" in shown.out
     assert max(map(len, shown.out.splitlines()[1:-1])) <= 80
-    assert sorted(p.name for p in run.iterdir()) == sorted(runs.FILES)
+    assert sorted(p.name for p in run.iterdir()) == sorted(set(runs.FILES) - {runs.TENSORBOARD})
     y = np.load(tmp_path / "y.npz")["y"]
     m = loads(programs.DICTIONARY, k=5, seed=3)
     history = m.fit(y=y, epochs=2, batch_size=8, dtype="float64")
@@ -75,7 +75,9 @@ def test_a_run_is_not_overwritten_unasked(words: list[str], tmp_path: Path, caps
     before = (run / "params.safetensors").read_bytes()
     capsys.readouterr()
     assert main([*words, "-o", str(run), "--lr", "0.5"]) == 1
-    assert "exists already and is not overwritten" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "exists already and is not overwritten: the run in it is another one" in shown
+    assert "`1` is sgd(lr = 0.05" in shown
     assert (run / "params.safetensors").read_bytes() == before
     assert main([*words, "-o", str(run), "--lr", "0.5", "--force"]) == 0
     assert (run / "params.safetensors").read_bytes() != before
@@ -134,7 +136,7 @@ def test_a_full_disk_leaves_the_old_run(
 ) -> None:
     run = tmp_path / "run"
     assert main([*words, "-o", str(run)]) == 0
-    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
     def full(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
@@ -142,7 +144,7 @@ def test_a_full_disk_leaves_the_old_run(
     monkeypatch.setattr(runs, "_write", full)
     assert main([*words, "-o", str(run), "--force", "--lr", "0.3"]) == 1
     assert "No space left on device" in capsys.readouterr().err
-    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.ebm", "run", "y.npz"]
 
 

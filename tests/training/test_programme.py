@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,11 +28,12 @@ def rows(count: int, *shape: int, seed: int = 0) -> Tensor:
 def scheduled(text: str, step: float) -> float:
     """The value of a schedule when some steps are done."""
     model = f"model m() {{ observed y : real; schedule s = {text}; energy e = s * y }}"
-    m = ebmlang.loads(model, **{STEP: step})
+    settings: dict[str, Any] = {STEP: step}
+    m = ebmlang.loads(model, **settings)
     return float(m.energy(y=torch.ones(1, dtype=torch.float64)))
 
 
-def torch_rate(kind: type, steps: int, peak: float, **options: float) -> float:
+def torch_rate(kind: type, steps: int, peak: float, **options: Any) -> float:
     """The rate that a scheduler of torch has after some steps."""
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
     scheduler = kind(optimiser, **options)
@@ -75,7 +77,8 @@ def test_a_schedule_may_be_any_expression_in_the_step_and_hyperparameters() -> N
       schedule s = a / (1 + step)
       energy e = s * y
     }"""
-    m = ebmlang.loads(text, **{STEP: 5.0})
+    settings: dict[str, Any] = {STEP: 5.0}
+    m = ebmlang.loads(text, **settings)
     assert float(m.energy(y=torch.ones(1, dtype=torch.float64))) == 0.5
     assert float(ebmlang.loads(text).energy(y=torch.ones(1))) == 0.0
 
@@ -414,7 +417,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("course", "words"), WRONG.values(), ids=WRONG)
-def test_courses_that_are_wrong(course: dict[str, float], words: str) -> None:
+def test_courses_that_are_wrong(course: dict[str, Any], words: str) -> None:
     count = int(course.pop("rows", 9))
     m = ebmlang.loads(NET.format("adam"))
     with pytest.raises(DataError, match=words):

@@ -1,0 +1,264 @@
+"""A run on disk: begun whole, kept by checkpoints, continued where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_tensors
+
+from ebmlang import runs
+from ebmlang.errors import DataError
+from ebmlang.runtime.training.history import Record
+from ebmlang.runtime.training.loop import Stopped
+from ebmlang.runtime.training.stored import (
+    Checkpoint,
+    forget_newer,
+    forget_older,
+    newest_checkpoint,
+    random_states,
+    replace_safely,
+    restore_random_states,
+    write_checkpoint,
+)
+from ebmlang.training.fitting import Fitting
+from ebmlang.training.identity import differences, identity_of
+
+SECONDS = 60.0
+"""Between two checkpoints where nobody says."""
+
+KEPT = 2
+"""Checkpoints that stay: the one before the last is there in case that the last one is damaged."""
+
+_QUIET = 1.0
+"""Seconds between two writes of the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """When a checkpoint is due: after a number of steps, or of seconds."""
+
+    steps: int | None = None
+    seconds: float | None = SECONDS
+
+    @staticmethod
+    def of(given: int | str | None) -> Every:
+        """`100` steps, or `"30s"`, `"5min"`, `"1h"`. Raises DataError."""
+        if given is None:
+            return Every()
+        text = str(given)
+        if text.isdigit() and int(text):
+            return Every(int(text), None)
+        for unit, seconds in (("min", 60.0), ("s", 1.0), ("h", 3600.0)):
+            number = text.removesuffix(unit)
+            if number != text and number.isdigit() and int(number):
+                return Every(None, int(number) * seconds)
+        raise DataError(
+            f"a checkpoint every `{given}`: that is no number of steps, and no time", "100, 30s, 5min or 1h"
+        )
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Keeps one run in its folder. `before` are the records of the steps that were done in earlier calls.
+
+    A disk that is full stops nothing: what could not be written is tried again, and `trouble` says so.
+    """
+
+    folder: Path
+    fitting: Fitting
+    identity: Mapping[str, Any]
+    every: Every
+    keep: int
+    say: Callable[[str], None]
+    before: list[Record] = field(default_factory=list)
+    trouble: str = ""
+    _lines: list[str] = field(default_factory=list)
+    _safe: int = 0
+    _noted: float = 0.0
+    _kept: float = field(default_factory=time.monotonic)
+    _at: int = -1
+
+    @staticmethod
+    def of(
+        path: str | Path,
+        fitting: Fitting,
+        *,
+        every: Every,
+        keep: int = KEPT,
+        force: bool = False,
+        extra: Mapping[str, Any],
+        say: Callable[[str], None],
+    ) -> Keeper:
+        """Begin a run in a folder, or go on with the one that is there. Raises DataError where that is
+        another run, and `force` does not replace it."""
+        folder = runs.place_of_run(str(path))
+        keeper = Keeper(folder, fitting, identity_of(fitting, extra), every, keep, say)
+        if runs.is_run(folder) and not force:
+            keeper._continue()
+        else:
+            keeper._begin()
+        return keeper
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        steps = self.fitting.steps
+        return steps is not None and self.fitting.run.done >= steps
+
+    # --- the beginning ---
+
+    def _begin(self) -> None:
+        text = self.fitting.model.checked.source.text
+        facts = {"ended": runs.RUNNING, **{k: v for k, v in self.identity.items() if k != "text"}}
+        with runs.new_run(self.folder) as made:
+            runs.write_texts(made, {runs.MODEL: text, runs.FACTS: _json(facts), runs.HISTORY: ""})
+            (made / runs.CHECKPOINTS).mkdir()
+            write_checkpoint(made / runs.CHECKPOINTS, self._checkpoint())
+        self._at = 0
+
+    def _continue(self) -> None:
+        found = newest_checkpoint(self.folder / runs.CHECKPOINTS, self.say)
+        taken = f"{self.folder} exists already and is not overwritten"
+        if found is None:
+            raise DataError(f"{taken}: it has no checkpoint to go on from", "another name, or --force")
+        wrong = differences(found.facts["identity"], self.identity)
+        if wrong:
+            shown = "\n  ".join(wrong)
+            raise DataError(f"{taken}: the run in it is another one\n  {shown}", "another name, or --force")
+        self.before = self._history(found.step)
+        _restore(self.fitting, found)
+        forget_newer(self.folder / runs.CHECKPOINTS, found.step)
+        self._at = found.step
+        if self.finished:
+            self.say(f"{self.folder}: finished already, after step {found.step:,}")
+        elif found.step:
+            self.say(f"{self.folder}: going on after step {found.step:,}")
+
+    def _history(self, step: int) -> list[Record]:
+        """The records up to a step; what was written after it is cut off."""
+        path = self.folder / runs.HISTORY
+        found: list[Record] = []
+        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+            try:
+                record = Record.of_json(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                break
+            if record.step > step or not line.endswith(b"\n"):
+                break
+            found.append(record)
+            self._safe += len(line)
+        if len(found) < step:
+            self.say(f"{path} holds {len(found):,} of {step:,} steps; the run goes on without the others")
+        return found
+
+    # --- the run ---
+
+    def records(self) -> Iterator[Record | Stopped]:
+        """Those of the fitting, each written down, with checkpoints when they are due."""
+        for item in self.fitting.records():
+            if isinstance(item, Record):
+                self._lines.append(f"{json.dumps(item.to_json())}\n")
+                if time.monotonic() - self._noted > _QUIET:
+                    self._tried(self._write_history)
+                if self._due():
+                    self.checkpoint()
+            yield item
+        self.checkpoint()
+
+    def _due(self) -> bool:
+        if self.every.steps is not None:
+            return self.fitting.run.done % self.every.steps == 0
+        return time.monotonic() - self._kept >= (self.every.seconds or SECONDS)
+
+    def checkpoint(self) -> None:
+        """Keep what there is now, where that is the state after a whole step."""
+        run = self.fitting.run
+        if run.between and run.done != self._at and self._tried(self._write_checkpoint):
+            self._at = run.done
+        self._kept = time.monotonic()
+
+    def _write_checkpoint(self) -> None:
+        self._write_history()
+        folder = self.folder / runs.CHECKPOINTS
+        write_checkpoint(folder, self._checkpoint())
+        forget_older(folder, self.keep)
+
+    def _write_history(self) -> None:
+        """Add the records that are new. What an earlier try left behind its last whole line is cut off."""
+        content = "".join(self._lines).encode()
+        path = self.folder / runs.HISTORY
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            file.truncate(self._safe)
+            file.seek(self._safe)
+            file.write(content)
+            file.flush()
+            runs.sync(file)
+        self._safe += len(content)
+        self._lines, self._noted = [], time.monotonic()
+
+    def _tried(self, write: Callable[[], None]) -> bool:
+        """Whether it could be written; if not, it is told once, and tried again later."""
+        try:
+            write()
+        except OSError as error:
+            why = error.strerror or str(error)
+            if not self.trouble:
+                self.say(
+                    f"{self.folder}: nothing can be written ({why}); the run goes on, and it is tried again"
+                )
+            self.trouble = why
+            return False
+        self.trouble = ""
+        return True
+
+    def _checkpoint(self) -> Checkpoint:
+        fitting, run = self.fitting, self.fitting.run
+        facts = {"identity": self.identity, "seconds": run.elapsed()}
+        trainer = {
+            "players": [p.state() for p in run.players],
+            "validation": fitting.validation.state() if fitting.validation is not None else None,
+            "random": random_states(fitting.bound.settings.device),
+        }
+        return Checkpoint(run.done, facts, fitting.tensors(), trainer)
+
+    # --- the end ---
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Write the parameters and what there is to say. Raises DataError where the disk refuses: the last
+        checkpoint is there."""
+        tensors = {n: v.detach().cpu().contiguous() for n, v in self.fitting.tensors().items()}
+        try:
+            self._write_history()
+            replace_safely(self.folder / runs.PARAMETERS, save_tensors(tensors))
+            replace_safely(self.folder / runs.FACTS, _json(facts).encode())
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise DataError(
+                f"the end of {self.folder} was not written: {why}",
+                f"free some space and give the same command again: it goes on after step {self._at:,}",
+            ) from error
+
+
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2) + "\n"
+
+
+@torch.no_grad()
+def _restore(fitting: Fitting, found: Checkpoint) -> None:
+    """Put a run where a checkpoint left it."""
+    run = fitting.run
+    for name, value in fitting.tensors().items():
+        value.copy_(found.parameters[name])
+    for player, state in zip(run.players, found.trainer["players"], strict=True):
+        player.restore(state)
+    if fitting.validation is not None:
+        fitting.validation.restore(found.trainer["validation"])
+        fitting.stop_if_enough(found.step)
+    restore_random_states(found.trainer["random"], fitting.bound.settings.device)
+    run.done, run.seconds = found.step, found.facts["seconds"]
