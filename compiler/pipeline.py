@@ -24,7 +24,7 @@ from ebmlang.compiler.composition.library import Library
 from ebmlang.compiler.diagnostics import Located, Report
 from ebmlang.compiler.parse import DEEPEST_NESTING, parse
 from ebmlang.compiler.source import Source, Span
-from ebmlang.files import read_source
+from ebmlang.files import read_imported
 
 if TYPE_CHECKING:
     from ebmlang.compiler.choose import Plan
@@ -78,7 +78,7 @@ def check_source(source: Source) -> Checked:
     """Parse and check one file and those that it imports. Every mistake is in `diagnostics`; nothing
     is raised."""
     report = Report(source)
-    library = Library(check_module, read_source)
+    library = Library(check_module, read_imported)
     if not source.name.startswith("<"):
         library.loading.append(Path(source.name).resolve())
     module: ast.Module | None = None

@@ -232,6 +232,17 @@ class Model(nn.Module):
             )
         return super().named_parameters(*args, **kwargs)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As in torch. Raises DataError while sizes are not known, so that there is nothing to load into."""
+        if not self._ready:
+            raise DataError(
+                "the model has no parameters to load into yet: their sizes are not known",
+                "load(..., n=64), or model.bind(y=Y), before load_state_dict",
+            )
+        return super().load_state_dict(state_dict, strict, assign)
+
     def declared_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that exist, by their declared names; empty before sizes are known."""
         return dict(self._own.all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,16 +19,29 @@ _MOST_BYTES = 4 * LARGEST_FILE
 
 
 def read_source(path: str | Path) -> Source:
-    """The text of a model file.
+    """The text of a model file, which may be a pipe: the caller names it.
 
     Raises DataError for a path that is no readable file, ModelError for a file that is too large
     or not UTF-8.
     """
-    file = Path(path)
+    return _read(Path(path), os.O_RDONLY)
+
+
+def read_imported(path: Path) -> Source:
+    """The text of a file that another one imports: a file on disk, never a device or a pipe that may have no
+    end. Raises as `read_source` does."""
+    # Without waiting: whoever wrote the import may have put a pipe there that nobody ever writes to.
+    return _read(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(file: Path, flags: int) -> Source:
+    path = str(file)
     try:
         if file.is_dir():
             raise DataError(f"{path} is a folder, not a model", "name the .ebm file in it")
-        with file.open("rb") as opened:
+        with os.fdopen(os.open(file, flags), "rb") as opened:
+            if flags != os.O_RDONLY and not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise DataError(f"{path} is no ordinary file", "import a file on disk")
             # Not all at once: a device or a pipe tells no size and may never end.
             raw = opened.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:

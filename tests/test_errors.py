@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
 
 import pytest
 
+import ebmlang
 from ebmlang.compiler.catalogue import all_diagnostics
 from ebmlang.compiler.catalogue.syntax import Unclosed, UnexpectedWord
 from ebmlang.compiler.diagnostics import Diagnostic, Located, Report, render
@@ -304,3 +306,32 @@ def test_lone_carriage_returns_end_lines(tmp_path: Path) -> None:
     path = tmp_path / "old.ebm"
     path.write_bytes(b"model m {\r  latent x : real  # a comment\r  energy e = x^2\r}\r")
     assert codes(read_source(path).text) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to a device", "link to nothing", "link to itself"])
+def test_imports_read_files_on_disk_alone(kind: str, tmp_path: Path) -> None:
+    """An import is read without waiting for it; what it should name is said."""
+    part = tmp_path / "inner.ebm"
+    match kind:
+        case "pipe":
+            os.mkfifo(part)
+        case "folder":
+            part.mkdir()
+        case "link to a device":
+            part.symlink_to("/dev/zero")
+        case "link to nothing":
+            part.symlink_to(tmp_path / "gone.ebm")
+        case _:
+            part.symlink_to(part)
+    path = tmp_path / "m.ebm"
+    path.write_text('import "inner.ebm" as inner\nmodel m() { latent z : real; energy e = z^2 }\n')
+    with pytest.raises(ModelError, match=r"m\.ebm:1:1: error\[E0602\]"):
+        ebmlang.load(path)
+
+
+def test_a_file_that_imports_itself_through_a_link_is_a_circle(tmp_path: Path) -> None:
+    text = 'import "other.ebm" as other\nmodel m() { latent z : real; energy e = z^2 }\n'
+    (tmp_path / "m.ebm").write_text(text)
+    (tmp_path / "other.ebm").symlink_to(tmp_path / "m.ebm")
+    with pytest.raises(ModelError, match="E0603"):
+        ebmlang.load(tmp_path / "m.ebm")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.api import Model
@@ -108,8 +110,17 @@ def opened(
     params: str | None,
     binds: Mapping[str, str],
 ) -> Model:
-    """A model of a file with what the command line sets. Raises ModelError and DataError."""
-    model = load(path, model=name, seed=seed, nets=bound_nets(binds), **dict[str, Any](settings))
+    """A model of a file with what the command line sets, and below it what a run was trained with.
+
+    Raises ModelError and DataError.
+    """
+    kept = settings_of_run(params) if params is not None else {}
+    for other in sorted(kept.keys() & settings.keys()):
+        if kept[other] != settings[other]:
+            was = f"{params} was trained with {other}={_shown(kept[other])}"
+            print(f"note: --set {other}={_shown(settings[other])} is taken; {was}", file=sys.stderr)
+    hypers = {**kept, **settings}
+    model = load(path, model=name, seed=seed, nets=bound_nets(binds), **dict[str, Any](hypers))
     if params is not None:
         load_parameters(model, params)
     return model
@@ -124,6 +135,27 @@ def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Give
         return data.array(array) if stop < 0 else data.rows(array, start, stop)
 
     return given_lazily(model.ranks, shapes, take)
+
+
+def settings_of_run(path: str) -> Mapping[str, Setting]:
+    """Sizes and hyperparameters that a run was trained with; none for a file of parameters alone.
+
+    Raises DataError for a run whose record cannot be read.
+    """
+    from ebmlang.runs import FACTS
+
+    record = Path(path) / FACTS
+    if not record.is_file():
+        return {}
+    try:
+        facts = json.loads(record.read_text(encoding="utf-8"))
+        return dict(facts["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{record} is no record of a run: {error}", "name its params.safetensors") from None
+
+
+def _shown(value: Setting) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
 def load_parameters(model: Model, path: str) -> None:

@@ -36,6 +36,25 @@ def test_parameters_exist_once_sizes_are_known() -> None:
         model.value("E")
 
 
+def test_a_state_is_loaded_once_sizes_are_known() -> None:
+    text = """model m(n: int, k: int = 2) {
+      observed y : real[n]
+      latent z : real[k]
+      param D : real[n, k] = normal()
+      net f : real[k] -> real[n] = linear()
+      energy e = ||y - D @ z - f(z)||^2 + ||z||^2
+    }"""
+    first = ebmlang.loads(text, n=3, seed=1)
+    first.bind(y=torch.zeros(1, 3))
+    again = ebmlang.loads(text, seed=2)
+    with pytest.raises(ebmlang.DataError, match="no parameters to load into yet"):
+        again.load_state_dict(first.state_dict())
+    again.bind(y=torch.zeros(1, 3))
+    again.load_state_dict(first.state_dict())
+    for name, value in first.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
 def test_seeds_reproduce_to_the_bit() -> None:
     values = [ebmlang.loads(MODEL, k=3, seed=s).bind(y=np.ones(5)).value("D") for s in (1, 1, 2)]
     assert torch.equal(values[0], values[1])

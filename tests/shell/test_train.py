@@ -55,7 +55,7 @@ def test_infer_and_train_take_up_a_run(words: list[str], tmp_path: Path, capsys:
     run, more = tmp_path / "run", tmp_path / "more"
     assert main([*words, "-o", str(run)]) == 0
     out = tmp_path / "z.npz"
-    infer = ["infer", *words[1:4], "--set", "k=5", "--dtype", "float64", "--params", str(run), "-o", str(out)]
+    infer = ["infer", *words[1:4], "--dtype", "float64", "--params", str(run), "-o", str(out)]
     assert main(infer) == 0
     y, d = np.load(tmp_path / "y.npz")["y"], load_file(run / "params.safetensors")["D"]
     residual = y - np.load(out)["z"] @ d.T
@@ -67,6 +67,25 @@ def test_infer_and_train_take_up_a_run(words: list[str], tmp_path: Path, capsys:
     capsys.readouterr()
     assert main(["infer", *words[1:4], "--params", str(tmp_path)]) == 1
     assert "is no run: it has no params.safetensors" in capsys.readouterr().err
+
+
+def test_settings_of_a_run_are_taken_up_and_conflicts_said(
+    words: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    run = tmp_path / "run"
+    assert main([*words, "--set", "lam=0.7", "-o", str(run)]) == 0
+    ask = ["infer", *words[1:4], "--params", str(run), "--json"]
+    capsys.readouterr()
+    energies = {}
+    for name, extra in (("kept", []), ("said", ["--set", "lam=0.7"]), ("other", ["--set", "lam=0.01"])):
+        assert main([*ask, *extra]) == 0
+        shown = capsys.readouterr()
+        energies[name] = json.loads(shown.out)["terms"]
+        assert ("--set lam=0.01 is taken" in shown.err) == (name == "other")
+    assert energies["kept"] == energies["said"] != energies["other"]
+    (run / "run.json").write_text("{")
+    assert main(ask) == 1
+    assert "run.json is no record of a run" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten_unasked(words: list[str], tmp_path: Path, capsys: Capture) -> None:
