@@ -28,7 +28,7 @@ Form = Literal[
     "net",  # a call of a declared net, which has a syntax of its own
     "derivative",  # of one value along another, written out: compiler/jacobians.py
     "distribution",  # a draw: only in start values and after `~`
-    "later",  # understood, not built yet
+    "written",  # written out in other functions: compiler/densities.py
 ]
 
 Curvature = Literal["affine", "convex", "concave", ""]
@@ -215,20 +215,13 @@ DERIVATIVES: tuple[Builtin, ...] = (
     Builtin("jacobian", "derivative", (2, 2), "", "derivatives of all entries of e along all of x: [shape of e, shape of x]", "jacobian(e, x)"),
 )  # fmt: skip
 
-LATER: tuple[Builtin, ...] = tuple(
-    Builtin(name, "later", (0, 64), "", doc, example)
-    for name, doc, example in (
-        (
-            "straight_through",
-            "one value forwards, the gradient of another one",
-            "straight_through(hard, soft)",
-        ),
-        ("logp", "log-density of a random variable", "logp(eps)"),
-    )
-)
+WRITTEN: tuple[Builtin, ...] = (
+    Builtin("straight_through", "written", (2, 2), "", "the value of the first argument with the gradient of the second one", "straight_through(hard, soft)"),
+    Builtin("logp", "written", (1, 1), "", "log-density of a random variable, summed over its entries", "logp(eps)"),
+)  # fmt: skip
 
 TABLE: tuple[Builtin, ...] = (
-    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *NETS, *DERIVATIVES, *LATER,
+    *OPERATORS, *ELEMENTWISE, *REDUCTIONS, *ALONG_AXIS, *MATRIX, *SHAPE, *CONSTRUCTORS, *DISTRIBUTIONS, *NETS, *DERIVATIVES, *WRITTEN,
 )  # fmt: skip
 
 BUILTINS: dict[str, Builtin] = {row.name: row for row in TABLE}

@@ -19,6 +19,7 @@ from ebmlang.compiler.catalogue.types import (
     WrongKind,
 )
 from ebmlang.compiler.constants import constant_of
+from ebmlang.compiler.densities import written_out
 from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.jacobians import derivative
 from ebmlang.compiler.nets.calls import NetCalls
@@ -85,9 +86,6 @@ class Calls:
 
     def _builtin_call(self, node: ast.Call, row: Builtin) -> Expr:
         checker, name = self.checker, row.name
-        if row.form == "later":
-            checker.report.add(NotBuilt(node.span, f"`{name}(...)`"))
-            return checker.error(node.span)
         positional = [a.value for a in node.arguments if a.name is None]
         named: dict[str, ast.Argument] = {}
         for argument in node.arguments:
@@ -112,8 +110,8 @@ class Calls:
             if len(values) != 1:
                 return self._wrong_count(row, len(values), node.span)
             return Reductions(checker, self.scope).reduce(node, row, values[0], over)
-        if row.form == "derivative":
-            return self._derivative(row, values, tuple(named), node.span)
+        if row.form in ("derivative", "written"):
+            return self._by_form(row, values, tuple(named), node.span)
         operands = tuple(checker.check(v, self.scope) for v in values)
         options: Options = {}
         for key, argument in named.items():
@@ -123,12 +121,14 @@ class Calls:
             options[key] = option
         return self.builtin(name, operands, node.span, options, spec)
 
-    def _derivative(self, row: Builtin, values: list[ast.Expr], named: tuple[str, ...], span: Span) -> Expr:
+    def _by_form(self, row: Builtin, values: list[ast.Expr], named: tuple[str, ...], span: Span) -> Expr:
         if named:
             self.checker.report.add(UnknownArgument(span, named[0], row.name, (), ""))
             return self.checker.error(span)
-        if len(values) != 2:
+        if len(values) != row.operands[0]:
             return self._wrong_count(row, len(values), span)
+        if row.form == "written":
+            return written_out(self.checker, self.scope, row, values, span)
         return derivative(self.checker, self.scope, row.name, (values[0], values[1]), span)
 
     def _option(self, argument: ast.Argument, row: Builtin) -> object:

@@ -175,6 +175,8 @@ class Declarations:
         if init is not None and node.init is not None:
             init = init if self._start(init, node, entry) else None
             self._inside(node.init, init, domain, name, node.role)
+        if node.role == "random" and isinstance(init, typed.Apply):
+            self.expressions.distributions[name] = init
         self.variables.append(
             typed.Variable(
                 name, node.role, entry.type, domain, entry.level, node.missing, init, node.doc, node.span

@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 BUILT_VERBS = frozenset({"infer"})
 
 LOSSES = (
-    *(row.name for row in WRITTEN), "contrastive_divergence", "nce", "nll", "margin",
+    *(row.name for row in WRITTEN), "contrastive_divergence",
 )  # fmt: skip
 """What may follow `train ... by`; those beside the table are not built yet."""
 

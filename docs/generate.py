@@ -42,7 +42,7 @@ GROUPS = (
     ("constructor", "Arrays from sizes"),
     ("distribution", "Distributions"),
     ("derivative", "Derivatives"),
-    ("later", "Understood, not built yet"),
+    ("written", "Written out in others"),
 )
 """Forms of built-ins in the order of the page."""
 
@@ -158,7 +158,8 @@ def optimiser_table() -> str:
 def loss_table() -> str:
     rows = []
     for row in losses.WRITTEN:
-        options = "".join(f", {name} = {value}" for name, value in row.options)
+        options = "".join(f", {name} = {value}" for name, value in row.options if value)
+        options = "".join(f", {name} = u" for name, value in row.options if not value) + options
         kinds = " or ".join(row.kinds)
         rows.append((code(f"{row.name}(y{options})"), kinds, code(row.formula), row.title, row.reference))
     return table(("by", "y is", "the mean over the rows of", "what it asks", "source"), rows)

@@ -102,6 +102,10 @@ def _where(node: Apply, adjoint: Expr, operand: int) -> Expr:
     )
 
 
+def _stop(node: Apply, adjoint: Expr, operand: int) -> Expr:
+    return constant(0.0, node.span)
+
+
 # --- reductions ---------------------------------------------------------------------------------
 
 
@@ -249,6 +253,7 @@ _BY_NAME: dict[str, Rule] = {
     "mul": _mul,
     "div": _div,
     "where": _where,
+    "stop": _stop,
     "sum": _sum,
     "mean": _mean,
     "logsumexp": _logsumexp,

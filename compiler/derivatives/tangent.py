@@ -194,6 +194,10 @@ def _where(tangent: Tangent, node: Apply) -> Expr:
     return algebra.where(condition, tangent(a), tangent(b))
 
 
+def _stop(tangent: Tangent, node: Apply) -> Expr:
+    return constant(0.0, node.span)
+
+
 def _norm_squared(tangent: Tangent, node: Apply) -> Expr:
     (x,) = node.arguments
     twice = times(constant(2.0, node.span), times(x, tangent(x)))
@@ -276,6 +280,7 @@ _SPECIAL: dict[str, Callable[[Tangent, Apply], Expr]] = {
     "sub": _sub,
     "div": _div,
     "where": _where,
+    "stop": _stop,
     "norm_squared": _norm_squared,
     "norm": _norm,
     "logsumexp": _logsumexp,

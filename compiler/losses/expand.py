@@ -11,8 +11,9 @@ from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument
 from ebmlang.compiler.catalogue.training import LossMisfit
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.declarations import Declarations
-from ebmlang.compiler.diagnostics import Label, Report
-from ebmlang.compiler.losses.table import MOST_PROJECTIONS, WRITTEN, LossRow, Words
+from ebmlang.compiler.diagnostics import Label, Report, listing
+from ebmlang.compiler.losses.table import WRITTEN
+from ebmlang.compiler.losses.words import MOST_COPIES, LossRow, Words
 from ebmlang.compiler.parse import parse
 from ebmlang.compiler.scope import Declared, Scope
 from ebmlang.compiler.source import Source, Span
@@ -41,13 +42,9 @@ class Expansion:
         """The loss and its checked value; declares what it draws. None after a mistake."""
         variable = self._variable(arguments)
         options = self._options(arguments[1:])
-        if variable is None or options is None:
+        if variable is None or options is None or not self._complete(variable, options):
             return None
-        name, type_ = variable
-        shape = tuple(str(size) for size in type_.shape)
-        classes = "" if type_.classes is None else str(type_.classes)
-        indices = tuple(self._free(f"i{k}") for k in range(len(shape) + 1))
-        words = Words(name, shape, classes, options, {}, indices)
+        words = self._words(*variable, options)
         draws = {purpose: self._free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
         words = replace(words, draws=draws)
         text = self.row.written(words)
@@ -64,7 +61,26 @@ class Expansion:
         expressions.costs_count = True
         if value.type.kind == "error":
             return None
-        return NamedLoss(self.row.name, name, text, tuple(draws.values())), value
+        return NamedLoss(self.row.name, variable[0], text, tuple(draws.values())), value
+
+    def _words(self, name: str, type_: Type, options: dict[str, str]) -> Words:
+        shape = tuple(str(size) for size in type_.shape)
+        classes = "" if type_.classes is None else str(type_.classes)
+        named = {option: self.scope.find(value) for option, value in options.items()}
+        types = {o: e.type for o, e in named.items() if isinstance(e, Declared)}
+        shapes = {option: tuple(str(size) for size in found.shape) for option, found in types.items()}
+        indices = tuple(self._free(f"i{k}") for k in range(len(shape) + 1))
+        return Words(name, type_.kind, shape, classes, options, shapes, {}, indices)
+
+    def _complete(self, variable: tuple[str, Type], options: dict[str, str]) -> bool:
+        """Whether the line says what it has to."""
+        name, type_ = variable
+        missing = [o for o in self.row.asked(type_.kind, type_.rank) if not options[o]]
+        for option in missing:
+            because = f"for `{name}`, which is {type_}, it needs `{option}`"
+            advice = f"by {self.row.name}({name}, {option} = u), with a declared random u : {type_}"
+            self.report.add(LossMisfit(self.span, self.row.name, because, advice))
+        return not missing
 
     @property
     def _stem(self) -> str:
@@ -121,7 +137,7 @@ class Expansion:
         return "write the loss out: train ... of EXPR"
 
     def _options(self, arguments: tuple[ast.Argument, ...]) -> dict[str, str] | None:
-        known, fine = dict(self.row.options), True
+        known, choices, fine = dict(self.row.options), dict(self.row.choices), True
         found: dict[str, str] = {}
         for argument in arguments:
             shown = self.report.source.extract(argument.value.span)
@@ -134,7 +150,11 @@ class Expansion:
                 self.report.add(RepeatedName(argument.span, argument.name.text, f"`{self.row.name}`"))
                 fine = False
             elif argument.name.text in self.row.counts and not _is_count(shown):
-                wanted = f"a whole number from 1 to {MOST_PROJECTIONS}"
+                wanted = f"a whole number from 1 to {MOST_COPIES}"
+                self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
+                fine = False
+            elif shown not in choices.get(argument.name.text, (shown,)):
+                wanted = listing(choices[argument.name.text], "or")
                 self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
                 fine = False
             else:
@@ -144,7 +164,7 @@ class Expansion:
 
 
 def _is_count(text: str) -> bool:
-    return text.isdecimal() and 1 <= int(text) <= MOST_PROJECTIONS
+    return text.isdecimal() and 1 <= int(text) <= MOST_COPIES
 
 
 def _misfits(row: LossRow, name: str, entry: Declared, variable: typed.Variable | None) -> Iterator[str]:
@@ -157,5 +177,6 @@ def _misfits(row: LossRow, name: str, entry: Declared, variable: typed.Variable 
         yield f"`{name}` is {entry.type}, and it is defined for {' or '.join(row.kinds)} variables"
     if entry.type.rank > row.rank:
         yield f"`{name}` has {entry.type.rank} dimensions, and it takes up to {row.rank}"
-    if variable is not None and entry.type.kind == "real" and variable.domain.name != "reals":
+    real = entry.type.kind == "real"
+    if variable is not None and real and not row.bordered and variable.domain.name != "reals":
         yield f"`{name}` is in {variable.domain.name}, and the formula holds without a border"

@@ -20,8 +20,6 @@ STATEMENTS = {
     "permutation as a parameter": "param p : permutation[n]",
     "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
-    "straight_through": "energy e = sum(straight_through(x, y))",
-    "logp": "energy e = logp(x)",
 }
 
 

@@ -33,7 +33,7 @@ ARRAYS = (
     "observed x : real[4]\n observed y : real[4]\n observed p : real[4]\n observed A : real[3, 3]\n"
     "observed v : real[3]\n observed b : real[3]\n observed c : class[3]\n shared observed index : class[4][2]\n"
 )
-WITHOUT_EXAMPLE = ("later", "net", "derivative")
+WITHOUT_EXAMPLE = ("written", "net", "derivative")
 
 ENTRYWISE = tuple(
     r for r in TABLE if r.form in ("operator", "comparison", "elementwise") and r.name != "where"

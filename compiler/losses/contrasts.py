@@ -1,0 +1,119 @@
+"""Losses that compare the energy of the data with that of other values of the same variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ebmlang.compiler.losses.words import LossRow, Words
+
+_MARGINS: Mapping[str, Callable[[str, str, str], str]] = {
+    "hinge": lambda here, there, m: f"relu({m} + {here} - {there})",
+    "log": lambda here, there, m: f"softplus({here} - {there})",
+    "square_square": lambda here, there, m: f"square({here}) + square(relu({m} - {there}))",
+    "perceptron": lambda here, there, m: f"relu({here} - {there})",
+}
+"""Of the energy of the data, of the other one, and of the margin (LeCun et al. 2006, section 2.2)."""
+
+
+def _nce(words: Words) -> str:
+    noise, name = words.options["noise"], words.variable
+    density_here = f"(logp({noise}) with {noise} = {name})"
+    return f"softplus(total + {density_here}) + softplus(-{words.energy_at(noise)} - logp({noise}))"
+
+
+def _margin(words: Words) -> str:
+    other, kind = words.options["other"], words.options["form"]
+    if other:
+        there = words.energy_at(other)
+    elif words.kind == "bool":
+        there = words.energy_at(f"{words.variable} != true")
+    else:
+        case = words.last
+        rest = f"where({case} == {words.variable}, inf, {words.energy_at(case)})"
+        there = f"min({rest}, over = {case} in 0..{words.classes})"
+    return _MARGINS[kind]("total", there, words.options["m"])
+
+
+def _nll(words: Words) -> str:
+    if words.kind == "bool":
+        return f"softplus(total - {words.energy_at(f'{words.variable} != true')})"
+    case = words.last
+    return f"total + logsumexp(-{words.energy_at(case)}, over = {case} in 0..{words.classes})"
+
+
+def _info_nce(words: Words) -> str:
+    noise, k = words.options["noise"], words.last
+    shape = words.shapes.get("noise", ())
+    if len(shape) <= len(words.shape):
+        return f"softplus(total - {words.energy_at(noise)})"
+    there = words.energy_at(f"{noise}[{k}]")
+    return f"softplus(total + logsumexp(-{there}, over = {k} in 0..{shape[0]}))"
+
+
+def _energy_discrepancy(words: Words) -> str:
+    near, far, j = words.draws["near"], words.draws["far"], words.last
+    count, sigma, w = words.options["n"], words.options["sigma"], words.options["w"]
+    there = words.energy_at(f"{words.variable} + {sigma} * ({near} + {far}[{j}])")
+    gaps = f"logsumexp(total - {there}, over = {j} in 0..{count})"
+    return f"softplus({gaps} - log({w})) + log({w}) - log({count})"
+
+
+CONTRASTS: tuple[LossRow, ...] = (
+    LossRow(
+        "nce",
+        "telling data from declared noise; log Z is a parameter of the energy",
+        "Gutmann & Hyvärinen 2012",
+        ("real", "bool", "class"),
+        "softplus(E(y) + log q(y)) + softplus(-E(u) - log q(u)), u the noise, q its density",
+        _nce,
+        (("noise", ""),),
+        asked=lambda kind, rank: ("noise",),
+        bordered=True,
+    ),
+    LossRow(
+        "margin",
+        "the data lies below other answers: `other`, or the lowest wrong class",
+        "LeCun, Chopra, Hadsell, Ranzato & Huang 2006, section 2.2",
+        ("real", "bool", "class"),
+        "max(0, m + E(y) - E(other)), or form = log, square_square, perceptron",
+        _margin,
+        (("other", ""), ("m", "1"), ("form", "hinge")),
+        choices=(("form", tuple(_MARGINS)),),
+        asked=lambda kind, rank: () if kind != "real" and rank == 0 else ("other",),
+        bordered=True,
+    ),
+    LossRow(
+        "nll",
+        "minus log-likelihood, by the sum over all values of y",
+        "LeCun, Chopra, Hadsell, Ranzato & Huang 2006",
+        ("bool", "class"),
+        "E(y) + log sum over k of exp(-E(k))",
+        _nll,
+        rank=0,
+    ),
+    LossRow(
+        "info_nce",
+        "picking the data among draws of noise, one or as many as the first dimension of u",
+        "van den Oord, Li & Vinyals 2018",
+        ("real", "bool", "class"),
+        "-log(exp(-E(y)) / (exp(-E(y)) + sum over k of exp(-E(u[k]))))",
+        _info_nce,
+        (("noise", ""),),
+        asked=lambda kind, rank: ("noise",),
+        bordered=True,
+    ),
+    LossRow(
+        "energy_discrepancy",
+        "the energy of the data against that of its noisy copies, noised once more",
+        "Schröder, Ou, Lim, Li, Vollmer & Duncan 2023",
+        ("real",),
+        "log(w/n + mean over j of exp(E(y) - E(y + sigma e + sigma e[j]))), e normal",
+        _energy_discrepancy,
+        (("sigma", "0.1"), ("n", "8"), ("w", "1")),
+        ("n",),
+        draws=lambda words: {
+            "near": words.draw("normal()"),
+            "far": words.draw("normal()", words.options["n"]),
+        },
+    ),
+)
