@@ -52,8 +52,12 @@ def _system(solve: Solve) -> str:
     hessian = f" with the Hessian ({pattern.property})" if pattern is not None else " with the Hessian"
     if plan.block.limits:
         return f"{hessian} and the constraints that hold with equality"
-    domains = [v for v in plan.block.sought if v.domain.rule.geometry == "closed convex"]
-    if domains:
+    geometries = {v.domain.rule.geometry for v in plan.block.sought}
+    if "manifold" in geometries:
+        return " with the Riemannian Hessian along the tangent space"
+    if any(v.domain.name == "psd" for v in plan.block.sought):
+        return " with the Riemannian Hessian along the matrices of the same rank"
+    if "closed convex" in geometries:
         return f"{hessian} of the entries that are not at the edge of their domain"
     if plan.split is not None:
         return f"{hessian} of the entries that are not 0"

@@ -159,10 +159,7 @@ class Solving:
         if what:
             place = Label(self.model.span, "declared here", self.model.source)
             join = f"join it: use {self.model.name} as {self.placing.name}"
-            steps = "differentiate through steps: using unroll(steps = 100)"
-            curved = any(_curved(v.domain) for v in sought)
-            other = "choose another method after `using`" if search.nested.using is not None else join
-            advice = steps if curved and search.nested.using is None else other
+            advice = "choose another method after `using`" if search.nested.using is not None else join
             text = f"`{self.model.name}` cannot be solved here: {what}"
             self.placing.expressions.report.add(PartMisplaced(self.node.span, text, advice, (place,)))
 
@@ -193,15 +190,12 @@ def hindrance(search: Solve, sought: list[typed.Variable]) -> str:
                 return f"unroll takes no steps in `{v.name}`"
         return "steps of a gradient method cannot keep its constraints" if model.constraints else ""
     for v in sought:
-        if _curved(v.domain):
-            return f"`{v.name}` lies on a curved set ({v.domain.name}), where derivatives are not built"
+        if v.domain.rule.geometry == "closed":
+            return f"which entries of `{v.name}` are above 0 is a choice among many, not a minimum that moves"
+        if model.constraints and (v.domain.rule.geometry == "manifold" or v.domain.name == "psd"):
+            return f"`{v.name}` lies on a curved set ({v.domain.name}) and under constraints at once"
     plan = inner_plan(search)
     return plan.because if plan.method is None else ""
-
-
-def _curved(domain: Domain) -> bool:
-    """Whether the domain has an edge, or is a surface, that is not flat."""
-    return domain.rule.geometry in ("manifold", "closed") or domain.name == "psd"
 
 
 def _axes_of(model: typed.Model) -> list[typed.Axis]:

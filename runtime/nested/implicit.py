@@ -4,8 +4,9 @@ At a minimum x of E(x, t) the gradient along the directions P in which x is free
 x a function of t (the implicit function theorem): P H P dx = -P dg, with the Hessian H and the gradient g.
 So the change of a loss with slope v along x is -u . dg, where P H P u = P v: one linear system, in the
 pattern of the Hessian, whatever the number of inputs. Entries that lie at a bound, or at the kink of an
-absolute value, stay there; on a simplex the sum stays; constraints that hold with equality stay equations,
-and make the system that of Karush, Kuhn and Tucker.
+absolute value, stay there; on a simplex the sum stays, and on curved sets H is the Riemannian Hessian
+(`directions`); constraints that hold with equality stay equations, and make the system that of Karush, Kuhn
+and Tucker.
 
 Krantz & Parks, The Implicit Function Theorem; Amos & Kolter 2017 (OptNet); Blondel et al. 2022.
 """
@@ -22,12 +23,12 @@ from torch import Tensor
 from ebmlang.errors import DataError
 from ebmlang.runtime.constrained.problem import Constrained
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.domains import Simplex
+from ebmlang.runtime.domains import PositiveSemidefinite
+from ebmlang.runtime.nested.directions import Directions, Entries, Face, directions
 from ebmlang.runtime.nested.question import Question
 from ebmlang.runtime.nested.systems import Solver, pattern_solver, projected_solver, saddle_solver
 from ebmlang.runtime.posing import Unshared, held_values
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.space import Unknown
 
 ACTIVE = 1e-7
 """A multiplier up to which an inequality does not press, and a slack up to which it touches."""
@@ -38,12 +39,13 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """A minimum: `free` tells entries that may move, `top` those at an upper bound, bool [R, N]; `active`
-    the constraints that stay equations, bool [R, M], with `multipliers` [R, M], 0 for the others. None:
-    there are none."""
+    """A minimum: `ways` are the directions of each unknown; `free` tells entries that do not lie at a bound
+    or a kink, `top` those at an upper bound, bool [R, N]; `active` the constraints that stay equations, bool
+    [R, M], with `multipliers` [R, M], 0 for the others. None: there are none."""
 
     question: Question
     problem: Problem
+    ways: tuple[Directions, ...]
     free: Tensor
     top: Tensor
     active: Tensor | None
@@ -69,30 +71,24 @@ def minimum(question: Question, reals: tuple[Tensor, ...]) -> tuple[dict[str, Te
 @torch.no_grad()
 def _place(question: Question, problem: Problem, x: Tensor, multipliers: Tensor | None) -> Place:
     space = problem.space
-    pairs = list(zip(space.unknowns, space.split(x), strict=True))
-    free = space.join([_free(unknown, part) for unknown, part in pairs])
-    top = space.join([unknown.domain.nearest(part + 1) <= part for unknown, part in pairs])
-    if space.mask is not None:
-        free = free & space.mask
+    sought = torch.ones_like(x, dtype=torch.bool) if space.mask is None else space.mask.expand_as(x)
     if problem.split is not None:
-        free = free & ~((x == 0) & (problem.absolute() > 0))
+        sought = sought & ~((x == 0) & (problem.absolute() > 0))
+    curved = any(isinstance(u.domain, PositiveSemidefinite) for u in space.unknowns)
+    gradient = problem.energy_and_gradient(x)[1] if curved else x
+    parts = [space.split(value) for value in (x, gradient, sought)]
+    ways = tuple(map(directions, space.unknowns, *parts))
+    flat = [w.free if isinstance(w, Entries | Face) else s for w, s in zip(ways, parts[2], strict=True)]
+    free = space.join(flat)
+    top = space.join(
+        [u.domain.nearest(part + 1) <= part for u, part in zip(space.unknowns, parts[0], strict=True)]
+    )
     if multipliers is None:
-        return Place(question, problem, free, top, None, None)
+        return Place(question, problem, ways, free, top, None, None)
     limits = _limits(question, problem)
     c, equal = limits.values(x), limits.equal(x)
     active = equal | ((c > -ACTIVE) & (multipliers > ACTIVE))
-    return Place(question, problem, free, top, active, torch.where(active, multipliers, 0.0))
-
-
-def _free(unknown: Unknown, part: Tensor) -> Tensor:
-    """Entries of an unknown that do not lie at the edge of its domain."""
-    domain = unknown.domain
-    if isinstance(domain, Simplex):
-        return part > 0
-    if domain.kind is not Kind.BOX:
-        return torch.ones_like(part, dtype=torch.bool)
-    # What lies at a bound is there exactly: everything that moves x clips it.
-    return (domain.nearest(part + 1) > part) & (domain.nearest(part - 1) < part)
+    return Place(question, problem, ways, free, top, active, torch.where(active, multipliers, 0.0))
 
 
 def _limits(question: Question, problem: Problem) -> Constrained:
@@ -104,17 +100,14 @@ def _limits(question: Question, problem: Problem) -> Constrained:
 
 def _along(place: Place, v: Tensor) -> Tensor:
     """The part of a vector along which x is free to move."""
-    v = torch.where(place.free, v, 0.0)
+    return _each(place, lambda way, part: way.along(part), v)
+
+
+def _each(place: Place, function: Callable[..., Tensor], *vectors: Tensor) -> Tensor:
+    """A function of the directions of each unknown and of its parts of vectors [R, N], as one vector."""
     space = place.problem.space
-    if not any(isinstance(u.domain, Simplex) for u in space.unknowns):
-        return v
-    parts = []
-    for unknown, part, free in zip(space.unknowns, space.split(v), space.split(place.free), strict=True):
-        if isinstance(unknown.domain, Simplex):
-            count = free.sum(-1, keepdim=True).clamp(min=1)
-            part = torch.where(free, part - part.sum(-1, keepdim=True) / count, 0.0)
-        parts.append(part)
-    return space.join(parts)
+    parts = zip(place.ways, *(space.split(v) for v in vectors), strict=True)
+    return space.join([function(way, *part) for way, *part in parts])
 
 
 # --- its derivative ------------------------------------------------------------------------------
@@ -137,6 +130,11 @@ class _Minimum(torch.autograd.Function):
         return None, None, *_pulled(ctx.place, x, reals, needed, slopes[0])
 
 
+def _twice(place: Place) -> bool:
+    """Whether a second derivative is built."""
+    return place.active is None and all(isinstance(way, Entries | Face) for way in place.ways)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Slope:
     """The gradient of the Lagrangian at `at` [R, N], and the constraints [R, M], with their graphs."""
@@ -152,9 +150,10 @@ def _pulled(
 ) -> list[Tensor | None]:
     """The slope of a loss along every input that is `needed`, given that along x."""
     again = torch.is_grad_enabled()
-    if again and place.active is not None:
+    if again and not _twice(place):
         raise DataError(
-            f"the answer of `{place.question.part}` is differentiated twice, and it has constraints",
+            f"the answer of `{place.question.part}` is differentiated twice, and it has constraints "
+            "or lies on a curved set",
             "one derivative is built: use lbfgs, or the gradient alone",
         )
     with torch.enable_grad():
@@ -196,6 +195,7 @@ def _slope(place: Place, at: Tensor, inputs: list[Tensor]) -> _Slope:
         limits = _limits(question, posed).values(at)
         energy = energy + (place.multipliers * limits).sum()
     (gradient,) = torch.autograd.grad(energy, at, create_graph=True, materialize_grads=True)
+    gradient = _each(place, lambda way, x, g: way.slope(x, g), at, gradient)
     return _Slope(at, gradient, limits, _edges(place, bound.instance, bound.values))
 
 
@@ -229,7 +229,8 @@ def _curvature(place: Place, slope: _Slope, w: Tensor, graph: bool = False) -> T
         create_graph=graph,
         materialize_grads=True,
     )
-    return _along(place, found) + w - inside
+    bend = _each(place, lambda way, part: way.bend(part), inside)
+    return _along(place, found + bend) + w - inside
 
 
 def _adjoint(place: Place, slope: _Slope, v: Tensor, again: bool) -> tuple[Tensor, Tensor | None]:
@@ -237,8 +238,7 @@ def _adjoint(place: Place, slope: _Slope, v: Tensor, again: bool) -> tuple[Tenso
     if slope.limits is not None:
         return _saddle(place, slope)(v.detach(), torch.zeros_like(slope.limits))
     x, problem = slope.at.detach(), place.problem
-    flat = not any(isinstance(u.domain, Simplex) for u in problem.space.unknowns)
-    if flat and problem.space.kinds <= {Kind.LINEAR, Kind.BOX}:
+    if problem.space.kinds <= {Kind.LINEAR, Kind.BOX}:
         solver = pattern_solver(problem, x, place.free)
     else:
         solver = projected_solver(lambda w: _curvature(place, slope, w), x)

@@ -54,7 +54,8 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
     What the module seeks, and does not sum out, is minimised with everything else held, and the loss is the
     energy at the minimum, not differentiated through the search (envelope theorem).
     """
-    unknown, early = {}, torch.zeros(bound.batch, dtype=torch.bool)
+    unknown: Values = {}
+    early = torch.zeros(bound.batch, dtype=torch.bool)
     if not form.sums:
         unknown, early = _minimum(bound, search, observed)
     half = torch.autocast(bound.settings.device.type, torch.bfloat16, enabled=form.half and not form.sums)

@@ -352,7 +352,7 @@ def test_training_lowers_a_loss_of_nested_minima() -> None:
     along, ends = normal(*weight.shape, seed=3), []
     for sign in (1, -2, 1):
         with torch.no_grad():
-            weight += sign * 1e-4 * along
+            weight.add_(sign * 1e-4 * along)
         ends.append(model.infer(y=y, t=t, tol=1e-11).energy.mean())
     torch.testing.assert_close((slope * along).sum(), (ends[0] - ends[1]) / 2e-4, rtol=1e-4, atol=1e-7)
     losses = [r.loss for r in model.fit(y=y, t=t, epochs=15).records]
