@@ -40,6 +40,7 @@ from ebmlang.compiler.losses.table import WRITTEN, find_written
 from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.programmes import Programmes, positive_count
+from ebmlang.compiler.samplers import LENGTHS, find_sampler, sampler_names
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -316,6 +317,8 @@ class Questions:
         """`using NAME` or `using NAME(option = number, ...)`."""
         if clause is None or clause.value is None or verb == "train":
             return None
+        if verb == "sample":
+            return read_sampler(clause.value, clause.span, self.report)
         if verb not in BUILT_VERBS:
             return Method(_method_name(clause.value), (), clause.span)
         return read_method(clause.value, clause.span, self.report)
@@ -463,6 +466,18 @@ def read_method(value: ast.Expr, span: Span, report: Report, others: tuple[str, 
         return None
     arguments = value.arguments if isinstance(value, ast.Call) else ()
     return Method(name, read_options(row.name, (*row.options, *COMMON), arguments, report), span)
+
+
+def read_sampler(value: ast.Expr, span: Span, report: Report) -> Method | None:
+    """The sampler of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report."""
+    name = _method_name(value)
+    row = find_sampler(name)
+    if row is None:
+        shown = name or report.source.extract(value.span)
+        report.add(UnknownMethod(value.span, shown, sampler_names(), "sampler"))
+        return None
+    arguments = value.arguments if isinstance(value, ast.Call) else ()
+    return Method(name, read_options(row.name, (*row.options, *LENGTHS), arguments, report), span)
 
 
 def _method_name(value: ast.Expr) -> str:

@@ -30,9 +30,11 @@ from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.marginal import Marginal
 from ebmlang.runtime.result import Result
+from ebmlang.runtime.samplers.samples import Samples
 from ebmlang.runtime.search import Search
 from ebmlang.runtime.training.batches import seed_of_step
 from ebmlang.runtime.training.history import History, Record
+from ebmlang.sampling import Request, Sampling
 from ebmlang.settings import merged, require_hypers, settings_of
 from ebmlang.summing import Summing
 
@@ -401,6 +403,51 @@ class Model(nn.Module):
         settings = self.settings(given, dtype, device, None, max_memory)
         arrays = given_arrays(self.ranks, given)
         return Summing.of(self, arrays, observed or {}, settings, find=find, beta=beta).all()
+
+    def sample(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        find: Sequence[str] | None = None,
+        of: str | None = None,
+        objective: str | None = None,
+        observed: Mapping[str, Any] | None = None,
+        using: str | None = None,
+        chains: int | None = None,
+        draws: int | None = None,
+        warmup: int | None = None,
+        thin: int | None = None,
+        step: float | None = None,
+        temperature: float | None = None,
+        start: str = "declared",
+        seed: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        max_memory: int | str | None = None,
+        progress: bool | Callable[[int, int], None] = False,
+        **values: Any,
+    ) -> Samples:
+        """Draw unknowns from exp(-beta E / temperature) for every example.
+
+        What is drawn is what the file's `sample` line names, or `find`, with all other latents that are
+        neither given nor summed out. `using` is a sampler instead of that of the line, or of the compiler's
+        choice. `draws` of each of `chains` chains are kept, every `thin`-th step after `warmup` steps; 4
+        chains, 1000 draws and 1000 steps where nobody says otherwise. `step` is a step size, where learning
+        begins unless `warmup` is 0. Chains begin around the declared start, or with `start="infer"` around
+        the answer of `infer`. See `Samples` for the answer: a diagnostic that fails is a status, never an
+        exception. Raises DataError and ModelError.
+        """
+        given = merged(data, values)
+        settings = self.settings(given, dtype, device, seed, max_memory)
+        request = Request(using, chains, draws, warmup, thin, step, temperature, start)
+        run = Sampling.of(
+            self, given_arrays(self.ranks, given), observed or {}, settings, request,
+            find=find, of=of, objective=objective,
+        )  # fmt: skip
+        if progress is True:
+            with shown_progress("sample", run.rows) as update:
+                return run.all(update)
+        return run.all(progress or None)
 
     # --- training ---
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose_mixed import why_not_gaussian
+from ebmlang.compiler.choose_sampler import choose_sampler, explain_sampling
 from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
 from ebmlang.compiler.explanation import explain, found_lines, line
 from ebmlang.compiler.query import Query
@@ -18,7 +19,7 @@ from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.typed import Question
 from ebmlang.errors import ModelError
 from ebmlang.files import read_source
-from ebmlang.questions import ask_roles
+from ebmlang.questions import ask_roles, ask_samples
 
 
 def open_model(path: str | Path, name: str | None) -> typed.Model:
@@ -60,6 +61,8 @@ def explain_file(
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
         elif question.verb == "train":
             parts.append(f"{question.text}\n{_indented(_trained(model, given, question))}")
+        elif question.verb == "sample":
+            parts.append(f"{question.text}\n{_indented(_sampled(model, given, question))}")
         else:
             parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
     return "\n\n".join(parts)
@@ -110,6 +113,14 @@ def _summed(model: typed.Model, given: Sequence[str], question: Question) -> str
     says = "exact: the sum over every assignment; refused where it does not fit into memory"
     lines.append(line("answer", says))
     return "\n".join(lines)
+
+
+def _sampled(model: typed.Model, given: Sequence[str], question: Question) -> str:
+    """How the unknowns of a `sample` line are drawn."""
+    asked = ask_samples(model, None, frozenset(given), None, question, frozenset())
+    plan = pipeline.plan_for(pipeline.graph_of(asked.model), asked.query)
+    name = question.using.name if question.using is not None else None
+    return explain_sampling(choose_sampler(plan, name))
 
 
 def _trained(model: typed.Model, given: Sequence[str], line: Question) -> str:

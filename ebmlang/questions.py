@@ -121,6 +121,49 @@ def ask_sums(
     return Asked(model, ordered, None, None)
 
 
+def ask_samples(
+    model: typed.Model,
+    find: Sequence[str] | None,
+    given: frozenset[str],
+    of: str | None,
+    objective: str | Question | None,
+    incomplete: frozenset[str],
+) -> Asked:
+    """What is drawn: `find`, or what a `sample` line names, with all other latents that are neither given nor
+    summed out. `objective` is the label of a line, or the line itself; without it the first line counts.
+
+    Raises DataError for names that do not fit, ModelError for a wrong `of`.
+    """
+    if of is not None:
+        model = objective_model(model, of)
+    question = objective if isinstance(objective, Question) else _sample_line(model, objective)
+    _check_names(model, find or (), given)
+    latents = {v.name for v in model.variables if v.role == "latent"}
+    held = set(question.given) if question is not None and find is None else set()
+    targets = set(find) if find is not None else set(question.targets) if question is not None else set()
+    # A file that sums out all it has may still be asked for draws.
+    others = latents - marginalized(model) or (set() if targets else latents)
+    sought = (targets | (others - held)) - given
+    summed = _summed(model, sought, given - incomplete)
+    sought |= incomplete - summed
+    ordered = tuple(v.name for v in model.variables if v.name in sought | summed)
+    if not sought - summed:
+        raise DataError("nothing is left to draw: every unknown is given", "leave one of them out")
+    return Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+
+
+def _sample_line(model: typed.Model, label: str | None) -> Question | None:
+    lines = [q for q in model.questions if q.verb == "sample"]
+    if label is None:
+        return next(iter(lines), None)
+    found = next((q for q in lines if q.label == label), None)
+    if found is None:
+        labels = [q.label for q in lines if q.label]
+        hint = f"it names {listing(labels, 'and')}" if labels else f"name a line of it: sample {label}: ..."
+        raise DataError(f"no `sample` line is called `{label}`", did_you_mean(label, labels) or hint)
+    return found
+
+
 def line_of(model: typed.Model, names: Sequence[str]) -> Question | None:
     """The `marginalize` line that speaks about some of the names."""
     lines = (q for q in model.questions if q.verb == "marginalize" and set(q.targets) & set(names))

@@ -74,7 +74,7 @@ def integrate(problem: Problem, pattern: Pattern, beta: float, memory: int) -> G
         zero = torch.zeros(space.rows, space.size, dtype=torch.float64, device=space.device)
         x = space.project(zero)
         _, gradient = problem.energy_and_gradient(x)
-        matrix = _hessian(problem, pattern, x)
+        matrix = hessian_of(problem, pattern, x)
         factors = matrix.factor()
         if not factors.exact:
             raise Unmeasured(f"the Hessian of {space.size:,} unknowns is too large to be factored")
@@ -96,12 +96,12 @@ def integrate(problem: Problem, pattern: Pattern, beta: float, memory: int) -> G
             variance = inverse_diagonal(matrix, factors)
         covariance = _scaled(covariance, space, beta, 2)
         variance = _scaled(variance, space, beta, 1)
-        faults = _faults(matrix, positive, space, energy)
+        faults = faults_of(matrix, positive, space, energy)
     log_z = _traced(problem, x, factors, log_z, beta)
     return Gaussian(log_z, mean, variance, covariance, faults)
 
 
-def _hessian(problem: Problem, pattern: Pattern, x: Tensor) -> Matrix:
+def hessian_of(problem: Problem, pattern: Pattern, x: Tensor) -> Matrix:
     """The matrices at x, a single one where all rows turn out to share it."""
     rows, size = x.shape
     count = max(color_count(pattern), 1)
@@ -147,7 +147,8 @@ def _scaled(values: Tensor | None, space: Space, beta: float, dims: int) -> Tens
 # --- what is wrong --------------------------------------------------------------------------------
 
 
-def _faults(matrix: Matrix, positive: Tensor, space: Space, energy: Tensor) -> tuple[str, ...]:
+def faults_of(matrix: Matrix, positive: Tensor, space: Space, energy: Tensor) -> tuple[str, ...]:
+    """What is wrong with each row, "" where nothing is."""
     found = ["the energy is NaN" if bad else "" for bad in torch.isnan(energy).tolist()]
     known: dict[int, str] = {}
     for row in torch.nonzero(~positive)[:, 0].tolist():

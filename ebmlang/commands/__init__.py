@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, explain, fmt, graph, infer, marginal, show, test, train
+from ebmlang.commands import check, explain, fmt, graph, infer, marginal, sample, show, test, train
 from ebmlang.commands import compile as compile_
-from ebmlang.commands.unbuilt import PLAN, SAMPLE
+from ebmlang.commands.unbuilt import PLAN
 
 
 class Command(Protocol):
@@ -39,6 +39,6 @@ COMMANDS: tuple[Command, ...] = (
     test,
     train,
     marginal,
-    SAMPLE,
+    sample,
     PLAN,
 )

@@ -16,6 +16,7 @@ from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
 from ebmlang.loading import load
 from ebmlang.runtime.search import Search
+from ebmlang.sampling import Request, Sampling
 from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ class Engine:
         q = self.question
         settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
         return Summing.of(self.model, self._given(data, matching), {}, settings, find=q.find, beta=beta)
+
+    def draws(self, data: DataSet, matching: Mapping[str, str], request: Request) -> Sampling:
+        """The question with unknowns drawn. Raises DataError."""
+        q = self.question
+        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        given = self._given(data, matching)
+        return Sampling.of(
+            self.model, given, {}, settings, request, find=q.find, of=q.of, objective=q.objective
+        )
 
     def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:
         """Number of examples. Raises DataError when the arrays do not agree."""

@@ -31,7 +31,6 @@ class Unbuilt:
         raise ModelError((Located(model.source, QuestionNotBuilt(span, self.NAME)),))
 
 
-SAMPLE = Unbuilt("sample", "draw from exp(-E) (not built yet)", "ebmlang sample FILE --data D")
 PLAN = Unbuilt(
     "plan", "plan in an environment (not built yet)", "ebmlang plan FILE --env gymnasium:Pendulum-v1"
 )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.discrete.cases import drawn_cases
 from ebmlang.runtime.discrete.network import Network, Potential
 from ebmlang.runtime.discrete.schedule import Batch, Schedule
 
@@ -149,3 +150,31 @@ def _constant(plan: Schedule, stores: list[Tensor], network: Network) -> Tensor:
     for store, row in plan.constants:
         total = total + stores[store][:, row]
     return total
+
+
+# --- draws --------------------------------------------------------------------------------------
+
+
+def drawn(network: Network, plan: Schedule, beta: float, luck: Tensor) -> Tensor:
+    """Independent assignments with probability in proportion to exp(-beta E), int64 [B, S, N], by uniform
+    numbers [B, S, N]: entry by entry in the reverse order of elimination, each given those that were left
+    beside it."""
+    stores = [-beta * p.table for p in network.potentials]
+    joined = []
+    for batch in plan.batches:
+        together = _joined(batch, stores)
+        joined.append(together)
+        stores.append(_collected(batch, log_sum_exp(together, 2)))
+    found = torch.zeros(luck.shape, dtype=torch.int64, device=network.device)
+    for batch, logits in zip(reversed(plan.batches), reversed(joined), strict=True):
+        index = torch.zeros(*luck.shape[:2], len(batch.entries), dtype=torch.int64, device=network.device)
+        for place, count in enumerate(batch.cases[1:]):
+            near = torch.from_numpy(batch.neighbours[:, place]).to(network.device)
+            index = index * count + found[:, :, near]
+        flat = logits.flatten(3) if logits.ndim > 3 else logits[..., None]
+        flat = flat.movedim(2, 3).expand(network.batch, -1, -1, -1)  # [B, G, neighbours' cases, own cases]
+        wanted = index.transpose(1, 2)[..., None].expand(-1, -1, -1, flat.shape[3])
+        own = torch.from_numpy(batch.entries).to(network.device)
+        chosen = flat.gather(2, wanted).transpose(1, 2)
+        found[:, :, own] = drawn_cases(chosen, luck[:, :, own], torch.zeros_like(index))
+    return found

@@ -38,7 +38,9 @@ class _Share:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Colour:
+class Colour:
+    """Entries with the same number of cases, and what the potentials say about each given all others."""
+
     entries: Tensor
     cases: int
     shares: tuple[_Share, ...]
@@ -48,7 +50,7 @@ def search(network: Network, start: Tensor, sweeps: int) -> Local:
     """Coordinate search from starts int64 [R, N], where R is a multiple of the rows of the network:
     the starts of one row stand together."""
     repeats = start.shape[0] // network.batch
-    colours = _colours(network)
+    colours = colours_of(network)
     assignment = start.clone()
     running = torch.arange(start.shape[0], device=start.device)
     taken = torch.zeros(start.shape[0], dtype=torch.int64, device=start.device)
@@ -56,7 +58,7 @@ def search(network: Network, start: Tensor, sweeps: int) -> Local:
         current = assignment[running]
         changed = torch.zeros(len(running), dtype=torch.bool, device=start.device)
         for colour in colours:
-            local = _energies(colour, current, running // repeats)
+            local = local_energies(colour, current, running // repeats)
             own = current[:, colour.entries]
             least, best = local.min(2)
             # Only a real decrease moves an entry, or equal cases would change for ever.
@@ -80,7 +82,8 @@ def _total(network: Network, assignment: Tensor, repeats: int) -> Tensor:
     return torch.stack([network.energy(parts[:, r]) for r in range(repeats)], 1).reshape(-1)
 
 
-def _colours(network: Network) -> tuple[_Colour, ...]:
+def colours_of(network: Network) -> tuple[Colour, ...]:
+    """Sets of entries of which no two share a table, so that they may change together."""
     around: list[set[int]] = [set() for _ in network.cases]
     for p in network.potentials:
         if p.scope.shape[1] > 1:
@@ -99,11 +102,12 @@ def _colours(network: Network) -> tuple[_Colour, ...]:
         for count in np.unique(network.cases[colour_of == colour]):
             own = np.flatnonzero((colour_of == colour) & (network.cases == count))
             if count > 1:
-                found.append(_colour(network, own, int(count)))
+                found.append(colour_of_entries(network, own, int(count)))
     return tuple(found)
 
 
-def _colour(network: Network, own: Numbers, count: int) -> _Colour:
+def colour_of_entries(network: Network, own: Numbers, count: int) -> Colour:
+    """Any entries that have `count` cases each, whether they share tables or not."""
     place = np.full(len(network.cases), -1, np.int64)
     place[own] = np.arange(len(own))
     shares = [
@@ -112,7 +116,7 @@ def _colour(network: Network, own: Numbers, count: int) -> _Colour:
         for at in range(p.scope.shape[1])
         if (share := _share(p, at, place)) is not None
     ]
-    return _Colour(torch.from_numpy(own).to(network.device), count, tuple(shares))
+    return Colour(torch.from_numpy(own).to(network.device), count, tuple(shares))
 
 
 def _share(p: Potential, at: int, place: Numbers) -> _Share | None:
@@ -127,7 +131,7 @@ def _share(p: Potential, at: int, place: Numbers) -> _Share | None:
     return _Share(flat, target, np.delete(p.scope[rows], at, 1), cases)
 
 
-def _energies(colour: _Colour, assignment: Tensor, row: Tensor) -> Tensor:
+def local_energies(colour: Colour, assignment: Tensor, row: Tensor) -> Tensor:
     """The part of the energy that each entry of the colour decides, by its case: [R, n, K]."""
     runs = assignment.shape[0]
     total = torch.zeros(

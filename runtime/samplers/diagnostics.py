@@ -1,9 +1,9 @@
 """Whether chains have mixed, and how many independent draws theirs are worth.
 
-Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, "Rank-normalization, folding, and localization: an improved
-R-hat": chains are split in halves; R-hat is the larger one of the ranks and of the folded ranks; effective sizes
-are those of the ranks (bulk) and the smaller one of both 5% tails. Sums of autocorrelations end by the initial
-monotone sequence of Geyer 1992.
+Vehtari, Gelman, Simpson, Carpenter & Buerkner 2021, "Rank-normalization, folding, and localization: an
+improved R-hat": chains are split in halves; R-hat is the larger one of the ranks and of the folded ranks;
+effective sizes are those of the ranks (bulk) and the smaller one of both 5% tails. Sums of autocorrelations
+end by the initial monotone sequence of Geyer 1992.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NUMBERS = 1 << 22
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Diagnostics:
-    """R-hat and effective sizes of the bulk and of the tails, float64 [K] for K quantities. NaN where all draws
-    are the same, and where there are too few."""
+    """R-hat and effective sizes of the bulk and of the tails, float64 [K] for K quantities. NaN where all
+    draws are the same, and where there are too few."""
 
     rhat: Tensor
     bulk: Tensor

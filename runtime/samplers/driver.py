@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
-from ebmlang.runtime.samplers.hmc import Moving
 from ebmlang.runtime.samplers.randomness import Randomness
-from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, State
+from ebmlang.runtime.samplers.sampler import AbstractSampler, Course
 
 Heard = Callable[[int, int], None]
 """(steps done, steps in all)."""
@@ -56,13 +55,13 @@ T = TypeVar("T", bound=Drawable)
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
     """points [R, draws, N] and their energies [R, draws]; mean acceptance and number of divergences of each
-    chain [R]; the last state."""
+    chain [R]; the step sizes that were used, [B] or [1], or None."""
 
     points: Tensor
     energy: Tensor
     acceptance: Tensor
     divergences: Tensor
-    state: State
+    steps: Tensor | None
 
 
 def drive(
@@ -93,17 +92,13 @@ def drive(
             points[:, place] = target.point(state.x)
             energy[:, place] = target.energy(state.x)
         _tell(heard, length.warmup + number, length)
-    return Drawn(points, energy, acceptance / max(length.draws * length.thin, 1), divergences, state)
-
-
-def step_sizes(state: State, rows: int) -> Tensor:
-    """The step size of every row [rows] that a gradient sampler ended with; NaN where there is none."""
-    memory = state.memory
-    if isinstance(memory, Moving) and memory.tuning is not None:
-        return memory.tuning.step.double().cpu()
-    if isinstance(memory, Moving):
-        return memory.scale[:, 0].double().cpu().expand(rows)
-    return torch.full((rows,), torch.nan, dtype=torch.float64)
+    return Drawn(
+        points,
+        energy,
+        acceptance / max(length.draws * length.thin, 1),
+        divergences,
+        sampler.step_sizes(state),
+    )
 
 
 def _tell(heard: Heard | None, number: int, length: Length) -> None:

@@ -87,13 +87,19 @@ def tuned_state(state: State, info: Info, course: Course, wanted: float) -> Stat
     return replace(state, memory=replace(memory, tuning=tuning, scale=tuning.scales(course.chains)))
 
 
+def moving_steps(state: State) -> Tensor:
+    """The step sizes that a state of a gradient sampler has, [B] after a warm-up, else [1]."""
+    memory: Moving = state.memory
+    return memory.scale[:, 0] if memory.tuning is None else memory.tuning.step
+
+
 @dataclass(frozen=True, slots=True)
 class Hmc(AbstractSampler[Target]):
     """Trajectories of `trajectory` time units, in steps that are learnt unless warm-up is left out.
 
-    `step_size` is where learning begins, or the step itself. `leapfrogs` fixes the number of steps; 0: as many as
-    the trajectory takes. `wanted` is the acceptance to reach, `jitter` the share by which steps of single
-    chains vary, which breaks periods.
+    `step_size` is where learning begins, or the step itself. `leapfrogs` fixes the number of steps; 0: as
+    many as the trajectory takes. `wanted` is the acceptance to reach, `jitter` the share by which steps of
+    single chains vary, which breaks periods.
     """
 
     step_size: float = 1.0
@@ -127,6 +133,9 @@ class Hmc(AbstractSampler[Target]):
     def warm(self, target: Target, state: State, info: Info, course: Course) -> State:
         return tuned_state(state, info, course, self.wanted)
 
+    def step_sizes(self, state: State) -> Tensor | None:
+        return moving_steps(state)
+
     def _counts(self, memory: Moving, chains: int) -> Tensor:
         """How many leapfrog steps each chain takes, int64 [1] or [R]."""
         if self.leapfrogs:
@@ -147,6 +156,6 @@ class Hmc(AbstractSampler[Target]):
 
 
 def mala(step_size: float = 1.0) -> Hmc:
-    """The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): one leapfrog step, and the acceptance
-    that is best in many dimensions (Roberts & Rosenthal 1998)."""
+    """The Metropolis-adjusted Langevin algorithm (Roberts & Tweedie 1996): one leapfrog step, and the
+    acceptance that is best in many dimensions (Roberts & Rosenthal 1998)."""
     return Hmc(step_size, leapfrogs=1, wanted=0.574, jitter=0.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.samplers.hmc import Moving, mala, tuned_state
+from ebmlang.runtime.samplers.hmc import Moving, mala, moving_steps, tuned_state
 from ebmlang.runtime.samplers.randomness import Randomness
 from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, Info, State, certain
 from ebmlang.runtime.samplers.target import Target
@@ -16,9 +16,10 @@ from ebmlang.runtime.samplers.target import Target
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaled:
-    """Steps times scales after a warm-up, [R or 1, N]."""
+    """Steps times scales after a warm-up, [R or 1, N], and the step sizes of rows [B]."""
 
     scale: Tensor
+    steps: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class Langevin(AbstractSampler[Target]):
     """u' = u - step_size grad U(u) + sqrt(2 step_size) noise, U = beta E in unconstrained coordinates.
 
     Nothing is rejected, so the law is that of exp(-U) only for steps towards 0: the bias is of the order of
-    the step. With `step_size` 0 the warm-up learns one, and scales, at which adjusted steps would be taken with
-    probability `wanted`.
+    the step. With `step_size` 0 the warm-up learns one, and scales, at which adjusted steps would be taken
+    with probability `wanted`.
     """
 
     step_size: float = 0.0
@@ -55,4 +56,9 @@ class Langevin(AbstractSampler[Target]):
         state = tuned_state(state, info, course, self.wanted)
         if course.number + 1 < course.total:
             return state
-        return State(state.x, Scaled(state.memory.scale))
+        return State(state.x, Scaled(state.memory.scale, moving_steps(state)))
+
+    def step_sizes(self, state: State) -> Tensor | None:
+        if isinstance(state.memory, Moving):
+            return moving_steps(state)
+        return state.x.new_tensor([self.step_size]) if state.memory is None else state.memory.steps

@@ -1,9 +1,9 @@
 """The no-U-turn sampler, for all chains of all rows side by side.
 
 Multinomial sampling along the trajectory and the generalised criterion: Betancourt 2017, "A conceptual
-introduction to Hamiltonian Monte Carlo", appendix A. Trees without recursion: a subtree of 2^d leaves is walked
-leaf by leaf, and every leaf that closes a smaller subtree is compared with where that one began, of which at
-most d places are kept (Lao & Dillon 2019; Phan, Pradhan & Jankowiak 2019, appendix A).
+introduction to Hamiltonian Monte Carlo", appendix A. Trees without recursion: a subtree of 2^d leaves is
+walked leaf by leaf, and every leaf that closes a smaller subtree is compared with where that one began, of
+which at most d places are kept (Lao & Dillon 2019; Phan, Pradhan & Jankowiak 2019, appendix A).
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import row_dot
-from ebmlang.runtime.samplers.hmc import ASTRAY, Moving, Phase, at_rest, kicked, leapfrog, tuned_state
+from ebmlang.runtime.samplers.hmc import (
+    ASTRAY,
+    Moving,
+    Phase,
+    at_rest,
+    kicked,
+    leapfrog,
+    moving_steps,
+    tuned_state,
+)
 from ebmlang.runtime.samplers.randomness import Randomness, scattered
 from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, Info, State
 from ebmlang.runtime.samplers.target import Target
@@ -61,8 +70,8 @@ class _Branch:
 class Nuts(AbstractSampler[Target]):
     """Trajectories that double until they turn, at most `depth` times.
 
-    `step_size` is where learning begins, or the step itself without warm-up; `wanted` the mean acceptance along
-    a trajectory that is to be reached.
+    `step_size` is where learning begins, or the step itself without warm-up; `wanted` the mean acceptance
+    along a trajectory that is to be reached.
     """
 
     step_size: float = 1.0
@@ -97,6 +106,9 @@ class Nuts(AbstractSampler[Target]):
     def warm(self, target: Target, state: State, info: Info, course: Course) -> State:
         return tuned_state(state, info, course, self.wanted)
 
+    def step_sizes(self, state: State) -> Tensor | None:
+        return moving_steps(state)
+
 
 def _seed(start: Phase) -> _Tree:
     """The trajectory of one point."""
@@ -105,9 +117,7 @@ def _seed(start: Phase) -> _Tree:
     return _Tree(start, start, start, zero, start.v, ~no, no, zero, torch.zeros_like(no, dtype=torch.int64))
 
 
-def _doubled(
-    target: Target, tree: _Tree, scale: Tensor, total: Tensor, luck: Tensor, depth: int
-) -> _Tree:
+def _doubled(target: Target, tree: _Tree, scale: Tensor, total: Tensor, luck: Tensor, depth: int) -> _Tree:
     """The trajectory with as many leaves again at one of its ends; `total` [R] is the energy of its start."""
     forward = luck[:, 2 * depth] < 0.5
     tip = _either(forward, tree.right, tree.left)

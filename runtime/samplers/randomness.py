@@ -28,7 +28,8 @@ class Randomness(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OneGenerator:
-    """All chains from one generator: cheapest, and what training uses. Numbers depend on how many there are."""
+    """All chains from one generator: cheapest, and what training uses. Numbers depend on how many there
+    are."""
 
     generator: torch.Generator
     rows: int
@@ -49,8 +50,8 @@ class OneGenerator:
 class GeneratorPerRow:
     """A generator for each row, keyed by seed, purpose and global row, that all its chains share.
 
-    So chunks of rows, or one row alone, draw the same numbers. Chains of a row stand together. Generators live
-    on the CPU, so that another device draws the same numbers too.
+    So chunks of rows, or one row alone, draw the same numbers. Chains of a row stand together. Generators
+    live on the CPU, so that another device draws the same numbers too.
     """
 
     def __init__(
@@ -115,9 +116,7 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-_GOLDEN, _FIRST, _SECOND = (
-    _signed(w) for w in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
+_GOLDEN, _FIRST, _SECOND = (_signed(w) for w in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:

@@ -38,8 +38,8 @@ class Info:
 
 
 class AbstractSampler(ABC, Generic[T]):
-    """A transition that leaves its target as it is (or nearly: `langevin`). No chain's step depends on another
-    chain; only `warm` looks across the chains of a row.
+    """A transition that leaves its target as it is (or nearly: `langevin`). No chain's step depends on
+    another chain; only `warm` looks across the chains of a row.
 
     A few steps without diagnostics, as training takes them, are `init` and then `step` again and again.
     """
@@ -57,6 +57,10 @@ class AbstractSampler(ABC, Generic[T]):
     @abstractmethod
     def warm(self, target: T, state: State, info: Info, course: Course) -> State:
         """After a step of the warm-up: the state with what is learnt from it, such as a step size."""
+
+    @abstractmethod
+    def step_sizes(self, state: State) -> Tensor | None:
+        """The step size of every row, [B], or the one of all of them, [1]; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

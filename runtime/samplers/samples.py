@@ -28,7 +28,9 @@ class Health(Enum):
     SAMPLED = "sampled: R-hat at most {rhat:.3f}, at least {ess:,.0f} effective draws"
     NO_START = "no start: the energy is not finite where the chains begin"
     IMPROPER = "no law: {fault}"
-    DIVERGENT = "divergent: {count:,} of {total:,} transitions went astray; a smaller step, or other coordinates"
+    DIVERGENT = (
+        "divergent: {count:,} of {total:,} transitions went astray; a smaller step, or other coordinates"
+    )
     NOT_MIXED = "not mixed: R-hat is {rhat:.3f} at {place}; more draws, or another sampler"
     FEW = "few effective draws: {ess:,.0f} of {total:,} at {place}; more draws"
     SHORT = "too short to judge: {length} draws in a chain"
@@ -76,8 +78,8 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """What happened while R rows were sampled, besides the draws: tensors [R, chains], `step` [R]; `faults` are
-    sentences, "" where nothing is wrong, and `unstarted` bool [R] rows without a finite start."""
+    """What happened while R rows were sampled, besides the draws: tensors [R, chains], `step` [R]; `faults`
+    are sentences, "" where nothing is wrong, and `unstarted` bool [R] rows without a finite start."""
 
     acceptance: Tensor
     divergences: Tensor
@@ -121,7 +123,7 @@ def _of(draws: Tensor) -> Diagnostics:
 
 
 def _entry_shape(name: str, values: Mapping[str, Tensor], energy: Tensor) -> tuple[int, ...]:
-    draws = values[name] if name in values else energy
+    draws = values.get(name, energy)
     return (draws.shape[0], *draws.shape[3:])
 
 
@@ -155,7 +157,8 @@ def _said(health: Health, **numbers: object) -> tuple[Health, str]:
 
 
 def _extreme(by_name: Mapping[str, Tensor], row: int, sign: float) -> tuple[float, str]:
-    """The largest value of a row (with sign -1 the smallest) and where it is; entries without one do not count.
+    """The largest value of a row (with sign -1 the smallest) and where it is; entries without one do not
+    count.
 
     Without any, the value is the best one.
     """

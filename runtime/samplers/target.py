@@ -17,9 +17,9 @@ from ebmlang.runtime.space import space_of
 class Target:
     """Densities exp(-potential(u)) of R rows over coordinates u [R, N]. Make it with `target_of`.
 
-    potential(u) = beta E(x(u)) - log |dx/du|. `problem` takes values x, with no domains. `transforms` hold the
-    map of each unknown, None where it is the identity. `mask` bool [R or 1, N]: the coordinates that move; None:
-    all of them. `beta` is a number, or [R].
+    potential(u) = beta E(x(u)) - log |dx/du|. `problem` takes values x, with no domains. `transforms` hold
+    the map of each unknown, None where it is the identity. `mask` bool [R or 1, N]: the coordinates that
+    move; None: all of them. `beta` is a number, or [R].
     """
 
     problem: Problem
@@ -123,7 +123,9 @@ class Target:
             bias = torch.stack([t.bias(leaf) for t, leaf in pairs if t is not None]).sum(0)
         x = space.project(space.join([value.detach() for value in values]))
         energy, along = self.problem.energy_and_gradient(x)
-        slopes = [part.reshape(v.shape) for part, v in zip(space.split(self._tempered(along)), values, strict=True)]
+        slopes = [
+            part.reshape(v.shape) for part, v in zip(space.split(self._tempered(along)), values, strict=True)
+        ]
         found = torch.autograd.grad([*values, bias], leaves, [*slopes, torch.ones_like(bias)])
         return self._tempered(energy) + bias.detach(), self.moving(space.join(list(found)))
 

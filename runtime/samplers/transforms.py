@@ -1,7 +1,7 @@
 """Domains as images of all real numbers: a smooth map from unconstrained coordinates u to a value x.
 
-A density p(x) on a domain becomes p(x(u)) |dx/du| over u. Every map here keeps the shape of the value, so that
-layouts do not change. Where the domain has fewer dimensions than its values (a simplex, a sphere), u has
+A density p(x) on a domain becomes p(x(u)) |dx/du| over u. Every map here keeps the shape of the value, so
+that layouts do not change. Where the domain has fewer dimensions than its values (a simplex, a sphere), u has
 directions that x does not see; they get a density of their own that does not depend on x, so the law of x is
 exact and u has a proper law.
 """
@@ -70,8 +70,8 @@ def _log_sigmoid(u: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Between(Transform):
-    """Entries in [lo, hi], each bound finite or not: the logistic function between two bounds, softplus beside
-    one. Bounds broadcast to [R, *shape]. Entries whose bounds are equal stay there."""
+    """Entries in [lo, hi], each bound finite or not: the logistic function between two bounds, softplus
+    beside one. Bounds broadcast to [R, *shape]. Entries whose bounds are equal stay there."""
 
     lo: Tensor
     hi: Tensor
@@ -112,7 +112,8 @@ class Between(Transform):
 
 
 _BORDER = 1e-3
-"""How far inside a start on the border of a domain is moved, as a share: u must be finite, and not far out."""
+"""How far inside a start on the border of a domain is moved, as a share: u must be finite, and not far
+out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

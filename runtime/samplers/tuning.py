@@ -24,9 +24,9 @@ _PRIOR_DRAWS, _PRIOR_VARIANCE = 5.0, 1e-3
 class Tuning:
     """Step sizes and scales of B rows.
 
-    `step`, its averaged logarithm `smooth`, the averaged error `error` and the point of attraction `anchor` are
-    [B]; `deviation` are the scales [B, N]. `count`, `mean` and `square` [B, N] gather the window that runs;
-    `since` counts steps since dual averaging began anew.
+    `step`, its averaged logarithm `smooth`, the averaged error `error` and the point of attraction `anchor`
+    are [B]; `deviation` are the scales [B, N]. `count`, `mean` and `square` [B, N] gather the window that
+    runs; `since` counts steps since dual averaging began anew.
     """
 
     step: Tensor
@@ -53,8 +53,8 @@ def untuned(rows: int, size: int, like: Tensor, step: float = 1.0) -> Tuning:
 
 
 def learnt(tuning: Tuning, acceptance: Tensor, x: Tensor, course: Course, wanted: float) -> Tuning:
-    """After one step of the warm-up: `acceptance` [R] and positions x [R, N] of the chains; `wanted` is the mean
-    acceptance to reach. At the last step the averaged step size is taken."""
+    """After one step of the warm-up: `acceptance` [R] and positions x [R, N] of the chains; `wanted` is the
+    mean acceptance to reach. At the last step the averaged step size is taken."""
     rows = tuning.step.shape[0]
     found = _step_learnt(tuning, wanted - acceptance.reshape(rows, -1).mean(1))
     window = _window(course.number, course.total)
