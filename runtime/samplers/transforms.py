@@ -36,7 +36,8 @@ class Transform(ABC):
 
     @abstractmethod
     def bias(self, u: Tensor) -> Tensor:
-        """What is added to the energy, [R]: -log |dx/du|, less the log-density of directions not seen."""
+        """What is added to the energy, [R]: -log |dx/du|, less the log-density of directions not seen,
+        up to a constant."""
 
     @abstractmethod
     def coordinates(self, x: Tensor) -> Tensor:
@@ -152,7 +153,8 @@ class OnSimplex(Transform):
 class FromCholesky(Transform):
     """Symmetric positive definite L L^T, u the lower triangle of L with its diagonal through softplus.
 
-    d(L L^T) / dL = 2^n prod L_ii^(n - i), i from 0. What lies above the diagonal does not move.
+    d(L L^T) / dL = 2^n prod L_ii^(n - i), i from 0 (Muirhead 1982, theorem 2.1.9). What lies above the
+    diagonal does not move.
     """
 
     def value(self, u: Tensor) -> Tensor:
