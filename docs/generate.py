@@ -19,7 +19,7 @@ from pathlib import Path
 from docs import components
 from ebmlang import cli
 from ebmlang.commands import COMMANDS
-from ebmlang.compiler import builtins, domains, methods, optimisers
+from ebmlang.compiler import builtins, domains, methods, optimisers, samplers
 from ebmlang.compiler.catalogue import all_diagnostics
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.losses import table as losses
@@ -174,6 +174,14 @@ def method_table() -> str:
     return table(("method", "needs", "what the answer is", "options of `using`", "reference"), rows)
 
 
+def sampler_table() -> str:
+    rows = []
+    for row in samplers.SAMPLERS:
+        options = ", ".join(code(name) for name, _ in row.options)
+        rows.append((code(row.name), " or ".join(row.takes), row.title, options, row.reference))
+    return table(("sampler", "unknowns", "draws", "options of its own", "source"), rows)
+
+
 def method_names() -> str:
     return ", ".join(map(code, methods.method_names())) + "\n"
 
@@ -246,6 +254,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "methods": method_table,
     "optimisers": optimiser_table,
     "losses": loss_table,
+    "samplers": sampler_table,
     "method names": method_names,
     "commands": command_list,
     "exit codes": exit_codes,

@@ -115,7 +115,8 @@ def _autocovariance(chains: Tensor) -> Tensor:
     length = chains.shape[2]
     centred = chains - chains.mean(2, keepdim=True)
     wave = torch.fft.rfft(centred, n=2 * length)
-    return torch.fft.irfft(wave.abs().square(), n=2 * length)[..., :length] / length
+    found: Tensor = torch.fft.irfft(wave.abs().square(), n=2 * length)[..., :length] / length
+    return found
 
 
 def _summed(rho: Tensor) -> Tensor:

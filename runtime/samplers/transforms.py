@@ -193,7 +193,8 @@ class OnSphere(Transform):
     dim: int
 
     def value(self, u: Tensor) -> Tensor:
-        return u / torch.linalg.vector_norm(u, dim=self.dim, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(u, dim=self.dim, keepdim=True)
+        return u / length
 
     def bias(self, u: Tensor) -> Tensor:
         # du = r^(n - 1) dr dx, and a log-normal length has the density exp(-(log r)^2 / 2 s^2) / r.

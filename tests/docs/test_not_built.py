@@ -30,7 +30,7 @@ def test_refused_by_name(statement: str) -> None:
     assert codes == {"E0901"}, [x.header() for x in found.diagnostics]
 
 
-@pytest.mark.parametrize("verb", ["amortize", "sample", "plan"])
+@pytest.mark.parametrize("verb", ["amortize", "plan"])
 def test_other_questions_are_checked_and_kept(verb: str) -> None:
     line = {"amortize": "amortize x = y by regression"}.get(verb, f"{verb} x")
     found = check_source(Source("<text>", MODEL.format(line)))

@@ -38,7 +38,8 @@ def _slow_effective(chains: Numbers) -> float:
     total = within * (length - 1) / length + chains.mean(1).var(ddof=1)
     rho = 1 - (within - covariance.mean(0)) / total
     rho[0] = 1.0
-    sums, lag = [], 0
+    sums: list[float] = []
+    lag = 0
     while lag + 1 < length - 1:
         pair = rho[lag] + rho[lag + 1]
         if lag > 0 and pair <= 0:

@@ -30,7 +30,8 @@ INFINITE = torch.tensor(torch.inf, dtype=F64)
 def _log_volume(value: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
     """log |d value / du| for u [n] and a value of as many entries."""
     jacobian = torch.autograd.functional.jacobian(value, u)
-    return torch.linalg.slogdet(jacobian)[1]
+    found: Tensor = torch.linalg.slogdet(jacobian)[1]
+    return found
 
 
 @pytest.mark.parametrize(
