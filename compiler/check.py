@@ -144,7 +144,8 @@ class _ModelChecker:
             self.questions.check(node, stage)
         self.expressions.terms_readable = False
         self.lets.finish()
-        if not self.expressions.terms and not self.failed and not self.models.broken:
+        alone = self.failed or self.models.broken or self.values_alone()
+        if not self.expressions.terms and not alone:
             self.report.add(NoTerms(model.name.span, model.name.text))
         if not self.failed:
             self.unused_hypers(model)
@@ -177,6 +178,13 @@ class _ModelChecker:
             tuple(self.joined.solved),
             tuple(self.joined.placed),
         )
+
+    def values_alone(self) -> bool:
+        """Whether the model computes values for others that have it as a part: nothing is unknown in it, and
+        nothing asks."""
+        values = self.expressions.lets.defined or self.nets.found
+        unknown = any(v.role == "latent" for v in self.declarations.variables)
+        return bool(values) and not unknown and not self.questions.found
 
     def answers(self, quantified: frozenset[str]) -> Answered:
         """Unknowns as what the first `infer` line finds, for a property that quantifies these names."""

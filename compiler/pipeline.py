@@ -100,14 +100,17 @@ def check_source(source: Source) -> Checked:
 
 
 def pick_model(checked: Checked, name: str | None) -> typed.Model | Located:
-    """The model of a file by name (the last one without a name), or the mistake."""
-    if name is None:
-        return checked.models[-1]
-    found = next((m for m in checked.models if m.name == name), None)
-    if found is not None:
-        return found
-    known = tuple(m.name for m in checked.models)
-    return Located(checked.source, ModelMissing(Span(0, 0), name, known))
+    """The model of a file by name (the last one without a name), or the mistake: one that has no energy can
+    only be a part of others."""
+    found = next((m for m in reversed(checked.models) if name in (None, m.name)), None)
+    if found is None:
+        known = tuple(m.name for m in checked.models)
+        return Located(checked.source, ModelMissing(Span(0, 0), name or "", known))
+    if not found.terms:
+        others = tuple(m.name for m in checked.models if m.terms)
+        start = found.span.start
+        return Located(checked.source, NoTerms(Span(start, start + len("model")), found.name, others))
+    return found
 
 
 def graph_of(model: typed.Model) -> FactorGraph:

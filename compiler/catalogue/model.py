@@ -28,10 +28,15 @@ class PlateSubscripts(Diagnostic):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NoTerms(Diagnostic):
-    """A model without a term has no energy."""
+    """A model without a term has no energy, and nothing can be asked of it.
+
+    A model of lets and nets alone, without unknowns and questions, may be a part of another one: an encoder,
+    a block of a network. By itself it cannot be loaded. `others` are models of the file that have terms.
+    """
 
     code: ClassVar[str] = "E0502"
     name: str = ""
+    others: tuple[str, ...] = ()
 
     def message(self) -> str:
         return f"the model `{self.name}` has no term"
@@ -40,6 +45,8 @@ class NoTerms(Diagnostic):
         return "at least one `energy`, `regularizer` or `cost`"
 
     def hint(self) -> str:
+        if self.others:
+            return f"name another model of the file: {listing(self.others)}"
         return "energy fit = ||y - f(z)||^2"
 
 

@@ -130,7 +130,10 @@ def _place(node: ast.Import, source: Source) -> Path | str:
     if Path(node.file).is_absolute():
         return "the path is absolute"
     beside = Path(source.name).parent
-    return (beside / node.file).resolve()
+    try:
+        return (beside / node.file).resolve()
+    except (OSError, RuntimeError):
+        return "it is a link that leads to itself"
 
 
 @dataclass(slots=True)

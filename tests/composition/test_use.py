@@ -299,3 +299,43 @@ model whole(n: int, C: int, k: int = 3) {
     tied = near[:, :, :, None] + 0.7 * torch.eye(3, dtype=F64)
     best = (tied.amin(2).sum(1) + own).amin(1)
     torch.testing.assert_close(r.energy, best, rtol=1e-5, atol=1e-5)
+
+
+def test_parts_without_an_energy() -> None:
+    """Blocks of values with parameters: joined, solved, and applied in a recurrence."""
+    text = """
+    model block(d: int, w: int = 3) {
+      observed x : real[d]
+      param W : real[w, d] = normal()
+      net f : real[w] -> real[d] = linear()
+      let h = tanh(W @ x)
+      let y = x + f(h)
+    }
+    model deep(d: int, L: int = 2) {
+      observed x : real[d]
+      observed t : real[d]
+      use block as first with x = x
+      solve block as second with x = first.y
+      for l in 0..L { part layer[l] = block(d = d, w = 2) }
+      let h : real[L+1, d]
+      let h[0] = second.y
+      for l in 0..L {
+        use layer[l] as out[l] with x = h[l]
+        let h[l+1] = out[l].y
+      }
+      energy e = ||h[L] - t||^2
+    }
+    """
+    x, t = normal(5, 4), normal(5, 4, seed=1)
+    model = ebmlang.loads(text).bind(x=x, t=t)
+    state = model.state_dict()
+
+    def block(x: torch.Tensor, W: torch.Tensor, net: str) -> torch.Tensor:
+        return x + torch.tanh(x @ W.T) @ state[f"{net}.weight"].T + state[f"{net}.bias"]
+
+    h = block(block(x, state["first.W"], "first.f"), state["second.W"], "second.f")
+    for k in range(2):
+        h = block(h, state["layer.W"][k], f"layer.f.{k}")
+    torch.testing.assert_close(model.energy(x=x, t=t), (h - t).square().sum(-1))
+    with pytest.raises(ebmlang.ModelError, match=r"`block` has no term(?s:.*)name another model.*: deep"):
+        ebmlang.loads(text, model="block")
