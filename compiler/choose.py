@@ -34,7 +34,11 @@ from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.domains import domain_text
 from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
 
-_JACOBIAN = "products with the squared Jacobian of the residuals"
+_WRITTEN = {
+    "products with the squared Jacobian of the residuals": "Jacobian",
+    "written products with the Hessian": "second derivative",
+}
+"""Views that come from formulas alone, and what of a nested minimum is lacking for them."""
 
 MOST_STATES = 2**12
 """States of countable unknowns for each of which real ones are searched, for each row."""
@@ -159,8 +163,9 @@ def _among(
             if moving and row.name == name:
                 return Plan(structure, None, f"{name} does not fit: {moving}", tuple(rejected), None)
             reason = reason or moving
-        if not reason and _JACOBIAN in row.views and moving_searches(structure.block):
-            reason = "the Jacobian of a nested minimum is not written down"
+        lacking = [_WRITTEN[view] for view in row.views if view in _WRITTEN]
+        if not reason and lacking and moving_searches(structure.block):
+            reason = f"the {lacking[0]} of a nested minimum is not written down"
         if reason:
             rejected.append(Rejected(row, reason))
         else:
@@ -308,10 +313,12 @@ def _obligations(structure: Structure, row: MethodRow) -> tuple[Obligation, ...]
 
 
 def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) -> MethodRow | None:
-    """The first other method that fits whatever the values are."""
+    """The first other method that fits whatever the values are. Its formulas are not in the file of the
+    plan, so that it is none that cannot do without."""
     if not _obligations(structure, row) and not row.provided:
         return None
-    free = (m for m in fitting if not m.provided and not _obligations(structure, m))
+    plain = (m for m in fitting if not m.provided and not any(view in _WRITTEN for view in m.views))
+    free = (m for m in plain if not _obligations(structure, m))
     return next((m for m in free if m is not row), None)
 
 

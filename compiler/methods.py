@@ -179,6 +179,17 @@ METHODS: tuple[MethodRow, ...] = (
         otherwise="lbfgs",
     ),
     MethodRow(
+        "trust_region",
+        "ebmlang.runtime.solvers.trust_region:TrustRegion",
+        ("smooth", "few couplings", "unconstrained", "separable bounds"),
+        ("energy and gradient", "written products with the Hessian"),
+        (("patience", "whole"),),
+        "Newton in a trust region on the pattern of the Hessian, and out of saddles",
+        "stationary: the gradient is below the tolerance, and the energy curves down along no direction",
+        "More & Sorensen 1983; Conn, Gould & Toint 2000; damping by Nielsen 1999",
+        otherwise="lbfgs",
+    ),
+    MethodRow(
         "lbfgs",
         "ebmlang.runtime.solvers.lbfgs:Lbfgs",
         ("differentiable", "unconstrained"),

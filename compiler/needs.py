@@ -158,6 +158,7 @@ NEEDS: tuple[Need, ...] = (
         "a Hessian that is sparse but no band",
         _no_sparsity,
     ),
+    Need("few couplings", "a Hessian with few entries", _no_sparsity),
     Need("affine", "an affine energy", _says("some term has curvature"), hard=True),
     Need("quadratic", "a quadratic energy", _not_quadratic, hard=True),
     Need("convex", "a convex energy on a convex domain", _not_convex),

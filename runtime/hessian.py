@@ -88,17 +88,25 @@ def portion_rows(problem: Problem, rows: int) -> int:
     return rows * (1 + own // max(problem.space.size, 1))
 
 
+def entry_places(problem: Problem) -> Placing | None:
+    """Where the written entries stand; None where none are written, or their places differ by row."""
+    form = problem.form
+    if form is None or not writes(problem, "hessian_entries"):
+        return None
+    if not problem.space.kinds <= {Kind.LINEAR, Kind.BOX} or form.placing is None:
+        return None
+    return form.placing if form.placing.steps else None
+
+
 def _entered(problem: Problem, x: Tensor) -> Matrix | None:
-    """The matrices from their written entries; None where none are written, or their places differ by row."""
-    form, derivatives = problem.form, problem.derivatives
-    if form is None or derivatives is None or not _written(problem, "hessian_entries"):
+    """The matrices from their written entries, if there are any."""
+    places, derivatives = entry_places(problem), problem.derivatives
+    if places is None or derivatives is None:
         return None
     space = problem.space
-    if not space.kinds <= {Kind.LINEAR, Kind.BOX} or form.placing is None or not form.placing.steps:
-        return None
     with torch.no_grad():
         values = derivatives.hessian_entries(space.values(x), problem.held)
-    matrix = form.placing.matrix(values, x.shape[0], space.dtype, space.device)
+    matrix = places.matrix(values, x.shape[0], space.dtype, space.device)
     return matrix if space.mask is None else masked(matrix, space.mask)
 
 
@@ -107,18 +115,19 @@ def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
 
     Written out where every operation has a derivative row, else by differentiating the gradient.
     """
-    written = _written(problem, "hessian_times")
+    written = writes(problem, "hessian_times")
     return _products(problem, x, directions, _times if written else _differentiated, written)
 
 
 def normal_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
     """The same for the weighted squared Jacobian of the residuals."""
-    if not _written(problem, "normal_times"):
+    if not writes(problem, "normal_times"):
         raise ValueError("no residuals are known of this energy")
     return _products(problem, x, directions, _residual_times, True)
 
 
-def _written(problem: Problem, name: str) -> bool:
+def writes(problem: Problem, name: str) -> bool:
+    """Whether a derivative of this name was written when compiling."""
     return problem.derivatives is not None and name in problem.derivatives.written
 
 

@@ -50,7 +50,7 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
         lacking = ", ".join(view.value for view in SOLVERS[name].needs - problem.views)
         if lacking:
             return row.otherwise, f"{name} does not apply: there are no {lacking}"
-        reason = None if by_name else too_costly(problem, row.otherwise)
+        reason = None if by_name else too_costly(problem, name)
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"
     if name in ("riccati", "ilqr") and not asked:

@@ -27,7 +27,7 @@ from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Read, Scan, S
 Parts = dict[str, list[Expr]]
 """For each sought variable the summands of its gradient."""
 
-WITH_MATRIX = frozenset({"newton", "projected_newton", "quadratic"})
+WITH_MATRIX = frozenset({"newton", "projected_newton", "quadratic", "trust_region"})
 """Methods that factorise the Hessian."""
 
 WITHOUT_ENERGY = frozenset({"accelerated_gradient"})

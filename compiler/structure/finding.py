@@ -17,6 +17,13 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "sum of squares": ("sum of losses",),
     "constrained": ("bounds or kinks",),
     "kinks": ("bounds or kinks",),
+    "diagonal Hessian": ("few couplings",),
+    "block-diagonal Hessian": ("few couplings",),
+    "block-banded Hessian": ("few couplings",),
+    "tree Hessian": ("few couplings",),
+    "arrow Hessian": ("few couplings",),
+    "bipartite Hessian": ("few couplings",),
+    "sparse Hessian": ("few couplings",),
 }
 """What else is true where a property is found."""
 

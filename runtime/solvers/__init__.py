@@ -20,6 +20,7 @@ from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
 from ebmlang.runtime.solvers.quadratic import Quadratic
 from ebmlang.runtime.solvers.riccati import Riccati
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State
+from ebmlang.runtime.solvers.trust_region import TrustRegion
 
 __all__ = [
     "SOLVERS",
@@ -41,6 +42,7 @@ __all__ = [
     "Quadratic",
     "Riccati",
     "State",
+    "TrustRegion",
 ]
 
 SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
@@ -50,6 +52,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "newton": Newton,
         "projected_newton": ProjectedNewton,
         "gauss_newton": GaussNewton,
+        "trust_region": TrustRegion,
         "softmax": ClosedForm,
         "concave_convex": ConcaveConvex,
         "block_coordinate": BlockCoordinate,

@@ -100,7 +100,7 @@ def _try(
     gain = fall.double() / promised
     # Where energies agree up to rounding, slopes decide.
     level = fall.abs() <= noise(at.energy)
-    flatter = row_dot(gradient, step).abs() < FLATTER * downhill
+    flatter = row_dot(gradient, step) < FLATTER * downhill
     finite = torch.isfinite(energy) & torch.isfinite(promised)
     worth = finite & (promised > 0) & torch.where(level, flatter, gain > 1e-4)
     # An energy of -inf ends the search: the driver reports it.

@@ -91,7 +91,7 @@ class Newton(AbstractSolver):
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: DampedMemory = state.memory
         matrix = problem.hessian(x)
-        damping = memory.damping or _first_damping(matrix, x.shape[0])
+        damping = memory.damping or first_damping(matrix, x.shape[0], FIRST)
         at = Point(x, state.energy, memory.gradient)
         at, damping, moved = damped_step(problem, at, matrix, damping, state.active)
         optimality = row_norm(at.gradient)
@@ -107,13 +107,13 @@ class Newton(AbstractSolver):
         return memory.halt
 
 
-def _first_damping(matrix: Matrix, rows: int) -> Damping:
-    """A hundredth of the mean curvature of each row, the same along all coordinates."""
+def first_damping(matrix: Matrix, rows: int, share: float) -> Damping:
+    """A share of the mean curvature of each row, the same along all coordinates."""
     main = matrix.diagonal().double()
     mean = main.abs().mean(1, keepdim=True) if main.shape[1] else main.new_ones(main.shape[0], 1)
     usable = torch.isfinite(mean) & (mean > 0)
     scale = torch.where(usable, mean, 1.0).expand(rows, 1)
-    mu = torch.full_like(scale[:, 0], FIRST)
+    mu = torch.full_like(scale[:, 0], share)
     return Damping(mu, torch.full_like(mu, 4.0), scale)
 
 

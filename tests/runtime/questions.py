@@ -107,6 +107,11 @@ def _nonconvex() -> tuple[Question, ...]:
       energy data = ||x - y||^2
       for i in 0..n-1 { energy bend[i] = 10 * (x[i+1] - x[i]^2)^2 }
       infer x }"""
+    rotors = """model m(n: int) {
+      observed y : real[n]; observed start : real[n]; latent x : real[n] = start
+      energy pull = -sum(cos(x - y))
+      for i in 0..n-1 { energy near[i] = -cos(x[i+1] - x[i]) }
+      infer x }"""
     blocks = """model m(n: int, k: int, p: int) {
       observed Y : real[n, p]; observed start : real[n, k]; observed begin : real[k, p]
       latent U : real[n, k] = start
@@ -126,6 +131,10 @@ def _nonconvex() -> tuple[Question, ...]:
     return (
         Question(
             "curved valley", curved, {"y": 0.5 + 0.1 * _normal(4, ROWS, 4), "start": _normal(9, ROWS, 4)},
+            frozenset(), ("x",), "y", convex=False,
+        ),
+        Question(
+            "rotors", rotors, {"y": 0.5 * _normal(19, ROWS, 5), "start": 0.2 * _normal(20, ROWS, 5)},
             frozenset(), ("x",), "y", convex=False,
         ),
         Question("two factors", blocks, factors, frozenset(), ("U", "V"), "Y", convex=False),

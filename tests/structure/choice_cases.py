@@ -184,7 +184,7 @@ STATISTICS = (
         "Gaussian mean and log scale",
         "m: int",
         "observed y : real[m]; latent mu : real; latent s : real; energy fit = sum((y - mu)^2) * exp(-2 * s) / 2 + m * s",
-        "lbfgs",
+        "trust_region",
         ("smooth", "convex by blocks"),
         ("convex", "quadratic"),
     ),
