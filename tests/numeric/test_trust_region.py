@@ -160,11 +160,11 @@ def test_directions_without_curvature_are_no_way_down() -> None:
 )
 def test_every_pattern_reaches_what_steps_without_a_matrix_reach(text: str, pattern: str) -> None:
     rng, n = np.random.default_rng(2), 40
-    data = {"y": 0.3 * rng.normal(size=(4, n))}
+    data: dict[str, np.ndarray] = {"y": 0.3 * rng.normal(size=(4, n))}
     if text is GRAPH:
         data |= {"a": rng.integers(0, n, 60), "b": rng.integers(0, n, 60)}
     model = ebmlang.loads(text)
-    found, other = (model.infer(**data, dtype="float64", using=name) for name in (None, "lbfgs"))
+    found, other = (model.infer(data, dtype="float64", using=name) for name in (None, "lbfgs"))
     plan = model.plan()
     assert plan.structure.find(f"{pattern} Hessian") is not None, model.explain()
     assert found.method == "trust_region"
@@ -181,7 +181,7 @@ def test_what_does_not_pay_goes_by_gradients() -> None:
     assert found.because == "trust_region does not pay: there are 600 rows"
     n = 1200
     ends = {"a": rng.integers(0, n, 2 * n), "b": rng.integers(0, n, 2 * n)}
-    found = ebmlang.loads(GRAPH).infer(y=rng.normal(size=(1, n)), **ends)
+    found = ebmlang.loads(GRAPH).infer({"y": rng.normal(size=(1, n)), **ends})
     assert found.method == "lbfgs"
     assert (
         found.because
