@@ -31,11 +31,11 @@ from ebmlang.runtime.solvers.solver import (
     where_rows,
 )
 
-ROUND = 16
+ROUND = 32
 """Gradients between two energies, which cost about as much."""
 
-MEASURED = 2
-"""The steepness is looked at in every so many steps."""
+LOOK = 2
+"""Of so many steps one looks at the steepness and at where the momentum leads."""
 
 TURNED = 1e-4
 """Squares of the change of a gradient below this share of its own square are taken for rounding."""
@@ -62,7 +62,7 @@ class AcceleratedMemory:
 class AcceleratedGradient(AbstractSolver):
     """For energies without bounds. A row ends after a window of `patience` rounds without progress."""
 
-    patience: int = 16
+    patience: int = 8
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT})
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.OPEN})
@@ -134,7 +134,7 @@ def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
     )
     goes, all_go = state.active, bool(state.active.all())
     for k in range(ROUND):
-        _advance(problem, at, goes, all_go, k % MEASURED == 0)
+        _advance(problem, at, goes, all_go, k % LOOK == 0)
         goes = goes & (at.length > bound) & (at.length < torch.inf)
         all_go = bool(goes.all())
         if not all_go and not bool(goes.any()):
@@ -142,27 +142,33 @@ def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
     return at
 
 
-def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, measured: bool) -> None:
-    """One gradient step with momentum; rows that do not go stay. The steepness is looked at if `measured`:
-    how far the point moves and how much the gradient turns are known from inner products, which only read
-    what differences would write."""
+def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, looks: bool) -> None:
+    """One gradient step with momentum; rows that do not go stay.
+
+    If it looks, momentum that leads uphill is thrown away, and the steepness is measured: how far the point
+    moves and how much the gradient turns are known from inner products, which write nothing.
+    """
     shorten = 1 / at.steepness
     shorten = shorten if all_go else torch.where(goes, shorten, 0.0)
     reached = _along(at.x, at.gradient, -shorten, at.spare)
-    behind = at.reached.sub_(reached)
-    # Uphill momentum is thrown away.
-    fall = row_dot(at.gradient, behind)
-    uphill = fall < 0
-    age = at.age.masked_fill(uphill if all_go else uphill | ~goes, 0.0)
+    age, moved = at.age, None
+    if looks:
+        behind = at.reached.sub_(reached)
+        fall = row_dot(at.gradient, behind)
+        age = age.masked_fill(fall < 0, 0.0)
     momentum = age / (age + 3)
-    far = row_dot(behind, behind) if measured else None
-    point = _along(reached, behind, -momentum, behind)
+    momentum = momentum if all_go else torch.where(goes, momentum, 0.0)
+    if looks:
+        far = momentum * (2 * shorten * fall + momentum * row_dot(behind, behind))
+        moved = shorten.square() * at.square + far
+        point = _along(reached, behind, -momentum, behind)
+    else:
+        point = _beyond(at.reached, reached, momentum)
     gradient = problem.gradient(point)
     square = row_dot(gradient, gradient)
     length = square.sqrt() if bool(torch.isfinite(square).all()) else row_norm(gradient)
     steepness = at.steepness
-    if far is not None:
-        moved = shorten.square() * at.square + momentum * (2 * shorten * fall + momentum * far)
+    if moved is not None:
         turned = at.square + square - 2 * row_dot(gradient, at.gradient)
         # Below its rounding the difference says nothing; a steepness that matters turns gradients by more.
         turned = torch.where(turned > TURNED * square, turned, 0.0)
@@ -175,6 +181,13 @@ def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, measured
         at.steepness = torch.where(goes, steepness, at.steepness)
     at.age = age + 1
     at.x, at.spare, at.reached, at.gradient = point, at.x, reached, gradient
+
+
+def _beyond(old: Tensor, new: Tensor, factor: Tensor) -> Tensor:
+    """From `old` to `new` [R, N] and on by `factor` [R] times the same way, in the place of `old`."""
+    if old.shape[0] == 1 and not old.is_cuda:
+        return torch.lerp(old, new, 1 + float(factor), out=old)
+    return torch.lerp(old, new, 1 + factor[:, None], out=old)
 
 
 def _along(x: Tensor, direction: Tensor, factor: Tensor, out: Tensor) -> Tensor:
