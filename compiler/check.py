@@ -136,6 +136,7 @@ class _ModelChecker:
         self.declarations.hypers(model.hypers)
         self.nets.define(model.body)
         self.statements(model.body, self.scope)
+        self.nets.decays(self.programmes)
         self.expressions.terms_readable = True
         for update in self.updates:
             self.programmes.update(update)
@@ -461,7 +462,8 @@ class _ModelChecker:
         self.joined.part(node, scope)
 
     def net(self, node: ast.Net, scope: Scope) -> None:
-        """Nets are checked before everything else: they may be called anywhere."""
+        """Nets were checked before everything else, apart from averages of nets of parts."""
+        self.nets.define_later(node)
 
     # --- the programme of training ---
 

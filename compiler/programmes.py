@@ -80,6 +80,13 @@ class Programmes:
             typed.Variable(name, "observed", REAL, _domain(ends), Level.SHARED, False, value, node.doc, span)
         )
 
+    def number(self, node: ast.Expr) -> Expr | None:
+        """What a schedule may compute, where it stands without a name; None after a mistake."""
+        value, _ = self._value(node)
+        if value is not None and STEP in typed.reads(value):
+            self.step(node.span)
+        return value
+
     def step(self, span: Span) -> Expr:
         """The step of training, which the model knows from now on."""
         if all(v.name != STEP for v in self.declarations.variables):

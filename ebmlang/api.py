@@ -249,13 +249,13 @@ class Model(nn.Module):
         """The parameters that exist, by their declared names; empty before sizes are known."""
         return dict(self._own.all())
 
-    def after_step(self) -> None:
+    def after_step(self, decays: Mapping[str, float] | None = None) -> None:
         """What follows a step of training: called once by the trainer, after parameters are in their domains.
 
-        Moving averages of nets follow them. A loop of one's own calls `project` and this after
-        `optimiser.step()`.
+        Moving averages of nets follow them; `decays` are those that the file computes, as "NET.decay". A loop
+        of one's own calls `project` and this after `optimiser.step()`.
         """
-        self._nets.after_step()
+        self._nets.after_step(decays or {})
 
     def project(self) -> None:
         """Bring every parameter back to the nearest point of its domain, after a step of an optimiser.

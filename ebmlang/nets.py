@@ -156,8 +156,25 @@ class OwnNets:
 
     # --- training ---
 
-    def after_step(self) -> None:
-        """Move every average a step towards its net."""
+    @property
+    def computed_decays(self) -> tuple[str, ...]:
+        """The variables that compute decays of averages."""
+        return tuple(net.decay for net in self.model.nets if net.source and isinstance(net.decay, str))
+
+    def after_step(self, decays: Mapping[str, float]) -> None:
+        """Move every average a step towards its net. Raises DataError for a decay that is not there, or that
+        is none."""
         for net in self.model.nets:
-            if net.source and net.name in self.modules:
-                average_step(self.modules[net.name], self.modules[net.source], net.decay)
+            if not net.source or net.name not in self.modules:
+                continue
+            decay = decays.get(net.decay) if isinstance(net.decay, str) else net.decay
+            if decay is None:
+                raise DataError(
+                    f"the decay of the net `{net.name}` is computed, and its value is not known here",
+                    f'model.after_step({{"{net.decay}": 0.99}})',
+                )
+            if not 0 <= decay <= 1:
+                raise DataError(
+                    f"the decay of the net `{net.name}` is {decay:g}", "it has to lie between 0 and 1"
+                )
+            average_step(self.modules[net.name], self.modules[net.source], decay)

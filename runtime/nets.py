@@ -26,7 +26,8 @@ class NetSpec:
     """One declared net: shapes of inputs and results, how inputs reach the module, and what makes it.
 
     `make` takes the values of `sizes` and is None for a net from outside; one with a `source` is the moving
-    average of that net. `line` is where the file declares it. One that is declared in plates of the sizes
+    average of that net; its `decay` is a number or the name of what computes it. `line` is
+    where the file declares it. One that is declared in plates of the sizes
     `at` has a list of modules, the last plate running fastest.
     """
 
@@ -38,7 +39,7 @@ class NetSpec:
     sizes: tuple[str, ...]
     line: int = 0
     source: str = ""
-    decay: float = 0.0
+    decay: float | str = 0.0
     at: tuple[Size, ...] = ()
 
 

@@ -107,6 +107,7 @@ class Joined:
                 return
             placing.open = open_sizes(placing.model, own, frozenset(placing.border.sizes))
             placing.begin_owner()
+            placing.decays()
             placing.declare(own)
             placing.define(own)
             name, model = node.name.text, placing.model

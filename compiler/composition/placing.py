@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.builtins import BUILTINS
+from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.parts import BindingMissing, PartMisplaced
 from ebmlang.compiler.composition.border import Border
 from ebmlang.compiler.composition.instance import Instance
@@ -15,6 +16,7 @@ from ebmlang.compiler.diagnostics import Label
 from ebmlang.compiler.domains import Domain
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.nets.calls import net_read
+from ebmlang.compiler.nets.declare import decay_variable
 from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.nets.passing import copied
 from ebmlang.compiler.scope import Bound, Declared, LetEntry, NetEntry, Scope, SizeEntry, TermEntry
@@ -125,6 +127,7 @@ class Placing:
                 assert variable.init is not None
                 value = self.copy.expr(variable.init)
                 self.copy.values[variable.name] = self._whole(value, self.copy.type(variable.type))
+        self.decays()
 
     def declare(self, variables: list[typed.Variable]) -> None:
         """Names of variables that belong to the model around the part from now on."""
@@ -238,6 +241,8 @@ class Placing:
             bound = self.border.nets.get(net.source)
             source = bound.name if bound is not None else net.source and inner_name(self.name, net.source)
             made = copied(net, name, source, self.copy.size, self.node.span)
+            if isinstance(net.decay, str):
+                made = replace(made, decay=inner_name(self.name, net.decay))
             if bound is not None:
                 # The average of a net that is shared is shared with it.
                 made = replace(made, at=bound.at)
@@ -248,6 +253,22 @@ class Placing:
             self.around.nets.append(made)
             self.around.scope.entries[name] = NetEntry(made, self.node.name.span)
             self.copy.values[net.name] = net_read(made, self.node.span)
+
+    def decays(self) -> None:
+        """What computes the decays of averages that belong to the part."""
+        for net in self.model.nets:
+            if net.name in self.border.values or not isinstance(net.decay, str):
+                continue
+            variable = self.model.variable(net.decay)
+            assert variable is not None
+            assert variable.init is not None
+            value = self.copy.expr(variable.init)
+            if value.axes or value.level is Level.EXAMPLE:
+                what = f"a decay of `{net.name}` that differs between copies of a part, or by example"
+                self.expressions.report.add(NotBuilt(self.node.span, what))
+                continue
+            name = inner_name(self.name, net.decay)
+            self.around.declarations.variables.append(decay_variable(name, value, self.node.span))
 
     # --- variables ---
 

@@ -21,7 +21,8 @@ from ebmlang.compiler.nets.constructors import (
     constructor_names,
 )
 from ebmlang.compiler.nets.net import Build, Net, OptionValue, Signature
-from ebmlang.compiler.scope import NetEntry, Scope, declared_at
+from ebmlang.compiler.nets.passing import named_net
+from ebmlang.compiler.scope import Declared, NetEntry, Scope, declared_at
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_size
 from ebmlang.compiler.source import Span
@@ -29,6 +30,15 @@ from ebmlang.compiler.types import Shape
 
 if TYPE_CHECKING:
     from ebmlang.compiler.expressions import Expressions
+
+
+def decay_name(net: str) -> str:
+    """The variable that computes the decay of an average."""
+    return f"{net}.decay"
+
+
+def bad_decay(span: Span, shown: str) -> BadOption:
+    return BadOption(span, "`decay` of `ema`", f"`{shown}`", "a number from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,13 @@ class Builder:
     @staticmethod
     def is_average(node: ast.Net) -> bool:
         return isinstance(node.init, ast.Call) and node.init.function.text == AVERAGE
+
+    @staticmethod
+    def follows_a_part(node: ast.Net) -> bool:
+        """Whether it is the average of a net of a part, which is there from the statement of the part on."""
+        call = node.init
+        first = call.arguments[0].value if isinstance(call, ast.Call) and call.arguments else None
+        return Builder.is_average(node) and isinstance(first, ast.Attribute | ast.Index)
 
     def net(self, node: ast.Net, types: Signature) -> Net | None:
         """The net of a declaration; None after a mistake."""
@@ -188,22 +205,33 @@ class Builder:
             report.add(WrongArgumentCount(call.span, AVERAGE, len(call.arguments), wanted, example))
             return None
         source = self._source(node, types, values[0])
-        rate = decay.value
-        if not isinstance(rate, ast.Number) or not 0 <= float(rate.text) < 1:
-            shown = report.source.extract(rate.span)
-            report.add(BadOption(rate.span, "`decay` of `ema`", f"`{shown}`", "a number from 0 to below 1"))
-            return None
-        if source is None:
+        rate = self._rate(decay, node.name.text)
+        if source is None or rate is None:
             return None
         return Net(
             node.name.text, types, source.form, None, source.at, source.grade, source.affine, node.doc,
-            node.span, source.name, float(rate.text),
+            node.span, source.name, rate,
         )  # fmt: skip
+
+    def _rate(self, decay: ast.Argument, name: str) -> float | str | None:
+        """A number, or the name of what computes it: it may read schedules, which are checked later."""
+        rate = decay.value
+        entry = self.scope.find(rate.text) if isinstance(rate, ast.Name) else None
+        if isinstance(rate, ast.Name) and isinstance(entry, Declared) and entry.role == "observed":
+            return rate.text  # a schedule: nothing else of that role is allowed
+        if isinstance(rate, ast.Expr) and not isinstance(rate, ast.Number):
+            return decay_name(name)
+        if isinstance(rate, ast.Number) and 0 <= float(rate.text) < 1:
+            return float(rate.text)
+        self._add(bad_decay(rate.span, self.expressions.report.source.extract(rate.span)))
+        return None
 
     def _source(self, node: ast.Net, types: Signature, argument: ast.Argument) -> Net | None:
         """The net that is averaged; None after a mistake."""
         value = argument.value
-        entry = self.scope.find(value.text) if isinstance(value, ast.Name) else None
+        entry = named_net(value, self.scope)[0] if isinstance(value, ast.Attribute | ast.Index) else None
+        if isinstance(value, ast.Name):
+            entry = self.scope.find(value.text)
         name = node.name.text
         shown = self.expressions.report.source.extract(value.span)
         if not isinstance(entry, NetEntry):
@@ -211,7 +239,7 @@ class Builder:
             self._add(NetMisused(value.span, name, shown, "the name of a net", places, averaged=True))
             return None
         places = declared_at(entry, f"`{shown}` is declared here")
-        if shown in self.averages:
+        if shown in self.averages or (entry.net is not None and entry.net.source):
             advice = "average the net that has parameters of its own"
             wanted = "a net that is no average itself"
             self._add(NetMisused(value.span, name, shown, wanted, places, advice, True))

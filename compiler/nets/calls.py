@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.catalogue.names import UnknownArgument, UnknownFunction
+from ebmlang.compiler.catalogue.names import UnknownArgument, UnknownFunction, UsedBeforeDefinition
 from ebmlang.compiler.catalogue.nets import NetArgument, NetMisused, SeveralResults
 from ebmlang.compiler.catalogue.types import BadOption, WrongArgumentCount, WrongKind
 from ebmlang.compiler.nets.net import Net
@@ -84,7 +84,10 @@ class NetCalls:
         net = entry.net
         if net is None:
             self._checked(node)
-            return self.checker.error(node.span)  # refused where it is declared
+            if not self.checker.report.failed:  # not refused: it averages a net of a part further down
+                places = declared_at(entry, f"`{node.function.text}` is defined here")
+                self.checker.report.add(UsedBeforeDefinition(node.span, node.function.text, places, ""))
+            return self.checker.error(node.span)
         results = len(net.signature.outputs)
         if results != count:
             places = declared_at(entry, f"declared {net.signature}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.binders import declare
@@ -11,13 +12,19 @@ from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import PlateSubscripts
 from ebmlang.compiler.catalogue.nets import ExternConstructor, NoConstructor
 from ebmlang.compiler.catalogue.types import WrongKind
+from ebmlang.compiler.constants import constant_of
+from ebmlang.compiler.domains import REALS
 from ebmlang.compiler.expressions import Expressions
-from ebmlang.compiler.nets.build import Builder
+from ebmlang.compiler.nets.build import Builder, bad_decay
 from ebmlang.compiler.nets.net import Net, Signature
 from ebmlang.compiler.scope import NetEntry, Scope
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.sizing import read_size, read_type
-from ebmlang.compiler.types import ERROR, Shape, Type
+from ebmlang.compiler.source import Span
+from ebmlang.compiler.types import ERROR, REAL, Shape, Type
+
+if TYPE_CHECKING:
+    from ebmlang.compiler.programmes import Programmes
 
 
 @dataclass(slots=True)
@@ -27,6 +34,8 @@ class NetStatements:
     expressions: Expressions
     scope: Scope
     found: list[Net] = field(default_factory=list)
+    computed: list[tuple[str, ast.Expr]] = field(default_factory=list)
+    later: dict[int, tuple[ast.Plate, ...]] = field(default_factory=dict)
 
     def declare(self, node: ast.Net) -> None:
         """Make the name visible in the model, and in its functions."""
@@ -39,7 +48,16 @@ class NetStatements:
         nodes = list(_with_plates(body, ()))
         averages = frozenset(n.name.text for n, _ in nodes if Builder.is_average(n))
         for node, plates in sorted(nodes, key=lambda pair: pair[0].name.text in averages):
-            self._define(node, plates, averages)
+            if Builder.follows_a_part(node):
+                self.later[id(node)] = plates
+            else:
+                self._define(node, plates, averages)
+
+    def define_later(self, node: ast.Net) -> None:
+        """Check the average of a net of a part, where its statement stands."""
+        plates = self.later.pop(id(node), None)
+        if plates is not None:
+            self._define(node, plates, frozenset())
 
     def _define(self, node: ast.Net, plates: tuple[ast.Plate, ...], averages: frozenset[str]) -> None:
         report, name = self.expressions.report, node.name.text
@@ -63,6 +81,24 @@ class NetStatements:
         self.scope.entries[name] = found
         self.expressions.functions.scope.entries[name] = found
         self.found.append(net)
+        if isinstance(net.decay, str) and isinstance(node.init, ast.Call):
+            self.computed.append((net.decay, _decay_of(node.init)))
+
+    def decays(self, programmes: Programmes) -> None:
+        """The decays of averages that are more than a number, once everything that they read is known."""
+        for net, node in self.computed:
+            if isinstance(node, ast.Name) and node.text == net:
+                if net not in programmes.schedules:
+                    self.expressions.report.add(bad_decay(node.span, net))
+                continue
+            value = programmes.number(node)
+            if value is None:
+                continue
+            known = constant_of(value)
+            if known is not None and not 0 <= known < 1:
+                shown = self.expressions.report.source.extract(node.span)
+                self.expressions.report.add(bad_decay(node.span, shown))
+            programmes.declarations.variables.append(decay_variable(net, value, node.span))
 
     def _at(self, node: ast.Net, plates: tuple[ast.Plate, ...]) -> Shape | None:
         """The sizes of the plates around a net, which its subscripts name in order where it
@@ -111,6 +147,18 @@ class NetStatements:
         what = "the result of a net" if kinds == ("real",) else "an input of a net"
         self.expressions.report.add(WrongKind(node.span, str(found), " or ".join(kinds), what))
         return ERROR
+
+
+def decay_variable(name: str, value: typed.Expr, span: Span) -> typed.Variable:
+    """What computes the decay of an average: given by its default, which follows the step."""
+    return typed.Variable(name, "observed", REAL, REALS, typed.Level.SHARED, False, value, "", span)
+
+
+def _decay_of(call: ast.Call) -> ast.Expr:
+    """The second argument of `ema`, or the one that is called `decay`."""
+    named = next((a for a in call.arguments if a.name is not None), call.arguments[-1])
+    assert isinstance(named.value, ast.Expr)
+    return named.value
 
 
 def _with_plates(

@@ -89,7 +89,8 @@ class Net:
     """A declared net.
 
     `build` is None for an extern one, and for a moving average of another net: that has a `source` and a
-    `decay`. `at` are the sizes of the plates that it is declared in, one module for every position of them.
+    `decay`, a number or the name of the observed variable that computes it. `at` are
+    the sizes of the plates that it is declared in, one module for every position of them.
     `grade` is how smooth a call is in its inputs, `affine` whether it is affine in all of them together.
     """
 
@@ -103,7 +104,7 @@ class Net:
     doc: str
     span: Span
     source: str = ""
-    decay: float = 0.0
+    decay: float | str = 0.0
 
     @property
     def extern(self) -> bool:
@@ -112,5 +113,6 @@ class Net:
     def __str__(self) -> str:
         """The declaration, without its name."""
         if self.source:
-            return f"{self.signature} = ema({self.source}, decay = {self.decay:g})"
+            decay = self.decay if isinstance(self.decay, str) else f"{self.decay:g}"
+            return f"{self.signature} = ema({self.source}, decay = {decay})"
         return f"{self.signature}" if self.build is None else f"{self.signature} = {self.build}"

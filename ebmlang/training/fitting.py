@@ -180,7 +180,8 @@ class Fitting:
     # --- after a minibatch ---
 
     def _after(self, batch: Batch) -> float | None:
-        self.model.after_step()
+        computed = self.model.nets.computed_decays
+        self.model.after_step(scheduled(self.bound, computed, batch.step - 1) if computed else None)
         if self.updates is not None:
             self.updates.after(batch, self.model.declared_parameters())
         if self.validation is None or batch.step % self.run.walk.per_epoch:

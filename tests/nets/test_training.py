@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,69 @@ def test_a_copy_of_a_model_has_nets_of_its_own() -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, twin.parameters(), strict=True))
     unmade = copy.deepcopy(ebmlang.loads(EMBEDDING)).bind(values)
     assert net(unmade, "enc") is unmade.get_submodule("enc")
+
+
+DECAYS = """
+model branch(n: int, tau: real = 0.9) {
+  observed x : real[n]
+  net f : real[n] -> real[3] = linear()
+  net g : real[n] -> real[3] = ema(f, decay = 1 - (1 - tau) * exp(-step / 2))
+  let code = f(x)
+  let slow = g(x)
+}
+model decays(n: int, tau: real = 0.8) {
+  observed x : real[n]
+  net f       : real[n] -> real[3] = linear()
+  net hyper   : real[n] -> real[3] = ema(f, decay = tau)
+  net named   : real[n] -> real[3] = ema(f, rising)
+  net written : real[n] -> real[3] = ema(f, decay = linear(0.5, 1, steps = 2))
+  net sized   : real[n] -> real[3] = ema(f, 1 - 1 / (n + 1))
+  schedule rising = linear(0.2, 0.6, steps = 4)
+  use branch(tau = 0.7) as set  with x = x
+  use branch            as left with x = x
+  net of_part : real[n] -> real[3] = ema(set.f, 0.25)
+  energy all = ||f(x) + hyper(x) + named(x) + written(x) + sized(x) + of_part(x)||^2
+  energy parts = ||set.code - set.slow - 1||^2 + ||left.code - left.slow + 1||^2
+  train using sgd(lr = 0.01)
+}"""
+
+
+def test_decays_that_are_computed() -> None:
+    """Each average against its formula, from the nets before and after every step of a run."""
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rates = {
+        "hyper": ("f", lambda step: 0.8),
+        "named": ("f", lambda step: 0.2 + 0.1 * step),
+        "written": ("f", lambda step: min(0.5 + 0.25 * step, 1)),
+        "sized": ("f", lambda step: 2 / 3),
+        "of_part": ("set.f", lambda step: 0.25),
+        "set.g": ("set.f", lambda step: 1 - 0.3 * math.exp(-step / 2)),
+        "left.g": ("left.f", lambda step: 1 - 0.1 * math.exp(-step / 2)),
+    }
+    runs = []
+    for steps in range(4):
+        model = ebmlang.loads(DECAYS, seed=1).bind(x=x)
+        if steps:
+            model.fit(x=x, steps=steps)
+        runs.append({name: value.clone() for name, value in model.state_dict().items()})
+    for step, (before, after) in enumerate(itertools.pairwise(runs)):
+        for name, (source, rate) in rates.items():
+            for kind in ("weight", "bias"):
+                own, other = before[f"{name}.{kind}"], after[f"{source}.{kind}"]
+                expected = rate(step) * own + (1 - rate(step)) * other
+                torch.testing.assert_close(after[f"{name}.{kind}"], expected, msg=f"{name} at {step}")
+
+
+def test_decays_in_a_loop_of_ones_own() -> None:
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = ebmlang.loads(DECAYS, seed=1).bind(x=x)
+    with pytest.raises(ebmlang.DataError, match=r'computed(?s:.*)after_step\({"hyper.decay": 0.99}\)'):
+        model.after_step()
+    names = model.nets.computed_decays
+    with pytest.raises(ebmlang.DataError, match="between 0 and 1"):
+        model.after_step(dict.fromkeys(names, 1.5))
+    with torch.no_grad():
+        model.net("f").weight.add_(1.0)
+    before = model.net("hyper").weight.clone()
+    model.after_step(dict.fromkeys(names, 0.75))
+    torch.testing.assert_close(model.net("hyper").weight, before + 0.25)
