@@ -133,7 +133,8 @@ class Expansion:
             for variable in data:
                 entry = self.scope.find(variable.name)
                 if isinstance(entry, Declared) and not any(_misfits(row, variable.name, entry, variable)):
-                    return f"by {row.name}({variable.name})"
+                    asked = "".join(f", {o} = u" for o in row.asked(entry.type.kind, entry.type.rank))
+                    return f"by {row.name}({variable.name}{asked})"
         return "write the loss out: train ... of EXPR"
 
     def _options(self, arguments: tuple[ast.Argument, ...]) -> dict[str, str] | None:

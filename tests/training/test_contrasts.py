@@ -82,7 +82,7 @@ def test_likelihood_of_a_class() -> None:
     torch.testing.assert_close(binary(DATA), -functional.logsigmoid(gap).mean())
 
 
-FORMS = {
+FORMS: dict[str, Any] = {
     "hinge": lambda here, there: torch.relu(0.8 + here - there),
     "log": lambda here, there: torch.log1p(torch.exp(here - there)),
     "square_square": lambda here, there: here**2 + torch.relu(0.8 - there) ** 2,
