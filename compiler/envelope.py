@@ -174,7 +174,7 @@ def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
     if not loss.inside:
         return
     named = loss.line.loss if loss.line is not None else None
-    if named is not None and loss.line is not None:
+    if named is not None and loss.line is not None and named.negatives is None:
         names = listing([f"`{n}`" for n in loss.inside], "and")
         because = f"{names} would be found anew for every value of `{named.variable}`"
         advice = f"pass values of {names}, or write the energy without"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, typed
@@ -21,7 +20,6 @@ from ebmlang.compiler.catalogue.names import (
     DeclaredTwice,
     KeptName,
     RepeatedName,
-    UnknownArgument,
     UnknownMethod,
 )
 from ebmlang.compiler.catalogue.syntax import RepeatedPart
@@ -37,10 +35,9 @@ from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.losses.expand import Expansion
 from ebmlang.compiler.losses.table import WRITTEN, find_written
-from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
+from ebmlang.compiler.naming import method_name, read_method, read_sampler
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.programmes import Programmes, positive_count
-from ebmlang.compiler.samplers import LENGTHS, find_sampler, sampler_names
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -58,7 +55,6 @@ from ebmlang.compiler.scope import (
 )
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_type
-from ebmlang.compiler.source import Span
 from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method, NamedLoss
@@ -69,19 +65,11 @@ if TYPE_CHECKING:
 
 BUILT_VERBS = frozenset({"infer"})
 
-LOSSES = (
-    *(row.name for row in WRITTEN), "contrastive_divergence",
-)  # fmt: skip
-"""What may follow `train ... by`; those beside the table are not built yet."""
-
 AMORTIZED_LOSSES = ("regression", "energy")
 """What may follow `amortize ... by`."""
 
 LATER_CLAUSES = ("by", "on", "every", "steps")
 """Clauses of other questions than `infer` and `train` that are checked as far as they go, and not built."""
-
-LATER_LOSS = ("by",)
-"""The same of `train`."""
 
 _INFER_CLAUSES = {
     "by": "a loss goes with `train`",
@@ -92,8 +80,6 @@ _INFER_CLAUSES = {
 }
 
 _CLAIMS = ("~=", "<=", ">=", "<", ">", "==", "!=")
-
-Options = tuple[tuple[str, float | int | bool | str], ...]
 
 
 @dataclass(slots=True)
@@ -159,10 +145,8 @@ class Questions:
         using = self._method(clauses.get("using"), node.verb)
         beta = self._temperature(clauses.get("at"), node.verb)
         turn = self._turn(clauses, stage) if node.verb == "train" else typed.Turn()
-        unread = LATER_LOSS if node.verb == "train" else LATER_CLAUSES
-        built = ("by",) if loss is not None else ()
-        words = [word for word in clauses if word in unread and word not in built]
-        later = tuple((word, clauses[word].span) for word in words)
+        unread = () if node.verb == "train" else LATER_CLAUSES
+        later = tuple((word, clause.span) for word, clause in clauses.items() if word in unread)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
             typed.Question(
@@ -275,18 +259,18 @@ class Questions:
         by = clauses.get("by")
         if by is None or by.value is None:
             return
-        name = _method_name(by.value)
-        losses = AMORTIZED_LOSSES if node.verb == "amortize" else LOSSES
+        name = method_name(by.value)
+        losses = AMORTIZED_LOSSES if node.verb == "amortize" else tuple(row.name for row in WRITTEN)
         if node.verb in ("train", "amortize") and name not in losses:
             shown = name or self.report.source.extract(by.value.span)
             self.report.add(UnknownMethod(by.value.span, shown, losses, "loss"))
 
     def _named_loss(
         self, node: ast.Question, clauses: dict[str, ast.Clause]
-    ) -> tuple[NamedLoss, Expr] | None:
+    ) -> tuple[NamedLoss, Expr | None] | None:
         """The loss after `by`, and the objective that it stands for; None after a mistake."""
         by = clauses.get("by")
-        row = find_written(_method_name(by.value)) if by is not None and by.value is not None else None
+        row = find_written(method_name(by.value)) if by is not None and by.value is not None else None
         if by is None or row is None:
             return None
         if "of" in clauses:
@@ -320,7 +304,7 @@ class Questions:
         if verb == "sample":
             return read_sampler(clause.value, clause.span, self.report)
         if verb not in BUILT_VERBS:
-            return Method(_method_name(clause.value), (), clause.span)
+            return Method(method_name(clause.value), (), clause.span)
         return read_method(clause.value, clause.span, self.report)
 
     # --- properties ---
@@ -443,76 +427,3 @@ def _described(entry: Entry) -> str:
             return "a net"
         case Unbuilt(what=what):
             return what
-
-
-def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float | None:
-    """A plain number, or None."""
-    if not isinstance(node, ast.Number):
-        return None
-    value = float(node.text.replace("_", ""))
-    return value if isfinite(value) else None
-
-
-def read_method(value: ast.Expr, span: Span, report: Report, others: tuple[str, ...] = ()) -> Method | None:
-    """The method of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report.
-
-    `others` are names that are read elsewhere, and may have been meant.
-    """
-    name = _method_name(value)
-    row = find_method(name)
-    if row is None:
-        shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, (*others, *method_names())))
-        return None
-    arguments = value.arguments if isinstance(value, ast.Call) else ()
-    return Method(name, read_options(row.name, (*row.options, *COMMON), arguments, report), span)
-
-
-def read_sampler(value: ast.Expr, span: Span, report: Report) -> Method | None:
-    """The sampler of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report."""
-    name = _method_name(value)
-    row = find_sampler(name)
-    if row is None:
-        shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, sampler_names(), "sampler"))
-        return None
-    arguments = value.arguments if isinstance(value, ast.Call) else ()
-    return Method(name, read_options(row.name, (*row.options, *LENGTHS), arguments, report), span)
-
-
-def _method_name(value: ast.Expr) -> str:
-    if isinstance(value, ast.Call):
-        return value.function.text
-    return value.text if isinstance(value, ast.Name) else ""
-
-
-def read_options(
-    method: str,
-    options: tuple[tuple[str, OptionKind], ...],
-    arguments: tuple[ast.Argument, ...],
-    report: Report,
-) -> Options:
-    """The options of a method by name; mistakes go to the report."""
-    known = dict(options)
-    found: dict[str, float | int | bool | str] = {}
-    for argument in arguments:
-        if argument.name is None or argument.name.text not in known:
-            shown = report.source.extract(argument.span)
-            name = argument.name.text if argument.name is not None else shown
-            span = argument.name.span if argument.name is not None else argument.span
-            advice = "" if argument.name is not None else f"name it: {next(iter(known))} = {shown}"
-            report.add(UnknownArgument(span, name, method, tuple(known), advice))
-            continue
-        name = argument.name.text
-        if name in found:
-            report.add(RepeatedName(argument.span, name, f"the options of `{method}`"))
-            continue
-        number = _number(argument.value)
-        whole = known[name] != "positive"
-        if number is None or number <= 0 or (whole and not number.is_integer()):
-            shown = report.source.extract(argument.value.span)
-            wanted = "a whole number of at least 1" if whole else "a positive number"
-            report.add(BadOption(argument.value.span, name, f"`{shown}`", wanted))
-            continue
-        found[name] = int(number) if whole else number
-    return tuple(found.items())

@@ -43,6 +43,11 @@ class SamplerRow:
     provided: str = ""
     automatic: bool = True
 
+    @property
+    def chain(self) -> bool:
+        """Whether it moves from where it is, and does not draw at once."""
+        return self.implementation.rpartition(":")[2] != "draw"
+
 
 _INVARIANT = "in the limit of many draws those of the law itself; R-hat, effective draws and divergences tell"
 

@@ -10,8 +10,8 @@ from ebmlang.compiler.composition.placing import Placing
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.domains import Domain
 from ebmlang.compiler.methods import OptionKind
+from ebmlang.compiler.naming import read_method, read_options
 from ebmlang.compiler.nested import UNROLLED, inner_plan, problem_reads
-from ebmlang.compiler.questions import read_method, read_options
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, LentNet, Level, Nested, Solve
 from ebmlang.compiler.types import INT

@@ -14,10 +14,12 @@ from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report, listing
 from ebmlang.compiler.losses.table import WRITTEN
 from ebmlang.compiler.losses.words import MOST_COPIES, LossRow, Words
+from ebmlang.compiler.naming import read_options, read_sampler
 from ebmlang.compiler.parse import parse
+from ebmlang.compiler.samplers import SAMPLERS, Takes, find_sampler
 from ebmlang.compiler.scope import Declared, Scope
 from ebmlang.compiler.source import Source, Span
-from ebmlang.compiler.typed import Expr, NamedLoss
+from ebmlang.compiler.typed import Expr, NamedLoss, Negatives
 from ebmlang.compiler.types import Type
 
 
@@ -38,13 +40,18 @@ class Expansion:
     def scope(self) -> Scope:
         return self.declarations.scope
 
-    def objective(self, arguments: tuple[ast.Argument, ...]) -> tuple[NamedLoss, Expr] | None:
-        """The loss and its checked value; declares what it draws. None after a mistake."""
+    def objective(self, arguments: tuple[ast.Argument, ...]) -> tuple[NamedLoss, Expr | None] | None:
+        """The loss and its checked value, None where it draws from the model; declares what it draws. None
+        after a mistake."""
         variable = self._variable(arguments)
         options = self._options(arguments[1:])
         if variable is None or options is None or not self._complete(variable, options):
             return None
         words = self._words(*variable, options)
+        if self.row.sampled:
+            negatives = self._negatives(arguments, words)
+            found = NamedLoss(self.row.name, words.variable, self.row.written(words), (), negatives)
+            return None if negatives is None else (found, None)
         draws = {purpose: self._free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
         words = replace(words, draws=draws)
         text = self.row.written(words)
@@ -79,8 +86,41 @@ class Expansion:
         for option in missing:
             because = f"for `{name}`, which is {type_}, it needs `{option}`"
             advice = f"by {self.row.name}({name}, {option} = u), with a declared random u : {type_}"
+            if self.row.sampled:
+                some = "langevin(steps = 20)" if type_.kind == "real" else "gibbs(steps = 1)"
+                advice = f"by {self.row.name}({name}, {option} = {some})"
             self.report.add(LossMisfit(self.span, self.row.name, because, advice))
         return not missing
+
+    def _negatives(self, arguments: tuple[ast.Argument, ...], words: Words) -> Negatives | None:
+        """How the model draws the values that are pushed up; None after a mistake."""
+        named = {a.name.text: a.value for a in arguments if a.name is not None}
+        node, before = named["sampler"], len(self.report.errors)
+        assert isinstance(node, ast.Expr)
+        options = node.arguments if isinstance(node, ast.Call) else ()
+        steps = [a for a in options if a.name is not None and a.name.text == "steps"]
+        if isinstance(node, ast.Call):
+            node = replace(node, arguments=tuple(a for a in options if a not in steps))
+        method = read_sampler(node, node.span, self.report)
+        count = read_options("the sampler", (("steps", "whole"),), tuple(steps), self.report)
+        refresh = words.options["refresh"]
+        if not _is_share(refresh):
+            span = named["refresh"].span
+            self.report.add(BadOption(span, "refresh", f"`{refresh}`", "a number from 0 to 1"))
+        if method is None or len(self.report.errors) > before:
+            return None
+        row = find_sampler(method.name)
+        assert row is not None
+        wanted: Takes = "real" if words.kind == "real" else "countable"
+        if wanted not in row.takes or not row.chain:
+            fitting = [r.name for r in SAMPLERS if wanted in r.takes and r.chain]
+            because = f"{method.name} moves no chain of {words.kind} variables"
+            self.report.add(
+                LossMisfit(node.span, self.row.name, because, f"sampler = {fitting[0]}(steps = 1)")
+            )
+            return None
+        steps_taken = int(dict(count).get("steps", 1))
+        return Negatives(method, steps_taken, words.options["persistent"] == "true", float(refresh))
 
     @property
     def _stem(self) -> str:
@@ -133,6 +173,8 @@ class Expansion:
             for variable in data:
                 entry = self.scope.find(variable.name)
                 if isinstance(entry, Declared) and not any(_misfits(row, variable.name, entry, variable)):
+                    if row.sampled:
+                        continue
                     asked = "".join(f", {o} = u" for o in row.asked(entry.type.kind, entry.type.rank))
                     return f"by {row.name}({variable.name}{asked})"
         return "write the loss out: train ... of EXPR"
@@ -181,3 +223,10 @@ def _misfits(row: LossRow, name: str, entry: Declared, variable: typed.Variable 
     real = entry.type.kind == "real"
     if variable is not None and real and not row.bordered and variable.domain.name != "reals":
         yield f"`{name}` is in {variable.domain.name}, and the formula holds without a border"
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -62,7 +62,8 @@ class LossRow:
     their domain may have a border. `options` are expressions with their defaults; `counts` are those that are
     whole numbers of the text, `choices` those that are one of some words, and `asked` those that a line has
     to say, by the kind and the number of dimensions of the variable. `draws` are random values by their
-    purpose: what stands between `random NAME` and the end of the line."""
+    purpose: what stands between `random NAME` and the end of the line. `sampled`: it draws from the model, by
+    a sampler that the line names, and the text is for people alone."""
 
     name: str
     title: str
@@ -77,3 +78,4 @@ class LossRow:
     draws: Callable[[Words], Mapping[str, str]] = lambda words: {}
     rank: int = 8
     bordered: bool = False
+    sampled: bool = False

@@ -126,14 +126,28 @@ become cheap by believing."""
 
 
 @dataclass(frozen=True, slots=True)
+class Negatives:
+    """Values of the variable of a loss that the model itself makes: `steps` of a sampler that begins at the
+    data, or, if `persistent`, where the last visit of the row ended. A share `refresh` of the chains begins
+    at the data all the same."""
+
+    sampler: Method
+    steps: int
+    persistent: bool
+    refresh: float
+
+
+@dataclass(frozen=True, slots=True)
 class NamedLoss:
     """What a `train` line names with `by`: the loss, the variable whose energy it shapes, the text of the
-    objective that it stands for, and the random variables that it brings along."""
+    objective that it stands for, and the random variables that it brings along. Where `negatives` are drawn
+    from the model, the text is for people, and the line has no `of`."""
 
     name: str
     variable: str
     text: str
     draws: tuple[str, ...] = ()
+    negatives: Negatives | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

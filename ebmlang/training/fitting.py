@@ -22,6 +22,7 @@ from ebmlang.runtime.training.batches import Batch, Walk, held_out, scheduled, s
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
+from ebmlang.runtime.training.negatives import Chains
 from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.player import Pace, Player, make_optimiser
 from ebmlang.runtime.training.validation import Validation
@@ -69,6 +70,7 @@ class Line:
     bound: Bound
     masks: Mapping[str, Tensor]
     walk: Walk | None
+    chains: Chains | None = None
 
     @staticmethod
     def of(
@@ -89,11 +91,11 @@ class Line:
                 "leave out the batch size, or use adam",
             )
         own = walk(bound.batch, course.batch_size, course.seed, turn.on) if turn.on else None
-        return Line(name, posed, turn, row, options, bound, found, own)
+        return Line(name, posed, turn, row, options, bound, found, own, posed.chains())
 
     def at(self, rows: Rows, seed: int, done: int) -> Evaluated:
         """The loss of some rows when some steps are done."""
-        return self.posed.at(self.bound, self.masks, self.posed.own(), rows, seed, done)
+        return self.posed.at(self.bound, self.masks, self.posed.own(), rows, seed, done, self.chains)
 
     def count(self, size: Size | None) -> int:
         """A number of steps, 1 if the line does not say."""
@@ -119,7 +121,8 @@ class Line:
         pace = replace(pace, **extra)
         leaves = [m.leaf for m in moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
-        return Player(self.name, moving, optimiser, loss, pace, peers, self.walk)
+        carried = self.chains.last if self.chains is not None else {}
+        return Player(self.name, moving, optimiser, loss, pace, peers, self.walk, carried)
 
 
 @dataclass(slots=True)

@@ -22,9 +22,11 @@ from ebmlang.inference import Given, Inference, incomplete_names
 from ebmlang.questions import Asked, line_of
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.marginal import beta_of
+from ebmlang.runtime.samplers import make_sampler
 from ebmlang.runtime.search import Search
 from ebmlang.runtime.training.batches import at_rows, picked_masks
 from ebmlang.runtime.training.loss import Evaluated, Form, evaluate
+from ebmlang.runtime.training.negatives import Chains
 from ebmlang.summing import sums
 
 if TYPE_CHECKING:
@@ -106,12 +108,14 @@ def _optimiser_of(line: Question | None) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Posed:
-    """A loss over given data. `run` is the question inside, about all rows."""
+    """A loss over given data. `run` is the question inside, about all rows; `negatives` that of the values
+    that the loss draws from the model."""
 
     model: Model
     loss: Loss
     run: Inference
     form: Form
+    negatives: Inference | None = None
 
     @staticmethod
     def of(
@@ -135,14 +139,16 @@ class Posed:
                     f"`{name}` is given and to be trained",
                     "leave it out of the data, or train others by name; preset(...) says where it begins",
                 )
+        negatives = _negatives(model, loss, given, masks, settings, incomplete)
         variant = f"train {loss.line.span.start if loss.line is not None else ''} {' '.join(loss.skipped)}"
         if loss.summed and not loss.sought:
             asked = Asked(loss.model, loss.summed, None, None, (), variant)
-            return Posed(model, loss, sums(model, given, masks, settings, asked, incomplete), Form(sums=True))
+            run = sums(model, given, masks, settings, asked, incomplete)
+            return Posed(model, loss, run, Form(sums=True), negatives)
         asked = Asked(loss.model, loss.inside, loss.question, None, loss.summed, variant)
         search = Search(seed=settings.seed)
         inner = Inference.settled(model, given, masks, settings, search, asked, incomplete)
-        return Posed(model, loss, inner, Form(own=loss.of is not None))
+        return Posed(model, loss, inner, Form(own=loss.of is not None), negatives)
 
     def bound(self) -> tuple[Bound, dict[str, Tensor]]:
         """All rows, checked and bound, and masks (True: given) of what is given in part."""
@@ -154,6 +160,17 @@ class Posed:
             line = line_of(self.model.checked, self.loss.summed)
             bound = replace(bound, beta=beta_of(line.beta if line is not None else None, bound))
         return bound, {name: self.run.mask(bound, name, 0, rows) for name in self.run.incomplete}
+
+    def chains(self) -> Chains | None:
+        """Where the loss draws from the model: the chains of all rows."""
+        if self.negatives is None or self.loss.line is None or self.loss.line.loss is None:
+            return None
+        named, wanted = self.loss.line.loss, self.loss.line.loss.negatives
+        assert wanted is not None
+        bound = self.negatives.bound_rows(0, self.negatives.given.rows)
+        masks = {n: self.negatives.mask(bound, n, 0, bound.batch) for n in self.negatives.incomplete}
+        sampler = make_sampler(wanted.sampler.name, dict(wanted.sampler.options))
+        return Chains(named.variable, bound, masks, sampler, wanted.steps, wanted.persistent, wanted.refresh)
 
     def own(self) -> dict[str, nn.Parameter]:
         """The parameters whose values are the model's own, not passed by the caller."""
@@ -168,10 +185,35 @@ class Posed:
         rows: Any,
         seed: int,
         done: int | None = None,
+        chains: Chains | None = None,
     ) -> Evaluated:
         """The loss of some of the rows, with the parameters as they are, and schedules after `done` steps."""
-        some = at_rows(bound, own, rows, seed, done)
-        return evaluate(some, self.run.search, picked_masks(masks, rows), self.form)
+        some, observed = at_rows(bound, own, rows, seed, done), picked_masks(masks, rows)
+        found = evaluate(some, self.run.search, observed, self.form)
+        if chains is None:
+            return found
+        free = at_rows(chains.bound, own, rows, seed, done)
+        drawn = chains.draw(free, picked_masks(chains.masks, rows), rows, seed)
+        other = replace(some, values={**some.values, chains.name: drawn})
+        return found.less(evaluate(other, self.run.search, observed, self.form))
+
+
+def _negatives(
+    model: Model, loss: Loss, given: Given, masks: Mapping[str, Any], settings: Settings,
+    incomplete: frozenset[str],
+) -> Inference | None:  # fmt: skip
+    """The question of what a loss draws from the model: its variable, with all that is unknown, where nothing
+    of the variable counts as given."""
+    named = loss.line.loss if loss.line is not None else None
+    if named is None or named.negatives is None:
+        return None
+    if named.variable not in given.names():
+        raise DataError(f"`{named.name}` compares with `{named.variable}`, which is not given", "pass it")
+    names = {named.variable, *loss.inside}
+    ordered = tuple(v.name for v in loss.model.variables if v.name in names)
+    asked = Asked(loss.model, ordered, None, None, (), f"negatives {' '.join(loss.skipped)}")
+    nothing = {**masks, named.variable: np.zeros(given.shapes[named.variable], dtype=bool)}
+    return Inference.settled(model, given, nothing, settings, Search(), asked, incomplete | {named.variable})
 
 
 def loss_now(model: Model, given: Given, settings: Settings, objective: str | None, draw_seed: int) -> Tensor:
@@ -179,4 +221,4 @@ def loss_now(model: Model, given: Given, settings: Settings, objective: str | No
     posed = Posed.of(model, given, {}, settings, only_line(model.checked, objective))
     bound, masks = posed.bound()
     rows = np.arange(bound.batch, dtype=np.int64)
-    return posed.at(bound, masks, posed.own(), rows, draw_seed).loss
+    return posed.at(bound, masks, posed.own(), rows, draw_seed, chains=posed.chains()).loss

@@ -32,6 +32,10 @@ class Evaluated:
     terms: dict[str, Tensor]
     unconverged: int = 0
 
+    def less(self, other: Evaluated) -> Evaluated:
+        """The difference to another loss; terms are those of the first one."""
+        return replace(self, loss=self.loss - other.loss, unconverged=self.unconverged + other.unconverged)
+
     def times(self, share: float) -> Evaluated:
         """As it counts in the loss of more rows."""
         return replace(self, loss=self.loss * share, terms={n: v * share for n, v in self.terms.items()})

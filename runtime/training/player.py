@@ -72,7 +72,8 @@ def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequ
 @dataclass(slots=True)
 class Player:
     """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the
-    running means where the line keeps them, `walk` is over rows of its own."""
+    running means where the line keeps them, `walk` is over rows of its own, and `carried` are tensors that
+    the loss carries from step to step."""
 
     name: str
     parameters: Sequence[Moved]
@@ -81,6 +82,7 @@ class Player:
     pace: Pace = Pace()
     peers: Peers = ALONE
     walk: Walk | None = None
+    carried: dict[str, Tensor] = field(default_factory=dict)
     good: list[Tensor] = field(init=False)
     averages: list[Tensor] | None = field(init=False)
 
@@ -206,6 +208,7 @@ class Player:
             "leaves": leaves,
             "good": list(self.good),
             "averages": self.averages,
+            "carried": dict(self.carried),
         }
 
     @torch.no_grad()
@@ -218,6 +221,7 @@ class Player:
         torch._foreach_copy_(self.good, list(state["good"]))
         if self.averages is not None:
             torch._foreach_copy_(self.averages, list(state["averages"]))
+        self.carried.update(state["carried"])
 
 
 def _together(parts: Sequence[Evaluated]) -> Evaluated:

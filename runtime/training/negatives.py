@@ -1,0 +1,155 @@
+"""Values that the model itself makes while it is trained: the negatives of contrastive divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.runtime import posing, seeded
+from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.discrete.cases import drawn_cases
+from ebmlang.runtime.discrete.question import Question, question_of
+from ebmlang.runtime.samplers.countable import Countable, countable_of
+from ebmlang.runtime.samplers.sampler import AbstractSampler, moved
+from ebmlang.runtime.samplers.target import target_of
+from ebmlang.runtime.seeded import Rows
+
+Values = Mapping[str, Tensor]
+
+
+class KeyedRandomness:
+    """Random numbers of each row that follow from a seed, the number of the call and the global row."""
+
+    def __init__(self, seed: int, rows: Rows, dtype: torch.dtype, device: torch.device) -> None:
+        self._seed, self._rows, self._dtype, self._device = seed, rows, dtype, device
+        self._calls = 0
+
+    def normal(self, size: int) -> Tensor:
+        return self._next(seeded.normal, size)
+
+    def uniform(self, size: int) -> Tensor:
+        return self._next(seeded.uniform, size)
+
+    def _next(self, draw: Any, size: int) -> Tensor:
+        self._calls += 1
+        found = draw(self._seed, f"negatives/{self._calls}", self._rows, (size,))
+        return torch.from_numpy(found).to(self._device, self._dtype)
+
+
+@dataclass(slots=True, eq=False)
+class Chains:
+    """How negatives are drawn, and where the chain of every row of the data stands, if chains persist.
+
+    `name` is the variable; `bound` poses the question of what is drawn, about all rows.
+    """
+
+    name: str
+    bound: Bound
+    masks: Mapping[str, Tensor]
+    sampler: AbstractSampler[Any]
+    steps: int
+    persistent: bool
+    refresh: float
+    last: dict[str, Tensor] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def draw(self, some: Bound, masks: Mapping[str, Tensor], rows: Rows, seed: int) -> Tensor:
+        """Negatives for the rows that `some` is bound to, [rows, *shape]; the chains move on."""
+        begun = {n: v for n, v in some.values.items() if n in some.module.SOUGHT}
+        fresh = self._fresh(rows, seed)
+        if self.last:
+            index = torch.from_numpy(rows)
+            for name, kept in self.last.items():
+                old = kept.index_select(0, index).to(some.settings.device)
+                own = begun.get(name, old)
+                begun[name] = torch.where(fresh.reshape(-1, *(1,) * (old.ndim - 1)), own, old)
+        real = all(some.specs[n].kind == "real" for n in some.module.SOUGHT)
+        values = (self._real if real else self._countable)(some, masks, begun, rows, seed)
+        if self.persistent:
+            self._keep(values, rows)
+        return values[self.name]
+
+    def _fresh(self, rows: Rows, seed: int) -> Tensor:
+        """Which chains begin at the data, bool [rows]."""
+        lots = seeded.uniform(seed, "negatives/refresh", rows, ())
+        return torch.from_numpy(np.asarray(lots < self.refresh)).to(self.bound.settings.device)
+
+    def _keep(self, values: Values, rows: Rows) -> None:
+        index = torch.from_numpy(rows)
+        for name, value in values.items():
+            if name not in self.last:
+                start = self.bound.values.get(name)
+                whole = (
+                    value.new_zeros(self.bound.batch, *value.shape[1:]) if start is None else start.clone()
+                )
+                self.last[name] = whole.expand(self.bound.batch, *value.shape[1:]).clone().cpu()
+            self.last[name].index_copy_(0, index, value.cpu())
+
+    # --- chains ---
+
+    def _real(
+        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
+    ) -> dict[str, Tensor]:
+        problem = posing.make_problem(some, masks)
+        space, target = problem.space, target_of(problem)
+        x = space.start(seed, rows).x
+        parts = dict(zip((u.name for u in space.unknowns), space.split(x), strict=True))
+        for name, value in begun.items():
+            parts[name] = value.reshape(parts[name].shape).to(space.dtype)
+        u = target.coordinates(space.join([parts[one.name] for one in space.unknowns]))
+        randomness = KeyedRandomness(seed, rows, space.dtype, space.device)
+        end = target.point(moved(self.sampler, target, u, self.steps, randomness))
+        found = zip(space.unknowns, space.split(end), space.row_shapes, strict=True)
+        return {one.name: part.reshape(-1, *shape).clone() for one, part, shape in found}
+
+    def _countable(
+        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
+    ) -> dict[str, Tensor]:
+        question = question_of(some, masks, posing.held_values(some), {})
+        networks: list[Any] = list(question.networks()) if some.module.TABLES else [None]
+        parts, row = [], 0
+        for network in networks:
+            count = network.batch if network is not None else question.rows
+            target = countable_of(question, network, 1, 1.0)
+            own = rows[row : row + count]
+            randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device)
+            x = _cases(question, begun)[row : row + count]
+            x = _hidden_first(target, x, self._hidden(question, begun), randomness)
+            parts.append(moved(self.sampler, target, x, self.steps, randomness))
+            row += count
+        return question.values(torch.cat(parts))
+
+    def _hidden(self, question: Question, begun: Values) -> Tensor:
+        """Entries whose chains have no place to begin: bool [N]."""
+        return torch.cat([torch.full((f.count,), f.name not in begun) for f in question.fields])
+
+
+def _hidden_first(target: Countable, x: Tensor, hidden: Tensor, randomness: KeyedRandomness) -> Tensor:
+    """Unknowns that have no start are drawn given the others, before anything else moves: what a step of a
+    Boltzmann machine begins with (Hinton 2002)."""
+    if not bool(hidden.any()):
+        return x
+    x = x.clone()
+    luck = randomness.uniform(x.shape[1])
+    for number, (entries, _) in enumerate(target.groups()):
+        chosen = hidden.to(entries.device)[entries]
+        own = x[:, entries]
+        new = drawn_cases(-target.beta * target.conditional(number, x), luck[:, entries], own)
+        x[:, entries] = torch.where(chosen, new, own)
+    return x
+
+
+def _cases(question: Question, begun: Values) -> Tensor:
+    """Starts by name as assignments, int64 [rows, N]; 0 where there is none."""
+    rows, device = question.rows, question.bound.settings.device
+    parts = []
+    for own in question.fields:
+        value = begun.get(own.name)
+        found = torch.zeros(rows, own.count) if value is None else value.expand(rows, *own.shape)
+        parts.append(found.long().reshape(rows, own.count).to(device))
+    return torch.cat(parts, 1)
