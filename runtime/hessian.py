@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ebmlang.runtime.domain_base import Kind
-from ebmlang.runtime.generated import HessianPlaces
 from ebmlang.runtime.linear.assembly import measure
 from ebmlang.runtime.linear.iterative import implicit
 from ebmlang.runtime.linear.matrix import Matrix, masked
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
-from ebmlang.runtime.linear.placing import Placing, placing
+from ebmlang.runtime.linear.placing import Placing
 
 if TYPE_CHECKING:
     from ebmlang.runtime.problem import Problem, Values
@@ -32,13 +31,13 @@ LARGEST_DENSE = 4000
 @dataclass(frozen=True)
 class HessianForm:
     """What is proven about the Hessian: its pattern, found when it is first asked for; whether all rows
-    share it; whether it is the same at every x (a shared one is constant); and where its written entries
-    stand, the same for all rows."""
+    share it; whether it is the same at every x (a shared one is constant); and what places its written
+    entries in a pattern, the same for all rows."""
 
     find: Callable[[], Pattern] = field(repr=False)
     shared: bool = False
     constant: bool = False
-    places: Callable[[], HessianPlaces] | None = field(repr=False, default=None)
+    place: Callable[[Pattern], Placing] | None = field(repr=False, default=None)
 
     @cached_property
     def pattern(self) -> Pattern:
@@ -46,7 +45,7 @@ class HessianForm:
 
     @cached_property
     def placing(self) -> Placing | None:
-        return None if self.places is None else placing(self.pattern, self.places())
+        return None if self.place is None else self.place(self.pattern)
 
 
 def hessian(problem: Problem, x: Tensor) -> Matrix:

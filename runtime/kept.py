@@ -68,13 +68,15 @@ class ByShape(Generic[T]):
 class Kept:
     """For one generated module and its hyperparameters.
 
-    By the shapes of a question: what binding has settled, `frames`, and the memory that a row needs,
-    `footprints`. For one set of sizes and settings: the last result of what its method prepares, the
-    recursion over a rollout or the form of a mixture.
+    By the shapes of a question: what binding has settled, `frames`, the memory that a row needs,
+    `footprints`, and the pattern of the Hessian with the places of its entries, `layouts`. For one set of
+    sizes and settings: the last result of what its method prepares, the recursion over a rollout or the form
+    of a mixture.
     """
 
     frames: ByShape[Any] = field(default_factory=ByShape)
     footprints: ByShape[int] = field(default_factory=ByShape)
+    layouts: ByShape[Any] = field(default_factory=ByShape)
     _prepared: tuple[Hashable, Remembered] | None = None
 
     def prepared(self, settings: Hashable) -> Remembered:

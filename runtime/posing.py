@@ -14,11 +14,10 @@ from ebmlang.runtime.bind import Bound, domain_of, expanded, net_specs
 from ebmlang.runtime.constrained.problem import Constrained
 from ebmlang.runtime.domain_base import DomainError
 from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
-from ebmlang.runtime.hessian import HessianForm
 from ebmlang.runtime.kept import Remembered
+from ebmlang.runtime.layout import hessian_form
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy, integrated_energy
-from ebmlang.runtime.pattern import pattern_of
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.rollout import Rollout
 from ebmlang.runtime.space import Space, Unknown, space_of
@@ -133,14 +132,7 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     held = held_values(bound)
     split = functions if module.SPLIT else None
     rollout = None if observed else _rollout(bound)
-    form = HessianForm(
-        lambda: pattern_of(bound, space),
-        module.HESSIAN_SHARED,
-        module.HESSIAN_CONSTANT,
-        (lambda: functions.hessian_places(held, coordinate_numbers(space)))
-        if "hessian_places" in module.WRITTEN
-        else None,
-    )
+    form = hessian_form(bound, space, functions, held)
     closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
     problem = Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
     return replace(problem, lengths=vars(module).get("LENGTHS", ()))
@@ -163,13 +155,6 @@ def prepared(bound: Bound) -> Remembered | None:
     settings, sizes = bound.settings, tuple(sorted(bound.sizes.items()))
     key = bound.module, sizes, settings.dtype, str(settings.device), settings.seed
     return bound.kept.prepared(key)
-
-
-def coordinate_numbers(space: Space) -> dict[str, Tensor]:
-    """The number of every coordinate of a row, int64 [1, ...], in the shapes of the unknowns."""
-    parts = torch.arange(space.size, device=space.device)[None].split(space.sizes, 1)
-    shaped = zip(space.unknowns, parts, space.row_shapes, strict=True)
-    return {unknown.name: part.reshape(1, *shape) for unknown, part, shape in shaped}
 
 
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:

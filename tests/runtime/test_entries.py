@@ -181,7 +181,7 @@ def test_a_large_dense_matrix_is_not_written_down(monkeypatch: pytest.MonkeyPatc
     text, given = ENERGIES["robust chain"]
     problem = problem_of(bound_model(text, given, using="newton"))
     assert problem.form is not None
-    full = HessianForm(lambda: DensePattern(problem.space.size), places=problem.form.places)
+    full = HessianForm(lambda: DensePattern(problem.space.size), place=problem.form.place)
     problem = replace(problem, form=full)
     x = normal(22, ROWS, 9)
     wanted = torch.from_numpy(hessians(problem, x))
