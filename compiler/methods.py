@@ -37,6 +37,11 @@ class MethodRow:
     otherwise: str = ""
     provided: str = ""
 
+    @property
+    def exact(self) -> bool:
+        """Whether the answer is computed, not searched for."""
+        return self.certificate.startswith("exact")
+
 
 METHODS: tuple[MethodRow, ...] = (
     MethodRow(

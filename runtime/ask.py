@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.certificates import with_directions
+from ebmlang.runtime.claims import Proven, vetted
 from ebmlang.runtime.constrained import asking
 from ebmlang.runtime.constrained.problem import (
     sentence,
@@ -28,7 +30,7 @@ from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
 from ebmlang.runtime.nested.watching import quietly, watched
-from ebmlang.runtime.picking import WITHOUT_MINIMUM, make_solver, picked
+from ebmlang.runtime.picking import make_solver, picked, without_recursion
 from ebmlang.runtime.posing import (
     Unshared,
     UnsharedFree,
@@ -119,18 +121,28 @@ def searched(
             because = f"{name} does not apply: a generated file asks one question"
             name = bound.module.FALLBACK or "adam"
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
-    solver = make_solver(name, options, bound.module.QUADRATIC)
     limits, starts = limits_of(bound, search, options)
-    if start is not None and starts.restarts <= 1:
-        outcome = solve_from(problem, solver, start, limits, progress, search.trace)
-    else:
-        outcome = solve(problem, solver, limits, starts, progress, search.trace)
-    if name == "quadratic":
-        outcome = with_directions(problem, outcome)
+
+    def run(name: str, options: Mapping[str, Any]) -> Outcome:
+        solver = make_solver(name, options, bound.module.QUADRATIC)
+        at = start if starts.restarts <= 1 else None
+        if at is None:
+            outcome = solve(problem, solver, limits, starts, progress, search.trace)
+        else:
+            outcome = solve_from(problem, solver, at, limits, progress, search.trace)
+        row = find_method(name)
+        if row is not None and row.exact:
+            return with_directions(problem, outcome) if name == "quadratic" else outcome
+        if at is None:
+            at = problem.space.start(starts.seed, starts.numbers(problem.space.batch)).x
+        proven = Proven(vars(bound.module).get("CONVEX", False), bound.module.QUADRATIC)
+        return vetted(problem, solver, at, outcome, limits, proven)
+
+    outcome = run(name, options)
     if name == "riccati" and Status.SETTLED in outcome.status:
-        name = WITHOUT_MINIMUM
+        name = without_recursion(problem, name)
         because = "riccati does not apply: the cost does not curve upwards in every action"
-        outcome = solve(problem, make_solver(name, {}, False), limits, starts, progress, search.trace)
+        outcome = run(name, {})
     return outcome, name, because
 
 

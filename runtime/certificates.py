@@ -6,9 +6,11 @@ pattern, and named by the variables that move along them and the terms that make
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -154,22 +156,30 @@ def _parts(problem: Problem, direction: Tensor) -> tuple[list[str], list[str]]:
     for unknown, part in zip(space.unknowns, direction.split(space.sizes), strict=True):
         if bool(part.any()):
             names.append(unknown.name)
-            vectors.append(_vector(part))
+            vectors.append(_vector(part, unknown.shape))
     return names, vectors
 
 
-def _vector(part: Tensor) -> str:
-    """`1`, `(1, 0, -1)`, `(1, 1, ..., 1)`; one moving entry of many as `entry 7`."""
+def _vector(part: Tensor, shape: tuple[int, ...]) -> str:
+    """`1`, `(1, 0, -1)`, `(1, 1, ..., 1)`; a few moving entries of many as `entries 7, 9 by (1, -1)`, in the
+    subscripts of the variable."""
     values = part.tolist()
     if len(values) == 1:
         return _number(values[0])
-    moving = [i for i, v in enumerate(values) if v]
-    if len(values) > MOST_ENTRIES and len(moving) == 1:
-        return f"entry {moving[0]:,}"
     if len(values) <= MOST_ENTRIES:
         return f"({', '.join(map(_number, values))})"
-    head, last = ", ".join(map(_number, values[:2])), _number(values[-1])
-    return f"({head}, ..., {last})"
+    moving = [i for i, v in enumerate(values) if v]
+    if len(moving) <= MOST_ENTRIES and len(values) == math.prod(shape):
+        places = [tuple(int(k) for k in np.unravel_index(i, shape)) for i in moving]
+        shown = ", ".join(f"{at[0]:,}" if len(at) == 1 else str(list(at)) for at in places)
+        if len(moving) == 1:
+            return f"entry {shown}"
+        return f"entries {shown} by ({', '.join(_number(values[i]) for i in moving)})"
+    if len({_number(v) for v in values}) == 1 or values[0] or values[-1]:
+        return f"({', '.join(map(_number, values[:2]))}, ..., {_number(values[-1])})"
+    first, last = moving[0], moving[-1]
+    inner = f"{_number(values[first])}, ..., {_number(values[last])}"
+    return f"(0, ..., {inner}, ..., 0) from entry {first:,} to {last:,}"
 
 
 def _number(value: float) -> str:

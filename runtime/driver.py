@@ -222,12 +222,17 @@ def solve_from(
     limits: Limits | None = None,
     progress: Callable[[Progress], None] | None = None,
     trace: bool = False,
+    bound: Tensor | None = None,
 ) -> Outcome:
-    """Minimise every row from the coordinates x [R, N], which are projected first."""
+    """Minimise every row from the coordinates x [R, N], which are projected first.
+
+    `bound` [R] is an optimality at which rows have converged, where that is smaller than the usual one.
+    """
     _check_fit(problem, solver)
     problem = problem.detached()
     outside = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
-    return _search(problem, solver, limits or Limits(), problem.space.project(x), outside, progress, trace)
+    limits = limits or Limits()
+    return _search(problem, solver, limits, problem.space.project(x), outside, progress, trace, bound)
 
 
 def _check_fit(problem: Problem, solver: AbstractSolver) -> None:
@@ -283,10 +288,11 @@ def _search(
     outside: Tensor,
     progress: Callable[[Progress], None] | None,
     trace: bool,
+    bound: Tensor | None = None,
 ) -> Outcome:
     ledger = _Ledger(problem, x, trace)
     state = solver.init(problem, x)
-    rows = _first_rows(problem, limits, x, outside, state)
+    rows = _first_rows(limits, x, outside, state, bound)
     state = _judged(state, rows)
     ledger.follow(rows, state.energy)
     total, period = x.shape[0], CHECK_EVERY if x.is_cuda else 1
@@ -336,9 +342,11 @@ def _look_ahead(problem: Problem, rows: _Rows, *codes: _Code) -> _Rows:
     return replace(rows, code=rows.code.index_copy(0, some, code))
 
 
-def _first_rows(problem: Problem, limits: Limits, x: Tensor, outside: Tensor, state: State) -> _Rows:
+def _first_rows(limits: Limits, x: Tensor, outside: Tensor, state: State, least: Tensor | None) -> _Rows:
     code = torch.full_like(state.energy, int(_Code.RUNNING), dtype=torch.int32)
     bound = limits.tolerance(x.dtype) * (1 + state.optimality)
+    if least is not None:
+        bound = torch.minimum(bound, least)
     code = code.masked_fill(state.optimality <= bound, int(_Code.CONVERGED))
     code = code.masked_fill(~torch.isfinite(state.optimality), int(_Code.NON_FINITE_GRADIENT))
     code = code.masked_fill(~torch.isfinite(state.energy), int(_Code.NON_FINITE_START))

@@ -13,6 +13,10 @@ SETTLING = 8
 GROWTH = 1.25
 """A fall over twice the way, as a share of the fall before. It is 2 where the energy falls along a line."""
 
+STEADY, STEADY_DOUBLINGS = 0.9, 60
+"""A fall that stays this share of an earlier one over this many doublings, as that of `-log(x)` does, never
+ends. That of `-log(log(x))`, or of anything that has a limit, becomes smaller."""
+
 NOISE = 0.01
 """The share of a fall that a change of the last digits may make of it."""
 
@@ -27,7 +31,7 @@ def floor_under(start: Tensor) -> Tensor:
 @torch.no_grad()
 def falls_without_end(problem: Problem, start: Tensor, x: Tensor, floor: Tensor) -> Tensor:
     """bool [R]: whether the energies at the points start + 2^k (x - start), put into the domain, pass below
-    `floor` [R] while the falls grow with the way.
+    `floor` [R] while the falls grow with the way, or fall by as much each time the way is doubled.
 
     Nothing follows from a low energy that rounding has made: where values cancel, other last digits of the
     same point give another energy.
@@ -37,16 +41,20 @@ def falls_without_end(problem: Problem, start: Tensor, x: Tensor, floor: Tensor)
     fall = problem.energy(start) - energy
     alive = torch.isfinite(energy) & (fall > 0)
     found, low = torch.zeros_like(alive), x
+    steady, settled = alive.clone(), torch.zeros_like(fall)
     for doubling in range(1, 2 * -int(torch.tensor(eps).log2()) + 40):
         if not bool((alive & ~found).any()):
             break
         there = problem.space.project(start + 2.0**doubling * way)
         value = problem.energy(there)
-        least = GROWTH * fall if doubling > SETTLING else 0 * fall
-        alive = alive & torch.isfinite(value) & (energy - value > least)
+        fall, before = energy - value, fall
+        settled = fall if doubling == SETTLING else settled
+        least = GROWTH * before if doubling > SETTLING else 0 * fall
+        steady = steady & torch.isfinite(value) & (fall > STEADY * settled)
+        alive = (alive & torch.isfinite(value) & (fall > least)) | steady
         low = torch.where((alive & ~found)[:, None], there, low)
-        found = found | (alive & (value < floor))
-        fall, energy = energy - value, value
+        found = found | (alive & (value < floor)) | (steady & (doubling >= STEADY_DOUBLINGS))
+        energy = value
     if not bool(found.any()):
         return found
     lowest = problem.energy(low)
@@ -56,3 +64,21 @@ def falls_without_end(problem: Problem, start: Tensor, x: Tensor, floor: Tensor)
         other = problem.energy(problem.space.project(low * (1 + 16 * eps * digits)))
         found = found & ((other - lowest).abs() <= NOISE * lowest.abs())
     return found
+
+
+@torch.no_grad()
+def named_fall(problem: Problem, start: Tensor, x: Tensor) -> str:
+    """In which term the energy of a single row has fallen most from `start` to x [1, N], and which unknown
+    has moved furthest; empty where no term has fallen. A search that has kept its start is asked for its
+    slope."""
+    if bool((x == start).all()):
+        x = problem.space.project(start - problem.energy_and_gradient(start)[1])
+    before, after = problem.terms(start), problem.terms(x)
+    change = {name: float((after[name].double() - before[name].double()).sum()) for name in after}
+    term = min(change, key=lambda name: change[name], default=None)
+    if term is None or not change[term] < 0:
+        return ""
+    space = problem.space
+    ways = [float(part.abs().max()) if part.shape[1] else 0.0 for part in (x - start).split(space.sizes, 1)]
+    unknown = space.unknowns[ways.index(max(ways))].name
+    return f"the energy falls without end in term '{term}' along '{unknown}'"

@@ -16,8 +16,9 @@ from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.solvers.affordable import too_costly
 
-WITHOUT_MINIMUM = "lbfgs"
-"""What takes over from riccati: the energy is a polynomial of degree 2 without bounds."""
+LARGEST_SYSTEM = 1_000
+"""Actions at all times together, up to which one linear system takes over from riccati: it names the
+directions along which the energy does not change, or falls."""
 
 BY_NAME = "asked for by name"
 FEWEST_IN_TURN = 2_000
@@ -54,13 +55,20 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"
     if name in ("riccati", "ilqr") and not asked:
-        otherwise = WITHOUT_MINIMUM if problem.space.kinds <= {Kind.LINEAR} else "projected_lbfgs"
+        otherwise = without_recursion(problem, name)
         if problem.rollout is None:
             return otherwise, f"{name} does not apply: some actions are given"
         count = width(problem.rollout, problem.space, problem.held)
         if name == "ilqr" and count > WIDEST_STAGE:
             return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
     return name, because
+
+
+def without_recursion(problem: Problem, name: str) -> str:
+    """What takes over from `riccati` or `ilqr`."""
+    if not problem.space.kinds <= {Kind.LINEAR}:
+        return "projected_lbfgs"
+    return "quadratic" if name == "riccati" and problem.space.size <= LARGEST_SYSTEM else "lbfgs"
 
 
 def least_weight(bound: Bound, problem: Problem) -> float:

@@ -37,7 +37,7 @@ from ebmlang.runtime.constrained.problem import (
 )
 from ebmlang.runtime.constrained.problem import flat as flat_values
 from ebmlang.runtime.driver import Limits, Outcome, Progress, solve_from
-from ebmlang.runtime.falling import falls_without_end, floor_under
+from ebmlang.runtime.falling import falls_without_end, floor_under, named_fall
 from ebmlang.runtime.problem import Problem, Values
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
@@ -344,13 +344,12 @@ def _fallen(search: _Search, state: _Rows, index: Tensor, found: Outcome, fell: 
         c = search.constrained.select(index).values(found.x[fell])
     off = largest(excess(c, search.equal) / search.scale[index])
     along = off <= FAR * (1 + found.x[fell].abs().amax(1))
-    names = search.constrained.problem.select(index).lowest_terms(found.x[fell])
     for i, row in enumerate(index.tolist()):
         if int(state.falls[row]) < MOST_FALLS:
             continue
         state.status[row] = Status.UNBOUNDED if bool(along[i]) else Status.VIOLATED
         if bool(along[i]):
-            state.words[row] = _endless(names[i])
+            state.words[row] = _endless(search, row, found.x[fell][i : i + 1])
 
 
 def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
@@ -365,17 +364,19 @@ def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
     problem, start, x = search.constrained.problem.select(rows), search.start[rows], state.x[rows]
     falls = falls_without_end(problem, start, x, floor_under(problem.energy(start)))
     found[far] = falls
-    names = problem.lowest_terms(x)
-    for row, name, does in zip(rows.tolist(), names, falls.tolist(), strict=True):
+    for i, (row, does) in enumerate(zip(rows.tolist(), falls.tolist(), strict=True)):
         if does:
+            state.words[row] = _endless(search, row, x[i : i + 1])
             state.x[row] = search.start[row]
             state.status[row] = Status.UNBOUNDED
-            state.words[row] = _endless(name)
     return found
 
 
-def _endless(term: str | None) -> str:
-    return Status.UNBOUNDED.sentence(f": the energy falls without end in term '{term}'")
+def _endless(search: _Search, row: int, x: Tensor) -> str:
+    """The sentence of a row whose energy falls without end on the way to x [1, N]."""
+    index = torch.tensor([row], device=x.device)
+    fall = named_fall(search.constrained.problem.select(index), search.start[index], x)
+    return Status.UNBOUNDED.sentence(f": {fall}" if fall else "")
 
 
 _TIRED = (Status.SETTLED, Status.PRECISION)

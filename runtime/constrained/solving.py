@@ -16,6 +16,7 @@ from ebmlang.runtime.constrained.problem import (
     feasible_within,
     largest,
 )
+from ebmlang.runtime.constrained.units import in_own_units, in_units, units_of
 from ebmlang.runtime.driver import Limits, Progress, Starts
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
@@ -56,18 +57,22 @@ def solve(
 
     Never raises for a numeric outcome: it is in the status of the row.
     """
-    constrained = constrained.detached()
-    space = constrained.problem.space
-    numbers = starts.numbers(space.batch)
-    start = space.start(starts.seed, numbers)
+    written = constrained.detached()
+    start = written.problem.space.start(starts.seed, starts.numbers(written.problem.space.batch))
+    units = units_of(written, start.x)
+    constrained = written if units.plain else in_units(written, units)
+
+    def solved(outcome: ConstrainedOutcome, method: str, because: str) -> Solved:
+        outcome = outcome if units.plain else in_own_units(written, outcome, units)
+        return Solved(_without(outcome, start.outside), method, because)
+
     because = ""
     if method == "interior_point":
-        reason, outcome = _interior(constrained, solver, start.x, limits, progress, trace)
-        if outcome is not None:
-            return Solved(_without(outcome, start.outside), method, "")
-        because = reason
+        because, found = _interior(constrained, solver, start.x, limits, progress, trace)
+        if found is not None:
+            return solved(found, method, "")
     outcome = _from_starts(constrained, solver, limits, starts, start.x, progress, trace)
-    return Solved(_without(outcome, start.outside), "augmented_lagrangian", because)
+    return solved(outcome, "augmented_lagrangian", because)
 
 
 def _from_starts(

@@ -340,9 +340,30 @@ def test_a_start_at_the_minimum_is_found_to_be_one() -> None:
 def test_another_method_takes_over_where_the_cost_is_flat() -> None:
     text = HEAD + LINEAR + "  energy e = ||s[T]||^2\n  infer a\n}\n"
     found = ebmlang.loads(text).infer(**given(2), dtype="float64")
-    assert found.method == "lbfgs"
+    assert found.method == "quadratic"
     assert "curve upwards" in found.because
     assert (found.energy < 1e-6).all()
+    assert all("one of many: a moves along" in status for status in found.status)
+
+
+@pytest.mark.parametrize(
+    ("cost", "why"), [("-a[t, 0]^2", "curvature is negative along a"), ("a[t, 0]", "without end")]
+)
+def test_a_cost_without_a_minimum_is_named(cost: str, why: str) -> None:
+    """Steps that the first action does not enter, and a cost of it that nothing holds."""
+    text = """model free(T: int = 4) {
+  observed s0 : real[2]
+  latent a : real[T, 2]
+  let s : real[T+1, 2]
+  let s[0] = s0
+  for t in 0..T { let s[t+1] = [s[t, 0] + s[t, 1], s[t, 1] + a[t, 1]] }
+  for t in 0..T { energy run[t] = ||s[t+1]||^2 + a[t, 1]^2 + COST }
+  infer a
+}""".replace("COST", cost)
+    found = ebmlang.loads(text).infer(s0=[[1.0, 0.0]], dtype="float64")
+    assert found.status[0].startswith("unbounded")
+    assert why in found.status[0]
+    assert found.status[0].endswith("caused by term 'run'")
 
 
 def test_given_actions_are_kept() -> None:

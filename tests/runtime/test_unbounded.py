@@ -33,7 +33,7 @@ def asked(energy: str, dtype: str, start: str = "0.1", domain: str = "") -> ebml
 )
 def test_the_term_that_falls_is_named(energy: str, start: str, domain: str, dtype: str) -> None:
     result = asked(energy, dtype, start, domain)
-    assert set(result.status) == {"unbounded: the energy falls without end in term 'push'"}
+    assert set(result.status) == {"unbounded: the energy falls without end in term 'push' along 'x'"}
     assert not result.converged.any()
     assert torch.isfinite(result.energy).all()
 
@@ -47,7 +47,7 @@ def test_a_deep_minimum_is_none() -> None:
     assert not any("unbounded" in status for status in deep.status)
 
 
-FALLS = "unbounded: the energy falls without end in term 'push'"
+FALLS = "unbounded: the energy falls without end in term 'push' along 'x'"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,0 +1,156 @@
+"""What a search says of its answers, held against the energy before anybody reads it.
+
+A slope below the tolerance may mean little: the whole energy may be small, one entry may be measured in other
+units than the rest, or the slope may fade because the search has gone far, as that of `-log(x)` does. So the
+slope of each entry is compared with the slopes half its own length away, which have the same units and change
+with the energy when that is multiplied by a number. And a point without slope may be a saddle: directions
+along which the energy curves down are looked for where a search has left entries as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.driver import Limits, Outcome, solve_from
+from ebmlang.runtime.falling import falls_without_end, floor_under, named_fall
+from ebmlang.runtime.problem import Problem, View
+from ebmlang.runtime.result import Status
+from ebmlang.runtime.saddles import way_down
+from ebmlang.runtime.solvers.solver import AbstractSolver
+from ebmlang.runtime.steepness import Slopes, slopes_at
+
+ROUNDS = 6
+"""Searches from where the last one has ended, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What the compiler has proven of the energy, as far as answers are judged by it."""
+
+    convex: bool
+    quadratic: bool
+
+
+def vetted(
+    problem: Problem, solver: AbstractSolver, start: Tensor, outcome: Outcome, limits: Limits, proven: Proven
+) -> Outcome:
+    """The outcome of a search from `start` [R, N], with rows searched on whose claim does not hold.
+
+    Rows that stopped for lack of digits count as converged where their slopes are below the tolerance on
+    their own scale.
+    """
+    problem = problem.detached()
+    if problem.blocks is not None and any(part.problem.split is not None for part in problem.blocks.parts):
+        # Kinks of a group stand apart in its own problem only.
+        return _named(problem, start, outcome)
+    rows = _rows_of(outcome, Status.CONVERGED, Status.PRECISION)
+    for _ in range(ROUNDS):
+        if not rows:
+            break
+        outcome, rows = _round(problem, solver, start, outcome, limits, proven, rows)
+    if rows:
+        index = torch.tensor(rows, device=start.device)
+        slopes = _slopes(problem.select(index), solver, start[index], outcome.x[index])
+        steep = ~slopes.negligible(limits.tolerance(start.dtype))
+        outcome = _marked(outcome, _where(rows, steep), Status.RECEDING)
+    return _named(problem, start, outcome)
+
+
+def _round(
+    problem: Problem,
+    solver: AbstractSolver,
+    start: Tensor,
+    outcome: Outcome,
+    limits: Limits,
+    proven: Proven,
+    rows: list[int],
+) -> tuple[Outcome, list[int]]:
+    """Judge the rows, search on where that is called for, and say which rows are to be judged once more."""
+    index = torch.tensor(rows, device=outcome.x.device)
+    part, at, begin = problem.select(index), outcome.x[index], start[index]
+    tol = limits.tolerance(at.dtype)
+    slopes = _slopes(part, solver, begin, at)
+    claimed = torch.tensor([outcome.status[row] is Status.CONVERGED for row in rows], device=at.device)
+    outcome = _marked(outcome, _where(rows, ~claimed & slopes.below(tol)), Status.CONVERGED)
+    steep = claimed & ~slopes.negligible(tol)
+    endless = steep.clone()
+    if bool(steep.any()):
+        far = steep.nonzero()[:, 0]
+        floor = floor_under(part.energy(begin))
+        endless[far] = falls_without_end(part.select(far), begin[far], at[far], floor[far])
+        outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
+    go_on = steep & ~endless
+    bound, x = slopes.bound(tol, outcome.optimality[index]), at
+    if not proven.convex:
+        suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep)[:, None]
+        x, found = way_down(part, at, slopes, suspected)
+        go_on = go_on | found
+        bound = torch.where(found, torch.inf, bound)
+    again = _where(rows, go_on)
+    left = limits.steps - max((int(outcome.iterations[row]) for row in again), default=0)
+    if left <= 0:
+        return _marked(outcome, again, Status.STEP_LIMIT), []
+    if again:
+        some = go_on.nonzero()[:, 0]
+        more = solve_from(part.select(some), solver, x[some], replace(limits, steps=left), bound=bound[some])
+        outcome = _merged(outcome, again, more)
+    return outcome, [r for r in again if outcome.status[r] in (Status.CONVERGED, Status.PRECISION)]
+
+
+def _slopes(problem: Problem, solver: AbstractSolver, start: Tensor, x: Tensor) -> Slopes:
+    return slopes_at(problem, start, x, View.SMOOTH_PLUS_ABSOLUTE in solver.needs)
+
+
+def _where(rows: list[int], flags: Tensor) -> list[int]:
+    return [row for row, flag in zip(rows, flags.tolist(), strict=True) if flag]
+
+
+def _rows_of(outcome: Outcome, *kinds: Status) -> list[int]:
+    return [row for row, kind in enumerate(outcome.status) if kind in kinds]
+
+
+def _marked(outcome: Outcome, rows: list[int], kind: Status) -> Outcome:
+    """The outcome with another status in some rows."""
+    if not rows:
+        return outcome
+    status, sentences = list(outcome.status), list(outcome.sentences)
+    for row in rows:
+        status[row], sentences[row] = kind, kind.sentence()
+    return replace(outcome, status=tuple(status), sentences=tuple(sentences))
+
+
+def _merged(outcome: Outcome, rows: list[int], more: Outcome) -> Outcome:
+    """The outcome with rows that were searched on."""
+    index = torch.tensor(rows, device=outcome.x.device)
+    status, sentences = list(outcome.status), list(outcome.sentences)
+    for row, kind, sentence in zip(rows, more.status, more.sentences, strict=True):
+        status[row], sentences[row] = kind, sentence
+    trace = outcome.trace
+    if trace is not None:
+        trace = torch.cat([trace, trace[-1:].index_copy(1, index, more.energy[None])])
+    return Outcome(
+        outcome.x.index_copy(0, index, more.x),
+        outcome.energy.index_copy(0, index, more.energy),
+        outcome.optimality.index_copy(0, index, more.optimality),
+        outcome.iterations.index_add(0, index, more.iterations),
+        tuple(status),
+        tuple(sentences),
+        trace,
+    )
+
+
+def _named(problem: Problem, start: Tensor, outcome: Outcome) -> Outcome:
+    """Rows without end say in which term the energy falls, and which unknown has gone furthest."""
+    rows = _rows_of(outcome, Status.UNBOUNDED)
+    if not rows:
+        return outcome
+    sentences = list(outcome.sentences)
+    for row in rows:
+        index = torch.tensor([row], device=outcome.x.device)
+        fall = named_fall(problem.select(index), start[index], outcome.x[index])
+        if fall:
+            sentences[row] = Status.UNBOUNDED.sentence(f": {fall}")
+    return replace(outcome, sentences=tuple(sentences))

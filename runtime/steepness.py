@@ -1,0 +1,156 @@
+"""How steep an energy still is at an answer, entry by entry, in the units of the energy and of the entry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.domain_base import Kind, row_norm
+from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.solvers.fista import proximal_point
+from ebmlang.runtime.solvers.solver import rounding
+
+SHRINK = (1.0, 1e-2, 1e-4)
+"""Shares of the length tried in turn where the energy is not finite further out."""
+
+SHORTER = 12
+"""Times that such a length is made shorter by a factor of 4 at most."""
+
+NEARBY = 1e-4
+"""The step along which the curvature is measured where nothing else tells a length."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """What is left of the slope at x, all [R, N]: `residual` is 0 where x is stationary; `usual` is the
+    largest slope at x and half a `length` around it; `length` is the size that an entry's variable has.
+    energy [R].
+    """
+
+    x: Tensor
+    energy: Tensor
+    residual: Tensor
+    usual: Tensor
+    length: Tensor
+
+    def below(self, share: float) -> Tensor:
+        """Whether every entry's slope is at most this share of the usual one, bool [R]."""
+        return (self.residual <= share * self.usual).all(1)
+
+    def negligible(self, tol: float) -> Tensor:
+        """Whether a row may be called stationary, bool [R].
+
+        An error in a slope counts with its square in the energy. So each slope is at most the root of `tol`
+        of the usual one, or what a parabola through these slopes has left to fall drowns in the energy's
+        rounding.
+        """
+        left = self.residual.square() * self.length / self.usual.clamp(min=torch.finfo(self.x.dtype).tiny)
+        return self.below(math.sqrt(tol)) | (left.sum(1) <= 4 * rounding(self.energy))
+
+    def bound(self, tol: float, optimality: Tensor) -> Tensor:
+        """The norm of the slope at which the steep entries are small on their own scale, below that of
+        now."""
+        steep = self.residual > math.sqrt(tol) * self.usual
+        wanted = tol * row_norm(torch.where(steep, self.usual, 0.0))
+        return torch.minimum(torch.where(wanted > 0, wanted, torch.inf), optimality / 10)
+
+    def idle(self, start: Tensor) -> Tensor:
+        """Entries without any slope that have stayed where they were, bool [R, N]: they may sit on a
+        ridge."""
+        return (self.x == start) & (self.residual == 0)
+
+
+@torch.no_grad()
+def slopes_at(problem: Problem, start: Tensor, x: Tensor, proximal: bool) -> Slopes:
+    """The slopes at x [R, N], which a search from `start` has reached. With `proximal` absolute values stand
+    apart from the slope, as in `Problem.smooth`."""
+    smooth = proximal and problem.split is not None
+    slope = problem.smooth_and_gradient if smooth else problem.energy_and_gradient
+    energy, gradient = slope(x)
+    length = _lengths(problem, start, x, gradient)
+    usual = gradient.abs()
+    made = torch.Generator().manual_seed(0)
+    signs = 2 * torch.randint(0, 2, x.shape[1:], generator=made) - 1
+    uneven = signs * (0.5 + torch.rand(x.shape[1:], generator=made, dtype=x.dtype)) / 2
+    step = problem.space.sought(length * uneven.to(x.device, x.dtype))
+    heard = torch.zeros_like(energy, dtype=torch.bool)
+    for share in SHRINK:
+        around = [slope(_moved(problem, x, side * share * step))[1].abs() for side in (1, -1)]
+        for there in around:
+            finite = torch.isfinite(there).all(1) & ~heard
+            usual = torch.where(finite[:, None], torch.maximum(usual, there), usual)
+        heard = heard | torch.stack([torch.isfinite(there).all(1) for there in around]).any(0)
+        if bool(heard.all()):
+            break
+    if smooth:
+        weights = problem.absolute()
+        energy, usual = energy + problem.penalty(x, weights), usual + weights
+    return Slopes(x, energy, _residual(problem, x, gradient, length, usual, smooth), usual, length)
+
+
+def _moved(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
+    """The point of the domain that a step from x leads to."""
+    space = problem.space
+    return space.retract(x, space.tangent(x, step))
+
+
+def _residual(
+    problem: Problem, x: Tensor, gradient: Tensor, length: Tensor, usual: Tensor, smooth: bool
+) -> Tensor:
+    """The size of what is left of the gradient where steps of the usual length meet the domain, [R, N]."""
+    tiny = torch.finfo(x.dtype).tiny
+    reach = (row_norm(length) / row_norm(usual).clamp(min=tiny)).clamp(min=tiny, max=1 / tiny)
+    wide = reach[:, None]
+    if smooth:
+        left = x - proximal_point(problem, x - wide * gradient, reach, problem.absolute())
+    else:
+        left = problem.space.residual(x, wide * gradient)
+    left = problem.space.sought(left) / wide
+    return torch.where(torch.isfinite(left), left.abs(), torch.inf)
+
+
+def _lengths(problem: Problem, start: Tensor, x: Tensor, gradient: Tensor) -> Tensor:
+    """The size of each entry's variable at x or at the start, whichever is larger, [R, N]; coordinates of
+    open domains are counted in units of their own. Where both are 0, how far the slope leads by its
+    curvature."""
+    space = problem.space
+    largest = torch.maximum(x.abs(), start.abs())
+    parts = []
+    for unknown, part in zip(space.unknowns, largest.split(space.sizes, 1), strict=True):
+        size = part.amax(1, keepdim=True) if part.shape[1] else part
+        if unknown.domain.kind is Kind.OPEN:
+            size = size.clamp(min=1)
+        parts.append(size.expand(part.shape))
+    length = torch.cat(parts, 1) if parts else largest
+    zero = length == 0
+    if not bool((zero & (gradient != 0)).any()):
+        return torch.where(zero, 1.0, length)
+    return torch.where(zero, _cauchy(problem, x, torch.where(zero, gradient, 0.0))[:, None], length)
+
+
+def _cauchy(problem: Problem, x: Tensor, along: Tensor) -> Tensor:
+    """How far down the slope `along` [R, N] the least point of a parabola lies, [R]; 1 where none does.
+
+    Where the slope turns out to be steeper there than at x, the parabola has gone too far.
+    """
+    size = row_norm(along)
+    unit = along / size.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
+
+    def slope(far: Tensor) -> Tensor:
+        return problem.energy_and_gradient(_moved(problem, x, -far[:, None] * unit))[1]
+
+    near = torch.full_like(size, NEARBY)
+    for _ in range(2):
+        found = size * near / (size - (slope(near) * unit).sum(1))
+        usable = torch.isfinite(found) & (found > 0)
+        near = torch.where(usable, torch.minimum(near, NEARBY * found), near)
+    found = torch.where(usable, found, 1.0)
+    for _ in range(SHORTER):
+        steep = ~(row_norm(slope(found)) <= 2 * size)
+        if not bool(steep.any()):
+            break
+        found = torch.where(steep, found / 4, found)
+    return found
