@@ -64,11 +64,11 @@ def _constant(step: Expr, values: tuple[Expr, ...], counts: dict[str, Expr]) -> 
 
 
 def _linear(step: Expr, values: tuple[Expr, ...], counts: dict[str, Expr]) -> Expr:
-    return _between(*values, _share(step, counts["steps"]))
+    return _between(values[0], values[1], _share(step, counts["steps"]))
 
 
 def _cosine(step: Expr, values: tuple[Expr, ...], counts: dict[str, Expr]) -> Expr:
-    return _between(*values, _wave(_share(step, counts["steps"])))
+    return _between(values[0], values[1], _wave(_share(step, counts["steps"])))
 
 
 def _exponential(step: Expr, values: tuple[Expr, ...], counts: dict[str, Expr]) -> Expr:

@@ -528,7 +528,8 @@ class Model(nn.Module):
         asking = training.Asking(objective, using, changes, observed or {}, sets)
         if device is not None:
             training.with_parameters_on(self, settings.device)
-        run = training.Fitting.of(self, given_arrays(self.ranks, given), settings, course, asking)
+        arrays, peers = given_arrays(self.ranks, given), training.peers_here()
+        run = training.Fitting.of(self, arrays, settings, course, asking, peers)
         return training.fitted(run, checkpoint, checkpoint_every, progress)
 
 

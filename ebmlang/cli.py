@@ -82,6 +82,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     if first is not None and first not in names:
         top.error(f"there is no command `{first}`{_guess(first, names)}")
     arguments, unknown = top.parse_known_args(words)
+    arguments.words = words
     if arguments.version:
         return arguments
     if arguments.command is None:

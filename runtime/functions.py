@@ -11,6 +11,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.gathering import all_examples as all_examples  # generated code calls it
+from ebmlang.runtime.gathering import gathered
 from ebmlang.runtime.leads import joined
 
 
@@ -295,7 +297,7 @@ def fold_any(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def _examples(x: Tensor, batch: int) -> Tensor:
-    return x.expand(batch, *x.shape[1:])
+    return gathered(x.expand(batch, *x.shape[1:]))
 
 
 def over_examples_sum(x: Tensor, batch: int) -> Tensor:

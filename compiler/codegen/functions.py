@@ -142,7 +142,7 @@ class Functions:
                 code = Code(name, ATOM, v.per_example, (), v.type.rank, v.type.kind)
                 lines.append(Line((name,), f'{source}["{v.name}"]', comment(code, v.type.shape)))
         if BATCH in e.sizes:
-            lines.append(Line((BATCH,), "self.batch"))
+            lines.append(Line((BATCH,), "functions.all_examples(self.batch)"))
         if e.index_owner is not None:  # what stands alone makes its indices itself
             shared = set(self.prepare.index_names.values()) | set(self.results)
             lines += [Line((name,), f'held["{name}"]') for name in e.used if name in shared]

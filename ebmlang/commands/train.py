@@ -7,12 +7,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.commands import options
+from ebmlang.commands import options, processes
 from ebmlang.commands.infer import print_notes, read_dataset
 from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
     from ebmlang.runtime.training.history import History
+    from ebmlang.runtime.training.peers import Peers
     from ebmlang.training import Session
 
 NAME = "train"
@@ -65,6 +66,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seed", metavar="S", type=options.whole, default=0, help="of starts, order and draws"
     )
     course.add_argument("--device", help="cpu, cuda or cuda:1")
+    course.add_argument(
+        "--devices", metavar="N", type=options.count, default=1,
+        help="processes on this machine that share every batch, 1; torchrun starts them on many",
+    )  # fmt: skip
     course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
     options.add_output(parser, "the folder of the run; without it only a summary")
     kept = parser.add_argument_group("what is kept: the same command goes on where a run was cut off")
@@ -81,10 +86,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.devices > 1 and not processes.among_others():
+        return processes.spawned(args.words, args.devices)
+    with processes.joined(args.device) as peers:
+        if not peers.first:  # one process speaks for all
+            args.progress = False
+        return _run(args, peers)
+
+
+def _run(args: Namespace, peers: Peers) -> int:
     settings, mapping = options.once(args.settings, "--set"), options.once(args.mapping, "--map")
     from ebmlang import data, runs
     from ebmlang.commands import engine, trainer
-    from ebmlang.training import Session, facts_of, warn
+    from ebmlang.training import Session, facts_of, silent, warn
 
     if args.output:
         runs.place_of_run(args.output)
@@ -95,9 +109,11 @@ def run(args: Namespace) -> int:
     wanted = trainer.wanted_for_training(model, args.given)
     dataset = read_dataset(args.data, wanted)
     matching = data.match(dataset, wanted, mapping)
-    print_notes(dataset, data.unused(dataset, matching))
+    if peers.first:
+        print_notes(dataset, data.unused(dataset, matching))
     fitting = trainer.fitting(model, args, dataset, matching)
-    keeper = trainer.keeper(args, fitting, warn) if args.output else None
+    say = warn if peers.first else silent
+    keeper = trainer.keeper(args, fitting, say) if args.output else None
     session = Session(fitting, keeper)
     interrupted = False
     try:
@@ -113,6 +129,8 @@ def run(args: Namespace) -> int:
                 keeper.checkpoint()
             keeper.finish(facts)
     history = session.history()
+    if not peers.first:
+        return 1 if history.stopped else 0
     _print_summary(args, history, facts)
     if interrupted:
         print(f"interrupted after step {len(history):,}", file=sys.stderr)

@@ -12,7 +12,16 @@ from ebmlang.commands.engine import given_rows
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
-from ebmlang.training import Asking, Course, Every, Fitting, Keeper, settings_for, with_parameters_on
+from ebmlang.training import (
+    Asking,
+    Course,
+    Every,
+    Fitting,
+    Keeper,
+    peers_here,
+    settings_for,
+    with_parameters_on,
+)
 
 if TYPE_CHECKING:
     from ebmlang.data import DataSet
@@ -51,7 +60,7 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     asking = Asking(args.objective, args.using, changes, sets=_named_sets(model, args))
     if args.device is not None:
         with_parameters_on(model, settings.device)
-    return Fitting.of(model, given, settings, course, asking)
+    return Fitting.of(model, given, settings, course, asking, peers_here())
 
 
 def keeper(args: Namespace, fitting: Fitting, say: Callable[[str], None]) -> Keeper:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.training.peers import peers_here
 from ebmlang.training.course import EPOCHS, Course
 from ebmlang.training.fitting import Asking, Fitting
 from ebmlang.training.keeping import Every, Keeper
 from ebmlang.training.lines import Posed, loss_now
-from ebmlang.training.session import Session, facts_of, fitted, warn
+from ebmlang.training.session import Session, facts_of, fitted, silent, warn
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -29,7 +30,9 @@ __all__ = [
     "facts_of",
     "fitted",
     "loss_now",
+    "peers_here",
     "settings_for",
+    "silent",
     "warn",
     "with_parameters_on",
 ]

@@ -134,6 +134,7 @@ class Fitting:
     lines: tuple[Line, ...]
     run: Run
     updates: Updates | None
+    peers: Peers = ALONE
     validation: Validation | None = None
 
     @staticmethod
@@ -153,7 +154,9 @@ class Fitting:
         way, aside = _split(judged, course)
         stretches = _stretches(model.checked.programme, lines, course, peers)
         run = Run(stretches, way, _limit(stretches, way, course))
-        fitting = Fitting(model, course, lines, run, Updates.of(model, given, settings))
+        fitting = Fitting(model, course, lines, run, Updates.of(model, given, settings), peers)
+        _fit_for(peers, lines, way)
+        peers.agree(fitting.tensors().values())
         run.after_batch = fitting._after
         if aside is not None:
             loss = partial(fitting._held_out_loss, judged, aside)
@@ -186,7 +189,7 @@ class Fitting:
         computed = self.model.nets.computed_decays
         self.model.after_step(scheduled(self.bound, computed, batch.step - 1) if computed else None)
         if self.updates is not None:
-            self.updates.after(batch, self.model.declared_parameters())
+            self.updates.after(batch, self.model.declared_parameters(), self.peers)
         if self.validation is None or batch.step % self.run.walk.per_epoch:
             return None
         found = self.validation.ask()
@@ -212,7 +215,7 @@ class Fitting:
             total += float(line.at(some, seed, done).loss) * len(some) / len(rows)
         for parameter, value in raw:
             parameter.copy_(value)
-        return total
+        return self.peers.told(total) or 0.0
 
     # --- the run ---
 
@@ -262,6 +265,25 @@ def _split(line: Line, course: Course) -> tuple[Walk, Rows | None]:
             "validate=0.1, or more data",
         )
     return Walk(kept, course.batch_size, course.seed), aside
+
+
+def _fit_for(peers: Peers, lines: tuple[Line, ...], way: Walk) -> None:
+    """Raises DataError for what several processes cannot share."""
+    if peers.count == 1:
+        return
+    for line in lines:
+        smallest = (line.walk or way).smallest
+        if smallest < peers.count:
+            raise DataError(
+                f"the smallest batch has {smallest:,} row{'s' * (smallest != 1)} for {peers.count} processes",
+                "another batch size, or fewer processes",
+            )
+        if line.posed.run.module.JOINT:
+            names = ", ".join(line.posed.loss.inside)
+            raise DataError(
+                f"all examples search {names} together, and every process has some of them only",
+                "train in one process",
+            )
 
 
 def _all_used(sets: Mapping[str, Given], lines: tuple[Line, ...]) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ebmlang.compiler.dump import dump_model
@@ -106,7 +107,7 @@ def _plain(value: Any) -> Any:
 def _digest(value: Tensor) -> str:
     content = value.detach().cpu().contiguous()
     digest = hashlib.blake2b(f"{content.dtype} {list(content.shape)}".encode(), digest_size=16)
-    digest.update(memoryview(content.flatten().view(-1).numpy()).cast("B") if content.numel() else b"")
+    digest.update(content.flatten().view(torch.uint8).numpy().data if content.numel() else b"")
     return digest.hexdigest()
 
 

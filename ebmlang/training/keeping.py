@@ -99,10 +99,7 @@ class Keeper:
         another run, and `force` does not replace it."""
         folder = runs.place_of_run(str(path))
         keeper = Keeper(folder, fitting, identity_of(fitting, extra), every, keep, say)
-        if runs.is_run(folder) and not force:
-            keeper._continue()
-        else:
-            keeper._begin()
+        keeper._open(force)
         return keeper
 
     @property
@@ -113,6 +110,23 @@ class Keeper:
 
     # --- the beginning ---
 
+    def _open(self, force: bool) -> None:
+        """The first process looks at the disk, and tells the others what it found."""
+        peers, found, mistake = self.fitting.peers, None, None
+        if peers.first:
+            try:
+                if runs.is_run(self.folder) and not force:
+                    found = self._found()
+                else:
+                    self._begin()
+            except DataError as error:
+                mistake = error
+        mistake, found = peers.told(mistake), peers.told(found)
+        if mistake is not None:
+            raise mistake
+        if found is not None:
+            self._continue(found)
+
     def _begin(self) -> None:
         text = self.fitting.model.checked.source.text
         facts = {"ended": runs.RUNNING, **{k: v for k, v in self.identity.items() if k != "text"}}
@@ -122,7 +136,8 @@ class Keeper:
             write_checkpoint(made / runs.CHECKPOINTS, self._checkpoint())
         self._at = 0
 
-    def _continue(self) -> None:
+    def _found(self) -> Checkpoint:
+        """The checkpoint to go on from. Raises DataError where it is of another run, or there is none."""
         found = newest_checkpoint(self.folder / runs.CHECKPOINTS, self.say)
         taken = f"{self.folder} exists already and is not overwritten"
         if found is None:
@@ -131,9 +146,13 @@ class Keeper:
         if wrong:
             shown = "\n  ".join(wrong)
             raise DataError(f"{taken}: the run in it is another one\n  {shown}", "another name, or --force")
-        self.before = self._history(found.step)
-        _restore(self.fitting, found)
         forget_newer(self.folder / runs.CHECKPOINTS, found.step)
+        return found
+
+    def _continue(self, found: Checkpoint) -> None:
+        peers = self.fitting.peers
+        self.before = peers.told(self._history(found.step) if peers.first else None) or []
+        _restore(self.fitting, found)
         self._at = found.step
         if self.finished:
             self.say(f"{self.folder}: finished already, after step {found.step:,}")
@@ -162,7 +181,7 @@ class Keeper:
     def records(self) -> Iterator[Record | Stopped]:
         """Those of the fitting, each written down, with checkpoints when they are due."""
         for item in self.fitting.records():
-            if isinstance(item, Record):
+            if isinstance(item, Record) and self.fitting.peers.first:
                 self._lines.append(f"{json.dumps(item.to_json())}\n")
                 if time.monotonic() - self._noted > _QUIET:
                     self._tried(self._write_history)
@@ -179,6 +198,8 @@ class Keeper:
     def checkpoint(self) -> None:
         """Keep what there is now, where that is the state after a whole step."""
         run = self.fitting.run
+        if not self.fitting.peers.first:
+            return
         if run.between and run.done != self._at and self._tried(self._write_checkpoint):
             self._at = run.done
         self._kept = time.monotonic()
@@ -232,6 +253,8 @@ class Keeper:
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write the parameters and what there is to say. Raises DataError where the disk refuses: the last
         checkpoint is there."""
+        if not self.fitting.peers.first:
+            return
         tensors = {n: v.detach().cpu().contiguous() for n, v in self.fitting.tensors().items()}
         try:
             self._write_history()

@@ -66,7 +66,8 @@ def fitted(
     """A whole run as Python asks for it. Raises DataError where its folder holds another one."""
     keeper = None
     if checkpoint is not None:
-        keeper = Keeper.of(checkpoint, fitting, every=Every.of(every), extra={}, say=warn)
+        say = warn if fitting.peers.first else silent
+        keeper = Keeper.of(checkpoint, fitting, every=Every.of(every), extra={}, say=say)
     elif every is not None:
         raise DataError("checkpoints are to be written, and no place for them is given", 'checkpoint="run"')
     session = Session(fitting, keeper)
@@ -83,6 +84,10 @@ def fitted(
 def warn(message: str) -> None:
     """Say something that a person should know, on stderr."""
     print(f"note: {message}", file=sys.stderr)
+
+
+def silent(message: str) -> None:
+    """Say nothing: another process does."""
 
 
 def facts_of(session: Session, interrupted: bool) -> dict[str, Any]:

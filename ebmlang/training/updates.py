@@ -17,7 +17,9 @@ from ebmlang.compiler.types import REAL
 from ebmlang.inference import Given
 from ebmlang.questions import Asked
 from ebmlang.runtime.bind import Bound, Settings
+from ebmlang.runtime.gathering import shared
 from ebmlang.runtime.training.batches import Batch, at_rows, seed_of_step
+from ebmlang.runtime.training.peers import Peers
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -44,11 +46,13 @@ class Updates:
         return Updates(bound, {name: model.value(name) for name in moved}, settings.seed)
 
     @torch.no_grad()
-    def after(self, batch: Batch, own: Mapping[str, nn.Parameter]) -> None:
+    def after(self, batch: Batch, own: Mapping[str, nn.Parameter], peers: Peers) -> None:
         """Every state becomes what its update says, computed from the rows of a minibatch."""
-        rows = np.asarray(batch.rows)
+        rows = np.asarray(peers.share(batch).rows)
         bound = at_rows(self.bound, own, rows, seed_of_step(self.seed, batch.step), batch.step - 1)
-        found = bound.instance.lets({}, {**bound.values, **bound.instance.prepare(bound.values)})
+        with shared(peers.count):
+            held = {**bound.values, **bound.instance.prepare(bound.values)}
+            found = bound.instance.lets({}, held)
         for name, state in self.states.items():
             state.copy_(found[_let(name)])
 

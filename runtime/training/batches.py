@@ -68,6 +68,13 @@ class Walk:
         return self.size is None or self.size >= len(self.rows)
 
     @property
+    def smallest(self) -> int:
+        """Rows of the smallest batch."""
+        if self.size is None or self.whole:
+            return len(self.rows)
+        return len(self.rows) % self.size or self.size
+
+    @property
     def per_epoch(self) -> int:
         """Steps of an epoch."""
         return 1 if self.size is None or self.whole else -(-len(self.rows) // self.size)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ebmlang.runtime import ask, posing
 from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.gathering import shared
 from ebmlang.runtime.marginal import marginal
 from ebmlang.runtime.mixed.free import summed_names
 from ebmlang.runtime.nested.watching import heard
@@ -91,5 +92,6 @@ def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, 
     if not sought:
         return {}, torch.zeros(bound.batch, dtype=torch.bool)
     still = replace(bound, values={n: v.detach() for n, v in bound.values.items()})
-    found = ask.infer(still, search, observed, brief=True)
+    with shared(1):  # rows are searched on their own, in every process as long as it takes
+        found = ask.infer(still, search, observed, brief=True)
     return {n: found.values[n].detach() for n in sought}, ~found.converged.cpu()

@@ -5,15 +5,18 @@ Plain `torch.distributed` carries the messages; `torchrun` starts the processes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ebmlang.runtime.training.batches import Batch
 from ebmlang.runtime.training.loss import Evaluated
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,15 @@ class Peers:
 
     rank: int = 0
     count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def parts(self, batch: Batch, count: int) -> int:
+        """Parts in which a gradient is found: as many in every process."""
+        return max(1, min(count, batch.total // self.count))
 
     def share(self, batch: Batch) -> Batch:
         """The rows of a batch that are those of this process: consecutive ones."""
@@ -38,7 +50,7 @@ class Peers:
         packed = torch.stack(
             [n.double() for n in numbers] + [torch.tensor(float(found.unconverged)).double()]
         )
-        torch.distributed.all_reduce(packed)
+        distributed.all_reduce(packed)
         loss, *terms, unconverged = packed.unbind()
         named = dict(zip(names, terms, strict=True))
         return Evaluated(loss.to(found.loss.dtype), named, int(unconverged.item()))
@@ -52,17 +64,30 @@ class Peers:
             flat = torch.cat(
                 [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in some]
             )
-            torch.distributed.all_reduce(flat)
+            distributed.all_reduce(flat)
             for p, grad in zip(some, flat.split([p.numel() for p in some]), strict=True):
                 p.grad = grad.view_as(p)
+
+    def agree(self, values: Iterable[Tensor]) -> None:
+        """Make values the same in all processes: those of the first one."""
+        for value in values if self.count > 1 else ():
+            distributed.broadcast(value.detach(), 0)
+
+    def told(self, message: T | None) -> T | None:
+        """What the first process says, in all of them."""
+        if self.count == 1:
+            return message
+        box = [message]
+        distributed.broadcast_object_list(box, 0)
+        return box[0]
 
 
 ALONE = Peers()
 """A run in one process."""
 
 
-def broadcast(values: Sequence[Tensor], peers: Peers) -> None:
-    """Make values the same in all processes: those of the first one."""
-    if peers.count > 1:
-        for value in values:
-            torch.distributed.broadcast(value, 0)
+def peers_here() -> Peers:
+    """The processes of the group that this one is in."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return ALONE
+    return Peers(distributed.get_rank(), distributed.get_world_size())

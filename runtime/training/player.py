@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.gathering import shared
 from ebmlang.runtime.training.batches import Batch, Walk
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.moved import Moved, gradient_norm, settle, take_gradient
@@ -175,7 +176,9 @@ class Player:
             one.parameter.grad = one.leaf.grad = None
             if one.leaf is not one.parameter:
                 settle(one, one.leaf)
-        parts = [self._part(part, turn) for part in batch.parts(self.pace.accumulate)]
+        parts = [
+            self._part(part, turn) for part in batch.parts(self.peers.parts(batch, self.pace.accumulate))
+        ]
         found = self.peers.summed(parts[0] if len(parts) == 1 else _together(parts))
         self.peers.sum_gradients([m.parameter for m in self.parameters])
         pace = float(self.optimiser.param_groups[0]["lr"])
@@ -187,7 +190,8 @@ class Player:
         """The loss of some of the rows as they count in the whole, its gradient added to those that are
         there."""
         with torch.enable_grad():
-            found = self.loss_of(batch, turn)
+            with shared(self.peers.count):
+                found = self.loss_of(batch, turn)
             if not found.loss.requires_grad:
                 raise DataError(
                     "the loss has no gradient in what is trained",

@@ -122,7 +122,7 @@ def test_a_cut_at_any_write_loses_nothing(
     """The n-th call of the operating system never comes back, for one n after the other, until one run
     ends."""
     plain, cuts = getattr(os, call), 0
-    m = history = None
+    m, history = fresh(), None
     while history is None:
         left = [1 + apart * cuts]
 
