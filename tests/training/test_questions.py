@@ -231,7 +231,6 @@ REFUSED = {
         "error[E0901]: training through `infer z of fit`",
     ),
     "an objective of its own": ("infer z\n train W of fit", "error[E0901]: training `of` something while z"),
-    "a loss": ("train W by nce(y, noise = z)", "error[E0901]: `train` with `by`"),
     "a constraint": (
         "subject to limit : sum(z * W) <= 1\n train W",
         "error[E0901]: training what the constraint `limit`",
