@@ -130,6 +130,19 @@ OPTIMISERS: tuple[OptimiserRow, ...] = (
         "Duchi, Hazan & Singer 2011",
     ),
     OptimiserRow(
+        "muon",
+        "Muon",
+        (
+            ("lr", "positive", 1e-3),
+            ("weight_decay", "nonnegative", 0.1),
+            ("momentum", "share", 0.95),
+            ("nesterov", "switch", True),
+            ("ns_steps", "count", 5),
+        ),
+        "orthogonal steps of matrices; the rest goes by adamw with the same lr and weight_decay",
+        "Jordan et al. 2024",
+    ),
+    OptimiserRow(
         "lbfgs",
         "LBFGS",
         (

@@ -6,6 +6,7 @@ Checked here as far as the text goes; what the inference inside means for the gr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
@@ -149,6 +150,14 @@ def _warnings(model: Model, line: Question) -> Iterator[Diagnostic]:
         yield Collapses(line.span, verdict.constant, verdict.minimal, places)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What a loss depends on: everything that it reads, and what its gradient may reach."""
+
+    read: frozenset[str]
+    followed: frozenset[str]
+
+
 def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterator[Diagnostic]:
     """What speaks against training by a line, or everything without one; placed at `span`."""
     if not trainable(model):
@@ -156,7 +165,8 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
         return
     named = line.targets if line is not None else ()
     targets = [v for v in model.variables if v.name in (named or trainable(model))]
-    within = reached(model, _loss_parts(model, line))
+    parts = _loss_parts(model, line)
+    within = _Reach(reached(model, parts), followed(model, parts))
     for variable in targets:
         because, advice = _obstacle(model, line, variable, within)
         if because:
@@ -170,9 +180,7 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
     yield from _domain_mistakes(targets, line, span)
 
 
-def _obstacle(
-    model: Model, line: Question | None, variable: Variable, within: frozenset[str]
-) -> tuple[str, str]:
+def _obstacle(model: Model, line: Question | None, variable: Variable, within: _Reach) -> tuple[str, str]:
     """Why a variable cannot be trained, and one thing to try; empty where it can."""
     if variable.role != "param":
         return f"it is {variable.role}, with one value per example", f"infer {variable.name}"
@@ -183,18 +191,20 @@ def _obstacle(
     return _unreached(model, line, variable.name, within)
 
 
-def _net_obstacle(model: Model, line: Question | None, net: Net, within: frozenset[str]) -> tuple[str, str]:
+def _net_obstacle(model: Model, line: Question | None, net: Net, within: _Reach) -> tuple[str, str]:
     """The same for a net."""
     if net.source:
         return f"it is the average of {net.source}, and follows that", f"train {net.source}"
     return _unreached(model, line, net.name, within)
 
 
-def _unreached(model: Model, line: Question | None, name: str, within: frozenset[str]) -> tuple[str, str]:
+def _unreached(model: Model, line: Question | None, name: str, within: _Reach) -> tuple[str, str]:
     """Why the loss does not depend on a name; empty where it does."""
-    if name in within:
+    if name in within.followed:
         return "", ""
-    others = ", ".join(n for n in trainable(model) if n in within)
+    if name in within.read:
+        return "its gradient is stopped wherever the loss reads it", "leave out stop(...) in one place"
+    others = ", ".join(n for n in trainable(model) if n in within.followed)
     if line is not None and line.of is not None:
         what = "what follows `of`" if line.loss is None else f"`{line.loss.name}`"
         return f"{what} does not depend on it", f"train {others}" if others else ""
@@ -224,6 +234,23 @@ def term_parts(term: typed.Term) -> tuple[Expr, ...]:
     """Everything that a term reads: its value, its guard, the lists that its plates run over."""
     guard = () if term.guard is None else (term.guard,)
     return (term.value, *guard, *(a.rows for a in term.axes if a.rows is not None))
+
+
+def followed(model: Model, parts: tuple[Expr, ...]) -> frozenset[str]:
+    """The same apart from what stands in `stop(...)`: what a gradient may reach."""
+    lets = tuple(replace(let, value=_without_stops(let.value)) for let in model.lets)
+    return reached(replace(model, lets=lets), tuple(map(_without_stops, parts)))
+
+
+def _without_stops(value: Expr) -> Expr:
+    """The value with a constant in place of what is not differentiated."""
+
+    def cut(node: Expr) -> Expr | None:
+        if isinstance(node, typed.Apply) and node.function == "stop":
+            return typed.Constant(node.type, (), typed.Level.CONSTANT, False, node.span, 0.0)
+        return None
+
+    return typed.mapped(value, cut)
 
 
 def reached(model: Model, parts: tuple[Expr, ...]) -> frozenset[str]:

@@ -93,12 +93,25 @@ def check_classes(spec: VariableSpec, tensor: Tensor, classes: int) -> None:
         )
 
 
-def check_finite(spec: VariableSpec, tensor: Tensor) -> None:
-    """Raises DataError that counts the entries that are not a number."""
+def check_finite(spec: VariableSpec, tensor: Tensor, first_row: int = 0) -> None:
+    """Raises DataError that counts the entries that are not a number, and says where the first one is; rows
+    count from `first_row`."""
     if tensor.is_floating_point():
-        count = int(torch.isnan(tensor).sum())
+        missing = torch.isnan(tensor)
+        count = int(missing.sum())
         if count:
             hint = f"declare it `observed {spec.name} : {spec} missing` to find them, or clean the data"
             if spec.role != "observed":
                 hint = "clean the data"
-            raise DataError(f"`{spec.name}` holds {count:,} NaN in {tensor.numel():,} entries", hint)
+            where = _place(spec, missing, first_row)
+            raise DataError(f"`{spec.name}` holds {count:,} NaN in {tensor.numel():,} entries{where}", hint)
+
+
+def _place(spec: VariableSpec, found: Tensor, first_row: int) -> str:
+    """Where the first entry is that is true, in words, counted from 0."""
+    at = found.nonzero()[0].tolist()
+    rows = found.ndim > len(spec.shape)
+    row = f"row {at[0] + first_row:,}" if rows else ""
+    entry = f"entry [{', '.join(map(str, at[rows:]))}]" if at[rows:] else ""
+    place = ", ".join(part for part in (row, entry) if part)
+    return f", the first in {place}" if place else ""

@@ -110,7 +110,7 @@ def bind(
         if spec.classes is not None:
             check_classes(spec, tensor, spec.classes.evaluate(frame.extent.sizes))
         if name not in incomplete:
-            check_finite(spec, tensor)
+            check_finite(spec, tensor, settings.first_row)
     bound = _bound(module, specs, frame, tensors, settings, nets or make_modules(settings.seed), sought)
     for spec in specs.values():
         if spec.name not in incomplete and not (known is not None and _is_number(spec)):

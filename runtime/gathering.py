@@ -31,7 +31,7 @@ def gathered(own: Tensor) -> Tensor:
     """The rows of all processes, [B of all, ...]; those of this one, [B, ...], where nothing is shared."""
     if _PROCESSES.get() == 1:
         return own
-    found: Tensor = _Gather.apply(own)
+    found: Tensor = _Gather.apply(own)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import options, processes
@@ -12,7 +13,7 @@ from ebmlang.commands.infer import print_notes, read_dataset
 from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:
-    from ebmlang.runtime.training.history import History
+    from ebmlang.runtime.training.history import History, Record
     from ebmlang.runtime.training.peers import Peers
     from ebmlang.training import Session
 
@@ -81,6 +82,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     kept.add_argument(
         "--keep", metavar="N", type=options.count, default=2, help="the newest checkpoints that stay, 2"
     )
+    kept.add_argument(
+        "--tensorboard", action="store_true", help="note every step for TensorBoard too, in RUN/tensorboard"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options.add_progress(parser)
 
@@ -104,6 +108,8 @@ def _run(args: Namespace, peers: Peers) -> int:
         runs.place_of_run(args.output)
     elif args.checkpoint is not None:
         raise options.UsageError("--checkpoint is about the folder of a run: it goes with -o RUN")
+    elif args.tensorboard:
+        raise options.UsageError("--tensorboard writes into the folder of a run: it goes with -o RUN")
     binds = options.once(args.binds, "--bind")
     model = engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
     wanted = trainer.wanted_for_training(model, args.given)
@@ -116,12 +122,15 @@ def _run(args: Namespace, peers: Peers) -> int:
     keeper = trainer.keeper(args, fitting, say) if args.output else None
     session = Session(fitting, keeper)
     interrupted = False
+    note, close = trainer.board_of(args, session)
     try:
-        _go(session, args.progress)
+        _go(session, args.progress, note)
     except KeyboardInterrupt:
         if not session.found:
             raise
         interrupted = True  # the parameters are those of the last step that is finished
+    finally:
+        close()
     facts = {"file": args.file, "data": args.data, **facts_of(session, interrupted)}
     if keeper is not None:
         with undisturbed():
@@ -138,15 +147,20 @@ def _run(args: Namespace, peers: Peers) -> int:
     return 1 if history.stopped else 0
 
 
-def _go(session: Session, shown: bool) -> None:
-    """The run, with how far it is if that is wanted."""
+def _go(session: Session, shown: bool, note: Callable[[Record], None]) -> None:
+    """The run, each record noted, with how far it is if that is wanted."""
     from ebmlang.report import training_progress
 
     if not shown:
-        session.go()
+        session.go(lambda record, steps: note(record))
         return
     with training_progress(session.fitting.steps) as update:
-        session.go(update)
+
+        def both(record: Record, steps: int | None) -> None:
+            note(record)
+            update(record, steps)
+
+        session.go(both)
 
 
 def _print_summary(args: Namespace, history: History, facts: dict[str, Any]) -> None:

@@ -12,16 +12,20 @@ from ebmlang.commands.engine import given_rows
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
+from ebmlang.runs import TENSORBOARD
+from ebmlang.runtime.training.history import Record
 from ebmlang.training import (
     Asking,
     Course,
     Every,
     Fitting,
     Keeper,
+    Session,
     peers_here,
     settings_for,
     with_parameters_on,
 )
+from ebmlang.training.board import board
 
 if TYPE_CHECKING:
     from ebmlang.data import DataSet
@@ -70,6 +74,13 @@ def keeper(args: Namespace, fitting: Fitting, say: Callable[[str], None]) -> Kee
     return Keeper.of(
         args.output, fitting, every=every, keep=args.keep, force=args.force, extra=extra, say=say
     )
+
+
+def board_of(args: Namespace, session: Session) -> tuple[Callable[[Record], None], Callable[[], None]]:
+    """What notes a record for TensorBoard, and what ends that; both do nothing where it is not asked for."""
+    if not args.tensorboard or session.keeper is None or not session.fitting.peers.first:
+        return lambda record: None, lambda: None
+    return board(session.keeper.folder / TENSORBOARD, session.fitting.run.done)
 
 
 def _named_sets(model: Model, args: Namespace) -> dict[str, Given]:

@@ -23,8 +23,9 @@ from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.negatives import Chains
+from ebmlang.runtime.training.optimisers import make_optimiser
 from ebmlang.runtime.training.peers import ALONE, Peers
-from ebmlang.runtime.training.player import Pace, Player, make_optimiser
+from ebmlang.runtime.training.player import Pace, Player
 from ebmlang.runtime.training.validation import Validation
 from ebmlang.training.course import EPOCHS, Course, optimiser_settings
 from ebmlang.training.lines import Posed, train_lines

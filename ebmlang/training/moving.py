@@ -30,6 +30,12 @@ def trained(posed: Posed, bound: Bound) -> tuple[Moved, ...]:
             if isinstance(domain, Simplex) and name in posed.loss.interior:
                 domain = OpenSimplex(domain.where)
             found.append(moved(name, _inside(name, _leaf(name, parameter), domain), domain))
+    for name in posed.loss.targets:
+        if not any(_belongs(one.name, (name,)) for one in found):
+            raise DataError(
+                f"there is nothing to move in the net `{name}`: no parameter of it asks for a gradient",
+                f"{name}.requires_grad_(True), or train the others by name",
+            )
     return tuple(found)
 
 

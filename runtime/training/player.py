@@ -54,22 +54,6 @@ class Seen:
     unconverged: int
 
 
-_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
-"""Optimisers that torch has in one pass over each parameter, the same up to rounding."""
-
-
-def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:
-    """An optimiser of `torch.optim` by the name of its class."""
-    kind = getattr(torch.optim, implementation)
-    if implementation == "LBFGS":
-        return kind(leaves, line_search_fn="strong_wolfe", **options)
-    # The fused ones walk memory, so they need parameters and gradients that lie alike.
-    plain = all(p.is_contiguous() and p.dtype in (torch.float32, torch.float64) for p in leaves)
-    if implementation in _FUSED and plain and all(p.device.type in ("cpu", "cuda") for p in leaves):
-        return kind(leaves, fused=True, **options)
-    return kind(leaves, **options)
-
-
 @dataclass(slots=True)
 class Player:
     """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -184,3 +186,35 @@ def test_parameters_that_a_file_lacks_are_named(tmp_path: Path, capsys: Capture)
     words = [str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--set", "k=2"]
     assert main(["train", *words, "--steps", "1", "--params", str(tmp_path / "w.safetensors")]) == 0
     assert "holds no `V`: what is not there keeps its start" in capsys.readouterr().err
+
+
+def test_tensorboard_sees_every_number(
+    words: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert folder == str(tmp_path / "run" / "tensorboard")
+            assert purge_step == 1
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            noted.append((name, value, step))
+
+        def close(self) -> None:
+            noted.append(("closed", 0.0, 0))
+
+    module = ModuleType("torch.utils.tensorboard")
+    monkeypatch.setattr(module, "SummaryWriter", Writer, raising=False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    assert main([*words, "-o", str(tmp_path / "run"), "--tensorboard"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [value for name, value, _ in noted if name == "loss"] == [one["loss"] for one in lines]
+    assert ("term/sparsity", lines[2]["terms"]["sparsity"], 3) in noted
+    assert noted[-1][0] == "closed"
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    capsys.readouterr()
+    assert main([*words, "-o", str(tmp_path / "other"), "--tensorboard"]) == 1
+    assert "--tensorboard needs tensorboard" in capsys.readouterr().err
+    assert not (tmp_path / "other" / "tensorboard").exists()
+    assert main([*words, "--tensorboard"]) == 2

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed
 
 import ebmlang
+from ebmlang.data import write
 from ebmlang.runtime.training.peers import peers_here
 
 
@@ -93,7 +94,7 @@ def main() -> None:
         distributed.init_process_group("gloo")
     found = fitted()
     if not distributed.is_initialized() or distributed.get_rank() == 0:
-        np.savez(Path(sys.argv[1]), **{n: v.numpy() for n, v in found.items()})
+        write(Path(sys.argv[1]), {n: v.numpy() for n, v in found.items()})
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -75,12 +75,39 @@ def test_linear_regression_with_every_optimiser(row: object) -> None:
     def loss(i: Tensor) -> Tensor:
         return (t[i] - x[i] @ w - b).square().mean() + 0.5 * w.square().sum()
 
-    kind = getattr(torch.optim, row.implementation)
-    curve = by_hand([w, b], lambda p: kind(p, **row.defaults), loss, 37, 8, 3, 9)
+    # Muon moves matrices, and there is none here.
+    kind = torch.optim.AdamW if row.name == "muon" else getattr(torch.optim, row.implementation)
+    options = {n: v for n, v in row.defaults.items() if row.name != "muon" or n in ("lr", "weight_decay")}
+    curve = by_hand([w, b], lambda p: kind(p, **options), loss, 37, 8, 3, 9)
     history = m.fit(x=x, t=t, using=row.name, epochs=3, batch_size=8, seed=9)
     np.testing.assert_allclose(history.loss, curve, rtol=1e-10)
     np.testing.assert_allclose(m.value("W").detach(), w.detach(), rtol=1e-9)
     np.testing.assert_allclose(history["fit"] + history["size"], history.loss, rtol=1e-12)
+
+
+def test_muon_moves_matrices_and_adamw_the_rest() -> None:
+    text = """model m(n: int) {
+      observed x : real[n]
+      observed t : real[n]
+      param W : real[n, n] = normal()
+      param b : real[n]
+      energy fit = ||t - W @ x - b||^2
+      train using muon(lr = 0.02, ns_steps = 4)
+    }"""
+    x, t = rows(20, 3), rows(20, 3, seed=1)
+    m = ebmlang.loads(text).bind(x=x, t=t)
+    w, b = started(m, "W", "b")
+    matrix = torch.optim.Muon([w], lr=0.02, ns_steps=4, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    vector, curve = torch.optim.AdamW([b], lr=0.02, weight_decay=0.1), []
+    for _ in range(6):
+        matrix.zero_grad()
+        vector.zero_grad()
+        loss = (t - x @ w.T - b).square().sum(1).mean()
+        loss.backward()
+        curve.append(loss.item())
+        matrix.step()
+        vector.step()
+    np.testing.assert_allclose(m.fit(x=x, t=t, steps=6).loss, curve, rtol=1e-6)
 
 
 def test_options_of_a_line_reach_the_optimiser() -> None:

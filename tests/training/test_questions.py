@@ -331,3 +331,31 @@ def test_a_search_of_all_examples_with_the_weight_of_the_loss() -> None:
     m = ebmlang.loads(text).bind(y=y)
     want = (y - y.mean(0)).square().sum(1).mean() + 0.3
     assert m(y=y).item() == pytest.approx(float(want), rel=1e-9)
+
+
+def test_what_cannot_move_is_said_before_the_first_step() -> None:
+    text = """model m(n: int) {
+      observed y : real[n]
+      extern net f : real[n] -> real[n]
+      param w : real[n]
+      energy e = ||f(y) - w||^2
+    }"""
+    frozen = torch.nn.Linear(2, 2).double().requires_grad_(False)
+    with pytest.raises(DataError, match="nothing to move in the net `f`"):
+        ebmlang.loads(text, nets={"f": frozen}).fit(y=rows(4, 2), steps=1)
+    y = rows(4, 2)
+    y[3, 1] = torch.nan
+    with pytest.raises(DataError, match=r"`y` holds 1 NaN in 8 entries, the first in row 3, entry \[1\]"):
+        ebmlang.loads(text, nets={"f": torch.nn.Linear(2, 2).double()}).fit(y=y, steps=1)
+
+
+def test_what_a_gradient_cannot_reach() -> None:
+    text = """model m(n: int) {
+      observed y : real[n]
+      param W : real[n]
+      param V : real[n]
+      let target = stop(W)
+      energy fit = ||y - V - target||^2
+    }"""
+    assert "`W` cannot be trained: its gradient is stopped wherever the loss reads it" in refused(text)
+    ebmlang.loads(text.replace("energy fit", "train V\n energy fit")).fit(y=rows(4, 2), steps=1)

@@ -1,0 +1,74 @@
+"""Optimisers of torch by name, for the leaves of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmlang.errors import DataError
+
+_FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
+"""Optimisers that torch has in one pass over each parameter, the same up to rounding."""
+
+_OF_THE_REST = ("lr", "weight_decay")
+"""Options of muon that also those parameters follow that are no matrices."""
+
+
+@dataclass(slots=True)
+class Together:
+    """Several optimisers that take one step together, each over leaves of its own."""
+
+    members: Sequence[Any]
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for one in self.members for group in one.param_groups]
+
+    def step(self, look: Callable[[], Tensor]) -> Tensor:
+        """One look for all of them."""
+        loss = look()
+        for one in self.members:
+            one.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"members": [one.state_dict() for one in self.members]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for one, own in zip(self.members, state["members"], strict=True):
+            one.load_state_dict(own)
+
+
+def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:
+    """An optimiser of `torch.optim` by the name of its class. Raises DataError where this torch has it
+    not."""
+    kind = getattr(torch.optim, implementation, None)
+    if kind is None:
+        raise DataError(f"torch {torch.__version__} has no {implementation}", "using adamw")
+    if implementation == "LBFGS":
+        return kind(leaves, line_search_fn="strong_wolfe", **options)
+    if implementation == "Muon":
+        return _muon(kind, options, leaves)
+    # The fused ones walk memory, so they need parameters and gradients that lie alike.
+    plain = all(p.is_contiguous() and p.dtype in (torch.float32, torch.float64) for p in leaves)
+    if implementation in _FUSED and plain and all(p.device.type in ("cpu", "cuda") for p in leaves):
+        return kind(leaves, fused=True, **options)
+    return kind(leaves, **options)
+
+
+def _muon(kind: Any, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:
+    """Muon moves matrices; everything else goes by AdamW, whose steps have the size that Muon's are scaled
+    to."""
+    matrices = [p for p in leaves if p.ndim == 2]
+    others = [p for p in leaves if p.ndim != 2]
+    members = []
+    if matrices:
+        members.append(kind(matrices, adjust_lr_fn="match_rms_adamw", **options))
+    if others:
+        shared = {name: options[name] for name in _OF_THE_REST if name in options}
+        members.append(make_optimiser("AdamW", shared, others))
+    return Together(members)
