@@ -322,7 +322,7 @@ def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) ->
     return next((m for m in free if m is not row), None)
 
 
-_PLAIN = ("unconstrained", "separable bounds")
+_PLAIN = ("unconstrained", "separable bounds", "separate coordinates")
 """Needs that are no reason for a method: they only say that nothing stands in its way."""
 
 

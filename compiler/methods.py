@@ -153,6 +153,17 @@ METHODS: tuple[MethodRow, ...] = (
         "generated file holds one question)",
     ),
     MethodRow(
+        "projected_gauss_newton",
+        "ebmlang.runtime.solvers.projected_gauss_newton:ProjectedGaussNewton",
+        ("sum of losses", "differentiable", "constrained", "separable bounds"),
+        ("energy and gradient", "products with the squared Jacobian of the residuals", "bounds"),
+        (("patience", "whole"),),
+        "Gauss-Newton on the free entries, damped and projected onto the bounds",
+        "stationary: the projected gradient is below the tolerance",
+        "Bertsekas 1982; Kanzow, Yamashita & Fukushima 2004",
+        otherwise="projected_lbfgs",
+    ),
+    MethodRow(
         "projected_lbfgs",
         "ebmlang.runtime.solvers.projected_lbfgs:ProjectedLbfgs",
         ("differentiable", "constrained", "separable bounds"),
@@ -175,7 +186,7 @@ METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "gauss_newton",
         "ebmlang.runtime.solvers.gauss_newton:GaussNewton",
-        ("sum of losses", "differentiable", "unconstrained", "separable bounds"),
+        ("sum of losses", "differentiable", "unconstrained", "separate coordinates"),
         ("energy and gradient", "products with the squared Jacobian of the residuals"),
         (("patience", "whole"),),
         "Gauss-Newton, damped as by Levenberg and Marquardt",
@@ -186,7 +197,7 @@ METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "trust_region",
         "ebmlang.runtime.solvers.trust_region:TrustRegion",
-        ("smooth", "few couplings", "unconstrained", "separable bounds"),
+        ("smooth", "few couplings", "unconstrained", "separate coordinates"),
         ("energy and gradient", "written products with the Hessian"),
         (("patience", "whole"),),
         "Newton in a trust region on the pattern of the Hessian, and out of saddles",

@@ -149,6 +149,7 @@ NEEDS: tuple[Need, ...] = (
         hard=True,
     ),
     Need("separable bounds", "bounds entry by entry", _coupled, hard=True),
+    Need("separate coordinates", "one coordinate for each entry", _coupled, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),
     Need("constrained", "a closed domain or a manifold", _open, hard=True),

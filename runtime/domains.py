@@ -300,6 +300,14 @@ class Positive(OpenDomain):
     def coordinates(self, value: Tensor) -> Tensor:
         return _inverse_softplus(value)
 
+    def slope(self, coordinates: Tensor) -> Tensor:
+        """The derivative of the value along its coordinate."""
+        return torch.sigmoid(coordinates)
+
+    def turn(self, coordinates: Tensor) -> Tensor:
+        """The second derivative of the value over the first, which may underflow."""
+        return torch.sigmoid(-coordinates)
+
     def start(self, shape: tuple[int, ...], stream: Stream) -> Tensor:
         return filled(len(stream.rows), shape, 1.0)
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.linear.assembly import measure
 from ebmlang.runtime.linear.iterative import implicit
 from ebmlang.runtime.linear.matrix import Matrix, masked
@@ -92,7 +91,7 @@ def entry_places(problem: Problem) -> Placing | None:
     form = problem.form
     if form is None or not writes(problem, "hessian_entries"):
         return None
-    if not problem.space.kinds <= {Kind.LINEAR, Kind.BOX} or form.placing is None:
+    if not problem.space.entrywise or form.placing is None:
         return None
     return form.placing if form.placing.steps else None
 
@@ -105,24 +104,43 @@ def _entered(problem: Problem, x: Tensor) -> Matrix | None:
     space = problem.space
     with torch.no_grad():
         values = derivatives.hessian_entries(space.values(x), problem.held)
-    matrix = places.matrix(values, x.shape[0], space.dtype, space.device)
+    matrix: Matrix = places.matrix(values, x.shape[0], space.dtype, space.device)
+    if space.curved:
+        slope, turn = space.slopes(x)
+        matrix = matrix.scaled(slope).shifted(problem.energy_and_gradient(x)[1] * turn)
     return matrix if space.mask is None else masked(matrix, space.mask)
 
 
 def hessian_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
     """[R, N], [R or 1, P, N] -> [R, P, N]; rows and columns of given entries are those of the identity.
 
-    Written out where every operation has a derivative row, else by differentiating the gradient.
+    Written out where every operation has a derivative row, else by differentiating the gradient. Formulas are
+    along values v(u): along their coordinates u the Hessian is v' H v' + g v'', g being the gradient along v.
     """
-    written = writes(problem, "hessian_times")
-    return _products(problem, x, directions, _times if written else _differentiated, written)
+    if not writes(problem, "hessian_times"):
+        return _products(problem, x, directions, _differentiated, False)
+    if not problem.space.curved:
+        return _products(problem, x, directions, _times, True)
+    slope, turn = problem.space.slopes(x)
+    bend = problem.energy_and_gradient(x)[1] * turn
+    found = _along_values(problem, x, directions, _times, slope)
+    return found + bend[:, None] * directions
 
 
 def normal_times(problem: Problem, x: Tensor, directions: Tensor) -> Tensor:
     """The same for the weighted squared Jacobian of the residuals."""
     if not writes(problem, "normal_times"):
         raise ValueError("no residuals are known of this energy")
-    return _products(problem, x, directions, _residual_times, True)
+    if not problem.space.curved:
+        return _products(problem, x, directions, _residual_times, True)
+    return _along_values(problem, x, directions, _residual_times, problem.space.slopes(x)[0])
+
+
+def _along_values(problem: Problem, x: Tensor, directions: Tensor, times: Times, slope: Tensor) -> Tensor:
+    """Products of a matrix along values that move with their coordinates by `slope` [R, N]."""
+    if problem.space.mask is not None:
+        slope = torch.where(problem.space.mask, slope, 1.0)
+    return slope[:, None] * _products(problem, x, slope[:, None] * directions, times, True)
 
 
 def writes(problem: Problem, name: str) -> bool:
@@ -133,7 +151,7 @@ def writes(problem: Problem, name: str) -> bool:
 def _products(problem: Problem, x: Tensor, directions: Tensor, times: Times, broadcasts: bool) -> Tensor:
     """`times` takes one direction per row, or with `broadcasts` many for one row."""
     space = problem.space
-    if not space.kinds <= {Kind.LINEAR, Kind.BOX}:
+    if not space.entrywise:
         raise ValueError("second derivatives are taken of numbers, bounded or not")
     rows, count = x.shape[0], directions.shape[1]
     directions = directions.expand(rows, count, x.shape[1])
@@ -177,7 +195,7 @@ def _multiplied(problem: Problem, product: Product, x: Tensor, direction: Tensor
         if space.joint:
             at, along = [p.squeeze(0) for p in at], [p.squeeze(0) for p in along]
         names = [unknown.name for unknown in space.unknowns]
-        found = product(dict(zip(names, at, strict=True)), problem.held, dict(zip(names, along, strict=True)))
+        found = product(space.values_of(at), problem.held, dict(zip(names, along, strict=True)))
         flat = [
             found[name].expand(part.shape).reshape(-1, size)
             for name, part, size in zip(names, along, space.sizes, strict=True)

@@ -10,7 +10,7 @@ from ebmlang.compiler.methods import find_method
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.obligations import unmet
-from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.rollout import width
 from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
 from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
@@ -19,6 +19,9 @@ from ebmlang.runtime.solvers.affordable import too_costly
 LARGEST_SYSTEM = 1_000
 """Actions at all times together, up to which one linear system takes over from riccati: it names the
 directions along which the energy does not change, or falls."""
+
+OF_SQUARES = "projected_gauss_newton"
+"""What takes over from groups in turn where the energy is a sum of losses and its matrix is small."""
 
 BY_NAME = "asked for by name"
 FEWEST_IN_TURN = 2_000
@@ -43,7 +46,9 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
     # Steps along all unknowns at once are cheaper, and with bounds entry by entry there are good ones.
     few = problem.space.size < FEWEST_IN_TURN and module.FALLBACK == "projected_lbfgs"
     if name == IN_TURN and few and not by_name:
-        return module.FALLBACK, f"{name} does not pay: there are only {problem.space.size:,} unknowns"
+        because = f"{name} does not pay: there are only {problem.space.size:,} unknowns"
+        squares = View.GAUSS_NEWTON in problem.views and too_costly(problem, OF_SQUARES) is None
+        return OF_SQUARES if squares else module.FALLBACK, because
     if name == "fista" and problem.lengths and problem.space.mask is not None:
         return module.FALLBACK or "adam", "fista does not apply: entries of groups are given"
     row = find_method(name)

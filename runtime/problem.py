@@ -128,7 +128,7 @@ class Problem:
     @property
     def views(self) -> frozenset[View]:
         views = {View.GRADIENT}
-        if self.space.kinds <= {Kind.LINEAR, Kind.BOX}:
+        if self.space.entrywise:
             views.add(View.HESSIAN)
             if self.derivatives is not None and "normal_times" in self.derivatives.written:
                 views.add(View.GAUSS_NEWTON)
@@ -171,7 +171,7 @@ class Problem:
         """Products of the Hessian at x [R, N] with P directions per row, [R or 1, P, N] -> [R, P, N].
 
         Rows and columns of given entries are those of the identity. Raises ValueError where coordinates
-        are not the values themselves (an open domain, a manifold).
+        are no functions of single values (a manifold, say).
         """
         return hessian_times(self, x, directions)
 
@@ -189,7 +189,10 @@ class Problem:
     @property
     def shares_hessian(self) -> bool:
         """Whether one matrix, the same at every x, serves all rows; given entries aside."""
-        return self.form is not None and (self.form.shared or (self.form.constant and self.space.joint))
+        form = self.form
+        if form is None or self.space.curved:
+            return False
+        return form.shared or (form.constant and self.space.joint)
 
     def shared_hessian(self, x: Tensor) -> Matrix:
         """The one matrix of all rows, as if no entry were given."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Domain, DomainError, Kind, all_per_row, pick_rows, row_norm
-from ebmlang.runtime.domains import Interval, Nonnegative, OpenSimplex, Simplex
+from ebmlang.runtime.domains import Interval, Nonnegative, OpenSimplex, Positive, Simplex
 from ebmlang.runtime.seeded import Rows, Stream
 
 VectorOperation = Callable[..., Tensor]
@@ -87,6 +87,29 @@ class Space:
     def linear(self) -> bool:
         """Whether every vector is feasible, so that projections change nothing."""
         return self.mask is None and self.kinds <= {Kind.LINEAR, Kind.OPEN}
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether every value is a function of one coordinate alone."""
+        return all(
+            u.domain.kind in (Kind.LINEAR, Kind.BOX) or isinstance(u.domain, Positive) for u in self.unknowns
+        )
+
+    @property
+    def curved(self) -> bool:
+        """Whether some coordinates are not the values themselves."""
+        return Kind.OPEN in self.kinds
+
+    def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The derivatives of the values along their coordinates x [R, N], and the second derivatives over the
+        first, [R, N] each; of an `entrywise` space."""
+        pairs = [
+            (u.domain.slope(part), u.domain.turn(part))
+            if isinstance(u.domain, Positive)
+            else (torch.ones_like(part), torch.zeros_like(part))
+            for u, part in zip(self.unknowns, self.split(x), strict=True)
+        ]
+        return self.join([first for first, _ in pairs]), self.join([second for _, second in pairs])
 
     def row_shape(self, unknown: Unknown) -> tuple[int, ...]:
         """Shape of an unknown within one row of x."""

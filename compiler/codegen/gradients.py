@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler.builtins import BUILTINS
 from ebmlang.compiler.choose import Plan
+from ebmlang.compiler.choose_blocks import IN_TURN
 from ebmlang.compiler.codegen.energies import ARGUMENTS, Energies, per_row
 from ebmlang.compiler.codegen.entries import Entries
 from ebmlang.compiler.codegen.expressions import Emitter
@@ -30,6 +31,9 @@ Parts = dict[str, list[Expr]]
 WITH_MATRIX = frozenset({"newton", "projected_newton", "quadratic", "trust_region"})
 """Methods that factorise the Hessian."""
 
+OF_RESIDUALS = frozenset({"gauss_newton", "projected_gauss_newton", IN_TURN})
+"""Methods that take the squared Jacobian of residuals, and the one in place of which they may be taken."""
+
 WITHOUT_ENERGY = frozenset({"accelerated_gradient"})
 """Methods with steps that need the gradient alone."""
 
@@ -43,7 +47,7 @@ class Gradients:
 
     `gradient`, `smooth_gradient` and `product` are None where an operation has no derivative row: then the
     generated class lacks the method, and automatic differentiation stands in. `gauss_newton` is there for the
-    method of that name alone.
+    methods that take it.
     """
 
     plan: Plan
@@ -69,13 +73,14 @@ class Gradients:
             self.smooth_gradient = self._gradient([(p, self._share(p, owners[name])) for p, name in parts])
         self.product = self._product(self.gradient)
         self.hessian_entries = self._entries_of(self.product)
-        if self.plan.method is not None and self.plan.method.name == "gauss_newton":
+        if self.plan.method is not None and self.plan.method.name in OF_RESIDUALS:
             self.gauss_newton = self._gauss_newton()
 
     def _gauss_newton(self) -> Parts | None:
         block = self.plan.block
         found = self.plan.structure.find("sum of losses")
-        assert found is not None
+        if found is None:
+            return None
         owners = {s.name: s for s in block.summands}
 
         def share(part: LossPart, seed: Expr) -> Expr:

@@ -15,6 +15,7 @@ from ebmlang.runtime.solvers.gauss_newton import GaussNewton
 from ebmlang.runtime.solvers.ilqr import Ilqr
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
 from ebmlang.runtime.solvers.newton import Newton, ProjectedNewton
+from ebmlang.runtime.solvers.projected_gauss_newton import ProjectedGaussNewton
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
 from ebmlang.runtime.solvers.projected_lbfgs import ProjectedLbfgs
 from ebmlang.runtime.solvers.quadratic import Quadratic
@@ -36,6 +37,7 @@ __all__ = [
     "Ilqr",
     "Lbfgs",
     "Newton",
+    "ProjectedGaussNewton",
     "ProjectedGradient",
     "ProjectedLbfgs",
     "ProjectedNewton",
@@ -59,6 +61,7 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "accelerated_gradient": AcceleratedGradient,
         "ilqr": Ilqr,
         "lbfgs": Lbfgs,
+        "projected_gauss_newton": ProjectedGaussNewton,
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,
         "fista": Fista,

@@ -6,7 +6,6 @@ an elimination; a quasi-Newton method takes some fifty to a few hundred gradient
 
 from __future__ import annotations
 
-from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.hessian import entry_places, writes
 from ebmlang.runtime.linear.patterns import ArrowPattern, DensePattern, Pattern, SparsePattern, color_count
 from ebmlang.runtime.problem import Problem, View
@@ -32,8 +31,8 @@ of a sparse matrix 900 unknowns gain half of the time or more, 3,000 lose as muc
 def too_costly(problem: Problem, name: str) -> str | None:
     """Why another method is taken instead of the second-order method `name`; None where that pays."""
     space = problem.space
-    if View.HESSIAN not in problem.views or space.kinds & {Kind.OPEN}:
-        return "the coordinates are not the values themselves"
+    if View.HESSIAN not in problem.views:
+        return "the coordinates are no functions of single values"
     pattern = problem.pattern
     core = _core(pattern)
     if name == "trust_region":

@@ -55,21 +55,18 @@ class GaussNewton(AbstractSolver):
     patience: int = 100
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT, View.HESSIAN, View.GAUSS_NEWTON})
-    handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR})
+    handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.OPEN})
 
     def init(self, problem: Problem, x: Tensor) -> State:
         energy, gradient = problem.energy_and_gradient(x)
-        mu = torch.full(energy.shape, FIRST, dtype=torch.float64, device=x.device)
-        damping = Damping(mu, torch.full_like(mu, 4.0), torch.zeros_like(x, dtype=torch.float64))
-        slow = torch.zeros_like(energy, dtype=torch.int64)
-        memory = GaussNewtonMemory(gradient, damping, slow, no_stall(energy), running(energy))
+        memory = first_memory(x, energy, gradient)
         return State(energy, row_norm(gradient), all_active(energy), memory)
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: GaussNewtonMemory = state.memory
         full = memory.slow >= PATIENT
-        matrix = _matrix(problem, x, full)
-        damping = _scaled(memory.damping, matrix)
+        matrix = weighted_matrix(problem, x, full)
+        damping = scaled_to(memory.damping, matrix)
         at = Point(x, state.energy, memory.gradient)
         at, damping, moved = damped_step(problem, at, matrix, damping, state.active)
         optimality = row_norm(at.gradient)
@@ -89,7 +86,15 @@ class GaussNewton(AbstractSolver):
         return memory.halt
 
 
-def _matrix(problem: Problem, x: Tensor, full: Tensor) -> Matrix:
+def first_memory(x: Tensor, energy: Tensor, gradient: Tensor) -> GaussNewtonMemory:
+    """At the start x [R, N]."""
+    mu = torch.full(energy.shape, FIRST, dtype=torch.float64, device=x.device)
+    damping = Damping(mu, torch.full_like(mu, 4.0), torch.zeros_like(x, dtype=torch.float64))
+    slow = torch.zeros_like(energy, dtype=torch.int64)
+    return GaussNewtonMemory(gradient, damping, slow, no_stall(energy), running(energy))
+
+
+def weighted_matrix(problem: Problem, x: Tensor, full: Tensor) -> Matrix:
     """The whole Hessian in the marked rows [R], without the curvature of residuals in the others."""
     if bool(full.all()):
         return problem.hessian(x)
@@ -104,7 +109,7 @@ def _matrix(problem: Problem, x: Tensor, full: Tensor) -> Matrix:
     return measure(problem.pattern, times, portion_rows(problem, x.shape[0]), dtype=x.dtype, device=x.device)
 
 
-def _scaled(damping: Damping, matrix: Matrix) -> Damping:
+def scaled_to(damping: Damping, matrix: Matrix) -> Damping:
     """The damping with the diagonal grown to that of the matrix; 1 where it is still 0."""
     main = matrix.diagonal().double().abs()
     scale = torch.maximum(torch.where(torch.isfinite(main), main, 0.0), damping.scale)

@@ -72,7 +72,7 @@ class TrustRegion(AbstractSolver):
     patience: int = 50
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT, View.HESSIAN})
-    handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR})
+    handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.OPEN})
 
     def init(self, problem: Problem, x: Tensor) -> State:
         energy, gradient = problem.energy_and_gradient(x)
