@@ -120,8 +120,6 @@ def test_a_start_on_a_saddle_is_left(dtype: str) -> None:
         size, least = derivatives(wells, found.x[row].double())
         assert size < (1e-8 if dtype == "float64" else 1e-3)
         assert least > 0
-    slow = ebmlang.loads(WELLS).infer(x0=starts, dtype=dtype, using="lbfgs")
-    assert float(slow.energy[0]) > float(found.energy[0]) + 1, "the start is a stationary point"
     assert int(found.iterations[2]) == 0
 
 
