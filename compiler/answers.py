@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.composition.solving import closed_forms, hindrance
+from ebmlang.compiler.composition.solving import hindrance
 from ebmlang.compiler.nested import problem_reads
+from ebmlang.compiler.nets.calls import net_read
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.typed import Expr, Level, Nested, Solve
+from ebmlang.compiler.typed import Expr, LentNet, Level, Nested, Solve
 from ebmlang.compiler.types import INT
 
 
@@ -40,9 +41,13 @@ def answers(model: typed.Model, quantified: frozenset[str], part: str) -> Answer
     why = _not_for_a_row(model, sought, line)
     if why:
         return Answered(hindrance=why)
-    closed = closed_forms(model, sought) if line.using is None else None
-    if closed is not None:
-        return Answered(closed)
+    if line.using is None:
+        # Loaded late: only files that ask for an answer need what the analysis imports.
+        from ebmlang.compiler.composition.closed import closed_forms
+
+        closed = closed_forms(model, sought)
+        if closed is not None:
+            return Answered(closed)
     found = _searched(model, sought, line, part)
     search = next(iter(found.values()))
     assert isinstance(search, Solve)
@@ -68,9 +73,7 @@ def _not_for_a_row(model: typed.Model, sought: list[typed.Variable], line: typed
             return f"`{variable.name}` is one value for all examples"
     if any(term.value.coupled for term in model.terms):
         return "a term joins all examples"
-    called = problem_reads(model, sought)
-    net = next((net.name for net in model.nets if net.name in called), "")
-    return f"its energy reads the net `{net}`" if net else ""
+    return ""
 
 
 def _searched(
@@ -85,8 +88,20 @@ def _searched(
     ]
     inputs = tuple(typed.Read(v.type, (), v.level, False, line.span, v.name) for v in given)
     sizes = tuple((v.name, Size.of(v.name)) for v in model.hypers if v.type == INT)
+    nets = [net for net in model.nets if net.name in read]
+    lent = tuple(LentNet(net_read(net, line.span)) for net in nets)
     nested = Nested(
-        part, model, tuple(v.name for v in sought), tuple(v.name for v in given), sizes, line.using
+        part,
+        model,
+        tuple(v.name for v in sought),
+        tuple(v.name for v in given),
+        sizes,
+        line.using,
+        tuple(net.name for net in nets),
     )
     level = max((i.level for i in inputs), default=Level.CONSTANT)
-    return {v.name: Solve(v.type, (), level, False, line.span, nested, inputs, v.name) for v in sought}
+    found: dict[str, Expr] = {}
+    for v in sought:
+        bare = Solve(v.type, (), level, False, line.span, nested, inputs, v.name, lent)
+        found[v.name] = typed.solve_with(bare, inputs, lent)
+    return found

@@ -96,7 +96,12 @@ class Solving:
         sought = self.sought()
         if not sought:
             return {}
-        closed = None if self.node.using is not None else closed_forms(self._bare(), sought)
+        closed = None
+        if self.node.using is None:
+            # Loaded late: only files with `solve` need what the analysis imports.
+            from ebmlang.compiler.composition.closed import closed_forms
+
+            closed = closed_forms(self._bare(), sought)
         if closed is not None:
             self.formula = tuple(closed.items())
             return {name: self.placing.copy.expr(value) for name, value in closed.items()}
@@ -226,23 +231,6 @@ UNROLL_OPTIONS: tuple[tuple[str, OptionKind], ...] = (
     ("step", "positive"),
 )
 """Steps that are taken, those at the end that are differentiated through, and their size."""
-
-
-def closed_forms(model: typed.Model, sought: list[typed.Variable]) -> dict[str, Expr] | None:
-    """The minimisers as expressions of the model's own names, where all of them have one."""
-    # Loaded late: only files with `solve` need what the analysis imports.
-    from ebmlang.compiler.elaborate import elaborate
-    from ebmlang.compiler.query import Query
-    from ebmlang.compiler.structure.block import Block
-    from ebmlang.compiler.structure.softmax import SIMPLEXES, find_softmax, softmax_of
-
-    if model.constraints or any(v.domain.name not in SIMPLEXES for v in sought):
-        return None
-    block = Block(elaborate(model), Query(tuple(v.name for v in sought)))
-    for finding in find_softmax(block):
-        variables = {v.name: v for v in block.sought}
-        return {p.variable: softmax_of(p.logits, variables[p.variable]) for p in finding.softmax}
-    return None
 
 
 def _entries_of(where: Expr, names: set[str]) -> bool:
