@@ -9,6 +9,7 @@ from ebmlang.compiler.choose_blocks import in_turn
 from ebmlang.compiler.methods import DISCRETE_METHODS, MIXED_METHODS
 from ebmlang.compiler.nested_text import solved_texts
 from ebmlang.compiler.structure.finding import Finding
+from ebmlang.compiler.typed import Model
 
 WIDTH = 78
 """Columns of the text, which may be set in by two."""
@@ -37,8 +38,13 @@ def explain(plan: Plan, at_sizes: str = "") -> str:
         lines += [line("provided", condition) for condition in _conditions(plan)]
         lines += [line("sizes", at_sizes)] if at_sizes else []
     lines += [line("not", f"{r.method.name}: {r.reason}") for r in plan.rejected]
-    lines += [line("solve", text) for text in solved_texts(block.graph.model)]
+    lines += solved_lines(block.graph.model)
     return "\n".join(lines)
+
+
+def solved_lines(model: Model) -> list[str]:
+    """How every nested minimum is found and differentiated."""
+    return [line("solve", text) for text in solved_texts(model)]
 
 
 def found_lines(plan: Plan) -> list[str]:

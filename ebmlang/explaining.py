@@ -13,7 +13,7 @@ from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose_mixed import why_not_gaussian
 from ebmlang.compiler.choose_sampler import choose_sampler, explain_sampling
 from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
-from ebmlang.compiler.explanation import explain, found_lines, line
+from ebmlang.compiler.explanation import explain, found_lines, line, solved_lines
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.typed import Question
@@ -83,7 +83,7 @@ def _question(
         # Nothing is unknown by role, so the question is about entries that the data lacks.
         holes = frozenset(v.name for v in model.variables if v.missing)
         if not holes:
-            return "seek nothing: every variable is given"
+            return "\n".join(["seek nothing: every variable is given", *solved_lines(model)])
         asked = ask_roles(model, find, frozenset(given), of, objective, holes)
         note = f"missing entries of {', '.join(sorted(holes))}; with none missing nothing is sought\n"
     plan = pipeline.plan_for(pipeline.graph_of(asked.model), asked.query, using)

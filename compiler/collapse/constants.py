@@ -13,7 +13,8 @@ from ebmlang.compiler.nets.net import Net
 from ebmlang.compiler.typed import Apply, Constant, Expr, Fold, Level, Pick, Read, Scan, Variable
 from ebmlang.compiler.types import REAL, Type
 
-FROZEN, STOPPED, UNKNOWN, CONSTANT = "average ", "stopped ", "recurrence ", "constant "
+FROZEN, STOPPED, UNKNOWN, SOLVED = "average ", "stopped ", "recurrence ", "minimum "
+CONSTANT = "constant "
 """Beginnings of names for values that stand for themselves; no program can use them."""
 
 _TO_ZERO = frozenset(
@@ -106,8 +107,10 @@ class Constants:
                 return self._scan(node)
             case typed.Carry() if node.axis in self.carries:
                 return zero(node.type, node)
-            case typed.Carry() | typed.Solve():
+            case typed.Carry():
                 return opaque(node, UNKNOWN)
+            case typed.Solve():
+                return opaque(node, SOLVED)
         children = tuple(self(c) for c in node.children())
         if isinstance(node, Apply) and not self._defined(node, children):
             self.undefined = True

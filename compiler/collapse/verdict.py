@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ebmlang.compiler import typed
-from ebmlang.compiler.collapse.constants import FROZEN, STOPPED, UNKNOWN, Case, Constants, holds_zero, is_zero
+from ebmlang.compiler.collapse.constants import (
+    FROZEN,
+    SOLVED,
+    STOPPED,
+    UNKNOWN,
+    Case,
+    Constants,
+    holds_zero,
+    is_zero,
+)
 from ebmlang.compiler.curvature.ranges import Ranges
 from ebmlang.compiler.facts import Dependence
 from ebmlang.compiler.graph import FactorGraph
@@ -194,6 +203,8 @@ def _left(graph: FactorGraph, case: Case, value: Expr) -> str:
             return f"has no gradient through `{_shown(name, STOPPED)}`: training does not follow its slope"
         if name.startswith(UNKNOWN):
             return f"reads the recurrence `{_shown(name, UNKNOWN)}`"
+        if name.startswith(SOLVED):
+            return f"reads the nested minimum `{_shown(name, SOLVED)}`"
     for v in graph.variables:
         if v.name in reads and v.role in ("observed", "random") and v.name not in case.settled:
             return f"depends on `{v.name}` also where everything trained is constant"

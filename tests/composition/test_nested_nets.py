@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 import ebmlang
 from ebmlang import testing
 from ebmlang.compiler import pipeline
+from ebmlang.explaining import explain_file
 from tests.draws import normal
 
 F64 = torch.float64
@@ -294,6 +296,15 @@ def test_control_with_a_learned_model(using: str) -> None:
     found = torch.autograd.grad(model(s0=s0, done=done), weight)
     loss = ((controlled(weight, s0) - done) ** 2).sum((1, 2)).mean()
     torch.testing.assert_close(found, torch.autograd.grad(loss, weight), rtol=1e-6, atol=1e-10)
+
+
+def test_what_explain_says(tmp_path: Path) -> None:
+    """Also where nothing is sought around the part."""
+    path = tmp_path / "imitate.ebm"
+    path.write_text(CONTROL.replace("USING", "").replace("- done||^2", "- done||^2\n  train step"))
+    found = " ".join(explain_file(path, None, (), None, None, None, None, True).split())
+    assert "seek nothing: every variable is given solve mpc: implicit, control over a by riccati" in found
+    assert "`imitation` reads the nested minimum `(solve control with s0 = s0, step = step).a`" in found
 
 
 def test_dynamics_are_recovered_from_an_expert() -> None:
