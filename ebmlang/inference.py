@@ -18,8 +18,8 @@ from ebmlang.compiler.methods import method_names
 from ebmlang.errors import DataError
 from ebmlang.questions import line_of
 from ebmlang.runtime import ask, footprint, posing, report
-from ebmlang.runtime.ask import certificate
 from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.certificates import certificate
 from ebmlang.runtime.driver import Progress
 from ebmlang.runtime.marginal import beta_of, checked_beta
 from ebmlang.runtime.memory import rows_that_fit
@@ -250,7 +250,9 @@ class Inference:
         for name in self.incomplete & values.keys():
             if self._discrete(name):
                 values[name] = _holes_filled(values[name])
-        settings = replace(self.settings, first_row=start)
+        settings = (
+            self.settings if start == self.settings.first_row else replace(self.settings, first_row=start)
+        )
         bound = self.model.bound(self.module, values, settings, self.incomplete)
         line = line_of(self.model.checked, self.asked.summed)
         beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
@@ -261,9 +263,9 @@ class Inference:
         bound = self.bound_rows(start, stop)
         if not self.asked.sought:
             found = watched(bound, lambda: report.evaluate(bound, {}, posing.held_values(bound)))
-            return with_shared(found, self.module)
+            return report.with_shared(found, self.module)
         observed = {name: self.mask(bound, name, start, stop) for name in self.incomplete}
-        return with_shared(ask.infer(bound, self.search, observed, progress), self.module)
+        return report.with_shared(ask.infer(bound, self.search, observed, progress), self.module)
 
     def mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
         """True where the value is given."""
@@ -365,11 +367,6 @@ def _check_mask(name: str, mask: Any, variables: Mapping[str, Any], given: Given
             f"the mask of `{name}` is not an array of true and false of its shape",
             "True = observed, False = to be found",
         )
-
-
-def with_shared(result: Result, module: ModuleType) -> Result:
-    """The result with the names of the values that are the same for all rows."""
-    return replace(result, shared=frozenset(result.values) - module.ROW_VALUES - module.ROW_LETS)
 
 
 def joined(module: ModuleType, parts: list[Result]) -> Result:

@@ -67,10 +67,10 @@ def merged(data: Mapping[str, Any] | None, values: Mapping[str, Any]) -> dict[st
 
 
 def _bytes(limit: int | str | None) -> int | None:
-    from ebmlang.data import parse_memory
-
     if limit is None:
         return None
+    from ebmlang.data import parse_memory
+
     if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
         return limit
     return parse_memory(str(limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,6 +98,9 @@ def check_finite(spec: VariableSpec, tensor: Tensor, first_row: int = 0) -> None
     """Raises DataError that counts the entries that are not a number, and says where the first one is; rows
     count from `first_row`."""
     if tensor.is_floating_point():
+        # A sum tells of a NaN in one pass; that of infinite numbers of both signs is one, too.
+        if not math.isnan(float(tensor.detach().sum())):
+            return
         missing = torch.isnan(tensor)
         count = int(missing.sum())
         if count:

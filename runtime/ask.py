@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ebmlang.compiler.choose_blocks import IN_TURN
-from ebmlang.compiler.methods import MIXED_METHODS, claim_of, find_method
+from ebmlang.compiler.methods import MIXED_METHODS, find_method
 from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
+from ebmlang.runtime import outright
 from ebmlang.runtime.bind import Bound
-from ebmlang.runtime.certificates import with_directions
+from ebmlang.runtime.certificates import certificate, with_directions
 from ebmlang.runtime.claims import Proven, vetted
 from ebmlang.runtime.constrained import asking
 from ebmlang.runtime.constrained.problem import (
@@ -90,6 +90,11 @@ def _answer(
         rounded = asking.rounded(found, bound.settings.dtype)
         answer = _result(bound, problem, rounded, name, because)
         return asking.with_residuals(bound, problem, found, answer)
+    known = None if observed else outright.answer(bound, problem, search, brief)
+    if known is not None:
+        if progress is not None:
+            progress(Progress(1, bound.batch, bound.batch, 1))
+        return known
     outcome, name, because = searched(bound, problem, search, progress, observed=observed)
     return _result(bound, problem, outcome, name, because, brief)
 
@@ -269,15 +274,3 @@ def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -
     if gap is None or not bool(torch.isfinite(gap).all()):
         return found
     return replace(found, gap=gap, certificate=certificate(bound.module, found.method, found.converged, gap))
-
-
-def certificate(module: ModuleType, method: str, converged: Tensor, gap: Tensor | None = None) -> str:
-    """What is known about the answer: the claim of the method, for the rows that reached it."""
-    row = find_method(method)
-    claim = "" if row is None else claim_of(row, convex=vars(module).get("CONVEX", False))
-    count, total = int(converged.sum()), int(converged.numel())
-    if count < total:
-        claim = f"{claim} in {count:,} of {total:,} rows; see the status of the others"
-    if gap is None:
-        return claim
-    return f"{claim}; no row is more than {float(gap.max()):.2g} above its minimum (duality gap)"

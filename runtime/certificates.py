@@ -1,7 +1,8 @@
-"""What is known of a quadratic energy without a unique minimum, in the user's words.
+"""What is known of an answer, in the user's words.
 
-Directions along which the energy does not change, or falls without end, are found from the Hessian in its
-pattern, and named by the variables that move along them and the terms that make the energy fall.
+Of a quadratic energy without a unique minimum, directions along which the energy does not change, or falls
+without end, are found from the Hessian in its pattern, and named by the variables that move along them and
+the terms that make the energy fall.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.methods import claim_of, find_method
 from ebmlang.runtime.driver import Outcome
 from ebmlang.runtime.linear import (
     Matrix,
@@ -31,6 +34,18 @@ MOST_ROWS = 20
 MOST_DIRECTIONS = 3
 MOST_ENTRIES = 6
 """Longer vectors are cut short."""
+
+
+def certificate(module: ModuleType, method: str, converged: Tensor, gap: Tensor | None = None) -> str:
+    """What is known about the answer: the claim of the method, for the rows that reached it."""
+    row = find_method(method)
+    claim = "" if row is None else claim_of(row, convex=vars(module).get("CONVEX", False))
+    count, total = int(converged.sum()), int(converged.numel())
+    if count < total:
+        claim = f"{claim} in {count:,} of {total:,} rows; see the status of the others"
+    if gap is None:
+        return claim
+    return f"{claim}; no row is more than {float(gap.max()):.2g} above its minimum (duality gap)"
 
 
 def with_directions(problem: Problem, outcome: Outcome) -> Outcome:

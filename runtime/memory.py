@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +18,13 @@ _SHARE = 0.5
 
 
 def available_memory() -> int:
-    """Bytes of main memory that a question may take: half of what is free."""
+    """Bytes of main memory that a question may take: half of what was free when the second began."""
+    return _available(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _available(second: int) -> int:
+    """Read once in every second: small questions take less time than the reading."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             for line in file:

@@ -140,11 +140,10 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
 
 def _rollout(bound: Bound) -> Rollout | None:
     """The rollout of the plan, if it has one, and where its recursion stays for the next question."""
-    found: tuple[tuple[str, ...], str, bool] | None = vars(bound.module).get("ROLLOUT")
+    found: tuple[tuple[str, ...], str, bool, bool] | None = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
-    states, action, shared = found
-    return Rollout(bound.instance, states, action, shared, prepared(bound))
+    return Rollout(bound.instance, *found, prepared(bound))
 
 
 def prepared(bound: Bound) -> Remembered | None:
@@ -189,9 +188,10 @@ def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: T
         fixed = torch.where(mask, value, torch.zeros_like(value))
         start = fixed
     elif spec.start:
-        start = expanded(spec, bound.instance.start(spec.name, known), shape, bound.settings)
+        begin = bound.instance.start(spec.name, known)
+        start = expanded(spec, begin, shape, bound.settings)
         start = start if spec.per_example else start[None]
-        if bool(torch.isnan(start).any()):
+        if not isinstance(begin, int) and bool(torch.isnan(start).any()):
             raise DataError(
                 f"the start of `{spec.name}` is NaN in some entries", "check what it is computed from"
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -36,10 +38,7 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         terms, factors, lets = _tables(bound, unknown, held)
         energy = energy_rows(bound, unknown, held, terms)
         violations = _violations(bound, unknown, held)
-    tolerance = feasible_within(Limits().tolerance(bound.settings.dtype))
-    broken = torch.zeros(batch, dtype=torch.bool)
-    for largest in violations.values():
-        broken = broken | ~(largest.cpu() <= tolerance)
+    good = _within(violations, bound)
     per_row = {t.name for t in module.TERMS if not t.batch}
     differing = {t.name for t in module.TERMS if t.per_example}
     values = dict(unknown)
@@ -52,8 +51,8 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         values=values,
         energy=energy,
         terms={n: rows_of(v, batch) for n, v in terms.items() if n in per_row},
-        converged=~broken,
-        status=_given_status(violations, broken.tolist()),
+        converged=good,
+        status=_given_status(violations, good),
         iterations=torch.zeros(batch, dtype=torch.int64),
         method="",
         because="",
@@ -67,6 +66,13 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
         violations=violations,
     )
+
+
+def with_shared(result: Result, module: ModuleType) -> Result:
+    """The result with the names of the values that are the same for all rows."""
+    if result.pending:
+        return result
+    return replace(result, shared=frozenset(result.values) - module.ROW_VALUES - module.ROW_LETS)
 
 
 def _tables(bound: Bound, unknown: Values, held: Values) -> Report:
@@ -150,11 +156,21 @@ def _violations(bound: Bound, unknown: Values, held: Values) -> dict[str, Tensor
     return {s.name: violation(flat(values[s.name], s, bound.batch), s.relation == "==") for s in specs}
 
 
-def _given_status(violations: Values, broken: list[bool]) -> tuple[str, ...]:
+def _within(violations: Values, bound: Bound) -> Tensor:
+    """Rows in which every constraint holds, bool [B]."""
+    tolerance = feasible_within(Limits().tolerance(bound.settings.dtype))
+    good = torch.ones(bound.batch, dtype=torch.bool)
+    for largest in violations.values():
+        good = good & (largest.cpu() <= tolerance)
+    return good
+
+
+def _given_status(violations: Values, good: Tensor) -> tuple[str, ...]:
     """The status of rows in which nothing was sought."""
     plain = "given: nothing was sought"
-    if not any(broken):
-        return (plain,) * len(broken)
+    if not violations or bool(good.all()):
+        return (plain,) * len(good)
+    broken = (~good).tolist()
     worst = [max(violations, key=lambda name: float(violations[name][row])) for row in range(len(broken))]
     return tuple(
         f"{plain}; '{name}' is violated by {float(violations[name][row]):.3g}" if broken[row] else plain

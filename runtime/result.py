@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from torch import Tensor
 
@@ -63,6 +64,8 @@ class Result:
     marginals: the probability of every case of unknowns that were summed out first, name -> [B, *shape, K],
     and the mean of real ones, [B, *shape];
     `energy` is the free energy then, and nothing is known of terms.
+    An answer that is known without its energy works out `energy`, terms, factors and lets when one of them is
+    first read, from the values as they were when the question was asked.
     trace: None, or energy per iteration [steps + 1, B]; its first row is the start.
     """
 
@@ -83,6 +86,12 @@ class Result:
     multipliers: Mapping[str, Tensor] = field(default_factory=dict)
     gap: Tensor | None = None
     marginals: Mapping[str, Tensor] = field(default_factory=dict)
+    _later: Later | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def pending(self) -> bool:
+        """Whether the energy is still to be worked out."""
+        return self._later is not None and self._later.found is None
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -92,8 +101,60 @@ class Result:
             raise KeyError(f"no value called {name!r}; there are: {known}") from None
 
     def __getattr__(self, name: str) -> Tensor:
-        # Only called for names that are no field. Underscores stay out, or copying and pickling would
-        # recurse.
+        # Only called for names that are no field, or one that is worked out later. Underscores stay out, or
+        # copying and pickling would recurse.
+        if name in _WORKED_OUT and self._later is not None:
+            for known in _WORKED_OUT:
+                object.__setattr__(self, known, getattr(self._later.result(), known))
+            found: Tensor = getattr(self, name)
+            return found
         if not name.startswith("_") and name != "values" and name in self.values:
             return self.values[name]
         raise AttributeError(f"the result has no {name!r}")
+
+
+_WORKED_OUT = ("energy", "terms", "factors", "batch_terms", "shared")
+
+
+@dataclass(slots=True, eq=False)
+class Later:
+    """A report that is made when it is first asked for."""
+
+    make: Callable[[], Result] | None
+    found: Result | None = None
+
+    def result(self) -> Result:
+        if self.make is not None:
+            self.found, self.make = self.make(), None
+        assert self.found is not None
+        return self.found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Growing(Mapping[str, Tensor]):
+    """Values of which some are there, and the others come with the report."""
+
+    known: Mapping[str, Tensor]
+    later: Later
+
+    def __getitem__(self, name: str) -> Tensor:
+        found = self.known.get(name)
+        return self.later.result().values[name] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.later.result().values)
+
+    def __len__(self) -> int:
+        return len(self.later.result().values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def result_later(known: Mapping[str, Tensor], later: Later, **fields: Any) -> Result:
+    """A result whose energy, and what else is reported beside its values, comes later."""
+    result = Result.__new__(Result)
+    empty: dict[str, Any] = {"trace": None, "violations": {}, "multipliers": {}, "gap": None, "marginals": {}}
+    for name, value in {**empty, **fields, "values": Growing(known, later), "_later": later}.items():
+        object.__setattr__(result, name, value)
+    return result

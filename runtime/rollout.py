@@ -39,13 +39,14 @@ class RolloutFunctions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """`shared` says that the matrices are the same for all rows; `kept` is where the recursion over them
-    stays for the next question, if anywhere."""
+    """`shared` says that the matrices are the same for all rows, `whole` that every term depends on the
+    action; `kept` is where the recursion over them stays for the next question, if anywhere."""
 
     functions: RolloutFunctions
     states: tuple[str, ...]
     action: str
     shared: bool
+    whole: bool = False
     kept: Remembered | None = None
 
 
@@ -109,7 +110,9 @@ def measure(
     count = 1 if rollout.shared else space.rows
     # The first probe is at 0, and finds what does not depend on states and actions.
     probes = torch.eye(width + 1, width, dtype=space.dtype, device=space.device).roll(1, 0)
-    points = probes[None, :, None, :].expand(count, width + 1, times, width).reshape(-1, times, width)
+    # Contiguous: products of matrices are several times slower where a dimension has no stride.
+    points = probes[None, :, None, :].expand(count, width + 1, times, width).contiguous()
+    points = points.reshape(-1, times, width)
     watched = Watched(probed(width + 1))
     ends, slopes = _evaluate(rollout, shapes, points, watched)
     ends = ends.reshape(count, width + 1, times - 1, -1)
@@ -219,29 +222,53 @@ def _slope(value: Tensor, leaf: Tensor, again: bool) -> Tensor:
     return found
 
 
-def _parts(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
-    """The next states [P, T, d] and the cost of each row at states and actions z, [P] or less."""
+def _split(rollout: Rollout, shapes: _Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The states by name and the action, from both side by side, z [P, T + 1, d + m]."""
     states, at = {}, 0
     for name, cell in shapes.cells.items():
         part = z[..., at : at + cell.numel()]
         states[name] = part.unflatten(-1, cell) if cell else part.squeeze(-1)
         at += cell.numel()
     action = z[:, : shapes.steps, at:]
-    action = action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
-    unknown = {rollout.action: action}
-    cost = rollout.functions.cost_of_states(states, unknown, held)
-    after = rollout.functions.next_states(states, unknown, held)
-    rows = z.shape[0]
+    return states, {
+        rollout.action: action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
+    }
+
+
+def _parts(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
+    """The next states [P, T, d] and the cost of each row at states and actions z, [P] or less."""
+    states, action = _split(rollout, shapes, z)
+    cost = rollout.functions.cost_of_states(states, action, held)
+    return _ends(rollout, shapes, states, action, held), cost
+
+
+def _ends(rollout: Rollout, shapes: _Shapes, states: Values, action: Values, held: Values) -> Tensor:
+    after = rollout.functions.next_states(states, action, held)
+    rows = action[rollout.action].shape[0]
     ends = [
         after[n].expand(rows, *after[n].shape[1:]).reshape(rows, shapes.steps, cell.numel())
         for n, cell in shapes.cells.items()
     ]
-    return torch.cat(ends, -1), cost
+    return torch.cat(ends, -1)
 
 
 def _evaluate(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
     """The next states [P, T, d] and the slopes of the cost [P, T + 1, d + m] at states and actions z."""
-    leaf = z.detach().requires_grad_(True)
+    states, action = _split(rollout, shapes, z)
+    # Each part a leaf of its own: a slice inside the graph would cost copies on the way back.
+    states, action = ({n: v.detach().contiguous() for n, v in part.items()} for part in (states, action))
+    with torch.no_grad():
+        ends = _ends(rollout, shapes, states, action, held)
+    leaves = [v.requires_grad_(True) for v in (*states.values(), *action.values())]
     with torch.enable_grad():
-        ends, cost = _parts(rollout, shapes, leaf, held)
-        return ends.detach(), _slope(cost.sum(), leaf, again=False)
+        cost = rollout.functions.cost_of_states(states, action, held).sum()
+    found = torch.zeros_like(z)
+    if cost.requires_grad:
+        slopes = torch.autograd.grad(cost, leaves, materialize_grads=True)
+        at = 0
+        for slope in slopes[:-1]:
+            flat = slope.flatten(2) if slope.ndim > 2 else slope[..., None]
+            found[..., at : at + flat.shape[2]] = flat
+            at += flat.shape[2]
+        found[:, : shapes.steps, at:] = slopes[-1].reshape(len(z), shapes.steps, -1)
+    return ends, found

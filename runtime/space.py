@@ -213,7 +213,7 @@ class Space:
 
         `row_numbers` [B] are global.
         """
-        outside = torch.zeros(self.rows, dtype=torch.bool, device=self.device)
+        outside = self._nowhere()
         parts = []
         for unknown in self.unknowns:
             part, bad = self._start_of(unknown, seed, row_numbers)
@@ -256,6 +256,9 @@ class Space:
             return x
         return torch.where(self.mask, x, self.held)
 
+    def _nowhere(self) -> Tensor:
+        return torch.zeros(self.rows, dtype=torch.bool, device=self.device)
+
     def _empty(self) -> Tensor:
         return torch.zeros(self.rows, 0, dtype=self.dtype, device=self.device)
 
@@ -265,6 +268,8 @@ class Space:
 
     def _start_of(self, unknown: Unknown, seed: int, row_numbers: Rows) -> tuple[Tensor, Tensor]:
         """Coordinates [R, *row_shape] of one start, and the rows [R] that are outside."""
+        if unknown.start is not None and unknown.domain.kind is Kind.LINEAR and not self.joint:
+            return unknown.start.expand(self.rows, *unknown.shape), self._nowhere()
         stream = self._stream(unknown, seed, row_numbers, "start")
         domain = unknown.domain.to(torch.float64, torch.device("cpu"))
         default = domain.start(unknown.shape, stream).to(self.device, self.dtype)

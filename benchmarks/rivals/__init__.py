@@ -8,10 +8,10 @@ tracing by jax, building a matrix once) is not timed. Rivals that are not instal
 from __future__ import annotations
 
 from benchmarks.measure import Row
-from benchmarks.rivals import chain, codes, control, recall, variation
+from benchmarks.rivals import chain, codes, control, recall, regression, variation
 from benchmarks.rivals.contest import rows_of
 
-PROBLEMS = (codes, control, chain, variation, recall)
+PROBLEMS = (codes, control, regression, chain, variation, recall)
 
 
 def rows() -> list[Row]:

@@ -137,7 +137,8 @@ def _forms(plan: Plan) -> list[str]:
         lines.append(f"MIXTURE = {(form.plates, form.diagonal, form.shared)!r}")
     if plan.rollout is not None:
         found = plan.rollout
-        lines.append(f"ROLLOUT = {(found.states, found.action, found.shared)!r}")
+        whole = plan.block.query.of is None and len(plan.block.touching) == len(plan.block.summands)
+        lines.append(f"ROLLOUT = {(found.states, found.action, found.shared, whole)!r}")
     return lines
 
 

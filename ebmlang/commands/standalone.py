@@ -38,10 +38,10 @@ def run_file(path: str, argv: Sequence[str] | None = None) -> int:
 def _run(path: str, args: Namespace) -> int:
     from ebmlang import data, report
     from ebmlang.commands.infer import add_result, read_dataset
-    from ebmlang.inference import with_shared
     from ebmlang.runtime import ask, search
     from ebmlang.runtime.bind import Settings, bind
     from ebmlang.runtime.parameters import start_parameters
+    from ebmlang.runtime.report import with_shared
     from ebmlang.settings import DTYPES, device_named, require_hypers
 
     if args.output:

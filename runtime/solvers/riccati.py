@@ -1,37 +1,35 @@
 """Linear-quadratic control by the Riccati recursion: exact, in one pass back and one forward.
 
-Kalman 1960; Bertsekas, Dynamic Programming and Optimal Control, 2017, section 3.1, with cross terms,
-affine terms, and matrices that differ from step to step. The cost to go is updated as
-Hxx - Hxu K + A'P(A - BK), symmetrised: the textbook form (B'PA)'K of the last part loses its sign to
-rounding. All of it is computed in float64.
+With cross terms, affine terms, and matrices that differ from step to step, all in float64. Matrices that the
+rows share are in `runtime/recursion.py`, which says how; those of every row are here.
 
-The answer is judged by how far its energy, g' H^-1 g / 2, lies above the minimum: g is the gradient that
-rounding leaves there, and H the Hessian along the actions, which the recursion has factored on its way. It is
-compared with what the answer costs, entry by entry and without signs. The slope at the start would be no
-measure: in an unstable system it grows as the square of the free motion, and any answer looks flat beside it.
+An answer is computed outright where what rounding can do to its energy is known to be little, or where it
+stands a check: its energy, from the states that the generated code finds for it, is compared with the least.
+Elsewhere, as in an unstable system, the law answers to each state as it comes; the answer is judged by how
+far its energy, g' H^-1 g / 2, lies above the minimum: g is the gradient that rounding leaves there, and H the
+Hessian along the actions, which the recursion has factored on its way. Either way the excess is compared with
+what the answer costs. The slope at the start would be no measure: in an unstable system it grows as the
+square of the free motion, and any answer looks flat beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
+from ebmlang.runtime.checked import Outright
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.problem import Problem, View
-from ebmlang.runtime.rollout import Stages, first_states
+from ebmlang.runtime.recursion import FLAT, Least, Recursion
+from ebmlang.runtime.rollout import Rollout, Stages, first_states
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State, all_active, where_rows
 
-FLAT = 1e-12
-"""A pivot below this share of the largest diagonal entry may be nothing but rounding."""
-
-Array = Any
-"""A numpy array of float64."""
+Values = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,34 +95,56 @@ def _at_both(problem: Problem, x: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     return energy[:1], energy[1:], gradient[1:]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Least:
-    """The actions [R, T, m] of lowest cost; whether they are the only ones, [R]; what they cost, entry by
-    entry and without signs, [R]; and how far above the minimum the energy is where the gradient is [R, N]."""
+def outright(
+    problem: Problem, start: Callable[[], Tensor], kept: Remembered | None, tolerance: float
+) -> Outright | None:
+    """The answer where the rows share their matrices; None where they do not, or there is no best action."""
+    rollout = problem.rollout
+    if rollout is None or not rollout.shared or problem.space.mask is not None:
+        return None
+    recursion, first = _recursion(problem, rollout)
+    if not isinstance(recursion, Recursion) or not recursion.positive:
+        return None
+    response = recursion.response
+    if response is None:
+        least = recursion.least(first)
+        actions, cost, sure = least.actions.flatten(1), least.cost, False
+    else:
+        actions, cost = response.answer(first)
+        sure = rollout.whole and response.sure(first, cost, tolerance)
+    x, law = actions.to(first.dtype), recursion.law
 
-    actions: Tensor
-    positive: Tensor
-    cost: Tensor
-    excess: Callable[[Tensor], Tensor]
+    def stands(values: Values) -> Tensor:
+        rows, steps = x.shape[0], law.gains.shape[0]
+        states = [values[n].expand(rows, *values[n].shape[1:]) for n in rollout.states]
+        arrays = torch.cat([s.reshape(rows, steps + 1, -1) for s in states], 2)
+        excess = law.excess(arrays, x.reshape(rows, steps, -1))
+        return excess <= tolerance * (2 + cost.abs())
+
+    return Outright(x, sure, stands, frozenset(rollout.states))
 
 
 def _minimum(problem: Problem) -> Least:
     """The answer. The recursion is that of the last question where all that it depends on is the same."""
     rollout = problem.rollout
-    kept = None if rollout is None else rollout.kept
-    if rollout is None or kept is None:
+    if rollout is None:
         return best_actions(problem.stages())
-    recursion: Recursion | None = kept.find(problem.held)
-    if recursion is None:
-        stages = problem.stages()
-        if stages.step.shape[0] != 1:
-            return best_actions(stages)
-        recursion, first = Recursion.of(stages), stages.first
-        if stages.offset.shape[0] == 1 and not stages.reads & problem.row_values:
-            kept.keep(problem.held, stages.reads, recursion, recursion.size)
-    else:
-        first = first_states(rollout, problem.space, problem.held)
-    return recursion.least(first)
+    found, first = _recursion(problem, rollout)
+    return best_actions(found) if isinstance(found, Stages) else found.least(first)
+
+
+def _recursion(problem: Problem, rollout: Rollout) -> tuple[Recursion | Stages, Tensor]:
+    """The recursion, or the stages where rows have matrices of their own; and the states at time 0."""
+    known: Recursion | None = None if rollout.kept is None else rollout.kept.find(problem.held)
+    if known is not None:
+        return known, first_states(rollout, problem.space, problem.held)
+    stages = problem.stages()
+    if stages.step.shape[0] != 1:
+        return stages, stages.first
+    made = Recursion.of(stages)
+    if rollout.kept is not None and stages.offset.shape[0] == 1 and not stages.reads & problem.row_values:
+        rollout.kept.keep(problem.held, stages.reads, made, made.size)
+    return made, stages.first
 
 
 def best_actions(stages: Stages) -> Least:
@@ -161,165 +181,6 @@ def _excess(stages: _ByRow, back: _Back, gradient: Tensor) -> Tensor:
     return total
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recursion:
-    """The best law a = -K s - k of stages with one set of matrices, as numpy arrays with time in front.
-
-    gains K [T, m, d]; shifts k [T, m, O]; step [T, d, d + m] and offset [T, d, O] of the next state, with
-    O = 1 or the number of rows; magnitudes of the stage costs, `curvature` [T + 1, d + m, d + m] and `slope`
-    [T + 1, d + m, O]; `back` [T, d, m + d], the step of the action and of the closed loop beside each other,
-    and the inverse Cholesky factor `root` [T, m, m] of what an action costs. `shifts`, `offset` and `slope`
-    are None where they are 0. `positive` says whether every step has exactly one best action; without, the
-    rest means nothing.
-    """
-
-    gains: Array
-    step: Array
-    curvature: Array
-    back: Array
-    root: Array
-    shifts: Array | None
-    offset: Array | None
-    slope: Array | None
-    positive: bool
-
-    @staticmethod
-    def of(stages: Stages) -> Recursion:
-        """Small matrices: a call of numpy takes a fraction of one of PyTorch."""
-        step, curvature = (np.ascontiguousarray(_numpy(v)[0]) for v in (stages.step, stages.curvature))
-        back = _matrices(step, curvature)
-        affine = bool(stages.offset.any()) or bool(stages.slope.any())
-        d, size = step.shape[1], np.abs(curvature)
-        if not back.positive:
-            return Recursion(back.gains, step, size, step, back.factors, None, None, None, False)
-        b = step[..., d:]
-        law = back.gains, step, size, np.concatenate((b, step[..., :d] - b @ back.gains), 2)
-        root = np.linalg.inv(np.tril(back.factors))
-        if not affine:
-            return Recursion(*law, root, None, None, None, True)
-        offset, slope = (
-            np.ascontiguousarray(_numpy(v).transpose(1, 2, 0)) for v in (stages.offset, stages.slope)
-        )
-        return Recursion(*law, root, _vectors(step, back, offset, slope), offset, np.abs(slope), True)
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        given = self.shifts, self.offset, self.slope
-        arrays = (self.gains, self.step, self.curvature, self.back, self.root, *given)
-        return sum(a.nbytes for a in arrays if a is not None)
-
-    def least(self, first: Tensor) -> Least:
-        """The answer that follows from the states [R, d] at time 0."""
-        (steps, m, d), rows = self.gains.shape, first.shape[0]
-        actions, stages = np.empty((steps, m, rows)), np.zeros((steps + 1, d + m, rows))
-        state = np.ascontiguousarray(_numpy(first).T)
-        # The driver names rows whose values are not finite; the others do not mind them.
-        with np.errstate(invalid="ignore", over="ignore"):
-            for t in range(steps):
-                # The law answers to the state as it comes: rounding does not grow in an unstable system.
-                stages[t, :d] = state
-                action = np.dot(self.gains[t], state, actions[t])
-                if self.shifts is not None:
-                    action += self.shifts[t]
-                np.negative(action, action)
-                # As the generated code adds: in an unstable system another order of sums is another system.
-                state = np.dot(self.step[t, :, :d], state)
-                state += np.dot(self.step[t, :, d:], action)
-                if self.offset is not None:
-                    state += self.offset[t]
-            stages[steps, :d], stages[:steps, d:] = state, actions
-            np.abs(stages, stages)
-            half = np.matmul(self.curvature / 2, stages)
-            if self.slope is not None:
-                half += self.slope
-            cost = torch.from_numpy(np.einsum("tzr,tzr->r", half, stages))
-        found = torch.from_numpy(np.ascontiguousarray(actions.transpose(2, 0, 1)))
-        return Least(found, torch.full((rows,), self.positive), cost, self.excess)
-
-    def excess(self, gradient: Tensor) -> Tensor:
-        """See `Least`."""
-        (steps, m, d), rows = self.gains.shape, gradient.shape[0]
-        if not self.positive:
-            return torch.zeros(rows, dtype=torch.float64)
-        slopes = np.ascontiguousarray(_numpy(gradient).reshape(rows, steps, m).transpose(1, 2, 0))
-        pulls, push = np.empty((steps, m, rows)), np.zeros((d, rows))
-        with np.errstate(invalid="ignore", over="ignore"):
-            given = np.matmul(self.gains.transpose(0, 2, 1), slopes)
-            for t in range(steps - 1, -1, -1):
-                moved = np.dot(self.back[t].T, push)
-                np.add(slopes[t], moved[:m], pulls[t])
-                push = np.subtract(moved[m:], given[t], push)
-            half = np.matmul(self.root, pulls)
-            return torch.from_numpy(np.einsum("tmr,tmr->r", half, half) / 2)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Matrices:
-    """The recursion over the matrices: K, the cost to go [T, d, d] from times 1..T, and the Cholesky factors
-    of what an action costs."""
-
-    gains: Array
-    ahead: Array
-    factors: Array
-    positive: bool
-
-
-def _matrices(step: Array, curvature: Array) -> _Matrices:
-    """From the steps [T, d, d + m] and the curvature [T + 1, d + m, d + m] of the stage costs."""
-    steps, d, width = step.shape
-    m = width - d
-    a, b = np.ascontiguousarray(step[..., :d]), np.ascontiguousarray(step[..., d:])
-    alone, cross, both = curvature[:steps, :d, :d], curvature[:steps, :d, d:], curvature[:steps, d:]
-    crossing = bool(cross.any())
-    gains, closed = np.empty((steps, m, d)), np.empty((d, d))
-    ahead, factors = np.empty((steps, d, d)), np.empty((steps, m, m))
-    carried, acted = np.empty((d, width)), np.empty((m, width))
-    moved, cost = np.empty((d, d)), np.empty((d, d))
-    ahead[-1:] = curvature[steps, :d, :d]
-    for t in range(steps - 1, -1, -1):
-        p = ahead[t]
-        np.dot(p, step[t], carried)
-        np.dot(b[t].T, carried, acted)
-        acted += both[t]
-        factor, gain, info = lapack.dposv(acted[:, d:], acted[:, :d], lower=1)
-        if info != 0:
-            return _Matrices(gains, ahead, factors, False)
-        factors[t], gains[t] = factor, gain
-        if t == 0:
-            break
-        np.dot(b[t], gains[t], moved)
-        np.subtract(a[t], moved, closed)
-        np.dot(p, closed, moved)
-        np.dot(a[t].T, moved, cost)
-        cost += alone[t]
-        if crossing:
-            cost -= cross[t] @ gains[t]
-        np.add(cost, cost.T, ahead[t - 1])
-        ahead[t - 1] *= 0.5
-    # The squares of the least pivots, beside the largest entries that were factored.
-    diagonal = factors.diagonal(axis1=1, axis2=2)
-    largest = np.einsum("tij,tij->ti", np.tril(factors), np.tril(factors)).max(1, initial=0.0)
-    positive = bool((diagonal.min(1, initial=np.inf) ** 2 > FLAT * largest).all())
-    return _Matrices(gains, ahead, factors, positive)
-
-
-def _vectors(step: Array, back: _Matrices, offset: Array, slope: Array) -> Array:
-    """The constant part k [T, m, O] of the law, from the offsets [T, d, O] of the steps and the slopes
-    [T + 1, d + m, O] of the stage costs."""
-    steps, d, _ = step.shape
-    count = max(offset.shape[2], slope.shape[2])
-    shifts = np.empty((steps, slope.shape[1] - d, count))
-    push = slope[steps, :d]
-    for t in range(steps - 1, -1, -1):
-        # What the next state costs beyond its quadratic part.
-        weight = back.ahead[t] @ offset[t] + push
-        pull = slope[t, d:] + step[t, :, d:].T @ weight
-        shifts[t] = lapack.dpotrs(back.factors[t], pull, lower=1)[0]
-        push = slope[t, :d] + step[t, :, :d].T @ weight - back.gains[t].T @ pull
-    return shifts
-
-
 class _ByRow:
     """Stages with matrices of their own for every row, as tensors with time in front."""
 
@@ -335,10 +196,6 @@ def _solved(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = factor.diagonal(dim1=-2, dim2=-1).amin(-1).square()
     steep = least > FLAT * matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
     return torch.cholesky_solve(right, factor), (info == 0) & steep, factor
-
-
-def _numpy(x: Tensor) -> Array:
-    return x.detach().cpu().double().numpy()
 
 
 def policy(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
