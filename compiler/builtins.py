@@ -28,7 +28,7 @@ Form = Literal[
     "net",  # a call of a declared net, which has a syntax of its own
     "derivative",  # of one value along another, written out: compiler/jacobians.py
     "distribution",  # a draw: only in start values and after `~`
-    "written",  # written out in other functions: compiler/densities.py
+    "written",  # written out in other functions: compiler/densities.py, dropout.py
 ]
 
 Curvature = Literal["affine", "convex", "concave", ""]
@@ -217,6 +217,7 @@ DERIVATIVES: tuple[Builtin, ...] = (
 
 WRITTEN: tuple[Builtin, ...] = (
     Builtin("straight_through", "written", (2, 2), "", "the value of the first argument with the gradient of the second one", "straight_through(hard, soft)"),
+    Builtin("dropout", "written", (2, 2), "", "in training: entries set to 0 with probability p, the others divided by 1 - p", "dropout(x, 0.1)"),
     Builtin("logp", "written", (1, 1), "", "log-density of a random variable, summed over its entries", "logp(eps)"),
 )  # fmt: skip
 

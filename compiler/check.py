@@ -166,7 +166,7 @@ class _ModelChecker:
         return typed.Model(
             self.name,
             self.source,
-            tuple(self.declarations.variables),
+            (*self.expressions.hidden, *self.declarations.variables),
             tuple(self.expressions.lets.defined.values()),
             tuple(self.expressions.terms),
             tuple(self.constraints),

@@ -1,4 +1,4 @@
-"""Functions that are written out in other functions when they are checked: `logp` and `straight_through`."""
+"""Functions that are written out in others when they are checked: `logp`, `straight_through`, `dropout`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ebmlang.compiler import ast, typed
 from ebmlang.compiler.builtins import Builtin
 from ebmlang.compiler.catalogue.names import UsedBeforeDefinition
 from ebmlang.compiler.catalogue.types import BadOption
+from ebmlang.compiler.dropout import Dropouts
 from ebmlang.compiler.scope import Declared, Scope, declared_at
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, Level
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 def written_out(checker: Expressions, scope: Scope, row: Builtin, values: list[ast.Expr], span: Span) -> Expr:
     """The checked call of a function of the form `written`."""
+    if row.name == "dropout":
+        return Dropouts(checker, scope).call(*values, span)
     writing = _Writing(checker, scope, span)
     return writing.log_density(values[0]) if row.name == "logp" else writing.straight_through(*values)
 

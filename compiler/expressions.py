@@ -71,7 +71,7 @@ class Expressions:
     `terms_readable` is on in questions and properties, `in_property` in the latter, `defining` while
     the body of a function is tried; where `costs_count` is off, the total is without costs. `draws` is
     the type that a distribution has to fill, where one may stand, `distributions` are those of the random
-    variables so far, and `defined_now` the name of the let
+    variables so far, `hidden` are variables that no statement declares, and `defined_now` the name of the let
     that a statement defines. The counts tell how much a statement has made.
     """
 
@@ -92,6 +92,7 @@ class Expressions:
     defined_now: str = ""
     draws: Type | None = None
     distributions: dict[str, typed.Apply] = field(default_factory=dict)
+    hidden: list[typed.Variable] = field(default_factory=list)
     axis_count: int = 0
     axis_labels: dict[str, int] = field(default_factory=dict)
     node_count: int = 0

@@ -17,6 +17,9 @@ STEP = "schedule.step"
 """The hidden hyperparameter that schedules read. A declared name cannot be this one: `schedule` is
 reserved."""
 
+TRAINING = "training.on"
+"""The hidden hyperparameter that `dropout` reads: 0, and 1 in a step of training."""
+
 Build = Callable[[Expr, tuple[Expr, ...], dict[str, Expr]], Expr]
 
 

@@ -14,8 +14,9 @@ from ebmlang.compiler.composition.owning import open_sizes
 from ebmlang.compiler.composition.placing import Around, Placing
 from ebmlang.compiler.composition.solving import Solving
 from ebmlang.compiler.domains import REALS, Domain
+from ebmlang.compiler.dropout import training
 from ebmlang.compiler.programmes import Programmes
-from ebmlang.compiler.schedules import STEP
+from ebmlang.compiler.schedules import STEP, TRAINING
 from ebmlang.compiler.scope import Bound, PartEntry, Scope, broken
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
@@ -198,6 +199,8 @@ class Joined:
         border = Border(self.around.expressions, scope, model, node.span)
         if model.variable(STEP) is not None:
             border.values[STEP] = self.programmes.step(node.span)
+        if model.variable(TRAINING) is not None:
+            border.values[TRAINING] = training(self.around.expressions, node.span)
         if owner is not None:
             if not self._apply(owner, node, scope, border):
                 return None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.compiler.codegen.names import field_name
-from ebmlang.compiler.schedules import STEP
+from ebmlang.compiler.schedules import STEP, TRAINING
 from ebmlang.runtime import seeded
 from ebmlang.runtime.bind import Bound, fill, net_specs
 from ebmlang.runtime.seeded import Rows
@@ -145,8 +145,9 @@ def at_rows(
 
 
 def _at_step(bound: Bound, done: int | None) -> dict[str, float]:
-    """The hidden hyperparameter that schedules read; nothing where there are none, or it stays at the end."""
-    return {field_name(STEP): float(done)} if done is not None and STEP in bound.specs else {}
+    """The hidden hyperparameters of schedules and `dropout`; without `done` schedules stay at the end."""
+    found = {field_name(STEP): float(done)} if done is not None and STEP in bound.specs else {}
+    return found | ({field_name(TRAINING): 1.0} if TRAINING in bound.specs else {})
 
 
 def scheduled(bound: Bound, names: Iterable[str], done: int) -> dict[str, float]:
