@@ -211,9 +211,13 @@ _ADVICE: tuple[tuple[_Condition, str], ...] = (
     ),
     (_all(_head("model"), _wants("COLON")), "a hyperparameter has a type, as in (n: int, lam: real = 0.1)"),
     # imports and composition
-    (_all(_head("import"), _wants("AS")), 'a file is given a name: import "part.ebm" as part'),
-    (_head("import"), 'import std.attention, or import "part.ebm" as part'),
+    (_all(_head("import"), _wants("AS")), 'a file is given a name: import "block.ebm" as block'),
+    (_head("import"), 'import std.attention, or import "block.ebm" as block'),
     (_all(_head("use", "solve"), _wants("AS")), "a part has a name: use MODEL as NAME with x = y"),
+    (
+        _all(_head("use", "solve"), _at("LPAR")),
+        "hyperparameters follow the model, values follow `with`: use MODEL(k = 3) as NAME with x = y",
+    ),
     # declarations
     (_all(_in_declaration, _at("COMMA"), _wants("COLON")), "each variable has a declaration of its own"),
     (_all(_in_declaration, _at("COMMA"), _wants("MISSING")), "a variable has one domain"),

@@ -75,6 +75,8 @@ class NotSought(Diagnostic):
         return listing(self.known) if self.known else "a latent or a param"
 
     def hint(self) -> str:
+        if self.role == "a let" and "." in self.name:
+            return "what `solve` finds is a value: `use` makes its unknowns those of this model"
         return did_you_mean(self.name, self.known) or (
             f"ask at the command line: --find {self.name}" if self.role == "observed" else ""
         )

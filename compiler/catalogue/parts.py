@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import ClassVar
 
 from ebmlang.compiler.diagnostics import Diagnostic, Label, did_you_mean, listing
+
+_CLOSE = 0.75
+"""How alike a name and one of the library are for it to be meant: the library has many names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +35,11 @@ class UnknownModel(Diagnostic):
         found = self.name.rpartition(".")[2]
         if found in self.library:
             return f"import std.{found}"
-        return did_you_mean(self.name, self.known) or did_you_mean(found, self.library)
+        near = did_you_mean(self.name, self.known)
+        if near or not self.library:
+            return near
+        close = get_close_matches(found, self.library, n=1, cutoff=_CLOSE)
+        return f"import std.{close[0]}, and use it by that name" if close else ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +74,8 @@ class Circular(Diagnostic):
         return f"`{self.chain[0]}` {self.what} itself: {' -> '.join(self.chain)}"
 
     def hint(self) -> str:
+        if len(self.chain) == 2:
+            return "name another one"
         return "move what both need into a model of its own"
 
 

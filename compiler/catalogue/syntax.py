@@ -134,7 +134,7 @@ _CHARACTER_ADVICE = {
     "≠": "write !=",
     "∑": "a sum is written sum(e) or sum(e, over = i in 0..n)",
     "∞": "infinity is written inf",
-    '"': 'a string can only name a file: import "part.ebm" as part',
+    '"': 'a string can only name a file: import "block.ebm" as block',
     "\ufeff": "this is a byte order mark, which belongs only to the beginning of a file",
     "`": "names are written without quotes",
 }
@@ -221,6 +221,8 @@ _CLAUSES = {
 }
 
 _FOREIGN_WORDS = {
+    "from": "a library model is imported whole: import std.attention",
+    "include": 'another file is imported: import std.attention, or import "block.ebm" as block',
     "def": "a function is written fn f(x: real[n]) -> real = ...",
     "function": "a function is written fn f(x: real[n]) -> real = ...",
     "var": "an unknown is `latent`, a given value `observed`, a learned one `param`",

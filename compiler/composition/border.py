@@ -187,6 +187,8 @@ class Border:
         self.bound[name] = binding
         if entry is None:
             shown = f"`{self.report.source.extract(binding.value.span)}`"
+            if isinstance(binding.value, ast.Name) and self.scope.find(binding.value.text) is None:
+                shown = f"{shown}, which nothing is called"
             self.misfit(name, shown, f"a net, {net.signature}", binding.value.span)
         if entry is None or entry.net is None:
             self.lost = True

@@ -65,7 +65,10 @@ class Library:
         shown = node.file if node.file is not None else ".".join(i.text for i in node.path)
         where = _place(node, report.source)
         if isinstance(where, str):
-            report.add(ImportFailed(node.span, shown, where, 'import std.NAME, or import "file.ebm" as NAME'))
+            advice = 'import std.NAME, or import "file.ebm" as NAME'
+            if node.path and node.path[-1].text in _standard():
+                advice = f"import std.{node.path[-1].text}"
+            report.add(ImportFailed(node.span, shown, where, advice))
             return None
         if where in self.loading:
             chain = [p.name for p in self.loading[self.loading.index(where) :]]

@@ -112,7 +112,9 @@ class NetCalls:
 
     def _miscounted(self, count: int, net: Net, span: Span) -> None:
         wanted = f"{len(net.at) or 'no'} subscript{'s' * (len(net.at) != 1)}"
-        self.checker.report.add(WrongArgumentCount(span, f"{net.name}[...]", count, wanted))
+        indices = ", ".join("ijkl"[: len(net.at)])
+        example = f"{net.name}[{indices}](...)" if net.at else f"{net.name}(...)"
+        self.checker.report.add(WrongArgumentCount(span, f"{net.name}[...]", count, wanted, example))
 
     def chosen(self, subscripts: tuple[ast.Expr | ast.Slice, ...], net: Net, span: Span) -> list[Expr] | None:
         """Subscripts along the first plates of a net, each proven to stay inside; None after a mistake."""
