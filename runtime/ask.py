@@ -75,6 +75,8 @@ def _answer(
     progress: Callable[[Progress], None] | None,
     brief: bool,
 ) -> Result:
+    if not bound.module.SOUGHT:
+        return evaluate(bound, {}, held_values(bound))
     if bound.part is not None and not summed_names(bound):
         return _mixed(bound, search, observed or {})
     if bound.module.METHOD in _MIXED:

@@ -7,12 +7,14 @@ import gc
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import ebmlang
 from ebmlang import testing
+from ebmlang.commands.standalone import run_file
 from ebmlang.compiler import pipeline
 from ebmlang.explaining import explain_file
 from tests.draws import normal
@@ -537,3 +539,16 @@ def test_training_counts_nested_searches_that_ended_early() -> None:
     assert [r.unconverged for r in history.records] == [1, 1]
     given = ebmlang.loads(RISING).fit(y=y, s=torch.zeros(3, dtype=F64), epochs=1)
     assert [r.unconverged for r in given.records] == [1]
+
+
+def test_a_generated_file_has_the_nets_of_its_parts(tmp_path: Path) -> None:
+    """`python imitate.py --data D`: the nets from the same seed; nothing is sought around the part."""
+    s0, done = normal(3, 2), normal(3, STEPS, 1, seed=1)
+    model = ebmlang.loads(CONTROL.replace("USING", ""), seed=4)
+    (tmp_path / "imitate.py").write_text(model.source)
+    np.savez(tmp_path / "d.npz", s0=s0.numpy(), done=done.numpy())
+    out = tmp_path / "out.npz"
+    words = ["--data", str(tmp_path / "d.npz"), "-o", str(out), "--seed", "4", "--dtype", "float64"]
+    assert run_file(str(tmp_path / "imitate.py"), words) == 0
+    expected = model.infer(s0=s0, done=done)["mpc.a"]
+    np.testing.assert_allclose(np.load(out)["mpc.a"], expected.detach().numpy(), rtol=1e-6, atol=1e-8)
