@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.choose_mixed import integrates
-from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.explanation import found_lines, line
 from ebmlang.compiler.needs import has, missing_text
-from ebmlang.compiler.samplers import SAMPLERS, SamplerRow, Takes, find_sampler, sampler_names
+from ebmlang.compiler.samplers import SAMPLERS, SamplerRow, Takes, find_sampler
 from ebmlang.compiler.structure import Structure
 
 
@@ -29,7 +28,7 @@ class SamplerPlan:
 
 
 def choose_sampler(plan: Plan, name: str | None) -> SamplerPlan:
-    """The sampler for a block; `name` is the one asked for, by the caller or in the file."""
+    """The sampler for a block; `name` is that of a row that is asked for, by the caller or in the file."""
     structure = plan.structure
     reason = _refused(plan)
     if reason:
@@ -93,8 +92,7 @@ def _refused(plan: Plan) -> str:
 def _named(plan: Plan, takes: Takes, name: str) -> SamplerPlan:
     row = find_sampler(name)
     if row is None:
-        known = did_you_mean(name, sampler_names()) or f"samplers are {', '.join(sampler_names())}"
-        return SamplerPlan(plan, None, f"there is no sampler `{name}`; {known}", ())
+        raise ValueError(f"there is no sampler {name!r}")
     reason = _misfit(plan.structure, takes, row)
     if reason:
         return SamplerPlan(plan, None, f"{name} does not fit: {reason}", ())

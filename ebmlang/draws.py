@@ -135,8 +135,9 @@ class DrawSummary:
         lines = [title, "", f"  {'':<20}{'mean':>12}{'deviation':>12}{'R-hat':>9}{'bulk':>10}{'tail':>10}"]
         for name, quantity in self.quantities.items():
             lines.append(_line(name, quantity.to_json()))
-        per = "R-hat is the largest, bulk and tail the least effective draws, of all rows and entries"
-        lines += ["", f"  {per}"] if self.rows > 1 else [""]
+        if self.rows > 1:
+            lines += ["", "  of all rows and entries: the largest R-hat, the least effective draws"]
+        lines.append("")
         lines += _fact("draws", f"{draws:,} of each of {chains:,} chains" + self._law())
         lines += _fact("sampler", f"{self.method}: {self.because}")
         if self.steps:

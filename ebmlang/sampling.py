@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ebmlang.compiler.choose_sampler import SamplerPlan, choose_sampler
+from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.samplers import LENGTHS, find_sampler, sampler_names
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, incomplete_names
 from ebmlang.questions import ask_samples
@@ -79,6 +81,10 @@ class Sampling:
     ) -> Sampling:
         """Settle what is drawn and how. Raises DataError where nothing fits."""
         request.check()
+        if request.using is not None and find_sampler(request.using) is None:
+            known = f"samplers are {', '.join(sampler_names())}"
+            hint = did_you_mean(request.using, sampler_names()) or known
+            raise DataError(f"there is no sampler `{request.using}`", hint)
         incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         roles = ask_samples(model.checked, find, given.names(), of, objective, incomplete)
         run = Inference.settled(model, given, masks, settings, Search(), roles, incomplete)
@@ -86,8 +92,12 @@ class Sampling:
         name = request.using or (line.name if line is not None else None)
         chosen = choose_sampler(run.plan, name)
         if chosen.row is None:
-            raise DataError(chosen.because, "give these variables, or ask for others with find")
-        options = dict(line.options) if line is not None and line.name == chosen.row.name else {}
+            hint = "give these variables, or ask for others with find"
+            raise DataError(chosen.because, hint if name is None else "leave the sampler to the compiler")
+        options = dict(line.options) if line is not None else {}
+        if line is not None and line.name != chosen.row.name:
+            # How much is drawn is said of any sampler; the rest is about the one of the line.
+            options = {name: value for name, value in options.items() if name in dict(LENGTHS)}
         length, temperature = _length(request, options), options.pop("temperature", 1.0)
         if request.step is not None:
             if "step" not in (option for option, _ in chosen.row.options):

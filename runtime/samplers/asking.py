@@ -279,9 +279,13 @@ def _by_chain(draws: Tensor, chains: int) -> Tensor:
 
 
 def _named(space: Space, points: Tensor, chains: int) -> dict[str, Tensor]:
-    """Points [R, draws, N] by name, [rows, chains, draws, *row_shape]."""
-    parts = zip(space.unknowns, points.split(space.sizes, 2), space.row_shapes, strict=True)
-    return {u.name: part.reshape(-1, chains, points.shape[1], *shape) for u, part, shape in parts}
+    """Points [R, draws, N] by name, [rows, chains, draws, *row_shape]; what all examples share has no
+    dimension for them."""
+    found = {}
+    for unknown, part in zip(space.unknowns, points.split(space.sizes, 2), strict=True):
+        shape = unknown.shape if unknown.per_batch else space.row_shape(unknown)
+        found[unknown.name] = part.reshape(-1, chains, points.shape[1], *shape)
+    return found
 
 
 def _course(drawn: Drawn, rows: int, wanted: Wanted, unstarted: Tensor) -> Course:
@@ -325,12 +329,9 @@ def _result(bound: Bound, raw: _Raw, wanted: Wanted, found: Judged) -> Samples:
         """[rows, ..., *row_shape] with `lead` dimensions of chains and draws."""
         if not joint:
             return value
-        if name in bound.specs and not bound.specs[name].per_example:
-            # A real unknown keeps a dimension of size 1 for what all examples share.
-            return value[0].squeeze(lead) if bound.specs[name].kind == "real" else value[0]
-        if name in bound.specs:
-            return value[0].movedim(lead, 0)
-        return value.expand(batch, *value.shape[1:])
+        if name not in bound.specs:
+            return value.expand(batch, *value.shape[1:])
+        return value[0].movedim(lead, 0) if bound.specs[name].per_example else value[0]
 
     def every(values: Values) -> dict[str, Tensor]:
         return {n: laid(n, v, 0) for n, v in values.items()}

@@ -116,18 +116,18 @@ class Target:
     def _mapped(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """The chain rule through the maps."""
         space = self.problem.space
-        leaves = [part.detach().requires_grad_(True) for part in space.split(u)]
-        with torch.enable_grad():
-            pairs = list(zip(self.transforms, leaves, strict=True))
-            values = [leaf * 1.0 if t is None else t.value(leaf) for t, leaf in pairs]
-            bias = torch.stack([t.bias(leaf) for t, leaf in pairs if t is not None]).sum(0)
-        x = space.project(space.join([value.detach() for value in values]))
-        energy, along = self.problem.energy_and_gradient(x)
-        slopes = [
-            part.reshape(v.shape) for part, v in zip(space.split(self._tempered(along)), values, strict=True)
-        ]
-        found = torch.autograd.grad([*values, bias], leaves, [*slopes, torch.ones_like(bias)])
-        return self._tempered(energy) + bias.detach(), self.moving(space.join(list(found)))
+        with torch.no_grad():
+            parts = space.split(u)
+            pairs = list(zip(self.transforms, parts, strict=True))
+            x = space.project(space.join([part if t is None else t.value(part) for t, part in pairs]))
+            energy, along = self.problem.energy_and_gradient(x)
+            slopes = zip(pairs, space.split(self._tempered(along)), strict=True)
+            found = [slope if t is None else t.pulled(part, slope) for (t, part), slope in slopes]
+            biased = self._tempered(energy)
+            for transform, part in pairs:
+                if transform is not None:
+                    biased = biased + transform.bias(part)
+            return biased, self.moving(space.join(found))
 
 
 def target_of(problem: Problem, beta: float = 1.0) -> Target:

@@ -9,6 +9,7 @@ exact and u has a proper law.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -40,6 +41,10 @@ class Transform(ABC):
         up to a constant."""
 
     @abstractmethod
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        """The gradient along u of f(x(u)) + bias(u), where `along` is that of f along x; all shaped as u."""
+
+    @abstractmethod
     def coordinates(self, x: Tensor) -> Tensor:
         """Some u with x(u) = x for x inside of the domain; close to it for x on the border."""
 
@@ -58,7 +63,7 @@ def _summed(x: Tensor) -> Tensor:
 
 
 def _softplus(u: Tensor) -> Tensor:
-    return torch.clamp(u, min=0.0) + torch.log1p(torch.exp(-u.abs()))
+    return torch.logaddexp(u, torch.zeros((), dtype=u.dtype, device=u.device))
 
 
 def _inverse_softplus(x: Tensor) -> Tensor:
@@ -69,37 +74,69 @@ def _log_sigmoid(u: Tensor) -> Tensor:
     return -_softplus(-u)
 
 
+def _differentiated(transform: Transform, u: Tensor, along: Tensor) -> Tensor:
+    """`pulled` by automatic differentiation."""
+    leaf = u.detach().requires_grad_(True)
+    with torch.enable_grad():
+        x, bias = transform.value(leaf), transform.bias(leaf)
+    found: tuple[Tensor, ...] = torch.autograd.grad([x, bias], leaf, [along, torch.ones_like(bias)])
+    return found[0]
+
+
+_BORDER = 1e-3
+"""How far inside a start on the border of a domain is moved, as a share: u must be finite, and not far
+out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beside(Transform):
+    """Entries above a bound (sign 1) or below it (sign -1): bound + sign softplus(u). The bound broadcasts to
+    [R, *shape]."""
+
+    bound: Tensor
+    sign: float
+
+    def value(self, u: Tensor) -> Tensor:
+        return torch.add(self.bound, _softplus(u), alpha=self.sign)
+
+    def bias(self, u: Tensor) -> Tensor:
+        return _summed(_softplus(-u))
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        return (self.sign * along + 1) * torch.sigmoid(u) - 1
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        return _inverse_softplus((self.sign * (x - self.bound)).clamp(min=_BORDER))
+
+    def moving(self, shape: tuple[int, ...]) -> Tensor | None:
+        return None
+
+    def select(self, rows: Tensor, rank: int) -> Self:
+        return replace(self, bound=pick_rows(self.bound, rows, rank))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Between(Transform):
-    """Entries in [lo, hi], each bound finite or not: the logistic function between two bounds, softplus
-    beside one. Bounds broadcast to [R, *shape]. Entries whose bounds are equal stay there."""
+    """Entries between two finite bounds, which broadcast to [R, *shape]: the logistic function. Entries whose
+    bounds are equal stay there."""
 
     lo: Tensor
     hi: Tensor
 
     def value(self, u: Tensor) -> Tensor:
-        lo, hi, below, above = self._parts()
-        # Both branches of `where` are differentiated, so infinite bounds are replaced by 0 in them.
-        low, high = torch.where(below, lo, 0.0), torch.where(above, hi, 0.0)
-        inside = low + (high - low) * torch.sigmoid(u)
-        one = torch.where(below, low + _softplus(u), torch.where(above, high - _softplus(u), u))
-        return torch.where(below & above, inside, one)
+        return self.lo + (self.hi - self.lo) * torch.sigmoid(u)
 
     def bias(self, u: Tensor) -> Tensor:
-        lo, hi, below, above = self._parts()
-        width = torch.where(below & above & (hi > lo), hi - lo, 1.0)
-        inside = width.log() + _log_sigmoid(u) + _log_sigmoid(-u)
-        one = torch.where(below | above, _log_sigmoid(u), torch.zeros_like(u))
-        return -_summed(torch.where(below & above, inside, one).expand_as(u))
+        # The width is a constant factor.
+        return _summed(_softplus(u) + _softplus(-u))
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        share = torch.sigmoid(u)
+        return along * (self.hi - self.lo) * share * (1 - share) + 2 * share - 1
 
     def coordinates(self, x: Tensor) -> Tensor:
-        lo, hi, below, above = self._parts()
-        eps = torch.finfo(x.dtype).eps
-        width = torch.where(below & above & (hi > lo), hi - lo, 1.0)
-        share = ((x - torch.where(below, lo, 0.0)) / width).clamp(_BORDER, 1 - _BORDER)
-        off = torch.where(below, x - torch.where(below, lo, 0.0), torch.where(above, hi, 0.0) - x)
-        one = torch.where(below | above, _inverse_softplus(off.clamp(min=max(_BORDER, eps))), x)
-        return torch.where(below & above, torch.logit(share), one)
+        width = torch.where(self.hi > self.lo, self.hi - self.lo, 1.0)
+        return torch.logit(((x - self.lo) / width).clamp(_BORDER, 1 - _BORDER))
 
     def moving(self, shape: tuple[int, ...]) -> Tensor | None:
         apart = self.hi > self.lo
@@ -108,13 +145,56 @@ class Between(Transform):
     def select(self, rows: Tensor, rank: int) -> Self:
         return replace(self, lo=pick_rows(self.lo, rows, rank), hi=pick_rows(self.hi, rows, rank))
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.lo, self.hi, torch.isfinite(self.lo), torch.isfinite(self.hi)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EachBounded(Transform):
+    """Entries with bounds of several kinds: `choices` are pairs of a mask, which broadcasts to [R, *shape],
+    and the map of the entries that it marks. The others are the numbers themselves."""
+
+    choices: tuple[tuple[Tensor, Transform], ...]
+
+    def value(self, u: Tensor) -> Tensor:
+        return self._chosen(u, lambda t: t.value(u))
+
+    def bias(self, u: Tensor) -> Tensor:
+        # Entry by entry: every map is one of single entries, so that a row of one entry is a map of its own.
+        zero = torch.zeros_like(u)
+        return _summed(self._chosen(zero, lambda t: t.bias(u.reshape(-1, 1)).reshape(u.shape)))
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        return self._chosen(along, lambda t: t.pulled(u, along))
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        return self._chosen(x, lambda t: t.coordinates(x))
+
+    def moving(self, shape: tuple[int, ...]) -> Tensor | None:
+        parts = [(mask, t.moving(shape)) for mask, t in self.choices]
+        held = [mask & ~moves for mask, moves in parts if moves is not None]
+        return None if not held else ~torch.stack(torch.broadcast_tensors(*held)).any(0)
+
+    def select(self, rows: Tensor, rank: int) -> Self:
+        pairs = ((pick_rows(mask, rows, rank), t.select(rows, rank)) for mask, t in self.choices)
+        return replace(self, choices=tuple(pairs))
+
+    def _chosen(self, plain: Tensor, of: Callable[[Transform], Tensor]) -> Tensor:
+        found = plain
+        for mask, transform in self.choices:
+            found = torch.where(mask, of(transform), found)
+        return found
 
 
-_BORDER = 1e-3
-"""How far inside a start on the border of a domain is moved, as a share: u must be finite, and not far
-out."""
+def bounded(lo: Tensor, hi: Tensor) -> Transform | None:
+    """The map onto entries in [lo, hi], each bound finite or not; None where all of them are infinite."""
+    below, above = torch.broadcast_tensors(torch.isfinite(lo), torch.isfinite(hi))
+    kinds = [
+        (below & above, Between(torch.where(below, lo, 0.0), torch.where(above, hi, 1.0))),
+        (below & ~above, Beside(torch.where(below, lo, 0.0), 1.0)),
+        (above & ~below, Beside(torch.where(above, hi, 0.0), -1.0)),
+    ]
+    found = [(mask, transform) for mask, transform in kinds if bool(mask.any())]
+    if len(found) == 1 and bool(found[0][0].all()):
+        return found[0][1]
+    return EachBounded(tuple(found)) if found else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +218,12 @@ class OnSimplex(Transform):
         logs = u - total[..., None]
         logs = logs if self.allowed is None else torch.where(self.allowed, logs, 0.0)
         return _summed(total.square() / 2 - logs.sum(-1))
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        kept = u if self.allowed is None else torch.where(self.allowed, u, -torch.inf)
+        x, total = torch.softmax(kept, -1), torch.logsumexp(kept, -1, keepdim=True)
+        ones = torch.ones_like(u) if self.allowed is None else self.allowed.to(u.dtype).expand_as(u)
+        return x * (along - (x * along).sum(-1, keepdim=True) + total + ones.sum(-1, keepdim=True)) - ones
 
     def coordinates(self, x: Tensor) -> Tensor:
         return x.clamp(min=_BORDER / x.shape[-1]).log()
@@ -166,6 +252,9 @@ class FromCholesky(Transform):
         size = u.shape[-1]
         powers = size - torch.arange(size, dtype=u.dtype, device=u.device)
         return -_summed(powers * _softplus(diagonal).log() + _log_sigmoid(diagonal))
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        return _differentiated(self, u, along)
 
     def coordinates(self, x: Tensor) -> Tensor:
         # The square root of the rounding lifts a singular start (a zero matrix) off the border.
@@ -200,6 +289,12 @@ class OnSphere(Transform):
         # du = r^(n - 1) dr dx, and a log-normal length has the density exp(-(log r)^2 / 2 s^2) / r.
         log = u.square().sum(self.dim).log() / 2
         return _summed(log.square() / (2 * _RADIUS**2) + u.shape[self.dim] * log)
+
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(u, dim=self.dim, keepdim=True)
+        x = u / length
+        radial = length.log() / _RADIUS**2 + u.shape[self.dim]
+        return (along + x * (radial - (along * x).sum(self.dim, keepdim=True))) / length
 
     def coordinates(self, x: Tensor) -> Tensor:
         return x
@@ -238,6 +333,9 @@ class OnFrames(Transform):
         above = torch.triu(t, 1).square().sum((-2, -1)) / 2
         return _summed((log.square() / (2 * _RADIUS**2) + powers * log).sum(-1) + above)
 
+    def pulled(self, u: Tensor, along: Tensor) -> Tensor:
+        return _differentiated(self, u, along)
+
     def coordinates(self, x: Tensor) -> Tensor:
         return x
 
@@ -261,12 +359,11 @@ def transform_of(domain: Domain, name: str, like: Tensor) -> Transform | None:
     Raises DataError for a domain without one.
     """
     zero = torch.zeros((), dtype=like.dtype, device=like.device)
-    infinite = torch.full_like(zero, torch.inf)
     match domain:
         case Interval():
-            return Between(*domain.bounds(like))
+            return bounded(*domain.bounds(like))
         case Nonnegative() | Positive():
-            return Between(zero, infinite)
+            return Beside(zero, 1.0)
         case Simplex() | OpenSimplex():
             allowed = domain.where
             return OnSimplex(None if allowed is None else allowed.to(like.device))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ebmlang.errors import DataError
 from ebmlang.runtime.domains import DOMAINS, SE2, Interval, Simplex
 from ebmlang.runtime.samplers.transforms import (
+    Beside,
     Between,
     FromCholesky,
     OnFrames,
@@ -24,7 +25,6 @@ from tests.draws import normal
 
 F64 = torch.float64
 LIKE = torch.zeros((), dtype=F64)
-INFINITE = torch.tensor(torch.inf, dtype=F64)
 
 
 def _log_volume(value: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
@@ -35,16 +35,53 @@ def _log_volume(value: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("lo", "hi"), [(-1.0, 2.0), (0.5, torch.inf), (-torch.inf, 3.0), (-torch.inf, torch.inf)]
+    ("lo", "hi"),
+    [
+        ([-1.0] * 3, [2.0] * 3),
+        ([0.5] * 3, [math.inf] * 3),
+        ([-math.inf] * 3, [3.0] * 3),
+        ([-math.inf, 0.0, -1.0], [math.inf, math.inf, 1.0]),
+        ([-math.inf, -2.0, -1.0], [0.0, -1.0, 1.0]),
+    ],
 )
-def test_the_volume_of_an_interval(lo: float, hi: float) -> None:
-    between = Between(torch.tensor(lo, dtype=F64), torch.tensor(hi, dtype=F64))
-    u = 3 * normal(5)
-    volume = _log_volume(lambda v: between.value(v[None])[0], u)
-    assert torch.allclose(-between.bias(u[None])[0], volume)
-    x = between.value(u[None])
-    assert bool(((x >= lo) & (x <= hi)).all())
-    assert torch.allclose(between.coordinates(x), u[None], atol=1e-2)
+def test_the_volume_of_an_interval(lo: list[float], hi: list[float]) -> None:
+    low, high = torch.tensor(lo, dtype=F64), torch.tensor(hi, dtype=F64)
+    interval = transform_of(Interval(low, high), "x", LIKE)
+    assert interval is not None
+    u = 2 * normal(3)
+    # The widths of intervals are a constant factor, which is left out.
+    width = torch.where(torch.isfinite(high - low), high - low, 1.0)
+    volume = _log_volume(lambda v: interval.value(v[None])[0], u)
+    assert torch.allclose(width.log().sum() - interval.bias(u[None])[0], volume)
+    x = interval.value(u[None])
+    assert bool(((x >= low) & (x <= high)).all())
+    assert torch.allclose(interval.coordinates(x), u[None], atol=1e-2)
+
+
+def test_numbers_without_bounds_have_no_map() -> None:
+    assert transform_of(Interval(-math.inf, math.inf), "x", LIKE) is None
+
+
+MAPS: list[Transform] = [
+    Between(torch.tensor(-1.0, dtype=F64), torch.tensor([2.0, 3.0, 0.5], dtype=F64)),
+    Beside(torch.tensor(0.5, dtype=F64), 1.0),
+    Beside(torch.tensor([0.5, 1.0, 2.0], dtype=F64), -1.0),
+    OnSimplex(None),
+    OnSimplex(torch.tensor([True, False, True])),
+    FromCholesky(),
+    OnSphere(-1),
+    OnSphere(-2),
+    OnFrames(False),
+    OnFrames(True),
+]
+
+
+@pytest.mark.parametrize("transform", MAPS, ids=lambda t: type(t).__name__)
+def test_gradients_through_maps_are_those_of_automatic_differentiation(transform: Transform) -> None:
+    u, along = normal(4, 3, 3).requires_grad_(True), normal(4, 3, 3, seed=1)
+    whole = (transform.value(u) * along).sum() + transform.bias(u).sum()
+    (wanted,) = torch.autograd.grad(whole, u)
+    assert torch.allclose(transform.pulled(u.detach(), along), wanted)
 
 
 def test_bounds_that_are_equal_hold_an_entry() -> None:
