@@ -7,6 +7,7 @@ alone once. The total energy of a row counts what is one number in every row, so
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,7 +64,7 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
     early = torch.zeros(bound.batch, dtype=torch.bool)
     if not form.sums:
         unknown, early = _minimum(bound, search, observed)
-    half = torch.autocast(bound.settings.device.type, torch.bfloat16, enabled=form.half and not form.sums)
+    half = torch.autocast(bound.settings.device.type, torch.bfloat16) if form.half else nullcontext()
     with heard(bound) as notes, half:
         rows, terms = _rows(bound, unknown, observed, form)
         loss = rows.mean()

@@ -222,7 +222,7 @@ def _together(parts: Sequence[Evaluated]) -> Evaluated:
 def _checked(found: Evaluated, norm: Tensor) -> Seen:
     """The numbers of a first look, fetched at once. Raises NotFinite."""
     numbers = (found.loss.detach(), norm, *found.terms.values())
-    loss, size, *terms = torch.stack([n.double().to(found.loss.device) for n in numbers]).tolist()
+    loss, size, *terms = torch.stack(numbers).tolist()
     named = dict(zip(found.terms, terms, strict=True))
     if not isfinite(loss):
         faulty = next((n for n, v in named.items() if not isfinite(v)), "")
