@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def written_out(checker: Expressions, scope: Scope, row: Builtin, values: list[ast.Expr], span: Span) -> Expr:
     """The checked call of a function of the form `written`."""
     if row.name == "dropout":
-        return Dropouts(checker, scope).call(*values, span)
+        return Dropouts(checker, scope).call(values[0], values[1], span)
     writing = _Writing(checker, scope, span)
     return writing.log_density(values[0]) if row.name == "logp" else writing.straight_through(*values)
 

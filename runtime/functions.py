@@ -269,7 +269,8 @@ def fold_std(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
         return x.sum(dims) * math.nan
     if _apart(x, dims):
         # A length has the gradient 0 at 0, as `std` has; a square root has none.
-        return torch.linalg.vector_norm(_centred(x, dims), dim=dims) / math.sqrt(count - 1)
+        length: Tensor = torch.linalg.vector_norm(_centred(x, dims), dim=dims)
+        return length / math.sqrt(count - 1)
     return x.std(dims)
 
 

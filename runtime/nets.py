@@ -113,10 +113,7 @@ class Net:
         if self._direct(values[0]):
             return self._run(values[0])
         pairs = list(zip(values, self.inputs, strict=True))
-        leads = [v.shape[: v.ndim - len(s)] for v, s in pairs]
-        lead = leads[0]
-        if any(one != lead for one in leads[1:]):
-            lead = joined(*leads)
+        lead = joined(*(v.shape[: v.ndim - len(s)] for v, s in pairs))
         found = [v if v.shape == (*lead, *s) else v.expand(*lead, *s) for v, s in pairs]
         results = self._thinned(found, lead)
         return results[0] if len(results) == 1 else results

@@ -22,7 +22,7 @@ from ebmlang.compiler.nets.constructors import (
 )
 from ebmlang.compiler.nets.net import Build, Net, OptionValue, Signature
 from ebmlang.compiler.nets.passing import named_net
-from ebmlang.compiler.scope import Declared, NetEntry, Scope, declared_at
+from ebmlang.compiler.scope import Declared, Entry, NetEntry, Scope, declared_at
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.sizing import read_size
 from ebmlang.compiler.source import Span
@@ -229,9 +229,11 @@ class Builder:
     def _source(self, node: ast.Net, types: Signature, argument: ast.Argument) -> Net | None:
         """The net that is averaged; None after a mistake."""
         value = argument.value
-        entry = named_net(value, self.scope)[0] if isinstance(value, ast.Attribute | ast.Index) else None
+        entry: Entry | None = None
         if isinstance(value, ast.Name):
             entry = self.scope.find(value.text)
+        elif isinstance(value, ast.Attribute | ast.Index):
+            entry = named_net(value, self.scope)[0]
         name = node.name.text
         shown = self.expressions.report.source.extract(value.span)
         if not isinstance(entry, NetEntry):

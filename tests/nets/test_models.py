@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -439,6 +441,45 @@ def test_generated_files_hold_their_nets(tmp_path: Path) -> None:
     assert run_file(str(tmp_path / "decoder.py"), words) == 0
     expected = model.infer(y=y, seed=3)
     np.testing.assert_allclose(np.load(out)["z"], expected["z"].numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_generated_files_take_nets_and_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Extern nets from Python by --bind, trained ones from a file by --params."""
+    from safetensors.numpy import save_file
+
+    from ebmlang.commands.standalone import run_file
+
+    text = """
+    model scored(n: int, d: int = 2) {
+      observed x : real[n]
+      latent z : real[d]
+      extern net f : real[n] -> real[d]
+      net g : real[n] -> real[d] = linear()
+      param w : real[d] = normal()
+      energy e = ||f(x) + g(x) + w - z||^2 + 0.1 * ||z||^2
+      infer z
+    }"""
+    outside = nn.Linear(3, 2)
+    model = ebmlang.loads(text, nets={"f": outside}, seed=7)
+    x = tensors(x=(4, 3))["x"].float().numpy()
+    expected = model.infer(x=x)["z"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scored.py").write_text(model.source)
+    module = types.ModuleType("nets_of_a_test")
+    vars(module)["make"] = lambda: outside
+    monkeypatch.setitem(sys.modules, "nets_of_a_test", module)
+    np.savez("x.npz", x=x)
+    found = {**model.declared_parameters(), **model.nets.state()}
+    save_file({n: p.detach().numpy() for n, p in found.items() if not n.startswith("f.")}, "p.safetensors")
+    words = ["--data", "x.npz", "-o", "z.npz", "--force", "--bind"]
+    assert run_file("scored.py", [*words, "f=nets_of_a_test:make", "--params", "p.safetensors"]) == 0
+    np.testing.assert_allclose(np.load("z.npz")["z"], expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    assert run_file("scored.py", [*words[:-1]]) == 1
+    assert "--bind f=package.module:make" in capsys.readouterr().err
+    assert run_file("scored.py", [*words, "h=nets_of_a_test:make"]) == 1
+    assert "no extern net `h`" in capsys.readouterr().err
 
 
 def test_checking_does_not_load_torch() -> None:

@@ -1,5 +1,7 @@
 """Squared distances of all pairs against the difference of all pairs."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -46,8 +48,8 @@ def test_values_and_two_derivatives(first: tuple[int, ...], second: tuple[int, .
 def test_under_transforms_of_functions(first: tuple[int, ...], second: tuple[int, ...]) -> None:
     a, b = (x.detach() for x in drawn(first, second))
 
-    def of(function: object) -> object:
-        return lambda a, b: function(a, b).sin().sum()  # type: ignore[operator]
+    def of(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda a, b: function(a, b).sin().sum()
 
     for transform in (torch.func.grad, torch.func.hessian, torch.func.jacfwd):
         ours, theirs = transform(of(square_distances))(a, b), transform(of(plain))(a, b)

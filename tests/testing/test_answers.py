@@ -135,7 +135,7 @@ def test_searches_of_properties_do_not_change_the_question() -> None:
     model = ebmlang.loads(NONNEGATIVE)
     assert model.plan().method == plain.plan().method
     data = {"A": normal(3, 5, 2), "y": normal(3, 5, seed=1)}
-    assert torch.equal(model.infer(**data)["z"], plain.infer(**data)["z"])
+    assert torch.equal(model.infer(data)["z"], plain.infer(data)["z"])
 
 
 def test_an_answer_of_an_energy_with_a_net() -> None:

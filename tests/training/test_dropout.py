@@ -126,10 +126,12 @@ def test_in_parts_functions_and_recurrences_and_held_while_searching() -> None:
     assert record["unconverged"][0] == 0
     # At the minimum over z the energy is |h - t'|^2 / 2; without noise in h this is its mean over masks.
     still = ebmlang.loads(PARTS.replace("dropout(a, 0.3)", "a"), seed=0).bind(x=x, t=t)
+    layers = still.net("layer.f")
+    assert isinstance(layers, torch.nn.ModuleList)
     with torch.no_grad():
         h = x
-        for k in range(3):
-            h = h + still.net("layer.f")[k](h)
+        for layer in layers:
+            h = h + layer(h)
     per_row = 0.5 * ((h - t).square().sum(-1) + t.square().sum(-1))
     spread = float(per_row.std()) + float((2 * t.square()).std())
     assert abs(still.fit(x=x, t=t, steps=1).loss[0] - float(per_row.mean())) < 4 * spread / 20
