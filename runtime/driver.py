@@ -153,12 +153,16 @@ class _Ledger:
         at = ended.nonzero()[:, 0]
         if at.shape[0] == 0:
             return
-        part = rows if at.shape[0] == ended.shape[0] else select_rows(rows, at)
-        self.x.index_copy_(0, part.index, part.best)
-        self.energy.index_copy_(0, part.index, part.best_energy)
-        self.optimality.index_copy_(0, part.index, part.best_optimality)
-        self.iterations.index_copy_(0, part.index, part.iterations)
-        self.code.index_copy_(0, part.index, part.code)
+        whole = at.shape[0] == ended.shape[0]
+        index = rows.index if whole else rows.index.index_select(0, at)
+        for entered, value in (
+            (self.x, rows.best),
+            (self.energy, rows.best_energy),
+            (self.optimality, rows.best_optimality),
+            (self.iterations, rows.iterations),
+            (self.code, rows.code),
+        ):
+            entered.index_copy_(0, index, value if whole else value.index_select(0, at))
         self._name_faults(problem, x, rows, at)
 
     def follow(self, rows: _Rows, energy: Tensor) -> None:
