@@ -70,10 +70,12 @@ def _round(
 ) -> tuple[Outcome, list[int]]:
     """Judge the rows, search on where that is called for, and say which rows are to be judged once more."""
     index = torch.tensor(rows, device=outcome.x.device)
-    part, at, begin = problem.select(index), outcome.x[index], start[index]
+    part, at, begin = problem, outcome.x, start
+    if len(rows) < at.shape[0]:
+        part, at, begin = problem.select(index), at[index], start[index]
     tol = limits.tolerance(at.dtype)
-    slopes = _slopes(part, solver, begin, at)
     claimed = torch.tensor([outcome.status[row] is Status.CONVERGED for row in rows], device=at.device)
+    slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
     outcome = _marked(outcome, _where(rows, ~claimed & slopes.below(tol)), Status.CONVERGED)
     steep = claimed & ~slopes.negligible(tol)
     endless = steep.clone()
@@ -100,8 +102,10 @@ def _round(
     return outcome, [r for r in again if outcome.status[r] in (Status.CONVERGED, Status.PRECISION)]
 
 
-def _slopes(problem: Problem, solver: AbstractSolver, start: Tensor, x: Tensor) -> Slopes:
-    return slopes_at(problem, start, x, View.SMOOTH_PLUS_ABSOLUTE in solver.needs)
+def _slopes(
+    problem: Problem, solver: AbstractSolver, start: Tensor, x: Tensor, enough: float | None = None
+) -> Slopes:
+    return slopes_at(problem, start, x, View.SMOOTH_PLUS_ABSOLUTE in solver.needs, enough)
 
 
 def _where(rows: list[int], flags: Tensor) -> list[int]:

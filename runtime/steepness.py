@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind, row_norm
 from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.solvers.concave_convex import majorised
 from ebmlang.runtime.solvers.fista import proximal_point
 from ebmlang.runtime.solvers.solver import rounding
 
@@ -64,31 +65,63 @@ class Slopes:
 
 
 @torch.no_grad()
-def slopes_at(problem: Problem, start: Tensor, x: Tensor, proximal: bool) -> Slopes:
+def slopes_at(
+    problem: Problem, start: Tensor, x: Tensor, proximal: bool, enough: float | None = None
+) -> Slopes:
     """The slopes at x [R, N], which a search from `start` has reached. With `proximal` absolute values stand
-    apart from the slope, as in `Problem.smooth`."""
+    apart from the slope, as in `Problem.smooth`. Nothing more is looked at around x once all rows are
+    negligible at the tolerance `enough`."""
     smooth = proximal and problem.split is not None
-    slope = problem.smooth_and_gradient if smooth else problem.energy_and_gradient
-    energy, gradient = slope(x)
+    energy, gradient = _evaluated(problem, x, smooth)
     length = _lengths(problem, start, x, gradient)
+    weights = problem.absolute() if smooth else None
+    if weights is not None:
+        energy = energy + problem.penalty(x, weights)
+
+    def known(usual: Tensor) -> Slopes:
+        usual = usual if weights is None else usual + weights
+        return Slopes(x, energy, _residual(problem, x, gradient, length, usual, smooth), usual, length)
+
     usual = gradient.abs()
-    made = torch.Generator().manual_seed(0)
-    signs = 2 * torch.randint(0, 2, x.shape[1:], generator=made) - 1
-    uneven = signs * (0.5 + torch.rand(x.shape[1:], generator=made, dtype=x.dtype)) / 2
-    step = problem.space.sought(length * uneven.to(x.device, x.dtype))
+    step = problem.space.sought(length * _uneven(x))
     heard = torch.zeros_like(energy, dtype=torch.bool)
     for share in SHRINK:
-        around = [slope(_moved(problem, x, side * share * step))[1].abs() for side in (1, -1)]
-        for there in around:
-            finite = torch.isfinite(there).all(1) & ~heard
-            usual = torch.where(finite[:, None], torch.maximum(usual, there), usual)
-        heard = heard | torch.stack([torch.isfinite(there).all(1) for there in around]).any(0)
+        some = torch.zeros_like(heard)
+        for side in (1, -1):
+            there = _slope(problem, _moved(problem, x, side * share * step), smooth).abs()
+            finite = torch.isfinite(there.sum(1)) | torch.isfinite(there).all(1)
+            taken = finite & ~heard
+            larger = torch.maximum(usual, there)
+            usual = larger if bool(taken.all()) else torch.where(taken[:, None], larger, usual)
+            some = some | finite
+            if enough is not None and bool(some.all()):
+                found = known(usual)
+                if bool(found.negligible(enough).all()):
+                    return found
+        heard = heard | some
         if bool(heard.all()):
             break
+    return known(usual)
+
+
+def _uneven(x: Tensor) -> Tensor:
+    """Shares between a quarter and three quarters of either sign, the same for all rows, [N]."""
+    made = torch.Generator().manual_seed(0)
+    drawn = torch.rand(x.shape[1:], generator=made, dtype=x.dtype)
+    return torch.where(drawn < 0.5, -0.25 - drawn, drawn - 0.25).to(x.device)
+
+
+def _evaluated(problem: Problem, x: Tensor, smooth: bool) -> tuple[Tensor, Tensor]:
+    """The energy [R] and the slope [R, N], by what is quickest."""
     if smooth:
-        weights = problem.absolute()
-        energy, usual = energy + problem.penalty(x, weights), usual + weights
-    return Slopes(x, energy, _residual(problem, x, gradient, length, usual, smooth), usual, length)
+        return problem.smooth_and_gradient(x)
+    return problem.energy_and_gradient(x) if problem.mixture is None else majorised(problem, x)[:2]
+
+
+def _slope(problem: Problem, x: Tensor, smooth: bool) -> Tensor:
+    """The slope alone, [R, N]."""
+    alone = not smooth and problem.mixture is None
+    return problem.gradient(x) if alone else _evaluated(problem, x, smooth)[1]
 
 
 def _moved(problem: Problem, x: Tensor, step: Tensor) -> Tensor:
@@ -101,6 +134,8 @@ def _residual(
     problem: Problem, x: Tensor, gradient: Tensor, length: Tensor, usual: Tensor, smooth: bool
 ) -> Tensor:
     """The size of what is left of the gradient where steps of the usual length meet the domain, [R, N]."""
+    if problem.space.linear and not smooth:
+        return torch.where(torch.isfinite(gradient), gradient.abs(), torch.inf)
     tiny = torch.finfo(x.dtype).tiny
     reach = (row_norm(length) / row_norm(usual).clamp(min=tiny)).clamp(min=tiny, max=1 / tiny)
     wide = reach[:, None]
