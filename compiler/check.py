@@ -32,6 +32,7 @@ from ebmlang.compiler.floors import Floors, floors_of
 from ebmlang.compiler.functions import UserFunctions
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.letting import LetStatements
+from ebmlang.compiler.losses.amortized import begun
 from ebmlang.compiler.nets.declare import NetStatements
 from ebmlang.compiler.nets.targets import targets_as_nets
 from ebmlang.compiler.nets.tuples import taken_apart
@@ -166,7 +167,7 @@ class _ModelChecker:
         return typed.Model(
             self.name,
             self.source,
-            (*self.expressions.hidden, *self.declarations.variables),
+            (*self.expressions.hidden, *begun(self.declarations.variables, self.questions.found)),
             tuple(self.expressions.lets.defined.values()),
             tuple(self.expressions.terms),
             tuple(self.constraints),

@@ -20,11 +20,14 @@ from ebmlang.compiler.collapse.verdict import Verdict, verdict_of
 from ebmlang.compiler.diagnostics import Diagnostic, listing
 from ebmlang.compiler.explanation import line as entry
 from ebmlang.compiler.graph import Factor, FactorGraph
+from ebmlang.compiler.losses.amortized import EVIDENCE, REGRESSION, TITLES
 from ebmlang.compiler.losses.table import find_written
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
 from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of, term_parts
 from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Variable
+
+_REGRESSED = "distance of the prediction"
 
 ENVELOPE = "of the energy at the minimum, with {} held there: the loss is the minimum of that same energy"
 FREE = "of the free energy, through the sums"
@@ -56,6 +59,20 @@ class Loss:
         return self.line.of if self.line is not None else None
 
     @property
+    def regressed(self) -> str:
+        """The value of the model that is the loss, where the search inside lowers something else, which the
+        loss does not follow: the distance of a prediction from what was found. Empty elsewhere."""
+        named = self.line.loss if self.line is not None else None
+        return _REGRESSED if named is not None and named.name == REGRESSION and self.sought else ""
+
+    @property
+    def lowered(self) -> Expr | None:
+        """What the search inside lowers; None for the total."""
+        if not self.regressed:
+            return self.of
+        return self.own.of if self.own is not None else None
+
+    @property
     def optimiser(self) -> Optimiser | None:
         return self.line.optimiser if self.line is not None else None
 
@@ -71,7 +88,7 @@ class Loss:
             return None
         span = self.line.span if self.line is not None else self.model.span
         text = f"infer {', '.join(self.sought)}"
-        return Question("infer", None, self.sought, self.of, (), self.using, text, "", span)
+        return Question("infer", None, self.sought, self.lowered, (), self.using, text, "", span)
 
     @cached_property
     def interior(self) -> frozenset[str]:
@@ -94,6 +111,7 @@ class Loss:
 def loss_of(model: Model, line: Question | None, given: frozenset[str], incomplete: frozenset[str]) -> Loss:
     """Settle the roles of a `train` line, or of training everything. `given` are the variables with values;
     `incomplete` are those among them with entries that are missing, which are sought."""
+    line = _by_evidence(model, line, given)
     targets = targets_of(model, line)
     kept = kept_terms(model, line)
     clamped = (given | frozenset(line.given if line is not None else ())) - incomplete
@@ -111,7 +129,28 @@ def loss_of(model: Model, line: Question | None, given: frozenset[str], incomple
     own = default_question(model)
     if own is not None and (own.verb != "infer" or not sought & set(own.targets)):
         own = None
-    return Loss(smaller, line, targets, ordered(sought), ordered(summed), own, skipped)
+    found = Loss(smaller, line, targets, ordered(sought), ordered(summed), own, skipped)
+    if not found.regressed or line is None or line.of is None:
+        return found
+    own_let = typed.Let(found.regressed, line.of, "", line.span)
+    return replace(found, model=replace(smaller, lets=(*smaller.lets, own_let)))
+
+
+def _by_evidence(model: Model, line: Question | None, given: frozenset[str]) -> Question | None:
+    """A plain `train` line where the first line of an unknown says that it is drawn from a prediction: its
+    loss is the evidence bound then, and not the energy at a minimum."""
+    if line is not None and (line.of is not None or line.loss is not None):
+        return line
+    first: dict[str, Question] = {}
+    for question in model.questions:
+        if question.verb in ("infer", "amortize"):
+            for name in question.targets:
+                first.setdefault(name, question)
+    drawn = [q for n, q in first.items() if n not in given and q.loss is not None and q.loss.name == EVIDENCE]
+    if len(drawn) != 1:
+        return line
+    plain = line or Question("train", None, (), None, (), None, "train", "", model.span)
+    return replace(plain, of=drawn[0].of, loss=drawn[0].loss)
 
 
 def _unread(model: Model, of: Expr) -> frozenset[str]:
@@ -174,7 +213,10 @@ def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
     if not loss.inside:
         return
     named = loss.line.loss if loss.line is not None else None
-    if named is not None and loss.line is not None and named.negatives is None:
+    if loss.regressed and loss.summed and loss.line is not None:
+        names = listing([f"`{n}`" for n in loss.summed], "and")
+        yield NotBuilt(loss.line.span, f"regression beside a sum over {names}", "by energy")
+    if named is not None and loss.line is not None and find_written(named.name) and not named.negatives:
         names = listing([f"`{n}`" for n in loss.inside], "and")
         because = f"{names} would be found anew for every value of `{named.variable}`"
         advice = f"pass values of {names}, or write the energy without"
@@ -195,6 +237,8 @@ def _borders(variable: Variable) -> tuple[Expr, ...]:
 def _other_energies(loss: Loss) -> Iterator[Diagnostic]:
     """The search inside lowers another energy than the loss: it would have to be differentiated."""
     own = loss.own
+    if loss.line is not None and loss.line.prediction:
+        return  # a regression stops at what was found, and the others minimise what they lower
     other = own is not None and own.of is not None and not (loss.of and _same(own.of, loss.of))
     if own is not None and other:
         what = f"training through `{own.text}`, which lowers something else than the loss"
@@ -253,8 +297,8 @@ def _loss_text(loss: Loss) -> str:
     named = loss.line.loss if loss.line is not None else None
     if named is not None:
         row = find_written(named.name)
-        assert row is not None
-        return f"the mean over the examples of {named.text}: {row.title} ({row.reference})"
+        told = f"{row.title} ({row.reference})" if row is not None else TITLES[named.name]
+        return f"the mean over the examples of {named.text}: {told}"
     what = "what follows `of`" if loss.of is not None else " + ".join(t.name for t in loss.model.terms)
     over = f"the mean over the examples of {what}"
     if loss.summed:
@@ -270,6 +314,8 @@ def _gradient_text(loss: Loss) -> str:
         return FREE
     if not loss.sought:
         return PLAIN
+    if loss.regressed:
+        return f"of the distance, with {', '.join(loss.sought)} as found: training does not follow the search"
     return (
         ENVELOPE.format(", ".join(loss.sought))
         + " (envelope theorem), so the search itself is not differentiated"

@@ -298,7 +298,7 @@ class Programmes:
             self.stages.append(typed.Stage(node.name.text, steps))
         lines = []
         for s in node.body:
-            if isinstance(s, ast.Question) and s.verb == "train":
+            if isinstance(s, ast.Question) and s.verb in typed.TRAINING:
                 lines.append(s)
             else:
                 what = f"`{report.source.extract(s.span).split(maxsplit=1)[0]}`"

@@ -33,6 +33,7 @@ from ebmlang.compiler.catalogue.types import (
 from ebmlang.compiler.declarations import UNKNOWN_ROLES, Declarations
 from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
+from ebmlang.compiler.losses.amortized import BY, Amortized, Amortizing
 from ebmlang.compiler.losses.expand import Expansion
 from ebmlang.compiler.losses.table import WRITTEN, find_written
 from ebmlang.compiler.naming import method_name, read_method, read_sampler
@@ -58,15 +59,12 @@ from ebmlang.compiler.sizing import read_type
 from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method, NamedLoss
-from ebmlang.compiler.types import ERROR, fits
+from ebmlang.compiler.types import ERROR
 
 if TYPE_CHECKING:
     from ebmlang.compiler.answers import Answered
 
 BUILT_VERBS = frozenset({"infer"})
-
-AMORTIZED_LOSSES = ("regression", "energy")
-"""What may follow `amortize ... by`."""
 
 LATER_CLAUSES = ("by", "on", "every", "steps")
 """Clauses of other questions than `infer` and `train` that are checked as far as they go, and not built."""
@@ -138,14 +136,17 @@ class Questions:
         named = self._named_loss(node, clauses) if node.verb == "train" else None
         if named is not None:
             loss, of = named
-        self._prediction(node)
+        prediction: tuple[Expr, ...] = ()
+        amortized = self._amortized(node, clauses) if node.verb == "amortize" else None
+        if amortized is not None:
+            loss, of, prediction = amortized.loss, amortized.of, amortized.prediction
         optimiser = None
-        if node.verb == "train" and "using" in clauses:
+        if node.verb in typed.TRAINING and "using" in clauses:
             optimiser = read_optimiser(clauses["using"], self.report, tuple(self.programmes.schedules))
         using = self._method(clauses.get("using"), node.verb)
         beta = self._temperature(clauses.get("at"), node.verb)
-        turn = self._turn(clauses, stage) if node.verb == "train" else typed.Turn()
-        unread = () if node.verb == "train" else LATER_CLAUSES
+        turn = self._turn(clauses, stage) if node.verb in typed.TRAINING else typed.Turn()
+        unread = () if node.verb in typed.TRAINING else LATER_CLAUSES
         later = tuple((word, clause.span) for word, clause in clauses.items() if word in unread)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
@@ -164,6 +165,7 @@ class Questions:
                 later,
                 turn,
                 loss,
+                prediction,
             )
         )
 
@@ -260,7 +262,7 @@ class Questions:
         if by is None or by.value is None:
             return
         name = method_name(by.value)
-        losses = AMORTIZED_LOSSES if node.verb == "amortize" else tuple(row.name for row in WRITTEN)
+        losses = BY if node.verb == "amortize" else tuple(row.name for row in WRITTEN)
         if node.verb in ("train", "amortize") and name not in losses:
             shown = name or self.report.source.extract(by.value.span)
             self.report.add(UnknownMethod(by.value.span, shown, losses, "loss"))
@@ -282,24 +284,22 @@ class Questions:
         arguments = by.value.arguments if isinstance(by.value, ast.Call) else ()
         return Expansion(self.declarations, row, label, by.span).objective(arguments)
 
-    def _prediction(self, node: ast.Question) -> None:
-        """`amortize z = VALUE`: the value stands for z."""
-        if node.relation != "=" or node.prediction is None or len(node.targets) != 1:
-            return
-        entry = self.scope.find(node.targets[0].text)
-        value = self.expressions.value(node.prediction, self.scope)
-        if value.type.kind == "error" or not isinstance(entry, Declared):
-            return
-        if not fits(value.type, entry.type):
-            span, name = node.prediction.span, node.targets[0].text
-            places = (*declared_at(entry, f"`{name}` is declared {entry.type}"), *origins(self.scope, value))
-            self.report.add(
-                DeclaredOtherwise(span, name, str(value.type), str(entry.type), "change the value", places)
-            )
+    def _amortized(self, node: ast.Question, clauses: dict[str, ast.Clause]) -> Amortized | None:
+        """What an `amortize` line learns, and by which loss; None after a mistake."""
+        by = clauses.get("by")
+        name = method_name(by.value) if by is not None and by.value is not None else ""
+        if node.prediction is None or name not in ("", *BY):
+            return None
+        if "of" in clauses:
+            advice = "what is lowered follows from `by`"
+            self.report.add(WrongModifier(clauses["of"].span, "of", "`amortize`", advice))
+            return None
+        label = node.label.text if node.label is not None else None
+        return Amortizing(self.declarations, label).read(node, name)
 
     def _method(self, clause: ast.Clause | None, verb: str) -> Method | None:
         """`using NAME` or `using NAME(option = number, ...)`."""
-        if clause is None or clause.value is None or verb == "train":
+        if clause is None or clause.value is None or verb in typed.TRAINING:
             return None
         if verb == "sample":
             return read_sampler(clause.value, clause.span, self.report)

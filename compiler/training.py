@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from ebmlang.compiler import ast, typed
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
-from ebmlang.compiler.catalogue.training import CannotTrain, Collapses, NothingToTrain, OptimiserDomain
+from ebmlang.compiler.catalogue.training import (
+    CannotTrain,
+    Collapses,
+    LossMisfit,
+    NothingToTrain,
+    OptimiserDomain,
+)
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.diagnostics import Diagnostic, Label, Report
 from ebmlang.compiler.graph import FactorGraph
@@ -115,14 +121,29 @@ def trainable(model: Model) -> tuple[str, ...]:
 
 
 def targets_of(model: Model, line: Question | None) -> tuple[str, ...]:
-    """What a line trains, in the order of declaration."""
-    named = line.targets if line is not None else ()
-    return tuple(n for n in trainable(model) if not named or n in named)
+    """What a line trains, in the order of declaration: what it names; of a prediction what no term reads, or
+    all of it; else everything that is not left to a prediction."""
+    everything = trainable(model)
+    if line is not None and line.prediction:
+        own = _predicting(model, line)
+        return tuple(n for n in everything if n in own)
+    if line is not None and line.targets:
+        return tuple(n for n in everything if n in line.targets)
+    others = frozenset(n for q in model.questions if q.prediction for n in _predicting(model, q))
+    return tuple(n for n in everything if n not in others)
+
+
+def _predicting(model: Model, line: Question) -> frozenset[str]:
+    """What an `amortize` line moves. What the energy is made of is not bent towards being predictable, unless
+    the prediction is made of nothing else."""
+    within = reached(model, line.prediction) & frozenset(trainable(model))
+    used = reached(model, tuple(part for term in model.terms for part in term_parts(term)))
+    return within - used or within
 
 
 def kept_terms(model: Model, line: Question | None) -> tuple[typed.Term, ...]:
     """The terms whose sum is the loss where the line has no `of`."""
-    whole = line is not None and line.of is not None and line.loss is None
+    whole = line is not None and line.of is not None and (line.loss is None or line.prediction)
     return tuple(t for t in model.terms if whole or t.kind != SKIPPED_KIND)
 
 
@@ -133,7 +154,7 @@ def check_training(model: Model, report: Report) -> None:
         for name in sorted(reached(model, (update.value,)) & latents):
             report.add(NotBuilt(update.span, f"an `update` that reads the latent `{name}`"))
     for line in model.questions:
-        if line.verb == "train":
+        if line.verb in typed.TRAINING:
             mistakes = tuple(training_mistakes(model, line, line.span))
             for mistake in mistakes or _warnings(model, line):
                 report.add(mistake)
@@ -163,8 +184,13 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
     if not trainable(model):
         yield NothingToTrain(span, model.name)
         return
-    named = line.targets if line is not None else ()
-    targets = [v for v in model.variables if v.name in (named or trainable(model))]
+    names = set(targets_of(model, line))
+    if line is not None and line.verb == "train":
+        names |= set(line.targets)
+    if not names and line is not None and line.prediction:
+        because = "nothing that can be trained is in the prediction"
+        yield LossMisfit(span, "amortize", because, "net enc : real[n] -> real[k] = mlp([64])")
+    targets = [v for v in model.variables if v.name in names]
     parts = _loss_parts(model, line)
     within = _Reach(reached(model, parts), followed(model, parts))
     for variable in targets:
@@ -172,7 +198,7 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
         if because:
             places = (Label(variable.span, f"`{variable.name}` is declared here"),)
             yield CannotTrain(span, variable.name, because, advice, places)
-    for net in (n for n in model.nets if n.name in (named or trainable(model))):
+    for net in (n for n in model.nets if n.name in names):
         because, advice = _net_obstacle(model, line, net, within)
         if because:
             places = (Label(net.span, f"`{net.name}` is declared here"),)

@@ -59,7 +59,7 @@ def explain_file(
             parts.append(f"{question.text}\n{_indented(told)}")
         elif question.verb == "marginalize":
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
-        elif question.verb == "train":
+        elif question.verb in typed.TRAINING:
             parts.append(f"{question.text}\n{_indented(_trained(model, given, question))}")
         elif question.verb == "sample":
             parts.append(f"{question.text}\n{_indented(_sampled(model, given, question))}")
@@ -130,7 +130,7 @@ def _trained(model: typed.Model, given: Sequence[str], line: Question) -> str:
     graph = pipeline.graph_of(loss.model)
     for obstacle in obstacles(loss, graph):
         return f"not built: {obstacle.message().removesuffix(' is not built yet')}"
-    query = Query(loss.inside, loss.of, loss.using, loss.question, loss.summed)
+    query = Query(loss.inside, loss.lowered, loss.using, loss.question, loss.summed)
     plan = pipeline.plan_for(graph, query) if loss.sought else None
     return explain_training(loss, plan)
 

@@ -47,12 +47,15 @@ class Summand:
 
 
 def verdict_of(model: Model, line: Question | None) -> Verdict | None:
-    """What a `train` line may come to; None where nothing trained meets the data of an example.
+    """What a `train` line may come to; None where nothing trained meets the data of an example, where the
+    model draws other values to be pushed up, and where a prediction is learnt.
 
     The claim is about the loss, the mean over examples of min_z E(z, W) or of a free energy: of the summands
     that read what is trained, each is at its proven lower bound for all z, and no other summand moves with W.
     Unknowns may be put to 0 too where they are minimised, and every summand that reads them is counted then.
     """
+    if line is not None and (line.prediction or (line.loss is not None and line.loss.negatives)):
+        return None
     graph = FactorGraph(model, ())
     targets = frozenset(targets_of(model, line))
     moving = Dependence(graph, targets)

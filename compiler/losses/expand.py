@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ebmlang.compiler import ast, typed
-from ebmlang.compiler.ast.walking import placed
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument
 from ebmlang.compiler.catalogue.training import LossMisfit
 from ebmlang.compiler.catalogue.types import BadOption
@@ -14,11 +13,11 @@ from ebmlang.compiler.declarations import Declarations
 from ebmlang.compiler.diagnostics import Label, Report, listing
 from ebmlang.compiler.losses.table import WRITTEN
 from ebmlang.compiler.losses.words import MOST_COPIES, LossRow, Words
+from ebmlang.compiler.losses.writing import Writing
 from ebmlang.compiler.naming import read_options, read_sampler
-from ebmlang.compiler.parse import parse
 from ebmlang.compiler.samplers import SAMPLERS, Takes, find_sampler
 from ebmlang.compiler.scope import Declared, Scope
-from ebmlang.compiler.source import Source, Span
+from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, NamedLoss, Negatives
 from ebmlang.compiler.types import Type
 
@@ -52,21 +51,13 @@ class Expansion:
             negatives = self._negatives(arguments, words)
             found = NamedLoss(self.row.name, words.variable, self.row.written(words), (), negatives)
             return None if negatives is None else (found, None)
-        draws = {purpose: self._free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
+        writing = Writing(self.declarations, self.span)
+        draws = {purpose: writing.free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
         words = replace(words, draws=draws)
         text = self.row.written(words)
-        lines = [f"random {draws[purpose]} {rest}" for purpose, rest in self.row.draws(words).items()]
-        *declared, term = self._parsed([*lines, f"energy objective = {text}"])
-        for node in declared:
-            assert isinstance(node, ast.Variable)
-            self.declarations.declare_variable(node, -1)
-            self.declarations.variable(node)
-        assert isinstance(term, ast.Term)
-        expressions = self.declarations.expressions
-        expressions.costs_count = False
-        value = expressions.value(term.value, self.scope)
-        expressions.costs_count = True
-        if value.type.kind == "error":
+        declared = {draws[purpose]: rest for purpose, rest in self.row.draws(words).items()}
+        value = writing.value(text, declared, costs=False)
+        if value is None:
             return None
         return NamedLoss(self.row.name, variable[0], text, tuple(draws.values())), value
 
@@ -76,7 +67,8 @@ class Expansion:
         named = {option: self.scope.find(value) for option, value in options.items()}
         types = {o: e.type for o, e in named.items() if isinstance(e, Declared)}
         shapes = {option: tuple(str(size) for size in found.shape) for option, found in types.items()}
-        indices = tuple(self._free(f"i{k}") for k in range(len(shape) + 1))
+        writing = Writing(self.declarations, self.span)
+        indices = tuple(writing.free(f"i{k}") for k in range(len(shape) + 1))
         return Words(name, type_.kind, shape, classes, options, shapes, {}, indices)
 
     def _complete(self, variable: tuple[str, Type], options: dict[str, str]) -> bool:
@@ -125,22 +117,6 @@ class Expansion:
     @property
     def _stem(self) -> str:
         return f"{self.label}_{self.row.name}" if self.label else self.row.name
-
-    def _free(self, name: str) -> str:
-        """A name that the model has no other use for."""
-        found, count = name, 1
-        while self.scope.find(found) is not None or found in self.declarations.expressions.local_lets:
-            count += 1
-            found = f"{name}_{count}"
-        return found
-
-    def _parsed(self, lines: list[str]) -> tuple[ast.Statement, ...]:
-        """Statements of the language, as if they stood at the place of the loss."""
-        report = Report(Source("<loss>", "model loss() {\n" + "\n".join(lines) + "\n}\n"))
-        module = parse(report)
-        assert module is not None
-        assert not report.failed, (lines, [str(e) for e in report.errors])
-        return tuple(placed(s, self.span) for s in module.models[0].body)
 
     # --- arguments ---
 

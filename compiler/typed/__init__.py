@@ -30,6 +30,7 @@ from ebmlang.compiler.typed.expressions import (
 )
 from ebmlang.compiler.typed.model import (
     SKIPPED_KIND,
+    TRAINING,
     Constraint,
     Let,
     Method,
@@ -63,6 +64,7 @@ from ebmlang.compiler.typed.rewriting import (
 
 __all__ = [
     "SKIPPED_KIND",
+    "TRAINING",
     "Apply",
     "Axes",
     "Axis",

@@ -125,6 +125,10 @@ SKIPPED_KIND = "cost"
 become cheap by believing."""
 
 
+TRAINING: tuple[ast.Verb, ...] = ("train", "amortize")
+"""The verbs of lines that move parameters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Negatives:
     """Values of the variable of a loss that the model itself makes: `steps` of a sampler that begins at the
@@ -153,8 +157,9 @@ class NamedLoss:
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Question:
     """An objective line. A `train` line has an `optimiser` in place of `using`, and its `turn` in the
-    programme of training; where it names a `loss`, `of` is what that stands for. `later` are the clauses that
-    are understood and not built, as (word, place)."""
+    programme of training; where it names a `loss`, `of` is what that stands for. An `amortize` line is one,
+    with the `prediction` of its target, and where it is drawn, with its deviation. `later` are the clauses
+    that are understood and not built, as (word, place)."""
 
     verb: ast.Verb
     label: str | None
@@ -170,6 +175,7 @@ class Question:
     later: tuple[tuple[str, Span], ...] = ()
     turn: Turn = Turn()
     loss: NamedLoss | None = None
+    prediction: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -15,8 +15,8 @@ from ebmlang.compiler.envelope import Loss, loss_of, obstacles
 from ebmlang.compiler.optimisers import find_optimiser, optimiser_names
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import training_mistakes
+from ebmlang.compiler.typed import TRAINING, Optimiser, Question
 from ebmlang.compiler.typed import Model as CheckedModel
-from ebmlang.compiler.typed import Optimiser, Question
 from ebmlang.errors import DataError, ModelError
 from ebmlang.inference import Given, Inference, incomplete_names
 from ebmlang.questions import Asked, line_of
@@ -43,7 +43,7 @@ def train_lines(
 
     `optimiser` replaces what the lines name. Raises DataError for names that are not there.
     """
-    lines: list[Question | None] = [q for q in model.questions if q.verb == "train"]
+    lines: list[Question | None] = [q for q in model.questions if q.verb in TRAINING]
     if label is not None:
         named = [q for q in lines if q is not None and q.label == label]
         if not named:
@@ -148,7 +148,7 @@ class Posed:
         asked = Asked(loss.model, loss.inside, loss.question, None, loss.summed, variant)
         search = Search(seed=settings.seed)
         inner = Inference.settled(model, given, masks, settings, search, asked, incomplete)
-        return Posed(model, loss, inner, Form(own=loss.of is not None), negatives)
+        return Posed(model, loss, inner, Form(own=loss.of is not None, value=loss.regressed), negatives)
 
     def bound(self) -> tuple[Bound, dict[str, Tensor]]:
         """All rows, checked and bound, and masks (True: given) of what is given in part."""

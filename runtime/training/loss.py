@@ -46,11 +46,13 @@ class Evaluated:
 @dataclass(frozen=True, slots=True)
 class Form:
     """What the loss is made of. `sums`: everything the module seeks is summed out; `own`: the objective is
-    not the sum of the terms. `half`: products of matrices in bfloat16, where torch holds it to be safe; the
+    not the sum of the terms; `value` names the value of the model that is the loss, where it is not what the
+    search lowers. `half`: products of matrices in bfloat16, where torch holds it to be safe; the
     search inside keeps its precision."""
 
     sums: bool = False
     own: bool = False
+    value: str = ""
     half: bool = False
 
 
@@ -82,6 +84,8 @@ def _rows(bound: Bound, unknown: Values, observed: Values, form: Form) -> tuple[
         free, known = posing.free_of(bound, held, observed)
         return rows_of(free.energy(unknown, known), bound.batch), {}
     terms = bound.instance.terms(unknown, held)
+    if form.value:
+        return rows_of(bound.instance.lets(unknown, held)[form.value], bound.batch), terms
     if form.own:
         return rows_of(bound.instance.energy(unknown, held), bound.batch), terms
     return energy_rows(bound, unknown, held, terms), terms

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from ebmlang.compiler.losses.table import WRITTEN
+from ebmlang.compiler.losses.neighbours import NEIGHBOURS
+from ebmlang.compiler.losses.slopes import SLOPES
 from ebmlang.compiler.pipeline import check_source
 from ebmlang.compiler.source import Source
 from ebmlang.errors import ModelError
@@ -157,7 +158,7 @@ def test_pseudo_likelihood_of_classes(name: str) -> None:
 
 def test_a_named_loss_is_the_written_one() -> None:
     """The text that `explain` shows may stand after `of` itself; costs are the one difference."""
-    for row in WRITTEN:
+    for row in (*SLOPES, *NEIGHBOURS):
         name = "b" if "bool" in row.kinds else "y"
         line = f"train g by {row.name}({name})"
         (checked,) = check_source(Source("<text>", DECLARED.replace("LINE", line))).models

@@ -231,6 +231,7 @@ REFUSED = {
         "error[E0901]: training through `infer z of fit`",
     ),
     "an objective of its own": ("infer z\n train W of fit", "error[E0901]: training `of` something while z"),
+    "a loss": ("train W by score_matching(y)", "error[E0545]: `score_matching` does not fit: `z` would"),
     "a constraint": (
         "subject to limit : sum(z * W) <= 1\n train W",
         "error[E0901]: training what the constraint `limit`",
