@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import gc
 import resource
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,16 +17,11 @@ from ebmlang import testing
 from ebmlang.compiler import pipeline
 from ebmlang.runtime.nested import implicit, question
 from ebmlang.testing.case import CheckFailed
+from tests.composition.slopes import right_slopes
 from tests.draws import normal
 from tests.reference import Reference
 
 F64 = torch.float64
-
-
-def right_slopes(energy: Callable[..., Tensor], *inputs: Tensor) -> None:
-    """The gradients of an energy equal finite differences."""
-    leaves = tuple(x.clone().requires_grad_() for x in inputs)
-    assert torch.autograd.gradcheck(energy, leaves, eps=1e-6, atol=1e-6, rtol=1e-5)
 
 
 RIDGE = """
@@ -402,65 +396,6 @@ def test_outer_unknown_against_a_grid() -> None:
     assert float(found.energy) <= float(losses[best]) + 1e-9
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_steps_that_are_differentiated(dtype: torch.dtype) -> None:
-    text = """
-    model inner(k: int) {
-      observed q : real[k];  observed lam : real in nonnegative
-      latent z : real[k] = 0
-      energy near = 1/2 * ||z - q||^2 + sum(z ^ 4)
-      regularizer sparse = lam * ||z||_1
-    }
-    model outer(k: int) {
-      observed q : real[k]
-      latent lam : real in nonnegative
-      solve inner as p with q = q, lam = lam using unroll(steps = 5, step = 0.1, through = 3)
-      energy e = ||p.z||^2 + dot(q, p.z)
-      infer lam
-    }
-    """
-    model = ebmlang.loads(text)
-    q, lam = normal(3, 4).to(dtype), torch.tensor([0.1, 0.2, 0.3], dtype=dtype)
-
-    def expected(q: Tensor, lam: Tensor) -> Tensor:
-        z = torch.zeros_like(q)
-        for k in range(5):
-            z = z - 0.1 * (z - q + 4 * z**3)
-            z = z.sign() * (z.abs() - 0.1 * lam[:, None]).clamp(min=0)
-            z = z.detach() if k < 2 else z
-        return (z**2).sum(-1) + (q * z).sum(-1)
-
-    leaves = [q.requires_grad_(), lam.requires_grad_()]
-    found = model.energy(q=q, lam=lam)
-    assert found.dtype == dtype
-    torch.testing.assert_close(found, expected(q, lam))
-    torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(expected(q, lam).sum(), leaves)
-    )
-
-
-def test_many_steps_end_at_the_minimum() -> None:
-    text = (
-        RIDGE
-        + """
-    model outer(n: int, k: int) {
-      shared observed A : real[n, k];  observed y : real[n]
-      latent l : real
-      solve ridge as p with A = A, y = y, lam = exp(l) using unroll(steps = 400)
-      energy e = sum(p.z ^ 2)
-      infer l
-    }
-    """
-    )
-    a, y, log = normal(8, 3), normal(2, 8, seed=1), torch.zeros(2, dtype=F64, requires_grad=True)
-    found = ebmlang.loads(text).energy(A=a, y=y, l=log)
-    expected = ridge(a.expand(2, 8, 3), y, log.exp()).square().sum(-1)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(found.sum(), log), torch.autograd.grad(expected.sum(), log)
-    )
-
-
 def test_countable_unknowns() -> None:
     """The nearest of some points: constant in the index, differentiable in the point."""
     text = """
@@ -510,24 +445,6 @@ def test_a_search_that_fails_is_said() -> None:
     assert "1 of 2 rows" in found.certificate
     with pytest.warns(RuntimeWarning, match="nested search of `p` failed in 1 rows"):
         model.energy(A=a, y=y, lam=lam, s=torch.zeros(2, dtype=F64))
-
-
-def test_the_length_of_steps_is_differentiated() -> None:
-    text = (
-        RIDGE.replace("latent z : real[k]", "latent z : real[k] = A.T @ y")
-        + """
-    model outer(n: int, k: int) {
-      shared observed A : real[n, k];  observed y : real[n]
-      latent l : real
-      solve ridge as p with A = A, y = y, lam = exp(l) using unroll(steps = 3)
-      energy e = sum(p.z ^ 2)
-      infer l
-    }
-    """
-    )
-    model = ebmlang.loads(text)
-    a, y, log = normal(3, 2), normal(1, 3, seed=1), normal(1, seed=2)
-    right_slopes(lambda a, y, log: model.energy(A=a, y=y, l=log), a, y, log)
 
 
 TUNED = (
@@ -699,208 +616,3 @@ def test_how_smooth_an_answer_is(inner: str, grade: str) -> None:
     text = text.replace("where(p.z > 0, 1.0, 2.0)", value if grade != "steps" else "where(p.z, 1.0, 2.0)")
     findings = ebmlang.loads(text).plan().structure.findings
     assert grade in [f.property for f in findings]
-
-
-def test_steps_on_a_sphere() -> None:
-    """The eigenvector of the least eigenvalue, and its derivative, by steps that are projected."""
-    text = """
-    model inner(k: int) {
-      observed M : real[k, k];  observed s : real[k]
-      latent z : real[k] in sphere = s
-      energy e = dot(z, M @ z)
-    }
-    model outer(k: int) {
-      observed M : real[k, k];  observed s : real[k]
-      latent t : real[k]
-      solve inner as p with M = M, s = s using unroll(steps = 800, step = 0.3)
-      energy e = dot(p.z, t)^2
-      infer t
-    }
-    """
-    model = ebmlang.loads(text)
-    m, t = normal(3, 3), normal(1, 3, seed=2)
-    m = (m + m.T)[None] / 4
-    start = torch.ones(1, 3, dtype=F64) / 3**0.5
-
-    def expected(m: Tensor) -> Tensor:
-        vectors = torch.linalg.eigh((m + m.mT) / 2).eigenvectors
-        along: Tensor = (vectors[..., 0] * t).sum(-1)
-        return along**2
-
-    torch.testing.assert_close(model.energy(M=m, s=start, t=t), expected(m))
-    leaf = m.requires_grad_()
-    found = torch.autograd.grad(model.energy(M=leaf, s=start, t=t).sum(), leaf)
-    torch.testing.assert_close(found, torch.autograd.grad(expected(leaf).sum(), leaf), rtol=1e-6, atol=1e-8)
-
-
-CURVED = [
-    pytest.param(
-        "k: int",
-        "observed M : real[k, k]; observed q : real[k]; latent z : real[k] in sphere; "
-        "energy e = 1/2 * dot(z, M @ z) + dot(q, z)",
-        (3, 3),
-        (3,),
-        id="sphere",
-    ),
-    pytest.param(
-        "k: int, m: int",
-        "observed M : real[k, k]; observed q : real[k, m]; latent z : real[k, m] in unit_columns; "
-        "energy e = 1/2 * sum(z * (M @ z)) + sum(q * z) + 0.1 * sum((z.T @ z)^2)",
-        (3, 3),
-        (3, 2),
-        id="unit_columns",
-    ),
-    pytest.param(
-        "k: int, m: int",
-        "observed M : real[k, k]; observed q : real[k, m]; latent z : real[k, m] in stiefel; "
-        "energy e = ||z - q||^2 + 1/4 * sum(z * (M @ z)) + 0.1 * sum(z^4)",
-        (3, 3),
-        (3, 2),
-        id="stiefel",
-    ),
-    pytest.param(
-        "k: int = 3",
-        "observed M : real[3, 3]; observed q : real[3, 3]; latent z : real[3, 3] in SO3; "
-        "energy e = ||z - q||^2 + 0.1 * sum((M @ z)^4)",
-        (3, 3),
-        (3, 3),
-        id="SO3",
-    ),
-    pytest.param(
-        "k: int = 3",
-        "observed M : real[2]; observed q : real[3]; latent z : real[3] in SE2; "
-        "energy e = (z[0] - q[0])^2 + (z[1] - M[0] * cos(z[2]))^2 + wrap(z[2] - q[2])^2 + (z[0] * M[1])^2",
-        (2,),
-        (3,),
-        id="SE2",
-    ),
-    pytest.param(
-        "k: int",
-        "observed M : real[k, k]; observed q : real[k, k]; latent z : real[k, k] in psd; "
-        "energy e = 1/2 * ||z - q||^2 + 0.1 * sum((M @ z)^2)",
-        (3, 3),
-        (3, 3),
-        id="psd",
-    ),
-]
-
-
-@pytest.mark.parametrize(("sizes", "body", "first", "second"), CURVED)
-def test_curved_sets(sizes: str, body: str, first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    """The change of the minimum along a curved set, where the gradient presses against its bend."""
-    heads = [part.strip() for part in body.split(";")[:2]]
-    text = f"model inner({sizes}) {{ {body} }}\n" + (
-        f"model outer({sizes}) {{ {'; '.join(heads)}; "
-        + "solve inner as p with M = M, q = q; energy e = sum(p.z ^ 3) + sum(exp(p.z)) }"
-    )
-    model = ebmlang.loads(text)
-    m, q = normal(2, *first), normal(2, *second, seed=1)
-    if "psd" in body:
-        values = torch.linalg.eigvalsh(model.infer(M=m, q=q)["p.z"])
-        assert bool((values.abs() < 1e-9).any())
-        assert bool((values > 0.1).any())
-    right_slopes(lambda m, q: model.energy(M=m, q=q), m, q)
-
-
-def test_the_projection_onto_psd() -> None:
-    """Its derivative by the divided differences of max(x, 0) at the eigenvalues (Bhatia 1997)."""
-    text = """
-    model inner(n: int) { observed q : real[n, n]; latent z : real[n, n] in psd; energy e = ||z - q||^2 }
-    model outer(n: int) { observed q : real[n, n]; solve inner as p with q = q; energy e = sum(p.z ^ 2) }
-    """
-    q = normal(4, 4)
-    q = (q + q.T)[None].requires_grad_()
-    values, vectors = torch.linalg.eigh(q.detach()[0])
-    above = values.clamp(min=0)
-    apart = values[:, None] - values
-    shares = torch.where(apart.abs() > 1e-12, (above[:, None] - above) / apart, (values > 0).double())
-    slope = 2 * vectors @ torch.diag(above) @ vectors.T
-    expected = vectors @ (shares * (vectors.T @ slope @ vectors)) @ vectors.T
-    found = torch.autograd.grad(ebmlang.loads(text).energy(q=q).sum(), q)[0]
-    torch.testing.assert_close(found[0], expected)
-
-
-def test_the_second_derivative_on_a_curved_set_is_refused() -> None:
-    text = """
-    model inner(k: int) { observed q : real[k]; latent z : real[k] in sphere; energy e = ||z - q||^2 }
-    model outer(k: int) { observed q : real[k]; solve inner as p with q = q; energy e = sum(p.z ^ 3) }
-    """
-    q = normal(1, 3).requires_grad_()
-    energy = ebmlang.loads(text).energy(q=q).sum()
-    with pytest.raises(ebmlang.DataError, match="differentiated twice"):
-        torch.autograd.grad(energy, q, create_graph=True)
-
-
-# --- formulas -------------------------------------------------------------------------------------
-
-FORMULAS = [
-    (
-        "latent z : real[n]; energy e = 1/2 * ||z - q||^2 + w * sum(z^2)",
-        "lbfgs",
-        "z = q / (1 + 2 * w) of inner",
-    ),
-    (
-        "latent z : real[n]; energy e = 1/2 * ||z - q||^2; regularizer s = w * ||z||_1",
-        "fista",
-        "z = q - clamp(q, -w, w) of inner",
-    ),
-    (
-        "latent z : real[n]; energy e = sum(exp(q) * (z - q)^2); regularizer s = w * ||z||_1",
-        "fista",
-        "clamp(",
-    ),
-    (
-        "latent z : real[n] in [-1, w]; energy e = 1/2 * ||z - q||^2",
-        "projected_lbfgs",
-        "z = clamp(q, -1, w) of inner",
-    ),
-    (
-        "latent z : real[n] in nonnegative; energy e = 1/2 * ||z - q||^2 + w * sum(z)",
-        "projected_lbfgs",
-        "z = relu(",
-    ),
-    (
-        "latent z : real[n] in simplex; energy e = 1/2 * ||z - q||^2 + w * ||z||^2",
-        "projected_gradient",
-        "max(",
-    ),
-]
-
-
-@pytest.mark.parametrize(("body", "method", "shown"), FORMULAS)
-def test_a_formula_is_the_minimum(body: str, method: str, shown: str) -> None:
-    """Where every entry has a parabola of its own: the same answer and gradient as by a search."""
-    heads = "observed q : real[n]; observed w : real in positive"
-    text = f"model inner(n: int) {{ {heads}; {body} }}\nmodel outer(n: int) {{ {heads}; " + (
-        "solve inner as p with q = q, w = w METHOD; energy e = sum(p.z ^ 3) + sum(exp(p.z)) }"
-    )
-    formula = ebmlang.loads(text.replace("METHOD", ""))
-    search = ebmlang.loads(text.replace("METHOD", f"using {method}"))
-    found = " ".join(formula.explain().split())
-    assert "solve p: closed form, z = " in found
-    assert shown in found
-    assert "solve p: implicit" in " ".join(search.explain().split())
-    q, w = (3 * normal(4, 5)).requires_grad_(), normal(4, seed=1).exp().requires_grad_()
-    first, second = formula.energy(q=q, w=w), search.energy(q=q, w=w)
-    torch.testing.assert_close(first, second)
-    torch.testing.assert_close(
-        torch.autograd.grad(first.sum(), (q, w)), torch.autograd.grad(second.sum(), (q, w))
-    )
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "latent z : real[n]; energy e = 1/2 * ||z - q||^2 - w * sum(z^2)",  # may curve downwards
-        "latent z : real[n]; energy e = 1/2 * ||z - q||^2 + w * sum(z)^2",  # joins entries
-        "latent z : real[n] in simplex; energy e = 1/2 * sum(exp(q) * (z - w)^2)",  # no projection
-        "latent z : real[n]; energy e = 1/2 * ||z - q||^2; regularizer s = w * ||z||",  # a length
-        "latent z : real[n]; energy e = sum((z - q)^2 + (z - q)^4)",  # no parabola
-    ],
-)
-def test_what_has_no_formula_is_searched(body: str) -> None:
-    heads = "observed q : real[n]; observed w : real in positive"
-    text = f"model inner(n: int) {{ {heads}; {body} }}\nmodel outer(n: int) {{ {heads}; " + (
-        "solve inner as p with q = q, w = w; energy e = sum(p.z ^ 3) }"
-    )
-    assert "solve p: implicit" in " ".join(ebmlang.loads(text).explain().split())
