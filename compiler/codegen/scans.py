@@ -44,7 +44,9 @@ def write_cell(e: Emitter, base: Expr, index: Size) -> Read | None:
     if not isinstance(scan, Scan) or scan.state.dim or id(scan) in e.hoisted:
         return None
     write_scan(e, scan)
-    text = f"{e.loops[_key(scan)][scan.which]}[{e.size(index)}]"
+    # A recurrence that runs backwards may begin its table above 0: the array is counted from its first cell.
+    first = scan.axis.start + scan.state.offset if scan.backward else ZERO
+    text = f"{e.loops[_key(scan)][scan.which]}[{e.size(first + index)}]"
     e.available[text] = text
     shape, level = scan.type.shape[1:], max(scan.level, Level.SHARED)
     return Read(scan.type.with_shape(shape), scan.axes, level, scan.coupled, scan.span, text)
