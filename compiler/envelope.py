@@ -25,7 +25,7 @@ from ebmlang.compiler.losses.table import find_written
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
 from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of, term_parts
-from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Variable
+from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Turn, Variable
 
 _REGRESSED = "distance of the prediction"
 
@@ -278,6 +278,8 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
     """What is trained, which loss, how the gradient passes the search inside, and by which steps."""
     row, _ = settings_of(loss.optimiser)
     lines = [f"train {', '.join(loss.targets)}"]
+    when = _turn_text(loss.line.turn) if loss.line is not None else ""
+    lines += [entry("when", when)] if when else []
     lines.append(entry("loss", _loss_text(loss)))
     if plan is not None and loss.sought:
         named = f"by {plan.method.name}" if plan.method is not None else f"by no method: {plan.because}"
@@ -291,6 +293,17 @@ def explain_training(loss: Loss, plan: Plan | None) -> str:
     kept = [v for v in loss.model.variables if v.name in loss.targets and v.domain.name != "reals"]
     lines += [entry("kept", f"{v.name} in {v.domain.name}: {_kept(loss, v)}") for v in kept]
     return "\n".join(lines)
+
+
+def _turn_text(turn: Turn) -> str:
+    """When a line runs; empty where that is once in every minibatch of the main data."""
+    parts = [
+        f"in the stage {turn.stage}" if turn.stage else "",
+        f"in every minibatch that {turn.every} divides" if turn.every is not None else "",
+        f"{turn.repeats} steps in a minibatch" if turn.repeats is not None else "",
+        f"on the rows of {turn.on}" if turn.on else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _loss_text(loss: Loss) -> str:

@@ -19,7 +19,7 @@ from ebmlang import DataError, training
 from ebmlang.cli import main
 from ebmlang.commands.processes import spawned
 from ebmlang.inference import given_arrays
-from ebmlang.runtime import functions
+from ebmlang.runtime.gathering import all_examples, gathered
 from ebmlang.runtime.training.peers import Peers
 from tests.training import processes
 
@@ -96,5 +96,5 @@ def test_what_processes_cannot_share(text: str, course: dict[str, Any], words: s
 
 def test_nothing_is_gathered_in_one_process() -> None:
     x = torch.ones(3, 2)
-    assert functions.all_examples(3) == 3
-    assert functions.gathered(x) is x
+    assert all_examples(3) == 3
+    assert gathered(x) is x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import ebmlang
 from ebmlang import DataError
+from ebmlang.cli import main
 from ebmlang.compiler.schedules import SCHEDULES, STEP
 from ebmlang.runtime.training.batches import walk
 from tests.training.programs import batches
@@ -223,6 +225,16 @@ def test_stages_run_one_after_the_other() -> None:
     alone = ebmlang.loads(STAGES.replace("  train a of fit + ||a - 1||^2 using sgd(lr = 0.25)\n", ""), k=1)
     assert len(alone.fit(y=y)) == 3
     assert len(ebmlang.loads(STAGES, k=1).fit(y=y, epochs=2)) == 2
+
+
+def test_explain_says_when_a_line_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    staged = "stage s for 9 steps { train critic: c }\n  train later"
+    (tmp_path / "m.ebm").write_text(PLAYERS.replace("train critic", staged))
+    assert main(["explain", str(tmp_path / "m.ebm")]) == 0
+    shown = capsys.readouterr().out
+    assert "when     in the stage s\n" in shown
+    assert "when     3 steps in a minibatch\n" in shown
+    assert "when     in every minibatch that 2 divides\n" in shown
 
 
 # --- states -------------------------------------------------------------------------------------
