@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.driver import Limits, Outcome, solve_from
-from ebmlang.runtime.falling import falls_without_end, floor_under, named_fall
+from ebmlang.runtime.falling import falls_at_edge, falls_without_end, floor_under, named_fall
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.saddles import way_down
@@ -77,17 +77,17 @@ def _round(
     claimed = torch.tensor([outcome.status[row] is Status.CONVERGED for row in rows], device=at.device)
     slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
     outcome = _marked(outcome, _where(rows, ~claimed & slopes.below(tol)), Status.CONVERGED)
-    steep = claimed & ~slopes.negligible(tol)
-    endless = steep.clone()
+    endless = falls_at_edge(part, at)
+    steep = claimed & ~endless & ~slopes.negligible(tol)
     if bool(steep.any()):
         far = steep.nonzero()[:, 0]
         floor = floor_under(part.energy(begin))
-        endless[far] = falls_without_end(part.select(far), begin[far], at[far], floor[far])
-        outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
+        endless[far] |= falls_without_end(part.select(far), begin[far], at[far], floor[far])
+    outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
     go_on = steep & ~endless
     bound, x = slopes.bound(tol, outcome.optimality[index]), at
     if not proven.convex:
-        suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep)[:, None]
+        suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep & ~endless)[:, None]
         x, found = way_down(part, at, slopes, suspected)
         go_on = go_on | found
         bound = torch.where(found, torch.inf, bound)

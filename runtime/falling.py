@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.problem import Problem
 
 SETTLING = 8
@@ -64,6 +68,27 @@ def falls_without_end(problem: Problem, start: Tensor, x: Tensor, floor: Tensor)
         other = problem.energy(problem.space.project(low * (1 + 16 * eps * digits)))
         found = found & ((other - lowest).abs() <= NOISE * lowest.abs())
     return found
+
+
+@torch.no_grad()
+def falls_at_edge(problem: Problem, x: Tensor) -> Tensor:
+    """bool [R]: whether entries of open domains have gone as close to their edge as numbers get, and the
+    energy falls by more and more on the way there, as that of `log(x)` does towards 0.
+
+    Far below 0 the coordinate of a positive number is its logarithm. It is taken back to an eighth, a
+    quarter and half of the smallest one, where slopes have not underflowed.
+    """
+    space, edge = problem.space, math.log(torch.finfo(x.dtype).tiny)
+    open_ones = [u.domain.kind is Kind.OPEN for u in space.unknowns]
+    if not any(open_ones):
+        return torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+    flags = [torch.full((size,), flag) for flag, size in zip(open_ones, space.sizes, strict=True)]
+    low = torch.cat(flags).to(x.device) & (x < 0.9 * edge)
+    ways = (1 / 8, 1 / 4, 1 / 2, 1.0)
+    energies = [problem.energy(torch.where(low, share * edge, x)) for share in ways]
+    falls = [before - after for before, after in itertools.pairwise(energies)]
+    grows = (falls[0] > 0) & (falls[1] > GROWTH * falls[0]) & (falls[2] > GROWTH * falls[1])
+    return low.any(1) & grows
 
 
 @torch.no_grad()

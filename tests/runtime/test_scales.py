@@ -100,6 +100,25 @@ def test_a_slope_that_fades_has_no_minimum(energy: str, domain: str) -> None:
     assert not r.converged.any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fall_at_the_edge_of_a_domain(dtype: str) -> None:
+    """A variance that explains a residual of 0 shrinks without end; one that is held from below does not."""
+    text = """model m {
+  observed y : real
+  latent s : real in positive
+  latent x : real = 0.3
+  energy size = log(s)
+  energy fit = (x - y)^2 / s
+  energy hold = KEPT / s
+}"""
+    data = {"y": np.array([0.3, 1.0])}
+    free = asked(text.replace("KEPT", "0"), data, dtype=dtype)
+    assert set(free.status) == {"unbounded: the energy falls without end in term 'size' along 's'"}
+    held = asked(text.replace("KEPT", "0.01"), data, dtype=dtype)
+    assert held.converged.all()
+    np.testing.assert_allclose(held.s.numpy(), 0.01, rtol=1e-3)
+
+
 def test_the_same_with_something_that_holds_it() -> None:
     """A minimum far out is one: log(x) / x balances at exactly 1 / w."""
     w = np.array([1e-6, 1.0, 50.0])
