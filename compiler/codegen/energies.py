@@ -120,10 +120,15 @@ class Energies:
         for i, part in enumerate(parts):
             code = number(e, part, f"smooth_{i}" if i else "smooth")
             texts.append(self._share(code, owners[split.smooth_of[i]]).at(SUM))
-        first = next(iter(self.plan.block.query.sought))
-        *most, last = _sum_lines(texts or [f'unknown["{first}"].flatten(1).sum(-1) * 0.0'])
+        *most, last = _sum_lines(texts or [self._zero()])
         e.lines += most
         return last.value
+
+    def _zero(self) -> str:
+        """0 for every example, or once in a joint problem, with a gradient."""
+        first = self.plan.block.sought[0]
+        entries = ".sum()" if self.plan.block.joint else ".flatten(1).sum(-1)" if first.type.rank else ""
+        return f'unknown["{first.name}"]{entries} * 0.0'
 
     def _share(self, code: Code, owner: Summand) -> Code:
         """A part of a summand as it counts in the energy: once for every example in a joint problem."""

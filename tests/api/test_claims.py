@@ -53,3 +53,22 @@ def test_a_bend_that_the_minimum_sits_in_is_no_smooth_point() -> None:
     best = np.maximum(1 - rows @ w, 0).sum() + w @ w / 2
     assert float(found.energy[0]) == pytest.approx(best, rel=1e-3)
     assert "convex" not in found.certificate
+
+
+@pytest.mark.parametrize(
+    ("declared", "energy"),
+    [
+        ("latent s : real = 2", "abs(s)"),
+        ("latent s : real in [-1, 3] = 2", "2 * abs(s)"),
+        ("latent s : real[2, 3] = 2", "||s||_1"),
+        ("param s : real = 2", "abs(s)"),
+        ("param s : real[2, 3] = 2", "||s||_1"),
+    ],
+)
+def test_absolute_values_with_nothing_beside_them(declared: str, energy: str) -> None:
+    """The differentiable part is 0, for every example or once for all."""
+    text = f"model m {{ observed y : real; {declared}; energy e = {energy}; infer s }}"
+    found = ebmlang.loads(text).infer(y=np.array([1.0, 2.0]))
+    assert found.method == "fista"
+    assert found.converged.all()
+    assert not found.s.any()
