@@ -9,6 +9,7 @@ along which the energy curves down are looked for where a search has left entrie
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ebmlang.runtime.driver import Limits, Outcome, solve_from
 from ebmlang.runtime.falling import falls_at_edge, falls_without_end, floor_under, named_fall
+from ebmlang.runtime.mixture import MixtureForm
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.saddles import way_down
@@ -47,6 +49,9 @@ def vetted(
         # Kinks of a group stand apart in its own problem only.
         return _named(problem, start, outcome)
     rows = _rows_of(outcome, Status.CONVERGED, Status.PRECISION)
+    if problem.mixture is not None:
+        short = _short_steps(problem.mixture, start, outcome, limits).tolist()
+        rows = [r for r in rows if not short[r] or outcome.status[r] is not Status.CONVERGED]
     for _ in range(ROUNDS):
         if not rows:
             break
@@ -57,6 +62,17 @@ def vetted(
         steep = ~slopes.negligible(limits.tolerance(start.dtype))
         outcome = _marked(outcome, _where(rows, steep), Status.RECEDING)
     return _named(problem, start, outcome)
+
+
+def _short_steps(form: MixtureForm, start: Tensor, outcome: Outcome, limits: Limits) -> Tensor:
+    """Rows whose next concave-convex step would move them by less than the root of the tolerance, as a share
+    of their size, bool [R]: known without another gradient, which costs as much as several such steps."""
+    if form.factor is not None:
+        return torch.zeros_like(outcome.energy, dtype=torch.bool)
+    size = torch.maximum(outcome.x.abs().amax(1), start.abs().amax(1))
+    share = math.sqrt(limits.tolerance(outcome.x.dtype))
+    result: Tensor = outcome.optimality <= share * form.quadratic.amin(1) * size
+    return result
 
 
 def _round(
