@@ -175,7 +175,8 @@ def _tridiagonal(bands: Numbers) -> tuple[Solver, Numbers]:
 def _band(bands: Numbers) -> tuple[Solver, Numbers]:
     """The same for bands [b + 1, N]."""
     factors, failed = lapack.dpbtrf(np.asfortranarray(bands), lower=1, overwrite_ab=0)
-    pivots = factors[0] ** 2
+    with np.errstate(over="ignore"):
+        pivots = factors[0] ** 2
     if failed:
         pivots[failed - 1 :] = -1.0
 

@@ -148,8 +148,8 @@ COUNTABLE: tuple[Block, ...] = (
         chosen,
     ),
     Block(
-        "for i in 0..n { energy NAME[i] = SCALE * (x[i] - c[i])^2 }",
-        lambda v: (v["x"] - v["c"]).square().sum(),
+        "for i in 0..n { energy NAME[i] = SCALE * (x[i] - U[i, c[i]])^2 }",
+        lambda v: (v["x"] - v["U"][torch.arange(N), v["c"].long()]).square().sum(),
     ),
 )
 
