@@ -24,6 +24,9 @@ from ebmlang.runtime.saddles import way_down
 from ebmlang.runtime.solvers.solver import AbstractSolver
 from ebmlang.runtime.steepness import Slopes, slopes_at
 
+CLOSE_BY = 0.01
+"""The share of the way to where slopes are usual, at which slopes close by are looked at."""
+
 ROUNDS = 6
 """Searches from where the last one has ended, at most."""
 
@@ -92,7 +95,8 @@ def _round(
     tol = limits.tolerance(at.dtype)
     claimed = torch.tensor([outcome.status[row] is Status.CONVERGED for row in rows], device=at.device)
     slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
-    outcome = _marked(outcome, _where(rows, ~claimed & slopes.below(tol)), Status.CONVERGED)
+    flat = _flat(part, solver, begin, at, ~claimed & slopes.below(tol), tol)
+    outcome = _marked(outcome, _where(rows, flat), Status.CONVERGED)
     endless = falls_at_edge(part, at)
     steep = claimed & ~endless & ~slopes.negligible(tol)
     if bool(steep.any()):
@@ -116,6 +120,19 @@ def _round(
         more = solve_from(part.select(some), solver, x[some], replace(limits, steps=left), bound=bound[some])
         outcome = _merged(outcome, again, more)
     return outcome, [r for r in again if outcome.status[r] in (Status.CONVERGED, Status.PRECISION)]
+
+
+def _flat(
+    problem: Problem, solver: AbstractSolver, start: Tensor, x: Tensor, stuck: Tensor, tol: float
+) -> Tensor:
+    """Those of the rows `stuck` [R] that have run out of digits where the slope is small close by too: far
+    out an energy may be steep beyond measure."""
+    some = stuck.nonzero()[:, 0]
+    if some.shape[0] == 0:
+        return stuck
+    proximal = View.SMOOTH_PLUS_ABSOLUTE in solver.needs
+    near = slopes_at(problem.select(some), start[some], x[some], proximal, reach=CLOSE_BY)
+    return stuck.index_copy(0, some, near.below(tol / CLOSE_BY))
 
 
 def _slopes(

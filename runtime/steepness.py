@@ -66,11 +66,16 @@ class Slopes:
 
 @torch.no_grad()
 def slopes_at(
-    problem: Problem, start: Tensor, x: Tensor, proximal: bool, enough: float | None = None
+    problem: Problem,
+    start: Tensor,
+    x: Tensor,
+    proximal: bool,
+    enough: float | None = None,
+    reach: float = 1.0,
 ) -> Slopes:
     """The slopes at x [R, N], which a search from `start` has reached. With `proximal` absolute values stand
     apart from the slope, as in `Problem.smooth`. Nothing more is looked at around x once all rows are
-    negligible at the tolerance `enough`."""
+    negligible at the tolerance `enough`. `reach` is how far around, as a share of half the length."""
     smooth = proximal and problem.split is not None
     energy, gradient = _evaluated(problem, x, smooth)
     length = _lengths(problem, start, x, gradient)
@@ -83,7 +88,7 @@ def slopes_at(
         return Slopes(x, energy, _residual(problem, x, gradient, length, usual, smooth), usual, length)
 
     usual = gradient.abs()
-    step = problem.space.sought(length * _uneven(x))
+    step = problem.space.sought(reach * length * _uneven(x))
     heard = torch.zeros_like(energy, dtype=torch.bool)
     for share in SHRINK:
         some = torch.zeros_like(heard)
