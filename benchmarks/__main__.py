@@ -1,7 +1,7 @@
 """`python -m benchmarks [PART...] [--write]`: measure on one core and print one table.
 
-Parts: front_end, chain, evaluation, digits, transformer, training, rivals. `--write` also puts the tables
-into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs. `python -m
+Parts: front_end, chain, evaluation, digits, transformer, training, samplers, rivals. `--write` also puts the
+tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs. `python -m
 benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.measure import Row, pin
 
-PARTS = ("front_end", "chain", "evaluation", "digits", "transformer", "training", "rivals")
+PARTS = ("front_end", "chain", "evaluation", "digits", "transformer", "training", "samplers", "rivals")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 APART = {"choices": Path(__file__).with_name("CHOICES.md")}
 """Parts that run only when they are named, and the pages that they have for themselves."""

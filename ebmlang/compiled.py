@@ -32,7 +32,8 @@ class Compiled:
 
     def answer(self, asked: Asked, using: str | None) -> tuple[Plan, ModuleType]:
         """The plan for a question and its module."""
-        key = (asked.sought, asked.summed, asked.of, asked.label, asked.using, asked.variant, using)
+        verb = asked.question.verb if asked.question is not None else ""
+        key = (asked.sought, asked.summed, asked.of, asked.label, verb, asked.using, asked.variant, using)
         known = self.modules.get(key)
         if known is None:
             graph = self.graph if asked.model is self.model else pipeline.graph_of(asked.model)

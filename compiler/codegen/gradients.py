@@ -35,7 +35,7 @@ OF_RESIDUALS = frozenset({"gauss_newton", "projected_gauss_newton", IN_TURN})
 """Methods that take the squared Jacobian of residuals, and the one in place of which they may be taken."""
 
 WITHOUT_ENERGY = frozenset({"accelerated_gradient"})
-"""Methods with steps that need the gradient alone."""
+"""Methods with steps that need the gradient alone; most steps of samplers do too."""
 
 _PAIR = "EnergyAndGradient"
 _TABLE = "dict[str, Tensor]"
@@ -175,8 +175,9 @@ class Gradients:
 
     def _gradient_alone(self) -> Method | None:
         """The gradient for steps that need no energy."""
-        method = self.plan.method
-        if self.gradient is None or method is None or method.name not in WITHOUT_ENERGY:
+        method, question = self.plan.method, self.plan.block.query.question
+        sampled = question is not None and question.verb == "sample"
+        if self.gradient is None or method is None or not (sampled or method.name in WITHOUT_ENERGY):
             return None
         e = self.functions.method()
         e.guards += self.guarded()

@@ -1,0 +1,133 @@
+"""Samplers against loops written by hand: Langevin on a mixture, Hamiltonian trajectories on a Gaussian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+import ebmlang
+from benchmarks.measure import Row, processor_in_turns
+from ebmlang.questions import ask_samples
+from ebmlang.runtime import posing
+from ebmlang.runtime.samplers.diagnostics import diagnose
+from ebmlang.runtime.samplers.hmc import Hmc
+from ebmlang.runtime.samplers.langevin import Langevin
+from ebmlang.runtime.samplers.randomness import OneGenerator
+from ebmlang.runtime.samplers.sampler import moved
+from ebmlang.runtime.samplers.target import Target, target_of
+
+RING = """model ring(k: int, sigma: real in positive = 0.5) {
+  shared observed M : real[k, 2]
+  latent z : real[2] = 0
+  energy mixture = -logsumexp(-sum((z[None, ..] - M)^2, over = 1) / (2 * sigma^2))
+  sample z
+}"""
+
+NARROW = """model narrow(n: int) {
+  shared observed s : real[n]
+  latent z : real[n] = 0
+  energy e = 1/2 * sum((z / s)^2)
+  sample z
+}"""
+
+CPU = torch.device("cpu")
+
+
+def _target(text: str, data: dict[str, Tensor], chains: int) -> Target:
+    model = ebmlang.loads(text)
+    asked = ask_samples(model.checked, None, frozenset(data), None, None, frozenset())
+    _, module = model.compiled(asked, None)
+    bound = model.bound(module, data, model.settings(data, None, None, 0, None), frozenset())
+    return target_of(posing.make_problem(bound, {})).select(torch.zeros(chains, dtype=torch.int64))
+
+
+def _source(chains: int) -> OneGenerator:
+    return OneGenerator(torch.Generator().manual_seed(0), chains, torch.float32, CPU)
+
+
+def _langevin(chains: int = 10_000, steps: int = 50, step: float = 0.01) -> Row:
+    angle = torch.arange(8) * math.pi / 4
+    centres = 3 * torch.stack((angle.cos(), angle.sin()), 1)
+    target, start = _target(RING, {"M": centres}, chains), torch.zeros(chains, 2)
+    source, generator = _source(chains), torch.Generator().manual_seed(0)
+
+    @torch.no_grad()
+    def by_hand() -> Tensor:
+        x = start
+        for _ in range(steps):
+            apart = x[:, None] - centres
+            share = torch.softmax(apart.square().sum(-1) / -0.5, 1)
+            slope = (share[..., None] * apart).sum(1) / 0.25
+            x = x - step * slope + math.sqrt(2 * step) * torch.randn(chains, 2, generator=generator)
+        return x
+
+    pair = processor_in_turns(lambda: moved(Langevin(step), target, start, steps, source), by_hand)
+    done = chains * steps / 1e6
+    return Row(
+        f"Langevin, mixture of 8 in the plane, {chains:,} chains: million chain-steps a second",
+        f"{done / pair.ours:.2f}",
+        f"{done / pair.theirs:.2f}, gradient by hand",
+        f"{pair.ratio:.2f}",
+        "<= 1.0",
+        pair.ratio <= 1.0,
+    )
+
+
+def _trajectories(chains: int = 1000, steps: int = 50, leapfrogs: int = 10) -> list[Row]:
+    """Known scales, steps of 0.9 of them: acceptance near 0.8, as after a warm-up."""
+    scales = torch.logspace(-1, 0, 100)
+    target, start = _target(NARROW, {"s": scales}, chains), torch.randn(chains, 100) * scales
+    sampler, source = Hmc(0.1, leapfrogs=leapfrogs, jitter=0.0), _source(chains)
+
+    def ours() -> Tensor:
+        state, found = sampler.init(target, start), []
+        for _ in range(steps):
+            state, _ = sampler.step(target, state, source)
+            found.append(state.x)
+        return torch.stack(found, 2)
+
+    pair = processor_in_turns(ours, _by_hand(start, scales, steps, leapfrogs))
+    effective = float(diagnose(ours().permute(1, 0, 2)).bulk.mean())
+    name = f"HMC, 100 dimensions, condition number 100, {chains:,} chains, {leapfrogs} leapfrogs"
+    return [
+        Row(
+            f"{name}: {steps} steps",
+            f"{pair.ours:.2f} s",
+            f"{pair.theirs:.2f} s, gradient by hand",
+            f"{pair.ratio:.2f}",
+            "<= 1.05",
+            pair.ratio <= 1.05,
+        ),
+        Row(
+            "the same: effective draws a second, mean", f"{effective / pair.ours:,.0f}", "", "", "none", None
+        ),
+    ]
+
+
+def _by_hand(start: Tensor, scales: Tensor, steps: int, leapfrogs: int) -> Callable[[], Tensor]:
+    generator, precision, step = torch.Generator().manual_seed(0), scales**-2, 0.1
+
+    @torch.no_grad()
+    def run() -> Tensor:
+        x, found = start, []
+        for _ in range(steps):
+            v = torch.randn(x.shape, generator=generator)
+            before = ((x * x * precision).sum(1) + (v * v).sum(1)) / 2
+            new, v = x, v - step / 2 * precision * x
+            for number in range(leapfrogs):
+                new = new + step * v
+                v = v - (step if number + 1 < leapfrogs else step / 2) * precision * new
+            after = ((new * new * precision).sum(1) + (v * v).sum(1)) / 2
+            taken = torch.rand(len(x), generator=generator) < torch.exp(before - after)
+            x = torch.where(taken[:, None], new, x)
+            found.append(x)
+        return torch.stack(found, 2)
+
+    return run
+
+
+def rows() -> list[Row]:
+    return [_langevin(), *_trajectories()]
