@@ -1,8 +1,8 @@
 """`python -m benchmarks [PART...] [--write]`: measure on one core and print one table.
 
 Parts: front_end, chain, evaluation, digits, transformer, training, samplers, rivals. `--write` also puts the
-tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs. `python -m
-benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
+tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs.
+`python -m benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
 """
 
 from __future__ import annotations
