@@ -41,6 +41,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--params", metavar="PATH", help="parameters to begin with, a .safetensors file or a run"
     )
     options.add_binds(parser)
+    _add_course(parser)
+    options.add_output(parser, "the folder of the run; without it only a summary")
+    _add_kept(parser)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options.add_progress(parser)
+
+
+def _add_course(parser: ArgumentParser) -> None:
+    """How long, in which batches, by which steps."""
     course = parser.add_argument_group("the course")
     course.add_argument(
         "--epochs", metavar="N", type=options.count, help="passes over the data, 100 if not given"
@@ -72,7 +81,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="processes on this machine that share every batch, 1; torchrun starts them on many",
     )  # fmt: skip
     course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
-    options.add_output(parser, "the folder of the run; without it only a summary")
+
+
+def _add_kept(parser: ArgumentParser) -> None:
+    """What is written while a run goes on."""
     kept = parser.add_argument_group("what is kept: the same command goes on where a run was cut off")
     kept.add_argument(
         "--checkpoint",
@@ -85,8 +97,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     kept.add_argument(
         "--tensorboard", action="store_true", help="note every step for TensorBoard too, in RUN/tensorboard"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    options.add_progress(parser)
 
 
 def run(args: Namespace) -> int:
