@@ -67,6 +67,7 @@ class DrawSummary:
     good: int = 0
     method: str = ""
     because: str = ""
+    certificate: str = ""
     beta: float = 1.0
     shape: tuple[int, int] = (0, 0)
     quantities: dict[str, Quantity] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class DrawSummary:
     def add(self, found: Samples) -> None:
         """Count a chunk in."""
         self.method, self.because, self.beta = found.method, found.because, found.beta
+        self.certificate = found.certificate
         self.shape = (found.energy.shape[1], found.energy.shape[2])
         self.good += int(found.converged.sum())
         self.accepted += float(found.acceptance.mean(1).sum())
@@ -119,6 +121,7 @@ class DrawSummary:
             "draws": draws,
             "method": self.method,
             "because": self.because,
+            "certificate": self.certificate,
             "beta": self.beta,
             "quantities": {name: q.to_json() for name, q in self.quantities.items()},
             "acceptance": self.accepted / self.rows if self.rows else None,
@@ -140,6 +143,7 @@ class DrawSummary:
         lines.append("")
         lines += _fact("draws", f"{draws:,} of each of {chains:,} chains" + self._law())
         lines += _fact("sampler", f"{self.method}: {self.because}")
+        lines += _fact("law", self.certificate)
         if self.steps:
             low, high = self.steps
             shown = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang.compiler.samplers import find_sampler
 from ebmlang.errors import DataError
 from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
@@ -336,6 +337,8 @@ def _result(bound: Bound, raw: _Raw, wanted: Wanted, found: Judged) -> Samples:
     def every(values: Values) -> dict[str, Tensor]:
         return {n: laid(n, v, 0) for n, v in values.items()}
 
+    row = find_sampler(raw.method)
+    assert row is not None
     converged = torch.tensor([h.good for h in found.health])
     repeat: Callable[[Tensor], Tensor] = lambda t: t.expand(batch, *t.shape[1:])  # noqa: E731
     return Samples(
@@ -351,6 +354,7 @@ def _result(bound: Bound, raw: _Raw, wanted: Wanted, found: Judged) -> Samples:
         status=found.status if len(found.status) == batch else found.status * batch,
         method=raw.method,
         because=raw.because,
+        certificate=row.certificate,
         beta=wanted.beta,
         shared=shared,
     )

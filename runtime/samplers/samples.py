@@ -49,8 +49,8 @@ class Samples:
     name -> [B, *shape], with those of the energy under `energy`; NaN where all draws are the same.
     acceptance [B, chains]: mean probability that a proposal was taken. divergences [B, chains]: how many
     transitions went astray after the warm-up. step [B]: the step size, NaN where there is none. converged
-    bool [B] and status: a sentence per row. method, because: the sampler, and why it was taken.
-    `given` names what was drawn from nothing: entries that are given are in the draws as they are.
+    bool [B] and status: a sentence per row. method, because: the sampler, and why it was taken;
+    certificate: what its draws are known to be. Entries that are given are in the draws as they are.
     """
 
     values: Mapping[str, Tensor]
@@ -65,6 +65,7 @@ class Samples:
     status: tuple[str, ...]
     method: str
     because: str
+    certificate: str = ""
     beta: float = 1.0
     shared: frozenset[str] = field(default_factory=frozenset)
 

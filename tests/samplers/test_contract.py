@@ -219,6 +219,11 @@ def test_a_step_of_countable_unknowns_keeps_every_frequency(using: str) -> None:
         assert abs(share - wanted) <= 5 * math.sqrt(wanted * (1 - wanted) / chains)
 
 
+def test_langevin_says_that_it_is_biased() -> None:
+    assert "biased" in _drawn(GAUSSIAN, {"y": PAIR}, "langevin", draws=4, warmup=4).certificate
+    assert "biased" not in _drawn(GAUSSIAN, {"y": PAIR}, "mala", draws=4, warmup=4).certificate
+
+
 def test_a_step_leaves_the_state_as_it_is() -> None:
     target, randomness = chains_of(GAUSSIAN, {"y": PAIR}, 2)
     for sampler in (Nuts(0.3), Hmc(0.3), Langevin(0.1)):
