@@ -125,7 +125,7 @@ class Questions:
             self.report.add(NoQuestionTarget(node.span, node.verb))
             return
         targets = self._listed(node.targets, [self._target(t, node.verb) for t in node.targets])
-        names = clauses["given"].names if "given" in clauses else ()
+        names = self._spelled_out(clauses["given"].names) if "given" in clauses else ()
         given = self._listed(names, [self._given(t) for t in names])
         for name in names:
             if name.text in targets and name.text in given:
@@ -211,6 +211,18 @@ class Questions:
         if isinstance(entry, Unbuilt) or (entry is None and node.text in self.scope.unknown):
             return True
         return isinstance(entry, Bound) and entry.value.type.kind == "error"
+
+    def _spelled_out(self, nodes: tuple[ast.Dotted, ...]) -> tuple[ast.Dotted, ...]:
+        """The names after `given`, a part as all of its unknowns."""
+        found: list[ast.Dotted] = []
+        for node in nodes:
+            own = ()
+            if isinstance(self.scope.find(node.text), PartEntry):
+                inside = (n for n in self.scope.entries if n.startswith(f"{node.text}."))
+                own = tuple(n for n in inside if _has_role(self.scope, n, ("latent",)))
+            parts = (tuple(ast.Identifier(w, node.span) for w in n.split(".")) for n in own)
+            found += [ast.Dotted(words, node.span) for words in parts] or [node]
+        return tuple(found)
 
     def _given(self, node: ast.Dotted) -> bool:
         entry = self.scope.find(node.text)

@@ -60,13 +60,21 @@ def _sizes(
         if name in hypers:
             sizes[name] = _integer(name, hypers[name])
             source[name] = f"{name} = {sizes[name]} was set"
-    for name in integers:
-        if name not in sizes and specs[name].start:
-            sizes[name] = int(default(name, {n: sizes.get(n, 0) for n in integers}))
-            source[name] = f"{name} = {sizes[name]} by default"
     pending: list[tuple[str, Size, int]] = []
     for name, shape in found.items():
         pending += [(name, size, count) for size, count in zip(*_dims(specs[name], shape), strict=True)]
+    waiting = [name for name in integers if name not in sizes and specs[name].start]
+    progress = True
+    while progress:
+        # A default goes before the data, unless it is computed from sizes that the data has.
+        ready = [name for name in waiting if all(n in sizes for n in specs[name].needs)]
+        for name in ready:
+            sizes[name] = int(default(name, {n: sizes.get(n, 0) for n in integers}))
+            source[name] = f"{name} = {sizes[name]} by default"
+        waiting = [name for name in waiting if name not in ready]
+        known = len(sizes)
+        _solve([p for p in pending if not p[1].names() & set(waiting)], sizes, source, specs)
+        progress = bool(waiting) and (bool(ready) or len(sizes) > known)
     _solve(pending, sizes, source, specs)
     for name in integers:
         if name not in sizes:

@@ -41,7 +41,7 @@ class VariableSpec:
     """One declared variable. `shape` is of one example; `classes` counts the cases of a class.
 
     `domain_values` tells that the module computes bounds or a mask, `start` that it computes a
-    default, a start or a draw.
+    default, a start or a draw; `needs` are the sizes that the default of a size is computed from.
     """
 
     name: str
@@ -54,6 +54,7 @@ class VariableSpec:
     domain: str = "reals"
     domain_values: bool = False
     start: bool = False
+    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         shape = self.shape[:-1] if self.domain == "permutation" else self.shape

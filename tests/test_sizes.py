@@ -9,6 +9,7 @@ import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import ebmlang
 from ebmlang.compiler.sizes import LARGEST, ONE, ZERO, Size, SizeError
 
 NAMES = ("a", "b", "n")
@@ -156,3 +157,35 @@ def test_evaluate_refuses_what_no_array_has() -> None:
         (Size.of("n") // Size.of("a")).evaluate({"n": 3, "a": 0})
     with pytest.raises(KeyError):
         size.evaluate({})
+
+
+DEFAULTS = """
+model m(n: int, k: int = 2 * n, h: int = k + 1, r: int = 3) {
+  observed y : real[n]
+  observed v : real[h] = 0
+  latent z : real[k]
+  latent w : real[h, r]
+  energy e = ||y||^2 + ||z - 1||^2 + sum((w - v[0])^2)
+  infer z, w
+}"""
+
+
+def test_defaults_that_read_sizes_of_the_data() -> None:
+    found = ebmlang.loads(DEFAULTS).infer(y=[[1.0, 2.0, 3.0]])
+    assert (tuple(found["z"].shape), tuple(found["w"].shape)) == ((1, 6), (1, 7, 3))
+    found = ebmlang.loads(DEFAULTS, k=2).infer(y=[[1.0, 2.0, 3.0]])
+    assert (tuple(found["z"].shape), tuple(found["w"].shape)) == ((1, 2), (1, 3, 3))
+    found = ebmlang.loads(DEFAULTS).infer(y=[[1.0, 2.0]], v=[[0.0] * 5])
+    assert tuple(found["w"].shape) == (1, 5, 3)
+
+
+def test_such_a_default_does_not_yield_to_data() -> None:
+    with pytest.raises(ebmlang.DataError, match=r"h = 5 by default.*the data has 4"):
+        ebmlang.loads(DEFAULTS).infer(y=[[1.0, 2.0]], v=[[0.0] * 4])
+
+
+def test_a_default_whose_size_nothing_gives() -> None:
+    unknowns = "latent z : real[k]; latent x : real[n]"
+    text = f"model m(n: int, k: int = n + 1) {{ {unknowns}; energy e = ||z||^2 + ||x||^2 }}"
+    with pytest.raises(ebmlang.DataError, match="nothing gives the size `n`"):
+        ebmlang.loads(text).infer()

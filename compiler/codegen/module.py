@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ebmlang.compiler import typed
@@ -109,6 +109,10 @@ def _namespace(solve: typed.Solve) -> _Contents:
     return _Contents(inside.tables, "\n".join(lines))
 
 
+def _searching(values: tuple[typed.Expr, ...]) -> bool:
+    return any(isinstance(n, typed.Solve) for value in values for n in typed.walk(value))
+
+
 class _Writer:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -122,7 +126,16 @@ class _Writer:
     def searches(self) -> tuple[typed.Solve, ...]:
         """One node for every nested search, in the order of the text."""
         of = self.plan.block.query.of
-        return searches(self.model, () if of is None else (of,))
+        written = replace(self.model, properties=self.claims)
+        return searches(written, () if of is None else (of,))
+
+    @cached_property
+    def claims(self) -> tuple[typed.Property, ...]:
+        """Properties that can be asked for: those of answers only where no line of the file is answered."""
+        if self.plan.block.query.question is None:
+            return self.model.properties
+        sides = {p: (p.left, *(() if p.right is None else (p.right,))) for p in self.model.properties}
+        return tuple(p for p, both in sides.items() if not _searching(both))
 
     def module(self) -> tuple[str, str]:
         """The tables, and the class."""
@@ -236,7 +249,7 @@ class _Writer:
         return trailing(e.tensor(code), v.type.rank)
 
     def properties(self) -> list[Method]:
-        return [self._property(p) for p in self.model.properties]
+        return [self._property(p) for p in self.claims]
 
     def _property(self, p: typed.Property) -> Method:
         e = self.functions.standalone(p.name, False)

@@ -10,7 +10,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.graph import Factor
 from ebmlang.compiler.sizes import BATCH, Quotient, Size
 from ebmlang.compiler.structure.pattern import lifted_pattern
-from ebmlang.compiler.typed import Level, Variable
+from ebmlang.compiler.typed import Level, SizeOf, Variable, walk
 
 _INFINITE = (float("inf"), float("-inf"))
 
@@ -210,7 +210,17 @@ def _variable(v: Variable) -> str:
         arguments.append("domain_values=True")
     if v.init is not None:
         arguments.append("start=True")
+        if needs := _sizes_of_default(v):
+            arguments.append(f"needs={needs!r}")
     return f"VariableSpec({', '.join(arguments)})"
+
+
+def _sizes_of_default(v: Variable) -> tuple[str, ...]:
+    """The sizes that the default of a size is computed from."""
+    if v.init is None or v.role != "hyper" or v.type.kind != "int" or not v.type.scalar:
+        return ()
+    sizes = (n.size.names() for n in walk(v.init) if isinstance(n, SizeOf))
+    return tuple(sorted(frozenset().union(*sizes)))
 
 
 def _shape(shape: tuple[Size, ...]) -> str:

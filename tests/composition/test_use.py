@@ -339,3 +339,26 @@ def test_parts_without_an_energy() -> None:
     torch.testing.assert_close(model.energy(x=x, t=t), (h - t).square().sum(-1))
     with pytest.raises(ebmlang.ModelError, match=r"`block` has no term(?s:.*)name another model.*: deep"):
         ebmlang.loads(text, model="block")
+
+
+def test_given_names_a_part() -> None:
+    text = """
+    model two(n: int) {
+      observed u : real[n]
+      latent a : real[n]
+      latent b : real[n]
+      energy e = ||u - a - b||^2 + ||a||^2 + 2 * ||b||^2
+    }
+    model m(n: int) {
+      observed y : real[n]
+      use two as reg with u = y
+      latent z : real[n]
+      energy f = ||z - reg.a||^2 + ||z - reg.b||^2
+      infer z given NAMES
+    }"""
+    data = {"y": normal(3, 2), "reg.a": normal(3, 2, seed=1), "reg.b": normal(3, 2, seed=2)}
+    found = ebmlang.loads(text.replace("NAMES", "reg")).infer(data)
+    torch.testing.assert_close(found["z"], (data["reg.a"] + data["reg.b"]) / 2)
+    spelled = ebmlang.loads(text.replace("NAMES", "reg.a, reg.b"))
+    assert spelled.checked.questions[0].given == ("reg.a", "reg.b")
+    assert ebmlang.loads(text.replace("NAMES", "reg")).checked.questions[0].given == ("reg.a", "reg.b")
