@@ -77,6 +77,9 @@ _INFER_CLAUSES = {
     "steps": "a step limit is an option of the method: using lbfgs(steps = 100)",
 }
 
+CALLERS_OBJECTIVE = "objective_of_caller"
+"""The property that stands for what a caller minimises: a claim about no answer."""
+
 _CLAIMS = ("~=", "<=", ">=", "<", ">", "==", "!=")
 
 
@@ -334,7 +337,8 @@ class Questions:
         self.expressions.in_property = True
         relation, left, right = self._claim(node.claim, inner)
         why = ""
-        if left.type.kind != "error" and (right is None or right.type.kind != "error"):
+        broken = "error" in (left.type.kind, "" if right is None else right.type.kind)
+        if not broken and node.name.text != CALLERS_OBJECTIVE:
             left, right, why = self._with_answers(node.claim, inner, left, right)
         if left.type.kind == "error" or (right is not None and right.type.kind == "error"):
             return

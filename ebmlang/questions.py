@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.compiler.query import Query, default_question, default_sought, marginalized
+from ebmlang.compiler.questions import CALLERS_OBJECTIVE
 from ebmlang.compiler.source import Source
 from ebmlang.compiler.typed import Expr, Method, Question
 from ebmlang.errors import DataError, ModelError
-
-_OBJECTIVE = "objective_of_caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def objective_model(model: typed.Model, of: str) -> typed.Model:
     text = model.source.text
     end = model.span.end - 1
     # On a line of its own, so that messages show what the caller wrote and nothing else.
-    line = f"\n  property {_OBJECTIVE} : (\n{' '.join(of.split())}\n) >= 0\n"
+    line = f"\n  property {CALLERS_OBJECTIVE} : (\n{' '.join(of.split())}\n) >= 0\n"
     checked = pipeline.check_source(Source("<of>", text[:end] + line + text[end:]))
     if checked.failed:
         raise ModelError(checked.diagnostics)
