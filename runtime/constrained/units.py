@@ -41,6 +41,7 @@ class _InUnits:
 
     base: Everything
     specs: tuple[ConstraintSpec, ...]
+    ranks: Mapping[str, int]
     joint: bool
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
@@ -50,8 +51,15 @@ class _InUnits:
         return self.base.smooth(unknown, held) / self._energy_unit(held)
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
-        found = self.base.absolute(held)
-        return {n: w / _along_rows(self._energy_unit(held), w) for n, w in found.items()}
+        return {n: self._weight(n, w, held) for n, w in self.base.absolute(held).items()}
+
+    def _weight(self, name: str, weight: Tensor, held: Values) -> Tensor:
+        """The weights of a variable, of which each row has its own in its unit."""
+        if self.joint:
+            return weight / self._energy_unit(held)
+        rank = self.ranks[name]
+        rows = weight.reshape(*[1] * (rank + 1 - weight.ndim), *weight.shape)
+        return rows / held[UNIT].reshape(-1, *[1] * rank)
 
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return self.base.terms(unknown, held)
@@ -98,7 +106,8 @@ class Units:
 def in_units(constrained: Constrained, units: Units) -> Constrained:
     """The problem with its energy and constraints divided by their units."""
     problem = constrained.problem
-    functions = _InUnits(constrained.functions, constrained.specs, problem.space.joint)
+    ranks = {u.name: u.rank for u in problem.space.unknowns}
+    functions = _InUnits(constrained.functions, constrained.specs, ranks, problem.space.joint)
     held = {UNIT: units.energy} | {_name_of(name): unit for name, unit in units.constraints.items()}
     problem = replace(
         problem,

@@ -52,3 +52,19 @@ def test_nothing_is_feasible_in_any_unit(unit: float, rule: str, domain: str) ->
     r = asked("||x - y||^2", f"{unit!r} * {rule} <= -{unit!r}", domain)
     assert not r.converged.any()
     assert set(r.status) == {f"no feasible point was found: 'c' is violated by {unit:.3g}"}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_absolute_values_are_in_the_same_unit(unit: float) -> None:
+    """Within a ball, the answer is the soft threshold of y, scaled to the ball."""
+    text = f"""model m(n: int) {{
+  observed y : real[n]
+  latent x : real[n] = 1
+  energy fit = {unit!r} * ||x - y||^2
+  energy few = {unit!r} * ||x||_1
+  subject to c : sum(x^2) <= 1
+}}"""
+    r = ebmlang.loads(text).infer(y=Y, dtype="float64")
+    assert r.converged.all(), r.status
+    short = np.sign(Y) * np.maximum(np.abs(Y) - 0.5, 0)
+    np.testing.assert_allclose(r.x.numpy(), short / np.linalg.norm(short, axis=1)[:, None], atol=1e-5)
