@@ -331,7 +331,8 @@ def test_parts_without_an_energy() -> None:
     state = model.state_dict()
 
     def block(x: torch.Tensor, W: torch.Tensor, net: str) -> torch.Tensor:
-        return x + torch.tanh(x @ W.T) @ state[f"{net}.weight"].T + state[f"{net}.bias"]
+        found: torch.Tensor = x + torch.tanh(x @ W.T) @ state[f"{net}.weight"].T + state[f"{net}.bias"]
+        return found
 
     h = block(block(x, state["first.W"], "first.f"), state["second.W"], "second.f")
     for k in range(2):

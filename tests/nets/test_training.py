@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +285,7 @@ model decays(n: int, tau: real = 0.8) {
 def test_decays_that_are_computed() -> None:
     """Each average against its formula, from the nets before and after every step of a run."""
     x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    rates = {
+    rates: dict[str, tuple[str, Callable[[int], float]]] = {
         "hyper": ("f", lambda step: 0.8),
         "named": ("f", lambda step: 0.2 + 0.1 * step),
         "written": ("f", lambda step: min(0.5 + 0.25 * step, 1)),
@@ -315,8 +316,9 @@ def test_decays_in_a_loop_of_ones_own() -> None:
     names = model.nets.computed_decays
     with pytest.raises(ebmlang.DataError, match="between 0 and 1"):
         model.after_step(dict.fromkeys(names, 1.5))
+    own, average = (next(model.net(name).parameters()) for name in ("f", "hyper"))
     with torch.no_grad():
-        model.net("f").weight.add_(1.0)
-    before = model.net("hyper").weight.clone()
+        own.add_(1.0)
+    before = average.clone()
     model.after_step(dict.fromkeys(names, 0.75))
-    torch.testing.assert_close(model.net("hyper").weight, before + 0.25)
+    torch.testing.assert_close(average, before + 0.25)
