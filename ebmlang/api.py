@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ebmlang import training
+from ebmlang import evaluation, training
 from ebmlang.compiled import Compiled
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
@@ -25,7 +25,6 @@ from ebmlang.nets import OwnNets
 from ebmlang.parameters import OwnParameters, Places
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.report import progress as shown_progress
-from ebmlang.runtime import posing, report
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.marginal import Marginal
@@ -197,23 +196,11 @@ class Model(nn.Module):
         self, module: ModuleType, given: Mapping[str, Any], settings: Settings, incomplete: frozenset[str]
     ) -> Bound:
         sought = frozenset(module.SOUGHT)
-        own = self._own
-        values = {
-            **{n: v for n, v in own.preset.items() if n not in sought and not own.ready},
-            **given,
-        }
-        for name, parameter in own.all():
-            if name not in values and name not in sought:
-                values[name] = parameter
+        values = self._own.beside(given, sought)
         nets = self._nets.maker(settings.dtype, settings.device)
         bound = bind(module, self._hypers, values, settings, sought, incomplete, nets, self.kept(module))
-        if not own.ready:
-            own.make(bound)
-            held = dict(bound.values)
-            for name, parameter in own.all():
-                if name not in given and name not in sought:  # preset ones too: gradients reach them
-                    held[name] = parameter.to(settings.device, settings.dtype)
-            bound = replace(bound, values=held)
+        if not self._own.ready:
+            bound = self._own.made(bound, given, sought)
         for spec in bound.specs.values():
             if spec.role == "latent" and spec.name not in sought and spec.name not in bound.values:
                 raise DataError(f"no value for the latent `{spec.name}`", f"pass {spec.name}=...")
@@ -300,8 +287,7 @@ class Model(nn.Module):
 
         Every variable needs a value. Terms of the whole batch count in every row.
         """
-        bound, unknown, held = self._evaluation(merged(data, values), dtype, device)
-        return report.energy_rows(bound, unknown, held, bound.instance.terms(unknown, held))
+        return evaluation.energy(self, merged(data, values), dtype, device)
 
     def terms(
         self,
@@ -312,32 +298,7 @@ class Model(nn.Module):
         **values: Any,
     ) -> dict[str, Tensor]:
         """Every term per example, plates summed: name -> [B]; a `batch energy` is one number."""
-        bound, unknown, held = self._evaluation(merged(data, values), dtype, device)
-        batch = {t.name for t in bound.module.TERMS if t.batch}
-        found = bound.instance.terms(unknown, held)
-        return {n: v if n in batch else report.rows_of(v, bound.batch) for n, v in found.items()}
-
-    def _evaluation(
-        self, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None
-    ) -> tuple[Bound, dict[str, Tensor], dict[str, Tensor]]:
-        """Bound values for an evaluation: the unknowns of the default question stay arguments."""
-        asked = self.asked(None, frozenset(), None, None, frozenset())
-        names = {v.name for v in self._model.variables if v.role == "latent"}
-        asked = replace(
-            asked,
-            sought=tuple(v.name for v in self._model.variables if v.name in names),
-            question=None,
-            of=None,
-            summed=(),
-        )
-        _, module = self.compiled(asked, None)
-        for name in asked.sought:
-            if name not in given:
-                raise DataError(f"no value for the latent `{name}`", f"pass {name}=...")
-        settings = self.settings(given, dtype, device, None, None)
-        bound = self.bound(module, given, settings, frozenset())
-        unknown = {n: bound.values[n] for n in asked.sought}
-        return bound, unknown, posing.held_values(bound)
+        return evaluation.terms(self, merged(data, values), dtype, device)
 
     # --- inference ---
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -76,6 +76,24 @@ class OwnParameters:
         for part in path[:-1]:
             owner = owner._modules.get(part) if owner is not None else None
         return owner._parameters.get(path[-1]) if owner is not None else None
+
+    def beside(self, given: Mapping[str, Any], sought: frozenset[str]) -> dict[str, Any]:
+        """What is given, and the parameters that are neither given nor sought."""
+        preset = {} if self.ready else self.preset
+        values = {**{n: v for n, v in preset.items() if n not in sought}, **given}
+        for name, parameter in self.all():
+            if name not in values and name not in sought:
+                values[name] = parameter
+        return values
+
+    def made(self, bound: Bound, given: Mapping[str, Any], sought: frozenset[str]) -> Bound:
+        """Make them for a question that is bound; the same question with them in it."""
+        self.make(bound)
+        held = dict(bound.values)
+        for name, parameter in self.all():
+            if name not in given and name not in sought:  # preset ones too: gradients reach them
+                held[name] = parameter.to(bound.settings.device, bound.settings.dtype)
+        return replace(bound, values=held)
 
     def make(self, bound: Bound) -> None:
         """Draw the start of every parameter once; sizes are known now."""
