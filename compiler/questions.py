@@ -219,7 +219,7 @@ class Questions:
         """The names after `given`, a part as all of its unknowns."""
         found: list[ast.Dotted] = []
         for node in nodes:
-            own = ()
+            own: tuple[str, ...] = ()
             if isinstance(self.scope.find(node.text), PartEntry):
                 inside = (n for n in self.scope.entries if n.startswith(f"{node.text}."))
                 own = tuple(n for n in inside if _has_role(self.scope, n, ("latent",)))
