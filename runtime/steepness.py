@@ -26,13 +26,14 @@ NEARBY = 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slopes:
-    """What is left of the slope at x, all [R, N]: `residual` is 0 where x is stationary; `usual` is the
-    largest slope at x and half a `length` around it; `length` is the size that an entry's variable has.
-    energy [R].
+    """What is left of the slope at x, all [R, N]: `gradient`; `residual`, its part within the domain, is 0
+    where x is stationary; `usual` is the largest slope at x and half a `length` around it; `length` is the
+    size that an entry's variable has. energy [R].
     """
 
     x: Tensor
     energy: Tensor
+    gradient: Tensor
     residual: Tensor
     usual: Tensor
     length: Tensor
@@ -61,7 +62,7 @@ class Slopes:
     def idle(self, start: Tensor) -> Tensor:
         """Entries without any slope that have stayed where they were, bool [R, N]: they may sit on a
         ridge."""
-        return (self.x == start) & (self.residual == 0)
+        return (self.x == start) & (self.gradient == 0)
 
 
 @torch.no_grad()
@@ -85,7 +86,9 @@ def slopes_at(
 
     def known(usual: Tensor) -> Slopes:
         usual = usual if weights is None else usual + weights
-        return Slopes(x, energy, _residual(problem, x, gradient, length, usual, smooth), usual, length)
+        return Slopes(
+            x, energy, gradient, _residual(problem, x, gradient, length, usual, smooth), usual, length
+        )
 
     usual = gradient.abs()
     step = problem.space.sought(reach * length * _uneven(x))
