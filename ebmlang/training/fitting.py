@@ -285,6 +285,11 @@ def _fit_for(peers: Peers, lines: tuple[Line, ...], way: Walk) -> None:
                 f"all examples search {names} together, and every process has some of them only",
                 "train in one process",
             )
+        if line.chains is not None and line.chains.persistent:
+            raise DataError(
+                f"the chains of `{line.chains.name}` persist, and rows change their process between epochs",
+                "train in one process, or without persistent = true",
+            )
 
 
 def _all_used(sets: Mapping[str, Given], lines: tuple[Line, ...]) -> None:

@@ -73,12 +73,21 @@ JOINT = """model joint(n: int) {
 }
 """
 
+CHAINS = """model chains(n: int = 2) {
+  observed y : real[n]
+  param p : real[n] in positive = 1
+  energy e = dot(p, y^2)
+  train by contrastive_divergence(y, sampler = langevin(steps = 2, step = 0.1), persistent = true)
+}
+"""
+
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "too few rows": (
         processes.LOGISTIC.replace("lbfgs(max_iter = 3)", "adam"),
         {"batch_size": 6},
         "the smallest batch has 1 row for 2 processes",
     ),
+    "chains that persist": (CHAINS, {}, "the chains of `y` persist"),
     "one search for all": (JOINT, {}, "all examples search z together"),
 }
 
