@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.domain_base import row_norm
 from ebmlang.runtime.driver import Limits, Outcome, solve_from
 from ebmlang.runtime.falling import falls_at_edge, falls_without_end, floor_under, named_fall
 from ebmlang.runtime.mixture import MixtureForm
@@ -104,7 +105,7 @@ def _round(
         floor = floor_under(part.energy(begin))
         endless[far] |= falls_without_end(part.select(far), begin[far], at[far], floor[far])
     outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
-    go_on = steep & ~endless
+    go_on = steep & ~endless & ~_taken_at_word(slopes, limits)
     bound, x = slopes.bound(tol, outcome.optimality[index]), at
     if not proven.convex:
         suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep & ~endless)[:, None]
@@ -120,6 +121,13 @@ def _round(
         more = solve_from(part.select(some), solver, x[some], replace(limits, steps=left), bound=bound[some])
         outcome = _merged(outcome, again, more)
     return outcome, [r for r in again if outcome.status[r] in (Status.CONVERGED, Status.PRECISION)]
+
+
+def _taken_at_word(slopes: Slopes, limits: Limits) -> Tensor:
+    """Rows that claim no more than that their slope has fallen to a tolerance which somebody has loosened,
+    bool [R]: where slopes are usually no small numbers."""
+    loose = limits.tol is not None and limits.tol > Limits().tolerance(slopes.x.dtype)
+    return row_norm(slopes.usual) >= 1 if loose else torch.zeros_like(slopes.energy, dtype=torch.bool)
 
 
 def _flat(
