@@ -140,7 +140,7 @@ class Questions:
         if named is not None:
             loss, of = named
         prediction: tuple[Expr, ...] = ()
-        amortized = self._amortized(node, clauses) if node.verb == "amortize" else None
+        amortized = self._amortized(node, clauses) if node.verb == "amortize" and targets else None
         if amortized is not None:
             loss, of, prediction = amortized.loss, amortized.of, amortized.prediction
         optimiser = None

@@ -58,6 +58,12 @@ class Amortizing:
         entry = scope.find(name)
         if not isinstance(entry, Declared) or entry.type.kind == "error":
             return None
+        if entry.role != "latent":
+            places = declared_at(entry, f"`{name}` is declared here")
+            because = f"`{name}` is {entry.role}: what is predicted has one value for each example"
+            advice = f"train {name}" if entry.role == "param" else ""
+            report.add(LossMisfit(node.targets[0].span, "amortize", because, advice, places))
+            return None
         if node.relation == "~":
             return self._evidence(node, name, entry.type)
         prediction = self._fitting(node.prediction, name, entry)
@@ -83,7 +89,8 @@ class Amortizing:
         if unknown:
             places = declared_at(self.declarations.scope.find(unknown), f"`{unknown}` is declared here")
             because = f"it reads the unknown `{unknown}`"
-            self.declarations.report.add(LossMisfit(node.span, "amortize", because, "", places))
+            advice = "a prediction is made of what is given"
+            self.declarations.report.add(LossMisfit(node.span, "amortize", because, advice, places))
             return None
         if fits(value.type, entry.type):
             return value
@@ -104,35 +111,34 @@ class Amortizing:
         return next((name for name in sorted(sources) if name in latents), "")
 
     def _evidence(self, node: ast.Question, name: str, type_: Type) -> Amortized | None:
-        report, call = self.declarations.report, node.prediction
-        normal = isinstance(call, ast.Call) and call.function.text == "normal" and len(call.arguments) == 2
-        if not isinstance(call, ast.Call) or not normal or type_.kind != "real":
+        """The energy at a draw less the entropy of the draws, in closed form."""
+        report, scope = self.declarations.report, self.declarations.scope
+        parts, entry = _of_normal(node.prediction), scope.find(name)
+        if parts is None or type_.kind != "real" or not isinstance(entry, Declared):
             what = "a prediction by another distribution than a normal one"
-            report.add(
-                NotBuilt(node.span, what, f"amortize {name} ~ normal(mean, deviation), of real numbers")
-            )
+            advice = f"amortize {name} ~ normal(mean, deviation), of real numbers"
+            report.add(NotBuilt(node.span, what, advice))
             return None
-        mean, deviation = (f"({report.source.extract(a.value.span)})" for a in call.arguments)
+        prediction = self._fitting(parts[0], name, entry)
+        wide = self.declarations.expressions.value(parts[1], scope) if prediction is not None else None
+        if prediction is None or wide is None or wide.type.kind == "error":
+            return None
+        mean, deviation = (f"({report.source.extract(part.span)})" for part in parts)
         sizes = [str(size) for size in type_.shape]
-        count = " * ".join(f"({s})" for s in sizes) or "1"
-        spread = f"log({deviation}) + zeros({', '.join(sizes)})" if sizes else f"log({deviation})"
         shape = f"[{', '.join(sizes)}]" if sizes else ""
-        draw = f": real{shape} ~ normal()"
+        noise = Writing(self.declarations, node.span).free(f"{self._stem(EVIDENCE, name)}_noise")
+        spread = f"sum(log({deviation}) + zeros({', '.join(sizes)}))" if sizes else f"log({deviation})"
+        count = " * ".join(f"({size})" for size in sizes) or "1"
         text = (
-            f"(total with {name} = {mean} + {deviation} * NOISE)"
-            f" - sum({spread}) - {count} / 2 * (1 + log(2 * pi))"
+            f"(total with {name} = {mean} + {deviation} * {noise})"
+            f" - {spread} - {count} / 2 * (1 + log(2 * pi))"
         )
-        first = call.arguments[0].value
-        assert isinstance(first, ast.Expr)
-        entry = self.declarations.scope.find(name)
-        assert isinstance(entry, Declared)
-        prediction = self._fitting(first, name, entry)
-        if prediction is None:
-            return None
-        second = call.arguments[1].value
-        assert isinstance(second, ast.Expr)
-        spread_by = self.declarations.expressions.value(second, self.declarations.scope)
-        return self._checked(node, EVIDENCE, name, text, {"NOISE": draw}, (prediction, spread_by))
+        return self._checked(
+            node, EVIDENCE, name, text, {noise: f": real{shape} ~ normal()"}, (prediction, wide)
+        )
+
+    def _stem(self, kind: str, name: str) -> str:
+        return f"{self.label}_{kind}" if self.label else f"{kind}_of_{name}"
 
     def _checked(
         self,
@@ -143,15 +149,21 @@ class Amortizing:
         draws: dict[str, str],
         prediction: tuple[Expr, ...],
     ) -> Amortized | None:
-        stem = f"{self.label}_{kind}" if self.label else f"{kind}_of_{name}"
-        writing = Writing(self.declarations, node.span)
-        names = {placeholder: writing.free(f"{stem}_{placeholder.lower()}") for placeholder in draws}
-        for placeholder, found in names.items():
-            text = text.replace(placeholder, found)
-        value = writing.value(text, {names[p]: rest for p, rest in draws.items()}, costs=True)
+        value = Writing(self.declarations, node.span).value(text, draws, costs=True)
         if value is None:
             return None
-        return Amortized(NamedLoss(kind, name, text, tuple(names.values())), value, prediction)
+        return Amortized(NamedLoss(kind, name, text, tuple(draws)), value, prediction)
+
+
+def _of_normal(node: ast.Expr | None) -> tuple[ast.Expr, ast.Expr] | None:
+    """Mean and deviation of `normal(mean, deviation)`; None for anything else."""
+    if not isinstance(node, ast.Call) or node.function.text != "normal" or len(node.arguments) != 2:
+        return None
+    first, second = (a.value for a in node.arguments)
+    named = any(a.name is not None for a in node.arguments)
+    if named or not isinstance(first, ast.Expr) or not isinstance(second, ast.Expr):
+        return None
+    return first, second
 
 
 def begun(variables: Sequence[Variable], questions: Sequence[Question]) -> tuple[Variable, ...]:

@@ -67,6 +67,7 @@ CONTRASTS: tuple[LossRow, ...] = (
         "softplus(E(y) + log q(y)) + softplus(-E(u) - log q(u)), u the noise, q its density",
         _nce,
         (("noise", ""),),
+        random=("noise",),
         asked=lambda kind, rank: ("noise",),
         bordered=True,
     ),

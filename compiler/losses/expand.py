@@ -155,6 +155,10 @@ class Expansion:
                     return f"by {row.name}({variable.name}{asked})"
         return "write the loss out: train ... of EXPR"
 
+    def _is_random(self, node: ast.Expr) -> bool:
+        entry = self.scope.find(node.text) if isinstance(node, ast.Name) else None
+        return isinstance(entry, Declared) and entry.role == "random"
+
     def _options(self, arguments: tuple[ast.Argument, ...]) -> dict[str, str] | None:
         known, choices, fine = dict(self.row.options), dict(self.row.choices), True
         found: dict[str, str] = {}
@@ -167,6 +171,13 @@ class Expansion:
                 fine = False
             elif argument.name.text in found:
                 self.report.add(RepeatedName(argument.span, argument.name.text, f"`{self.row.name}`"))
+                fine = False
+            elif not isinstance(argument.value, ast.Expr):
+                self.report.add(BadOption(argument.span, argument.name.text, f"`{shown}`", "a value"))
+                fine = False
+            elif argument.name.text in self.row.random and not self._is_random(argument.value):
+                wanted = "the name of a random variable"
+                self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
                 fine = False
             elif argument.name.text in self.row.counts and not _is_count(shown):
                 wanted = f"a whole number from 1 to {MOST_COPIES}"
