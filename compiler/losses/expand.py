@@ -39,6 +39,10 @@ class Expansion:
     def scope(self) -> Scope:
         return self.declarations.scope
 
+    @property
+    def writing(self) -> Writing:
+        return Writing(self.declarations, self.span)
+
     def objective(self, arguments: tuple[ast.Argument, ...]) -> tuple[NamedLoss, Expr | None] | None:
         """The loss and its checked value, None where it draws from the model; declares what it draws. None
         after a mistake."""
@@ -51,12 +55,11 @@ class Expansion:
             negatives = self._negatives(arguments, words)
             found = NamedLoss(self.row.name, words.variable, self.row.written(words), (), negatives)
             return None if negatives is None else (found, None)
-        writing = Writing(self.declarations, self.span)
-        draws = {purpose: writing.free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
+        draws = {purpose: self.writing.free(f"{self._stem}_{purpose}") for purpose in self.row.draws(words)}
         words = replace(words, draws=draws)
         text = self.row.written(words)
         declared = {draws[purpose]: rest for purpose, rest in self.row.draws(words).items()}
-        value = writing.value(text, declared, costs=False)
+        value = self.writing.value(text, declared, costs=False)
         if value is None:
             return None
         return NamedLoss(self.row.name, variable[0], text, tuple(draws.values())), value
@@ -67,8 +70,7 @@ class Expansion:
         named = {option: self.scope.find(value) for option, value in options.items()}
         types = {o: e.type for o, e in named.items() if isinstance(e, Declared)}
         shapes = {option: tuple(str(size) for size in found.shape) for option, found in types.items()}
-        writing = Writing(self.declarations, self.span)
-        indices = tuple(writing.free(f"i{k}") for k in range(len(shape) + 1))
+        indices = tuple(self.writing.free(f"i{k}") for k in range(len(shape) + 1))
         return Words(name, type_.kind, shape, classes, options, shapes, {}, indices)
 
     def _complete(self, variable: tuple[str, Type], options: dict[str, str]) -> bool:

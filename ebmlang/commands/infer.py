@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.commands import options
-from ebmlang.errors import DataError
-from ebmlang.interrupts import undisturbed
+from ebmlang.commands import options, rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from ebmlang.data import DataSet, ResultWriter, Wanted
+    from ebmlang.data import ResultWriter
     from ebmlang.report import Summary
     from ebmlang.runtime.result import Result
 
@@ -68,11 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     search.add_argument("--tol", type=options.positive, help="bound on the relative projected gradient")
     search.add_argument("--steps", metavar="N", type=options.count, help="most steps, 10000 if not given")
-    search.add_argument("--device", help="cpu, cuda or cuda:1")
-    search.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
-    search.add_argument(
-        "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
-    )
+    options.add_resources(search)
     options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
     parser.add_argument("--strict", action="store_true", help="exit with 3 when a row did not converge")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -80,39 +72,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    question, mapping = _question(args), options.once(args.mapping, "--map")
-    from ebmlang import data, report
-
-    if args.output:
-        data.require_writable(args.output, args.force)
-    from ebmlang.commands import engine as engines
-
-    engine = engines.connect(question)
-    dataset = read_dataset(args.data, engine.wanted)
-    matching = data.match(dataset, engine.wanted, mapping)
-    print_notes(dataset, data.unused(dataset, matching))
-    total = engine.rows(dataset, matching)
+    asked = rows.opened(args, _question(args))
+    from ebmlang import report
 
     summary = report.Summary()
-    interrupted = False
-    with ExitStack() as stack:
-        writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
-        shown = report.progress("infer", total) if args.progress else report.no_progress()
-        try:
-            with shown as update:
-                for result in engine.chunks(dataset, matching, update):
-                    with undisturbed():  # a chunk is in all arrays and in the summary, or in none
-                        add_result(result, summary, writer)
-                    update(summary.rows, 0)
-        except KeyboardInterrupt:
-            if not summary.rows:
-                raise
-            interrupted = True  # leaving the block writes the chunks that are finished
+    interrupted = rows.take_chunks(
+        args,
+        lambda update: asked.engine.chunks(asked.dataset, asked.matching, update),
+        lambda result, writer: add_result(result, summary, writer),
+        lambda: summary.rows,
+        ("infer", asked.total),
+    )
     _print_summary(args, summary)
-    if interrupted:
-        print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
-        return 130
-    return 3 if args.strict and summary.converged < summary.rows else 0
+    failed = summary.rows - summary.converged
+    return rows.exit_code(args, interrupted=interrupted, done=summary.rows, total=asked.total, failed=failed)
 
 
 def _question(args: Namespace) -> Question:
@@ -135,28 +108,6 @@ def _question(args: Namespace) -> Question:
         params=args.params,
         binds=options.once(args.binds, "--bind"),
     )
-
-
-def read_dataset(spec: str | None, wanted: Mapping[str, Wanted]) -> DataSet:
-    from ebmlang import data
-
-    if spec is not None:
-        return data.read(spec, wanted)
-    required = [f"`{variable.name}`" for variable in wanted.values() if variable.required]
-    if required:
-        raise DataError(
-            f"the model needs data for {', '.join(required)}", "--data FILE or --data sklearn:digits"
-        )
-    return data.DataSet("no data", {})
-
-
-def print_notes(dataset: DataSet, unused: tuple[str, ...]) -> None:
-    """What the reader should know about the data, on stderr."""
-    for note in dataset.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if unused:
-        shown = ", ".join(unused[:10]) + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
-        print(f"note: no variable uses {shown} of {dataset.source}", file=sys.stderr)
 
 
 def add_result(result: Result, summary: Summary, writer: ResultWriter | None) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.commands import infer, options
-from ebmlang.interrupts import undisturbed
+from ebmlang.commands import infer, options, rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,11 +125,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
     options.add_binds(parser)
     parser.add_argument("--seed", metavar="S", type=options.whole, default=0, help="of random draws")
-    parser.add_argument("--device", help="cpu, cuda or cuda:1")
-    parser.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
-    parser.add_argument(
-        "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
-    )
+    options.add_resources(parser)
     options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
     parser.add_argument(
         "--strict", action="store_true", help="exit with 3 when a row is impossible or infinite"
@@ -141,40 +134,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from ebmlang import data
-    from ebmlang.commands import engine as engines
-
-    mapping = options.once(args.mapping, "--map")
-    if args.output:
-        data.require_writable(args.output, args.force)
-    engine = engines.connect(_question(args))
-    dataset = infer.read_dataset(args.data, engine.wanted)
-    matching = data.match(dataset, engine.wanted, mapping)
-    infer.print_notes(dataset, data.unused(dataset, matching))
-    total = engine.rows(dataset, matching)
+    asked = rows.opened(args, _question(args))
     summary = _Summary()
-    interrupted = False
-    with ExitStack() as stack:
-        writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
-        try:
-            for found in engine.sums(dataset, matching, args.beta).chunks():
-                with undisturbed():  # a chunk is in all arrays and in the summary, or in none
-                    summary.add(found)
-                    if writer is not None:
-                        _write(found, writer)
-        except KeyboardInterrupt:
-            if not summary.rows:
-                raise
-            interrupted = True  # leaving the block writes the chunks that are finished
+
+    def take(found: Marginal, writer: ResultWriter | None) -> None:
+        summary.add(found)
+        if writer is not None:
+            _write(found, writer)
+
+    interrupted = rows.take_chunks(
+        args,
+        lambda update: asked.engine.sums(asked.dataset, asked.matching, args.beta).chunks(),
+        take,
+        lambda: summary.rows,
+    )
     if args.json:
         print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
     else:
-        rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
-        summary.print(f"{args.file}: {rows} from {args.data or 'no data'}", args.output)
-    if interrupted:
-        print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
-        return 130
-    return 3 if args.strict and summary.impossible + summary.infinite else 0
+        count = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
+        summary.print(f"{args.file}: {count} from {args.data or 'no data'}", args.output)
+    failed = summary.impossible + summary.infinite
+    return rows.exit_code(args, interrupted=interrupted, done=summary.rows, total=asked.total, failed=failed)
 
 
 def _write(found: Marginal, writer: ResultWriter) -> None:

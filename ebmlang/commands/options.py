@@ -125,6 +125,13 @@ def add_output(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
 
 
+def add_resources(parser: argparse._ActionsContainer) -> None:
+    """`--device`, `--dtype` and `--max-memory`: where and how precisely a question is answered."""
+    parser.add_argument("--device", help="cpu, cuda or cuda:1")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
+    parser.add_argument("--max-memory", metavar="2GiB", type=memory, help="memory that chunks may take")
+
+
 def add_binds(parser: argparse.ArgumentParser) -> None:
     """`--bind f=package.module:make`: where extern nets come from."""
     parser.add_argument(

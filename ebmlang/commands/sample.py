@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentParser, Namespace
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.commands import infer, options
-from ebmlang.interrupts import undisturbed
+from ebmlang.commands import infer, options, rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,11 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--start", choices=("declared", "infer"), default="declared", help="where chains begin"
     )
     drawn.add_argument("--seed", metavar="S", type=options.whole, default=0, help="of the draws")
-    drawn.add_argument("--device", help="cpu, cuda or cuda:1")
-    drawn.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
-    drawn.add_argument(
-        "--max-memory", metavar="2GiB", type=options.memory, help="memory that chunks may take"
-    )
+    options.add_resources(drawn)
     options.add_output(parser, "where the draws go, .npz or .safetensors; without it only a summary")
     parser.add_argument("--strict", action="store_true", help="exit with 3 when a diagnostic fails")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -61,49 +54,28 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    question, mapping = _question(args), options.once(args.mapping, "--map")
-    from ebmlang import data, report
+    asked = rows.opened(args, _question(args))
     from ebmlang.draws import DrawSummary
-
-    if args.output:
-        data.require_writable(args.output, args.force)
-    from ebmlang.commands import engine as engines
     from ebmlang.sampling import Request
 
-    engine = engines.connect(question)
-    dataset = infer.read_dataset(args.data, engine.wanted)
-    matching = data.match(dataset, engine.wanted, mapping)
-    infer.print_notes(dataset, data.unused(dataset, matching))
-    total = engine.rows(dataset, matching)
     request = Request(
         args.using, args.chains, args.draws, args.warmup, args.thin, args.step, args.temperature, args.start
     )
-    sampling = engine.draws(dataset, matching, request)
-    summary, interrupted = DrawSummary(), False
-    with ExitStack() as stack:
-        writer = stack.enter_context(data.ResultWriter(args.output, args.force)) if args.output else None
-        shown = report.progress("sample", total) if args.progress else report.no_progress()
-        try:
-            with shown as update:
-                for found in sampling.chunks(update):
-                    with undisturbed():  # a chunk is in all arrays and in the summary, or in none
-                        if writer is not None:
-                            _write(found, writer, first=not summary.rows)
-                        summary.add(found)
-                    update(summary.rows, 0)
-        except KeyboardInterrupt:
-            if not summary.rows:
-                raise
-            interrupted = True  # leaving the block writes the chunks that are finished
+    sampling, summary = asked.engine.draws(asked.dataset, asked.matching, request), DrawSummary()
+
+    def take(found: Samples, writer: ResultWriter | None) -> None:
+        if writer is not None:
+            _write(found, writer, first=not summary.rows)
+        summary.add(found)
+
+    interrupted = rows.take_chunks(args, sampling.chunks, take, lambda: summary.rows, ("sample", asked.total))
     if args.json:
         print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
     else:
-        rows = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
-        print(summary.text(f"{args.file}: {rows} from {args.data or 'no data'}", args.output))
-    if interrupted:
-        print(f"interrupted: {summary.rows:,} of {total:,} rows are finished", file=sys.stderr)
-        return 130
-    return 3 if args.strict and summary.good < summary.rows else 0
+        count = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
+        print(summary.text(f"{args.file}: {count} from {args.data or 'no data'}", args.output))
+    failed = summary.rows - summary.good
+    return rows.exit_code(args, interrupted=interrupted, done=summary.rows, total=asked.total, failed=failed)
 
 
 def _write(found: Samples, writer: ResultWriter, *, first: bool) -> None:

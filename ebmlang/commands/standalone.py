@@ -48,7 +48,8 @@ def run_file(path: str, argv: Sequence[str] | None = None) -> int:
 def _run(path: str, args: Namespace) -> int:
     from ebmlang import data, report
     from ebmlang.commands.binding import bound_nets
-    from ebmlang.commands.infer import add_result, read_dataset
+    from ebmlang.commands.infer import add_result
+    from ebmlang.commands.rows import read_dataset
     from ebmlang.runtime import ask, search
     from ebmlang.runtime.bind import Settings, bind
     from ebmlang.runtime.parameters import start_parameters

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import options, processes
-from ebmlang.commands.infer import print_notes, read_dataset
+from ebmlang.commands.rows import print_notes, read_dataset
 from ebmlang.interrupts import undisturbed
 
 if TYPE_CHECKING:

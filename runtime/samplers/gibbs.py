@@ -17,6 +17,19 @@ from ebmlang.runtime.samplers.randomness import Randomness
 from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, Info, State, certain
 
 
+def sweep(target: Countable, x: Tensor, randomness: Randomness, only: Tensor | None = None) -> Tensor:
+    """Every entry drawn once from its law given the others, int64 [R, N]; with `only`, bool [N], those
+    entries alone."""
+    x = x.clone()
+    luck = randomness.uniform(x.shape[1])
+    for number, (entries, given) in enumerate(target.groups()):
+        own = x[:, entries]
+        new = drawn_cases(-target.beta * target.conditional(number, x), luck[:, entries], own)
+        new = new if given is None else torch.where(given, own, new)
+        x[:, entries] = new if only is None else torch.where(only[entries], new, own)
+    return x
+
+
 @dataclass(frozen=True, slots=True)
 class Gibbs(AbstractSampler[Countable]):
     """A step is a sweep over all entries."""
@@ -25,13 +38,7 @@ class Gibbs(AbstractSampler[Countable]):
         return State(x)
 
     def step(self, target: Countable, state: State, randomness: Randomness) -> tuple[State, Info]:
-        x = state.x.clone()
-        luck = randomness.uniform(x.shape[1])
-        for number, (entries, given) in enumerate(target.groups()):
-            energies = target.conditional(number, x)
-            own = x[:, entries]
-            new = drawn_cases(-target.beta * energies, luck[:, entries], own)
-            x[:, entries] = new if given is None else torch.where(given, own, new)
+        x = sweep(target, state.x, randomness)
         return State(x), certain(x)
 
     def warm(self, target: Countable, state: State, info: Info, course: Course) -> State:

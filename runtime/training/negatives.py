@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ebmlang.runtime import posing, seeded
 from ebmlang.runtime.bind import Bound
-from ebmlang.runtime.discrete.cases import drawn_cases
 from ebmlang.runtime.discrete.question import Question, question_of
-from ebmlang.runtime.samplers.countable import Countable, countable_of
+from ebmlang.runtime.samplers.countable import countable_of
+from ebmlang.runtime.samplers.gibbs import sweep
 from ebmlang.runtime.samplers.sampler import AbstractSampler, moved
 from ebmlang.runtime.samplers.target import target_of
 from ebmlang.runtime.seeded import Rows
@@ -112,6 +112,8 @@ class Chains:
     ) -> dict[str, Tensor]:
         question = question_of(some, masks, posing.held_values(some), {})
         networks: list[Any] = list(question.networks()) if some.module.TABLES else [None]
+        hidden = torch.cat([torch.full((f.count,), f.name not in begun) for f in question.fields])
+        hidden = hidden.to(some.settings.device)
         parts, row = [], 0
         for network in networks:
             count = network.batch if network is not None else question.rows
@@ -119,29 +121,12 @@ class Chains:
             own = rows[row : row + count]
             randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device)
             x = _cases(question, begun)[row : row + count]
-            x = _hidden_first(target, x, self._hidden(question, begun), randomness)
+            if bool(hidden.any()):
+                # What has no start is drawn first, given the rest, as in a Boltzmann machine (Hinton 2002).
+                x = sweep(target, x, randomness, hidden)
             parts.append(moved(self.sampler, target, x, self.steps, randomness))
             row += count
         return question.values(torch.cat(parts))
-
-    def _hidden(self, question: Question, begun: Values) -> Tensor:
-        """Entries whose chains have no place to begin: bool [N]."""
-        return torch.cat([torch.full((f.count,), f.name not in begun) for f in question.fields])
-
-
-def _hidden_first(target: Countable, x: Tensor, hidden: Tensor, randomness: KeyedRandomness) -> Tensor:
-    """Unknowns that have no start are drawn given the others, before anything else moves: what a step of a
-    Boltzmann machine begins with (Hinton 2002)."""
-    if not bool(hidden.any()):
-        return x
-    x = x.clone()
-    luck = randomness.uniform(x.shape[1])
-    for number, (entries, _) in enumerate(target.groups()):
-        chosen = hidden.to(entries.device)[entries]
-        own = x[:, entries]
-        new = drawn_cases(-target.beta * target.conditional(number, x), luck[:, entries], own)
-        x[:, entries] = torch.where(chosen, new, own)
-    return x
 
 
 def _cases(question: Question, begun: Values) -> Tensor:
