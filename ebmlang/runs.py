@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.durable import sync
 
 PARAMETERS, HISTORY, MODEL, FACTS = "params.safetensors", "history.jsonl", "model.ebm", "run.json"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
@@ -111,12 +111,6 @@ def _write(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         sync(file)
-
-
-def sync(file: IO[Any]) -> None:
-    """Make sure that what was written is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _into_place(folder: Path, run: Path) -> None:

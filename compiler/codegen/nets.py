@@ -30,8 +30,7 @@ def write_call(e: Emitter, node: Apply) -> Code:
     assert isinstance(at, int)
     indices, arguments = rest[:at], rest[at:]
     shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in arguments]
-    which = f"[{', '.join(_index(e, node, i) for i in indices)}]" if indices else ""
-    text = f'self.nets["{own.name}"]{which}({", ".join(shown)})'
+    text = f"{_chosen(e, node, own.name, indices)}({', '.join(shown)})"
     if count == 1:
         return result(e, node, text, ATOM, "real")
     key = (own.name, *(id(e.canonical(a)) for a in rest))
@@ -50,14 +49,19 @@ def write_slope(e: Emitter, node: Apply) -> Code:
     assert isinstance(at, int)
     assert isinstance(inputs, int)
     shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in rest[at:]]
-    which = f"[{', '.join(_index(e, node, i) for i in rest[:at])}]" if at else ""
     parts = [
-        f'self.nets["{own.name}"]{which}', _tuple(shown[:inputs]), _tuple(shown[inputs:]),
+        _chosen(e, node, own.name, rest[:at]), _tuple(shown[:inputs]), _tuple(shown[inputs:]),
         repr(node.option("along")), repr(node.option("free")),
     ]  # fmt: skip
     if count != 1:
         parts.append(repr(node.option("output")))
     return result(e, node, f"slopes.of_net({', '.join(parts)})", ATOM, "real")
+
+
+def _chosen(e: Emitter, node: Apply, name: str, indices: list[Expr]) -> str:
+    """A net, and of a plate of them the one at the indices."""
+    which = f"[{', '.join(_index(e, node, i) for i in indices)}]" if indices else ""
+    return f'self.nets["{name}"]{which}'
 
 
 def _operand(e: Emitter, argument: Expr) -> Code:

@@ -24,6 +24,7 @@ from ebmlang.compiler.diagnostics import listing
 from ebmlang.data.dataset import DType, Numbers, refusal
 from ebmlang.data.stored import SAFETENSORS_DTYPES
 from ebmlang.errors import DataError
+from ebmlang.runtime.durable import sync, sync_folder
 
 ENDINGS = (".npz", ".safetensors")
 
@@ -149,7 +150,7 @@ class ResultWriter:
                 # Somebody else may have written there while this was computed.
                 require_writable(self.path, self._force)
                 os.replace(target, self.path)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         finally:
             self._clean()
 
@@ -186,7 +187,7 @@ class ResultWriter:
                         npy_format.write_array(
                             member, np.array(list(words.codes), np.str_), allow_pickle=False
                         )
-            _sync(out)
+            sync(out)
 
     def _pack_safetensors(self, target: Path) -> None:
         # Wide elements first keeps every tensor aligned, as the format asks for.
@@ -214,7 +215,7 @@ class ResultWriter:
             out.write(len(text).to_bytes(8, "little") + text)
             for _, spool in order:
                 _move(spool.file.name, out)
-            _sync(out)
+            sync(out)
 
     def _clean(self) -> None:
         if self._folder is not None:
@@ -261,18 +262,3 @@ def _move(source: str, out: IO[bytes]) -> None:
     with open(source, "rb") as file:
         shutil.copyfileobj(file, out, _BLOCK)
     os.unlink(source)
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # The new name is safe only when the folder is written too; not every system can do that.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

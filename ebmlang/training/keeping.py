@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 
 from ebmlang import runs
 from ebmlang.errors import DataError
+from ebmlang.runtime.durable import replace_safely, sync
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Stopped
 from ebmlang.runtime.training.stored import (
@@ -22,7 +23,6 @@ from ebmlang.runtime.training.stored import (
     forget_older,
     newest_checkpoint,
     random_states,
-    replace_safely,
     restore_random_states,
     write_checkpoint,
 )
@@ -218,8 +218,7 @@ class Keeper:
             file.truncate(self._safe)
             file.seek(self._safe)
             file.write(content)
-            file.flush()
-            runs.sync(file)
+            sync(file)
         self._safe += len(content)
         self._lines, self._noted = [], time.monotonic()
 

@@ -31,13 +31,13 @@ class Directions(ABC):
     def along(self, v: Tensor) -> Tensor:
         """The part of a vector along which x can move; linear in v and symmetric."""
 
-    @abstractmethod
     def slope(self, at: Tensor, gradient: Tensor) -> Tensor:
         """The part of a gradient that is 0 at every minimum of this kind, as a function of the point."""
+        return gradient
 
-    @abstractmethod
     def bend(self, w: Tensor) -> Tensor:
         """The curvature that the set adds along a direction w, beyond the change of `slope`."""
+        return torch.zeros_like(w)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,12 +48,6 @@ class Entries(Directions):
 
     def along(self, v: Tensor) -> Tensor:
         return torch.where(self.free, v, 0.0)
-
-    def slope(self, at: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
-
-    def bend(self, w: Tensor) -> Tensor:
-        return torch.zeros_like(w)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +60,6 @@ class Face(Directions):
         v = torch.where(self.free, v, 0.0)
         count = self.free.sum(-1, keepdim=True).clamp(min=1)
         return torch.where(self.free, v - v.sum(-1, keepdim=True) / count, 0.0)
-
-    def slope(self, at: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
-
-    def bend(self, w: Tensor) -> Tensor:
-        return torch.zeros_like(w)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,9 +75,6 @@ class Surface(Directions):
     def slope(self, at: Tensor, gradient: Tensor) -> Tensor:
         # The projection moves with the point: its change is the bend of the manifold.
         return self.domain.tangent(at, gradient)
-
-    def bend(self, w: Tensor) -> Tensor:
-        return torch.zeros_like(w)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +93,6 @@ class Rank(Directions):
     def along(self, v: Tensor) -> Tensor:
         v = (v + v.mT) / 2
         return v - self.null @ v @ self.null
-
-    def slope(self, at: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
 
     def bend(self, w: Tensor) -> Tensor:
         half = self.press @ w @ self.inverse

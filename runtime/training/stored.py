@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+from ebmlang.runtime.durable import sync_folder, write_safely
 
 PARAMETERS, TRAINER, STATE = "params.safetensors", "trainer.safetensors", "state.json"
 
@@ -63,42 +64,6 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"tuple": list() as items}:
             return tuple(unpacked(v, tensors) for v in items)
     return value
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def write_safely(path: Path, content: bytes) -> None:
-    """A file whose content is on the disk when this returns. Raises OSError."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_safely(path: Path, content: bytes) -> None:
-    """The same for a file that may be there already: it has the old content or the new one, never a part."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    try:
-        write_safely(Path(name), content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder safe; not every system can do that."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # --- checkpoints --------------------------------------------------------------------------------
