@@ -11,6 +11,7 @@ and everything else by hand. `tests/docs` fails when a part is out of date. Need
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from ebmlang.compiler.losses import table as losses
 from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.compiler.nets import constructors
 from ebmlang.compiler.nets.net import option_text
+from ebmlang.data.generated import GENERATED
 
 DOCS = Path(__file__).parent
 GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"
@@ -227,6 +229,29 @@ def exit_codes() -> str:
     return table(("code", "meaning"), [(str(number), text) for number, text in meanings])
 
 
+# --- the gallery --------------------------------------------------------------------------------
+
+
+def gallery_table() -> str:
+    """The systems with their figures, as `python -m tests.gallery --write` noted them."""
+    rows = []
+    for name, system in json.loads((DOCS / "gallery.json").read_text(encoding="utf-8")).items():
+        for at, figure in enumerate(system["figures"]):
+            path = f"models/gallery/{system['file']}"
+            first = (f"[{name}](../{path})", system["reference"], system["date"]) if at == 0 else ("", "", "")
+            floors = "; ".join(f"{what} {value:g}" for what, value in figure["floors"].items())
+            met = "yes" if figure["met"] else f"NO: {figure['shortfall']}" if figure["shortfall"] else "NO"
+            met = "" if figure["bar"] == "none" else met
+            value = f"{figure['value']:g}"
+            rows.append((first[0], figure["what"], value, figure["bar"], met, floors, *first[1:]))
+    return table(("system", "figure", "measured", "bar", "met", "floors", "reference", "date"), rows)
+
+
+def generated_sets() -> str:
+    rows = [(code(f"generated:{name}"), (draw.__doc__ or "").splitlines()[0]) for name, draw in GENERATED]
+    return table(("data set", "rows"), rows)
+
+
 # --- diagnostics --------------------------------------------------------------------------------
 
 
@@ -260,6 +285,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "exit codes": exit_codes,
     "diagnostics": diagnostics,
     "library": components.index,
+    "gallery": gallery_table,
+    "generated sets": generated_sets,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.data.bundled import read_sklearn
 from ebmlang.data.dataset import DataSet
+from ebmlang.data.generated import read_generated
 from ebmlang.data.match import Wanted
 from ebmlang.data.parquet import read_parquet
 from ebmlang.data.stored import read_npy, read_npz, read_safetensors
@@ -29,13 +30,15 @@ _PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"})
 
 
 def read(spec: str, wanted: Mapping[str, Wanted] | None = None) -> DataSet:
-    """Open `sklearn:NAME` or a file by its ending; numbers are read later, as far as they are needed.
+    """Open `sklearn:NAME`, `generated:NAME` or a file by its ending, which is read as far as needed.
 
     `wanted` decides between `y0` as a column of `y` and as a variable of its own. Nothing that could run
     code is ever unpacked: arrays of objects are refused. Raises DataError.
     """
     if spec.startswith("sklearn:"):
         return read_sklearn(spec.removeprefix("sklearn:"))
+    if spec.startswith("generated:"):
+        return read_generated(spec.removeprefix("generated:"))
     path = Path(spec)
     reader = _reader(path)
     _require_readable(path)
