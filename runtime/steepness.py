@@ -20,6 +20,9 @@ SHRINK = (1.0, 1e-2, 1e-4)
 SHORTER = 12
 """Times that such a length is made shorter by a factor of 4 at most."""
 
+PERIOD = 4093
+"""Entries after which the directions in which one looks around repeat: a prime, which no picture is wide."""
+
 NEARBY = 1e-4
 """The step along which the curvature is measured where nothing else tells a length."""
 
@@ -49,8 +52,11 @@ class Slopes:
         of the usual one, or what a parabola through these slopes has left to fall drowns in the energy's
         rounding.
         """
+        small = self.below(math.sqrt(tol))
+        if bool(small.all()):
+            return small
         left = self.residual.square() * self.length / self.usual.clamp(min=torch.finfo(self.x.dtype).tiny)
-        return self.below(math.sqrt(tol)) | (left.sum(1) <= 4 * rounding(self.energy))
+        return small | (left.sum(1) <= 4 * rounding(self.energy))
 
     def bound(self, tol: float, optimality: Tensor) -> Tensor:
         """The norm of the slope at which the steep entries are small on their own scale, below that of
@@ -97,7 +103,10 @@ def slopes_at(
         some = torch.zeros_like(heard)
         for side in (1, -1):
             there = _slope(problem, _moved(problem, x, side * share * step), smooth).abs()
-            finite = torch.isfinite(there.sum(1)) | torch.isfinite(there).all(1)
+            finite = torch.isfinite(there.sum(1))
+            if not bool(finite.all()):
+                # A sum of finite numbers may overflow.
+                finite = torch.isfinite(there).all(1)
             taken = finite & ~heard
             larger = torch.maximum(usual, there)
             usual = larger if bool(taken.all()) else torch.where(taken[:, None], larger, usual)
@@ -113,10 +122,12 @@ def slopes_at(
 
 
 def _uneven(x: Tensor) -> Tensor:
-    """Shares between a quarter and three quarters of either sign, the same for all rows, [N]."""
-    made = torch.Generator().manual_seed(0)
-    drawn = torch.rand(x.shape[1:], generator=made, dtype=x.dtype)
-    return torch.where(drawn < 0.5, -0.25 - drawn, drawn - 0.25).to(x.device)
+    """Shares between a quarter and three quarters of either sign, the same for all rows, [N]; they repeat
+    after `PERIOD` entries, because draws for each of many entries cost more than a gradient."""
+    made, size = torch.Generator().manual_seed(0), x.shape[1]
+    drawn = torch.rand(min(size, PERIOD), generator=made, dtype=x.dtype)
+    shares = torch.where(drawn < 0.5, -0.25 - drawn, drawn - 0.25).to(x.device)
+    return shares if size <= PERIOD else shares.repeat(-(-size // PERIOD))[:size]
 
 
 def _evaluated(problem: Problem, x: Tensor, smooth: bool) -> tuple[Tensor, Tensor]:
@@ -159,19 +170,27 @@ def _lengths(problem: Problem, start: Tensor, x: Tensor, gradient: Tensor) -> Te
     """The size of each entry's variable at x or at the start, whichever is larger, [R, N]; coordinates of
     open domains are counted in units of their own. Where both are 0, how far the slope leads by its
     curvature."""
-    space = problem.space
-    largest = torch.maximum(x.abs(), start.abs())
-    parts = []
-    for unknown, part in zip(space.unknowns, largest.split(space.sizes, 1), strict=True):
-        size = part.amax(1, keepdim=True) if part.shape[1] else part
-        if unknown.domain.kind is Kind.OPEN:
-            size = size.clamp(min=1)
-        parts.append(size.expand(part.shape))
-    length = torch.cat(parts, 1) if parts else largest
+    space, sizes = problem.space, []
+    pairs = zip(x.split(space.sizes, 1), start.split(space.sizes, 1), strict=True)
+    for unknown, (part, begin) in zip(space.unknowns, pairs, strict=True):
+        size = torch.maximum(_largest(part), _largest(begin))
+        sizes.append(size.clamp(min=1) if unknown.domain.kind is Kind.OPEN else size)
+    parts = [size.expand(-1, count) for size, count in zip(sizes, space.sizes, strict=True)]
+    length = parts[0] if len(parts) == 1 else torch.cat(parts, 1) if parts else torch.zeros_like(x)
+    if all(bool((size > 0).all()) for size in sizes):
+        return length
     zero = length == 0
     if not bool((zero & (gradient != 0)).any()):
         return torch.where(zero, 1.0, length)
     return torch.where(zero, _cauchy(problem, x, torch.where(zero, gradient, 0.0))[:, None], length)
+
+
+def _largest(part: Tensor) -> Tensor:
+    """The size of the largest entry of each row, [R, n] -> [R, 1]."""
+    if part.shape[1] == 0:
+        return part.new_zeros(part.shape[0], 1)
+    low, high = part.aminmax(dim=1, keepdim=True)
+    return torch.maximum(high, -low)
 
 
 def _cauchy(problem: Problem, x: Tensor, along: Tensor) -> Tensor:
