@@ -230,8 +230,18 @@ METHODS: tuple[MethodRow, ...] = (
 
 CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
     MethodRow(
+        "linear_program",
+        "ebmlang.runtime.constrained.programs:by_linear_program",
+        ("hard constraints", "linear program", "separable bounds"),
+        ("energy and gradient", "bounds", "constraints"),
+        (),
+        "dual simplex or interior points of HiGHS",
+        "optimal: the conditions of Karush, Kuhn and Tucker hold within the tolerance of a linear problem",
+        "Huangfu & Hall 2018, in scipy; Rockafellar 1970, section 27",
+    ),
+    MethodRow(
         "interior_point",
-        "ebmlang.runtime.constrained.interior_point:solve",
+        "ebmlang.runtime.constrained.programs:by_interior_point",
         ("hard constraints", "quadratic program", "separable bounds"),
         ("energy and gradient", "bounds", "constraints"),
         (),

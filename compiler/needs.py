@@ -108,6 +108,12 @@ def _no_program(structure: Structure) -> str:
     return "there are no hard constraints" if found is None else found.because
 
 
+def _no_linear_program(structure: Structure) -> str:
+    if structure.find("quadratic program") is None:
+        return _no_program(structure)
+    return "the energy has curvature"
+
+
 NEEDS: tuple[Need, ...] = (
     Need("mixed", "countable and real unknowns at once", _says("they are all of one kind"), hard=True),
     Need("discrete", "unknowns with countable values", _says("every unknown is a real number"), hard=True),
@@ -167,6 +173,7 @@ NEEDS: tuple[Need, ...] = (
     Need("sum of squares", "a sum of squares", _not_squares, hard=True),
     Need("sum of losses", "a sum of losses of residuals", _not_squares, hard=True),
     Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
+    Need("linear program", "an affine energy and affine constraints", _no_linear_program, hard=True),
     Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
     Need(
         "linear minus entropy",

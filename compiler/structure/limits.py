@@ -8,8 +8,9 @@ from ebmlang.compiler.structure.finding import Finding
 
 
 def find_limits(block: Block) -> tuple[Finding, ...]:
-    """`hard constraints` with the shape of each, and `quadratic program` for a quadratic energy under affine
-    ones. Nothing is found where no constraint depends on the block."""
+    """`hard constraints` with the shape of each, `quadratic program` for a quadratic energy under affine
+    ones, and `linear program` where the energy is affine too. Nothing is found where no constraint depends on
+    the block."""
     if not block.limits:
         return ()
     names = tuple(v.name for v in block.sought)
@@ -20,9 +21,10 @@ def find_limits(block: Block) -> tuple[Finding, ...]:
     quadratic = all(d is not None and d <= 2 for d in degrees)
     if quadratic and all(shape == "affine" for _, shape in shapes):
         power = "quadratic" if any(d == 2 for d in degrees) else "affine"
-        found.append(
-            Finding("quadratic program", names, f"the energy is {power} and every constraint is affine")
-        )
+        because = f"the energy is {power} and every constraint is affine"
+        found.append(Finding("quadratic program", names, because))
+        if power == "affine":
+            found.append(Finding("linear program", names, because))
     return tuple(found)
 
 

@@ -77,6 +77,8 @@ def with_residuals(bound: Bound, problem: Problem, found: ConstrainedOutcome, re
         f"largest violation {_worst(found.violation[good])}, projected gradient of the Lagrangian "
         f"{_worst(found.optimality[good])}, complementarity {_worst(found.complementarity[good])}"
     )
+    if found.gap is not None:
+        residuals += f", duality gap {_worst(found.gap[good])}"
     return replace(
         result,
         multipliers=_multipliers(bound, result, problem, found),

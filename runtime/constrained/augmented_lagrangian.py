@@ -227,6 +227,19 @@ def solve(
     return _outcome(search, state, torch.stack(lines) if trace else None)
 
 
+def least_violated(
+    constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits
+) -> ConstrainedOutcome:
+    """Minimise the violation alone from x [R, N], for rows that are known to have no feasible point."""
+    constrained = constrained.detached()
+    search = _search(constrained, solver, x, limits)
+    state = _first(search, x, None)
+    state.violation.fill_(torch.inf)  # whatever has the least squares counts as better than the start
+    _restore(search, state, torch.arange(x.shape[0], device=x.device))
+    state.status = [Status.INFEASIBLE] * x.shape[0]
+    return _outcome(search, state, None)
+
+
 def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits) -> _Search:
     tol = limits.tolerance(x.dtype)
     first = solver.init(constrained.problem, x)

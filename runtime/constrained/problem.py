@@ -114,7 +114,8 @@ class ConstrainedOutcome:
     x [R, N]; energy [R] without anything that stands for constraints; optimality [R]: norm of the projected
     gradient of the Lagrangian; multipliers [R, M]; violation [R]: largest violation of any constraint, in the
     units of the constraint; complementarity [R]: largest min(slack, multiplier). iterations int64 [R].
-    trace: None, or the energy after each outer step [steps + 1, R].
+    trace: None, or the energy after each outer step [steps + 1, R]. gap: None, or for convex programs how far
+    the energy of a converged row may lie above the minimum at most [R].
     """
 
     x: Tensor
@@ -127,6 +128,7 @@ class ConstrainedOutcome:
     status: tuple[Status, ...]
     sentences: tuple[str, ...]
     trace: Tensor | None = None
+    gap: Tensor | None = None
 
 
 def feasible_within(tol: float) -> float:

@@ -142,6 +142,7 @@ def in_own_units(constrained: Constrained, found: ConstrainedOutcome, units: Uni
         complementarity=largest(slack),
         sentences=sentences,
         trace=None if found.trace is None else found.trace * units.energy,
+        gap=None if found.gap is None else found.gap * units.energy,
     )
 
 

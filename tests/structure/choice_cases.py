@@ -419,8 +419,8 @@ FINANCE = (
         "linear program",
         "m: int, n: int",
         "observed c : real[n]; observed A : real[m, n]; observed b : real[m]; latent x : real[n] in nonnegative; energy price = dot(c, x); subject to need : A @ x == b",
-        "interior_point",
-        ("affine", "convex", "quadratic program"),
+        "linear_program",
+        ("affine", "convex", "linear program"),
     ),
     Case(
         "utility under risk aversion",

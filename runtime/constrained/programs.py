@@ -1,0 +1,305 @@
+"""Linear and convex quadratic programs, from their functions to an outcome and what it is worth.
+
+What the method of the program leaves open is looked at by linear programs: rows without a feasible point and
+rows whose energy falls without end are proven to be so. The augmented Lagrangian takes up the others, and
+rows that did not reach the tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ebmlang.runtime.constrained import augmented_lagrangian, interior_point, linear, quadratic
+from ebmlang.runtime.constrained.problem import (
+    Constrained,
+    ConstrainedOutcome,
+    excess,
+    feasible_within,
+    largest,
+)
+from ebmlang.runtime.driver import Limits, Progress
+from ebmlang.runtime.falling import named_fall
+from ebmlang.runtime.result import Status
+from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
+
+NEAR = 1e4
+"""An answer this many tolerances off is a start for the augmented Lagrangian."""
+
+FAR_OUT = 1e6
+"""How far along a way down the energy and the constraints are looked at before anything is claimed."""
+
+AS_STEEP = 0.9
+"""The share of the fall that the slope foretells that must be met there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judgement:
+    """What the conditions of Karush, Kuhn and Tucker leave at a point, per row; `off` is in tolerances.
+
+    `gap` is how far the energy may lie above the minimum at most, by the Lagrangian at the multipliers, apart
+    from the slope along entries without a bound on that side, which is part of `stationarity`.
+    """
+
+    stationarity: Tensor
+    violation: Tensor
+    complementarity: Tensor
+    gap: Tensor
+    off: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question about programs: the points x [R, N] to start from, and who takes up what is left."""
+
+    constrained: Constrained
+    solver: AbstractSolver
+    x: Tensor
+    limits: Limits
+    progress: Callable[[Progress], None] | None
+    trace: bool
+
+
+def by_interior_point(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
+    """The outcome of the interior point, or why it does not apply."""
+    constrained, x = asked.constrained, asked.x
+    if not quadratic.fits(constrained, x):
+        return f"the program is too large for dense matrices ({x.shape[1]:,} unknowns)", None
+    program = quadratic.measure(constrained, x)
+    positive = quadratic.convex(program)
+    if not bool(positive.all()):
+        row = int((~positive).nonzero()[0])
+        return f"the energy is not convex (row {row}), so interior_point does not apply", None
+    answer = interior_point.solve(program, asked.limits.steps)
+    at, y, found = _best(constrained, program, answer, x, asked.limits)
+    return "", _finished(asked, at, y, found, answer.steps, lambda row: linear.part_of(program, row))
+
+
+def by_linear_program(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
+    """The outcome of the linear program, or why it does not apply."""
+    constrained, x = asked.constrained, asked.x
+    if not linear.fits(constrained, x):
+        return f"the program has too many coefficients ({x.shape[1]:,} unknowns)", None
+    programs = linear.measure(constrained, x)
+    answers = linear.solve(programs, asked.limits.steps)
+    at, y = x.clone(), x.new_zeros(x.shape[0], constrained.equal(x).shape[0])
+    steps = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+    for row, answer in enumerate(answers):
+        if answer is not None:
+            at[row] += torch.from_numpy(answer.d).to(x)
+            y[row] = torch.from_numpy(answer.multipliers).to(x)
+            steps[row] = answer.steps
+    at = constrained.problem.space.project(at)
+    y = torch.where(constrained.equal(x), y, y.clamp(min=0))
+    found = _judge(constrained, x, at, y, asked.limits)
+    return "", _finished(asked, at, y, found, steps, lambda row: programs[row])
+
+
+def _finished(
+    asked: Asked,
+    at: Tensor,
+    y: Tensor,
+    found: _Judgement,
+    steps: Tensor,
+    program_of: Callable[[int], linear.LinearProgram],
+) -> ConstrainedOutcome:
+    """The outcome at points [R, N] with multipliers [R, M]; other methods take up rows that are not done."""
+    constrained, x, limits = asked.constrained, asked.x, asked.limits
+    broken = constrained.failed_checks(at, feasible_within(limits.tolerance(x.dtype)))
+    done = (found.off <= 1) & ~broken
+    energy = constrained.problem.energy(at)
+    lines = torch.stack([constrained.problem.energy(x), energy]) if asked.trace else None
+    status = tuple(Status.CONVERGED if ok else Status.STEP_LIMIT for ok in done.tolist())
+    outcome = ConstrainedOutcome(
+        at,
+        energy,
+        found.stationarity,
+        y,
+        found.violation,
+        found.complementarity,
+        steps,
+        status,
+        tuple(kind.sentence() for kind in status),
+        lines,
+        found.gap,
+    )
+    for row in (~done & ~broken).nonzero()[:, 0].tolist():
+        settled = _without_answer(asked, row, program_of(row))
+        if settled is not None:
+            outcome = _replaced(outcome, torch.tensor([row], device=x.device), settled)
+    index = torch.tensor(
+        [row for row, kind in enumerate(outcome.status) if kind is Status.STEP_LIMIT],
+        dtype=torch.int64,
+        device=x.device,
+    )
+    if not index.shape[0]:
+        if asked.progress is not None:
+            rows = x.shape[0]
+            asked.progress(Progress(int(steps.max()) if rows else 0, rows, rows, limits.steps))
+        return outcome
+    near = (found.off < NEAR)[index, None]
+    begin, held = torch.where(near, at[index], x[index]), torch.where(near, y[index], 0.0)
+    left = replace(limits, steps=limits.steps - int(steps.max()))
+    rest = augmented_lagrangian.solve(
+        constrained.select(index), asked.solver, begin, left, held, asked.progress, False
+    )
+    return _replaced(outcome, index, rest)
+
+
+# --- rows without an answer ------------------------------------------------------------------------
+
+
+def _without_answer(asked: Asked, row: int, program: linear.LinearProgram) -> ConstrainedOutcome | None:
+    """The outcome of a row that is proven to have no feasible point, or no minimum; None for others."""
+    if not program.finite:
+        return None
+    least = linear.least_violation(program)
+    if least is None:
+        return None
+    index = torch.tensor([row], device=asked.x.device)
+    constrained, start = asked.constrained.select(index), asked.x[row : row + 1]
+    near = feasible_within(asked.limits.tolerance(start.dtype))
+    by, d = least
+    at = constrained.problem.space.project(start + torch.from_numpy(d).to(start))
+    if by > augmented_lagrangian.CLEAR * near:
+        return augmented_lagrangian.least_violated(constrained, asked.solver, start, asked.limits)
+    way = linear.way_down(program)
+    if way is None:
+        return None
+    return _endless(constrained, at, torch.from_numpy(way).to(start)[None], near)
+
+
+def _endless(constrained: Constrained, at: Tensor, way: Tensor, near: float) -> ConstrainedOutcome | None:
+    """The outcome of a row whose energy falls without end from the feasible point at [1, N] along `way`;
+    None where the functions themselves do not show it far out."""
+    problem = constrained.problem
+    length = FAR_OUT * (1 + at.abs().amax())
+    there = problem.space.project(at + length * way)
+    energy, gradient = problem.energy_and_gradient(at)
+    with torch.no_grad():
+        before, after = constrained.values(at), constrained.values(there)
+    equal = constrained.equal(at)
+    fall, foretold = energy - problem.energy(there), -(gradient * (there - at)).sum(1)
+    held = largest(excess(after, equal) / (1 + before.abs())) <= near * length
+    if not bool((fall >= AS_STEEP * foretold) & (foretold > 0) & held):
+        return None
+    named = named_fall(problem, at, there)
+    return ConstrainedOutcome(
+        at,
+        energy,
+        problem.space.optimality(at, gradient),
+        torch.zeros_like(before),
+        largest(excess(before, equal)),
+        torch.zeros_like(energy),
+        torch.zeros_like(energy, dtype=torch.int64),
+        (Status.UNBOUNDED,),
+        (Status.UNBOUNDED.sentence(f": {named}" if named else ""),),
+    )
+
+
+# --- points, multipliers and what they are worth --------------------------------------------------
+
+
+def _best(
+    constrained: Constrained,
+    program: quadratic.QuadraticProgram,
+    answer: interior_point.Answer,
+    start: Tensor,
+    limits: Limits,
+) -> tuple[Tensor, Tensor, _Judgement]:
+    """Points [R, N] and multipliers [R, M]: the answer itself, or what makes it more exact, row by row."""
+    at, y = _placed(constrained, program, answer)
+    found = _judge(constrained, start, at, y, limits)
+
+    def improved(other: interior_point.Answer) -> None:
+        nonlocal at, y, found
+        there, multipliers = _placed(constrained, program, other)
+        judged = _judge(constrained, start, there, multipliers, limits)
+        take = judged.off < found.off
+        at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
+        found = _Judgement(
+            torch.where(take, judged.stationarity, found.stationarity),
+            torch.where(take, judged.violation, found.violation),
+            torch.where(take, judged.complementarity, found.complementarity),
+            torch.where(take, judged.gap, found.gap),
+            torch.where(take, judged.off, found.off),
+        )
+
+    refined = interior_point.polished(program, answer)
+    improved(refined)
+    for candidate in (refined, answer):
+        left = ((found.off > 1) & torch.isfinite(candidate.d).all(1)).nonzero()[:, 0].tolist()
+        if left:
+            improved(interior_point.with_least_multipliers(program, candidate, left))
+    return at, y, found
+
+
+def _placed(
+    constrained: Constrained, program: quadratic.QuadraticProgram, answer: interior_point.Answer
+) -> tuple[Tensor, Tensor]:
+    """The point of an answer inside the domain, and its multipliers with the signs that they must have."""
+    y = torch.where(program.equal, answer.multipliers, answer.multipliers.clamp(min=0))
+    return constrained.problem.space.project(program.base + answer.d), y
+
+
+def _judge(constrained: Constrained, start: Tensor, x: Tensor, y: Tensor, limits: Limits) -> _Judgement:
+    """How far x [R, N] with multipliers y [R, M] is from optimal, measured on the functions themselves."""
+    problem, tol = constrained.problem, limits.tolerance(start.dtype)
+    _, gradient = problem.energy_and_gradient(x)
+    c, pull = constrained.pulled_back(x, y)
+    _, first = problem.energy_and_gradient(start)
+    with torch.no_grad():
+        scale = 1 + constrained.values(start).abs()
+    equal = constrained.equal(start)
+    stationarity = problem.space.optimality(x, gradient + pull)
+    usual = 1 + problem.space.optimality(start, first)
+    violated = excess(c, equal)
+    slack = torch.where(equal, 0.0, torch.minimum(-c, y).abs())
+    measure = largest(torch.maximum(violated, slack) / scale)
+    off = torch.maximum(stationarity / (tol * usual), measure / feasible_within(tol))
+    off = torch.where(torch.isnan(off), torch.inf, off)
+    gap = _gap(problem.space.bounds(), x, gradient + pull, torch.where(equal, y.abs() * c.abs(), -y * c))
+    return _Judgement(stationarity, largest(violated), largest(slack), gap, off)
+
+
+def _gap(bounds: tuple[Tensor, Tensor], x: Tensor, slope: Tensor, slack: Tensor) -> Tensor:
+    """How far the energy of x [R, N] may lie above its least value at most, by weak duality: slack times
+    multiplier [R, M], and the slope of the Lagrangian [R, N] over the way to the bound that it falls towards.
+    """
+    lo, hi = bounds
+    room = torch.where(slope > 0, x - lo, hi - x)
+    each = torch.where(torch.isfinite(room), slope.abs() * room, 0.0)
+    return (slack.clamp(min=0).sum(1) + each.sum(1)).clamp(min=0)
+
+
+def _replaced(outcome: ConstrainedOutcome, index: Tensor, rest: ConstrainedOutcome) -> ConstrainedOutcome:
+    """The outcome with some rows from another one."""
+
+    def put(name: str) -> Tensor:
+        old: Tensor = getattr(outcome, name)
+        return old.index_copy(0, index, getattr(rest, name))
+
+    status, words = list(outcome.status), list(outcome.sentences)
+    for at, kind, text in zip(index.tolist(), rest.status, rest.sentences, strict=True):
+        status[at], words[at] = kind, text
+    iterations = outcome.iterations.index_add(0, index, rest.iterations)
+    energy = put("energy")
+    trace = outcome.trace
+    if trace is not None:
+        trace = torch.cat([trace, energy[None]])
+    return ConstrainedOutcome(
+        put("x"),
+        energy,
+        put("optimality"),
+        put("multipliers"),
+        put("violation"),
+        put("complementarity"),
+        iterations,
+        tuple(status),
+        tuple(words),
+        trace,
+        outcome.gap,
+    )
