@@ -101,7 +101,7 @@ def _add_kept(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     if args.devices > 1 and not processes.among_others():
-        return processes.spawned(args.words, args.devices)
+        return processes.spawned([sys.executable, "-m", "ebmlang", *args.words], args.devices)
     with processes.joined(args.device) as peers:
         if not peers.first:  # one process speaks for all
             args.progress = False

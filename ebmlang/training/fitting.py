@@ -103,7 +103,9 @@ class Line:
         return 1 if size is None else size.evaluate(self.bound.sizes)
 
     def player(self, course: Course, peers: Peers) -> Player:
-        """The line, ready to move its parameters."""
+        """The line, ready to move its parameters. Where all examples are searched together, every process
+        looks at all rows of a batch."""
+        peers = replace(peers, whole=self.posed.joint)
         moving = trained(self.posed, self.bound)
         own = {n: v for n, v in self.options.items() if n not in OPTIONS_OF_LINE}
         follows = {option: name for option, name in own.items() if isinstance(name, str)}
@@ -278,17 +280,6 @@ def _fit_for(peers: Peers, lines: tuple[Line, ...], way: Walk) -> None:
             raise DataError(
                 f"the smallest batch has {smallest:,} row{'s' * (smallest != 1)} for {peers.count} processes",
                 "another batch size, or fewer processes",
-            )
-        if line.posed.run.module.JOINT:
-            names = ", ".join(line.posed.loss.inside)
-            raise DataError(
-                f"all examples search {names} together, and every process has some of them only",
-                "train in one process",
-            )
-        if line.chains is not None and line.chains.persistent:
-            raise DataError(
-                f"the chains of `{line.chains.name}` persist, and rows change their process between epochs",
-                "train in one process, or without persistent = true",
             )
 
 

@@ -150,6 +150,12 @@ class Posed:
         inner = Inference.settled(model, given, masks, settings, search, asked, incomplete)
         return Posed(model, loss, inner, Form(own=loss.of is not None, value=loss.regressed), negatives)
 
+    @property
+    def joint(self) -> bool:
+        """Whether all examples are searched, or drawn, together."""
+        asked = (self.run, self.negatives)
+        return any(one is not None and one.module.JOINT for one in asked)
+
     def bound(self) -> tuple[Bound, dict[str, Tensor]]:
         """All rows, checked and bound, and masks (True: given) of what is given in part."""
         rows = self.run.given.rows

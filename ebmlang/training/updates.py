@@ -50,7 +50,7 @@ class Updates:
         """Every state becomes what its update says, computed from the rows of a minibatch."""
         rows = np.asarray(peers.share(batch).rows)
         bound = at_rows(self.bound, own, rows, seed_of_step(self.seed, batch.step), batch.step - 1)
-        with shared(peers.count):
+        with shared(peers.sharing):
             held = {**bound.values, **bound.instance.prepare(bound.values)}
             found = bound.instance.lets({}, held)
         for name, state in self.states.items():

@@ -13,6 +13,7 @@ from torch import Tensor
 from ebmlang.runtime import posing, seeded
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.question import Question, question_of
+from ebmlang.runtime.gathering import gathered
 from ebmlang.runtime.samplers.countable import countable_of
 from ebmlang.runtime.samplers.gibbs import sweep
 from ebmlang.runtime.samplers.sampler import AbstractSampler, moved
@@ -45,7 +46,9 @@ class KeyedRandomness:
 class Chains:
     """How negatives are drawn, and where the chain of every row of the data stands, if chains persist.
 
-    `name` is the variable; `bound` poses the question of what is drawn, about all rows.
+    `name` is the variable; `bound` poses the question of what is drawn, about all rows. Rows change their
+    process between epochs: each process keeps the chains of all rows, and is told where those of the others
+    have moved.
     """
 
     name: str
@@ -80,7 +83,7 @@ class Chains:
         return torch.from_numpy(np.asarray(lots < self.refresh)).to(self.bound.settings.device)
 
     def _keep(self, values: Values, rows: Rows) -> None:
-        index = torch.from_numpy(rows)
+        index = gathered(torch.from_numpy(rows).to(self.bound.settings.device)).cpu()
         for name, value in values.items():
             if name not in self.last:
                 start = self.bound.values.get(name)
@@ -88,7 +91,7 @@ class Chains:
                     value.new_zeros(self.bound.batch, *value.shape[1:]) if start is None else start.clone()
                 )
                 self.last[name] = whole.expand(self.bound.batch, *value.shape[1:]).clone().cpu()
-            self.last[name].index_copy_(0, index, value.cpu())
+            self.last[name].index_copy_(0, index, gathered(value).cpu())
 
     # --- chains ---
 

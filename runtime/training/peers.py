@@ -21,28 +21,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """Process `rank` of `count`; with one process nothing is sent."""
+    """Process `rank` of `count`; with one process nothing is sent. Where rows cannot be looked at apart,
+    every process looks at all of them (`whole`), and the steps are those of the first."""
 
     rank: int = 0
     count: int = 1
+    whole: bool = False
 
     @property
     def first(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
+    @property
+    def sharing(self) -> int:
+        """Processes that each have some of the rows."""
+        return 1 if self.whole else self.count
+
     def parts(self, batch: Batch, count: int) -> int:
         """Parts in which a gradient is found: as many in every process."""
-        return max(1, min(count, batch.total // self.count))
+        return max(1, min(count, batch.total // self.sharing))
 
     def share(self, batch: Batch) -> Batch:
         """The rows of a batch that are those of this process: consecutive ones."""
-        if self.count == 1:
+        if self.sharing == 1:
             return batch
         return replace(batch, rows=np.array_split(batch.rows, self.count)[self.rank])
 
     def summed(self, found: Evaluated) -> Evaluated:
-        """Losses that count as shares of the whole, added up over all processes."""
+        """Losses that count as shares of the whole, added up over all processes; that of all rows is what the
+        first process found."""
         if self.count == 1:
             return found
         names = list(found.terms)
@@ -50,13 +58,14 @@ class Peers:
         packed = torch.stack(
             [n.double() for n in numbers] + [torch.tensor(float(found.unconverged)).double()]
         )
-        distributed.all_reduce(packed)
+        self._joined(packed)
         loss, *terms, unconverged = packed.unbind()
         named = dict(zip(names, terms, strict=True))
         return Evaluated(loss.to(found.loss.dtype), named, int(unconverged.item()))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Gradients of shares of the loss, added up over all processes in one message per dtype."""
+        """Gradients of shares of the loss, added up over all processes in one message per dtype. Those of all
+        rows are the same but for rounding, and become those of the first process."""
         if self.count == 1:
             return
         for dtype in sorted({p.dtype for p in parameters}, key=str):
@@ -64,9 +73,16 @@ class Peers:
             flat = torch.cat(
                 [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in some]
             )
-            distributed.all_reduce(flat)
+            self._joined(flat)
             for p, grad in zip(some, flat.split([p.numel() for p in some]), strict=True):
                 p.grad = grad.view_as(p)
+
+    def _joined(self, numbers: Tensor) -> None:
+        """In place: the sum over processes of what each has of the whole, or what the first has."""
+        if self.whole:
+            distributed.broadcast(numbers, 0)
+        else:
+            distributed.all_reduce(numbers)
 
     def agree(self, values: Iterable[Tensor]) -> None:
         """Make values the same in all processes: those of the first one."""

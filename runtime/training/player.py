@@ -174,7 +174,7 @@ class Player:
         """The loss of some of the rows as they count in the whole, its gradient added to those that are
         there."""
         with torch.enable_grad():
-            with shared(self.peers.count):
+            with shared(self.peers.sharing):
                 found = self.loss_of(batch, turn)
             if not found.loss.requires_grad:
                 raise DataError(

@@ -1,23 +1,18 @@
-"""What `test_processes.py` runs in one process and in two: `python -m tests.training.processes OUT`."""
+"""What `test_processes.py` runs in one process and in two: `python -m tests.training.processes WHAT OUT`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 import ebmlang
+from ebmlang.commands.processes import joined
 from ebmlang.data import write
 from ebmlang.runtime.training.peers import peers_here
-
-
-def rows(count: int, *shape: int, seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, *shape)))
-
+from tests.training.shared_losses import CASES, Case, rows
 
 DICTIONARY = """model dictionary(n: int, k: int = 3) {
   observed y : real[n]
@@ -71,32 +66,38 @@ LOGISTIC = """model logistic(n: int) {
 """
 
 
-def fitted() -> dict[str, Tensor]:
+X, Y = rows(23, 4), rows(23, 4, seed=1)
+
+MECHANISMS: dict[str, Case] = {
+    "dictionary": Case("", DICTIONARY, {"y": Y}, {"epochs": 3, "batch_size": 9, "validate": 0.1}),
+    "parts": Case(
+        "", DICTIONARY.replace("clip = 2", "accumulate = 2"), {"y": Y}, {"epochs": 2, "batch_size": 9}
+    ),
+    "spread": Case("", SPREAD, {"x": X, "y": Y}, {"epochs": 3, "batch_size": 9}),
+    "contrast": Case("", CONTRAST, {"x": X, "y": Y}, {"epochs": 3, "batch_size": 9}),
+    "logistic": Case("", LOGISTIC, {"x": X, "t": Y[:, 0].sign()}, {"steps": 4}),
+}
+
+WHAT: dict[str, dict[str, Case]] = {"mechanisms": MECHANISMS, "losses": CASES}
+
+
+def fitted(cases: dict[str, Case]) -> dict[str, Tensor]:
     """Parameters, states and losses of all of them, by model and name."""
-    x, y = rows(23, 4), rows(23, 4, seed=1)
     found: dict[str, Tensor] = {"processes": torch.tensor(peers_here().count)}
-    for name, text, data, course in (
-        ("dictionary", DICTIONARY, {"y": y}, {"epochs": 3, "batch_size": 9, "validate": 0.1}),
-        ("parts", DICTIONARY.replace("clip = 2", "accumulate = 2"), {"y": y}, {"epochs": 2, "batch_size": 9}),
-        ("spread", SPREAD, {"x": x, "y": y}, {"epochs": 3, "batch_size": 9}),
-        ("contrast", CONTRAST, {"x": x, "y": y}, {"epochs": 3, "batch_size": 9}),
-        ("logistic", LOGISTIC, {"x": x, "t": y[:, 0].sign()}, {"steps": 4}),
-    ):
-        m = ebmlang.loads(text, seed=3)
-        history = m.fit(data, **course)
+    for name, case in cases.items():
+        m = ebmlang.loads(case.text, seed=3)
+        history = m.fit(case.data, dtype="float64", **case.course)
         found[f"{name}.loss"] = torch.from_numpy(history.loss)
         found.update({f"{name}.{n}": v.detach().clone() for n, v in m.state_dict().items()})
     return found
 
 
 def main() -> None:
-    if "RANK" in os.environ:
-        distributed.init_process_group("gloo")
-    found = fitted()
-    if not distributed.is_initialized() or distributed.get_rank() == 0:
-        write(Path(sys.argv[1]), {n: v.numpy() for n, v in found.items()})
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    what, out = sys.argv[1:]
+    with joined(None) as peers:
+        found = fitted(WHAT[what])
+        if peers.first:
+            write(Path(out), {n: v.numpy() for n, v in found.items()})
 
 
 if __name__ == "__main__":
