@@ -18,6 +18,7 @@ from ebmlang.cli import main
 from ebmlang.commands.processes import spawned
 from ebmlang.compiler.losses.amortized import BY, EVIDENCE
 from ebmlang.compiler.losses.table import WRITTEN
+from ebmlang.data import write
 from ebmlang.inference import given_arrays
 from ebmlang.runtime.gathering import all_examples, gathered
 from ebmlang.runtime.training.peers import Peers
@@ -54,7 +55,7 @@ def test_a_run_changes_its_number_of_processes(
     text: str, data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.ebm").write_text(text)
-    np.savez(tmp_path / "y.npz", **{name: np.asarray(value) for name, value in data.items()})
+    write(tmp_path / "y.npz", {name: np.asarray(value) for name, value in data.items()})
     words = ["train", str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--dtype", "float64"]
     words += ["--batch-size", "9", "--no-progress"]
     assert main([*words, "--steps", "7", "-o", str(tmp_path / "whole")]) == 0
