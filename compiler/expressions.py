@@ -9,17 +9,14 @@ from typing import Any
 from ebmlang.compiler import ast, notation, typed
 from ebmlang.compiler.builtins import CALLABLE, CONSTANTS
 from ebmlang.compiler.calls import Calls
-from ebmlang.compiler.cases import as_case
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.model import TermInTerm, TooDeepExpression, TooManyNodes
 from ebmlang.compiler.catalogue.names import (
     HiddenName,
     NotAValue,
-    RepeatedName,
     UnknownName,
     UsedBeforeDefinition,
 )
-from ebmlang.compiler.catalogue.shapes import ItemsDiffer, ShapesDiffer, SizeArithmetic
+from ebmlang.compiler.catalogue.shapes import ItemsDiffer, SizeArithmetic
 from ebmlang.compiler.catalogue.types import (
     BadOption,
     ClassesDiffer,
@@ -35,6 +32,7 @@ from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.measure import DEEPEST_EXPRESSION, DEEPEST_NESTING, LARGEST_EXPRESSION, Measure
 from ebmlang.compiler.nets.calls import NetCalls
 from ebmlang.compiler.operators import Operators
+from ebmlang.compiler.replacements import Replacements
 from ebmlang.compiler.scope import (
     Bound,
     Declared,
@@ -54,9 +52,9 @@ from ebmlang.compiler.scope import (
 from ebmlang.compiler.sizes import Size, SizeError
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.subscripts import Subscripts
-from ebmlang.compiler.substitution import Lets, substitute
+from ebmlang.compiler.substitution import Lets
 from ebmlang.compiler.typed import Expr, Level
-from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Type, common_kind, fits, stretched
+from ebmlang.compiler.types import BOOL, ERROR, INT, REAL, Type, common_kind
 
 _NORM_ORDERS = {"1": 1.0, "2": 2.0, "inf": float("inf")}
 
@@ -422,59 +420,7 @@ class Expressions:
         return Subscripts(self, scope).index(node)
 
     def _substitution(self, node: ast.Substitution, scope: Scope) -> Expr:
-        inner = self.check(node.inner, scope)
-        replaced: dict[str, Expr] = {}
-        failed = inner.type.kind == "error"
-        for binding in node.bindings:
-            if binding.name.text in replaced:
-                self.report.add(RepeatedName(binding.name.span, binding.name.text, "this substitution"))
-                continue
-            value = self._replacement(binding, scope)
-            failed = failed or value is None
-            if value is not None:
-                replaced[binding.name.text] = value
-        if failed:
-            return self.error(node.span)
-        lists = (a.rows for e in typed.walk(inner) for a in e.axes if a.rows is not None)
-        if any(typed.reads(rows) & replaced.keys() for rows in lists):
-            self.report.add(NotBuilt(node.span, "replacing a list of rows"))
-            return self.error(node.span)
-        result, visited = substitute(inner, replaced, self.lets)
-        self.node_count += visited
-        self.expansions += 1
-        return result
-
-    def _replacement(self, binding: ast.Binding, scope: Scope) -> Expr | None:
-        """What replaces a variable or a let, with its declared type; None after a mistake."""
-        name, span = binding.name.text, binding.name.span
-        entry = scope.find(name)
-        if isinstance(entry, Unbuilt):
-            return None  # refused where it is declared
-        if isinstance(entry, NetEntry):
-            return NetCalls(self, scope).replacement(binding, entry)
-        value = self.check(binding.value, scope)
-        old = self.check(ast.Name(name, span), scope)
-        if "error" in (old.type.kind, value.type.kind):
-            return None
-        if not isinstance(old, typed.Read) or not isinstance(entry, Declared | LetEntry):
-            found = "a size" if isinstance(old, typed.SizeOf) else f"`{name}` here"
-            wanted = "a variable, a real hyperparameter or a let"
-            self.report.add(BadOption(span, "what is replaced", found, wanted))
-            return None
-        if stretched(value.type.shape, old.type.shape) != old.type.shape:
-            places = origins(scope, old, value)
-            what = f"replacing `{name}`"
-            self.report.add(ShapesDiffer(binding.span, str(old.type), str(value.type), what, "", places))
-            return None
-        if old.type.kind == "real" and value.type.numeric:
-            return self.filled(self.as_real(value), old.type)
-        value = as_case(value, old.type, self.prover.floors)
-        if not fits(value.type, old.type):
-            places = origins(scope, old, value)
-            what = f"replacing `{name}`"
-            self.report.add(WrongKind(binding.value.span, str(value.type), str(old.type), what, "", places))
-            return None
-        return value
+        return Replacements(self, scope).substitution(node)
 
 
 _CHECKS: dict[type, Callable[[Expressions, Any, Scope], Expr]] = {

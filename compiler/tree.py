@@ -367,7 +367,10 @@ class Builder:
         return ast.Parenthesised(c[1], cover(c))
 
     def substitution(self, c: Children) -> ast.Substitution:
-        return ast.Substitution(c[1], tuple(c[2]), cover(c))
+        return ast.Substitution(c[1], only(c, ast.Binding), cover(c))
+
+    def replacement(self, c: Children) -> ast.Binding:
+        return ast.Binding(ast.Identifier(c[0].text, c[0].span), c[2], cover(c))
 
     def list(self, c: Children) -> ast.ListExpr:
         return ast.ListExpr(tuple(x for x in c if not isinstance(x, Token)), cover(c))

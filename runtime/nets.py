@@ -221,6 +221,9 @@ class NetAt:
         leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, net.inputs, strict=True)]
         lead = joined(*leads, self.index.shape)
         flat = self.index.expand(lead).reshape(-1)
+        if not flat.numel():
+            empty = tuple(values[0].new_zeros(*lead, *s) for s in net.outputs)
+            return empty[0] if len(empty) == 1 else empty
         order = flat.argsort(stable=True)
         counts = flat.bincount().tolist()
         pairs = zip(values, net.inputs, strict=True)

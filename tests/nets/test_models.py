@@ -498,3 +498,15 @@ def test_checking_does_not_load_torch() -> None:
 def test_programs_check() -> None:
     for text in (DECODER, PLATES, STACK, EXTERN):
         assert not check_source(Source("<text>", text)).diagnostics
+
+
+def test_a_plate_of_nets_may_be_empty() -> None:
+    text = """model chain(n: int, layers: int = 0) {
+      observed x : real[n]
+      for l in 0..layers { net f[l] : real[n] -> (real[n], real) = linear() }
+      for l in 0..layers { let (a, b) = f[l](x); energy e[l] = sum(a) * b }
+      energy still = ||x||^2
+    }"""
+    x = torch.ones(2, 3)
+    assert ebmlang.loads(text).energy(x=x).tolist() == [3, 3]
+    assert ebmlang.loads(text, layers=2).energy(x=x).shape == (2,)

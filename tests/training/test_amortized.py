@@ -156,3 +156,41 @@ def test_what_moves() -> None:
 
     (model,) = check_source(Source("<text>", VAE)).models
     assert [targets_of(model, q) for q in model.questions] == [("A", "a", "s"), ("W", "m", "t")]
+
+
+PART = """model code(n: int, k: int) {
+  observed y : real[n]
+  observed D : real[n, k]
+  latent z : real[k]
+  energy fit = ||y - D @ z||^2
+  regularizer small = 0.5 * ||z||^2
+}
+
+model whole(n: int, k: int = 3) {
+  observed y : real[n]
+  shared observed D : real[n, k]
+  param A : real[k, n]
+  use code as part_of with y = y, D = D
+  infer part_of.z
+  amortize part_of.z = A @ y BY using lbfgs(max_iter = 60)
+}"""
+
+
+@pytest.mark.parametrize("by", ["", "by regression", "by energy"])
+def test_unknowns_of_parts_are_predicted(by: str) -> None:
+    """The same prediction as in one model, and searches that begin at it."""
+    y, d = normal(40, 4), normal(4, 3, seed=1)
+    model = ebmlang.loads(PART.replace("BY", by)).bind(y=y, D=d)
+    model.fit(y=y, D=d, steps=3)
+    exact = torch.linalg.solve(d.T @ d + 0.5 * torch.eye(3, dtype=d.dtype), d.T)
+    torch.testing.assert_close(model.value("A").detach().double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_values_of_parts_are_replaced() -> None:
+    text = PART.replace("  infer", "  let moved = (||y - D @ part_of.z||^2 with part_of.z = A @ y)\n  infer")
+    y, d = normal(5, 4), normal(4, 3, seed=1)
+    model = ebmlang.loads(text.replace("BY", "")).bind(y=y, D=d)
+    a = normal(3, 4, seed=2)
+    model.preset({"A": a})
+    wanted = (y - y @ a.T @ d.T).square().sum(-1)
+    torch.testing.assert_close(model.infer(y=y, D=d)["moved"].double(), wanted, rtol=1e-5, atol=1e-5)
