@@ -18,6 +18,7 @@ from ebmlang.compiler.choose_mixed import (
 )
 from ebmlang.compiler.curvature.obligation import Obligation, both
 from ebmlang.compiler.methods import (
+    AROUND,
     CONSTRAINED_METHODS,
     DISCRETE_METHODS,
     INNER,
@@ -212,8 +213,8 @@ def _constrained(
     decisive = structure.find(next(need for need in reversed(picked.needs) if need != "separable bounds"))
     why = "asked for by name" if name is not None else f"{decisive}"
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting if row is not picked)
-    if picked is general:
-        within = tuple(replace(r, reason=f"inside {general.name}: {r.reason}") for r in inner.rejected)
+    if picked.name in AROUND:
+        within = tuple(replace(r, reason=f"inside {picked.name}: {r.reason}") for r in inner.rejected)
     else:
         within = tuple(Rejected(row, others[0].reason) for row in rows)
     return Plan(structure, picked, why, (*rejected, *later, *within, *others), general, options, inner.method)

@@ -6,7 +6,7 @@ import textwrap
 
 from ebmlang.compiler.choose import MOST_STATES, Plan
 from ebmlang.compiler.choose_blocks import in_turn
-from ebmlang.compiler.methods import DISCRETE_METHODS, MIXED_METHODS
+from ebmlang.compiler.methods import AROUND, DISCRETE_METHODS, MIXED_METHODS
 from ebmlang.compiler.nested_text import solved_texts
 from ebmlang.compiler.structure.finding import Finding
 from ebmlang.compiler.typed import Model
@@ -28,7 +28,7 @@ def explain(plan: Plan, at_sizes: str = "") -> str:
         lines.append(line("method", f"none: {plan.because}"))
     else:
         row = plan.method
-        around = plan.inner is not None and row is plan.fallback
+        around = plan.inner is not None and row.name in AROUND
         title = f"{row.title} {plan.inner.name}" if around and plan.inner is not None else row.title
         lines.append(line("method", f"{row.name}: {title} ({row.reference})"))
         lines.append(line("because", plan.because))

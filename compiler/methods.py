@@ -250,6 +250,23 @@ CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
         "Mehrotra 1992; Nocedal & Wright 2006, chapter 16",
     ),
     MethodRow(
+        "null_space",
+        "ebmlang.runtime.constrained.null_space:solve",
+        (
+            "hard constraints",
+            "invertible by elimination",
+            "differentiable",
+            "unconstrained",
+            "separable bounds",
+        ),
+        ("energy and gradient", "constraints"),
+        (),
+        "elimination of the equations, then",
+        "the constraints hold, and the point is stationary for them (Karush, Kuhn and Tucker)",
+        "Nocedal & Wright 2006, section 15.3",
+        provided="examples share no unknowns, and the equations fit into memory",
+    ),
+    MethodRow(
         "augmented_lagrangian",
         "ebmlang.runtime.constrained.augmented_lagrangian:solve",
         ("hard constraints",),
@@ -262,8 +279,11 @@ CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
 )
 """Methods for energies with hard constraints, in order of preference."""
 
+AROUND = ("null_space", "augmented_lagrangian")
+"""Methods for hard constraints that leave the energy to one of `INNER`."""
+
 INNER = ("fista", "projected_lbfgs", "projected_gradient", "lbfgs", "adam")
-"""Methods that may run inside the augmented Lagrangian: they need nothing but smoothness of the energy."""
+"""Methods that may run inside of those: they need nothing but smoothness of the energy."""
 
 
 DISCRETE_METHODS: tuple[MethodRow, ...] = (

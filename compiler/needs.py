@@ -108,6 +108,14 @@ def _no_program(structure: Structure) -> str:
     return "there are no hard constraints" if found is None else found.because
 
 
+def _not_invertible(structure: Structure) -> str:
+    found = structure.find("hard constraints")
+    if found is None:
+        return "there are no hard constraints"
+    unequal = [limit.name for limit in structure.block.limits if limit.relation != "=="]
+    return f"{unequal[0]} is no equation" if unequal else found.because
+
+
 def _no_linear_program(structure: Structure) -> str:
     if structure.find("quadratic program") is None:
         return _no_program(structure)
@@ -173,6 +181,12 @@ NEEDS: tuple[Need, ...] = (
     Need("sum of squares", "a sum of squares", _not_squares, hard=True),
     Need("sum of losses", "a sum of losses of residuals", _not_squares, hard=True),
     Need("hard constraints", "hard constraints (`subject to`)", _says("none is declared"), hard=True),
+    Need(
+        "invertible by elimination",
+        "constraints that are affine equations alone",
+        _not_invertible,
+        hard=True,
+    ),
     Need("linear program", "an affine energy and affine constraints", _no_linear_program, hard=True),
     Need("quadratic program", "an energy of degree 2 and affine constraints", _no_program, hard=True),
     Need(

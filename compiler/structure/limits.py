@@ -5,18 +5,22 @@ from __future__ import annotations
 from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding
+from ebmlang.compiler.typed import Apply, Read
 
 
 def find_limits(block: Block) -> tuple[Finding, ...]:
-    """`hard constraints` with the shape of each, `quadratic program` for a quadratic energy under affine
-    ones, and `linear program` where the energy is affine too. Nothing is found where no constraint depends on
-    the block."""
+    """`hard constraints` with the shape of each, `invertible by elimination` where all are affine equations,
+    `quadratic program` for a quadratic energy under affine ones, and `linear program` where the energy is
+    affine too. Nothing is found where no constraint depends on the block."""
     if not block.limits:
         return ()
     names = tuple(v.name for v in block.sought)
     shapes = [(limit.name, _shape(block, limit)) for limit in block.limits]
     because = ", ".join(f"{name} is {shape}" for name, shape in shapes)
     found = [Finding("hard constraints", names, because)]
+    equations = all(limit.relation == "==" for limit in block.limits)
+    if equations and all(shape == "affine" for _, shape in shapes):
+        found.append(Finding("invertible by elimination", names, _eliminated(block)))
     degrees = [block.calculus.degrees(s.total) for s in block.touching]
     quadratic = all(d is not None and d <= 2 for d in degrees)
     if quadratic and all(shape == "affine" for _, shape in shapes):
@@ -26,6 +30,31 @@ def find_limits(block: Block) -> tuple[Finding, ...]:
         if power == "affine":
             found.append(Finding("linear program", names, because))
     return tuple(found)
+
+
+def _eliminated(block: Block) -> str:
+    """Which unknown each equation gives by the others: a name where it reads `x == value`, else an entry."""
+    shown = []
+    for limit in block.limits:
+        unknown = _given(block, limit)
+        what = f"{unknown} by the others" if unknown else "as many entries by the others as it has"
+        shown.append(f"{limit.name} gives {what}")
+    return "; ".join(shown)
+
+
+def _given(block: Block, limit: Limit) -> str:
+    """The x of `x == value` where the value is one without x; empty where the equation is of another form."""
+    if limit.axes or limit.mask is not None:
+        return ""
+    match limit.value:
+        case Read(name=name) if name in block.names:
+            return name
+        case Apply(function="sub", arguments=(a, b)):
+            for side, other in ((a, b), (b, a)):
+                whole = isinstance(side, Read) and side.type.shape == limit.value.type.shape
+                if whole and side.name in block.names and side.name not in block.graph.inputs(other):
+                    return str(side.name)
+    return ""
 
 
 def _shape(block: Block, limit: Limit) -> str:

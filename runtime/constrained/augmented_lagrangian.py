@@ -186,8 +186,8 @@ class _Search:
 
 def solve(
     constrained: Constrained,
-    solver: AbstractSolver,
     x: Tensor,
+    solver: AbstractSolver,
     limits: Limits,
     multipliers: Tensor | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -202,7 +202,7 @@ def solve(
     if constrained.problem.space.joint and x.shape[0] > 1:
         # Values that all rows hold cannot differ by row, and multipliers do.
         each = [
-            solve(constrained.select(torch.tensor([i])), solver, x[i : i + 1], limits, None, None, trace)
+            solve(constrained.select(torch.tensor([i])), x[i : i + 1], solver, limits, None, None, trace)
             for i in range(x.shape[0])
         ]
         return stacked(each)

@@ -144,7 +144,7 @@ def _finished(
     begin, held = torch.where(near, at[index], x[index]), torch.where(near, y[index], 0.0)
     left = replace(limits, steps=limits.steps - int(steps.max()))
     rest = augmented_lagrangian.solve(
-        constrained.select(index), asked.solver, begin, left, held, asked.progress, False
+        constrained.select(index), begin, asked.solver, left, held, asked.progress, False
     )
     return _replaced(outcome, index, rest)
 

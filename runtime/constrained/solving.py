@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.constrained import augmented_lagrangian, programs
+from ebmlang.runtime.constrained import augmented_lagrangian, null_space, programs
 from ebmlang.runtime.constrained.problem import Constrained, ConstrainedOutcome
 from ebmlang.runtime.constrained.units import in_own_units, in_units, units_of
 from ebmlang.runtime.driver import Limits, Progress, Starts
@@ -38,8 +39,8 @@ def solve(
     progress: Callable[[Progress], None] | None = None,
     trace: bool = False,
 ) -> Solved:
-    """Minimise every row under constraints, by a method of `PROGRAMS`, or `augmented_lagrangian` around
-    `solver`.
+    """Minimise every row under constraints, by a method of `PROGRAMS`, or by `null_space` or
+    `augmented_lagrangian` around `solver`.
 
     Never raises for a numeric outcome: it is in the status of the row.
     """
@@ -58,29 +59,31 @@ def solve(
         because, found = PROGRAMS[method](asked)
         if found is not None:
             return solved(found, method, "")
-    outcome = _from_starts(constrained, solver, limits, starts, start.x, progress, trace)
+    if method == "null_space":
+        if null_space.fits(constrained, start.x):
+            eliminated = partial(
+                null_space.solve, solver=solver, limits=limits, progress=progress, trace=trace
+            )
+            return solved(_from_starts(constrained, eliminated, starts, start.x), method, "")
+        because = "the equations are too many, or join all examples, so null_space does not apply"
+    around = partial(augmented_lagrangian.solve, solver=solver, limits=limits, progress=progress, trace=trace)
+    outcome = _from_starts(constrained, around, starts, start.x)
     return solved(outcome, "augmented_lagrangian", because)
 
 
-def _from_starts(
-    constrained: Constrained,
-    solver: AbstractSolver,
-    limits: Limits,
-    starts: Starts,
-    x: Tensor,
-    progress: Callable[[Progress], None] | None,
-    trace: bool,
-) -> ConstrainedOutcome:
-    """The augmented Lagrangian from every start; of the answers that hold the constraints the lowest wins."""
+Search = Callable[[Constrained, Tensor], ConstrainedOutcome]
+"""A search from points x [R, N]."""
+
+
+def _from_starts(constrained: Constrained, search: Search, starts: Starts, x: Tensor) -> ConstrainedOutcome:
+    """The search from every start; of the answers that hold the constraints the lowest wins."""
     space = constrained.problem.space
     if starts.restarts <= 1:
-        return augmented_lagrangian.solve(constrained, solver, x, limits, None, progress, trace)
+        return search(constrained, x)
     numbers = starts.numbers(space.batch)
     draws = [space.draw(x, starts.seed, numbers, k) for k in range(1, starts.restarts)]
     repeated = torch.arange(space.rows, device=x.device).repeat(starts.restarts)
-    many = augmented_lagrangian.solve(
-        constrained.select(repeated), solver, torch.cat([x, *draws]), limits, None, progress, trace
-    )
+    many = search(constrained.select(repeated), torch.cat([x, *draws]))
     good = torch.tensor([s not in _WITHOUT_A_POINT for s in many.status], device=x.device)
     # Rows without a feasible point compete by their violation, behind all that have one.
     key = torch.where(good, many.energy, many.violation)

@@ -179,6 +179,7 @@ def _others() -> tuple[Question, ...]:
     start = torch.full((ROWS, 4), 0.2, dtype=F64)
     limited = f"{_FREE}{_FIT}; subject to whole : sum(x) == 1; subject to enough : x[0] >= 0.1"
     priced = f"{_FREE}energy price = dot(y @ A, x); subject to whole : sum(x) == 1; subject to room : x >= -1"
+    tied = f"{_FREE}energy fit = sum(softplus(y - A @ x)) + ||x||^2; subject to whole : sum(x) == 1"
     round_ = f"{_FREE}{_FIT}; subject to ball : ||x||^2 <= 1"
     spins = """model m(n: int) {
       observed h : real[n]; latent s : bool[n]
@@ -202,6 +203,7 @@ def _others() -> tuple[Question, ...]:
         Question("switched", switched, {"y": _normal(16, ROWS, 3)}, frozenset(), ("c", "x"), convex=False),
         _linear("quadratic program", limited, start=start),
         _linear("linear program", priced, start=start),
+        _linear("tied entries", tied, start=start),
         _linear("least squares in a ball", round_, start=start),
         Question("matching", matching, {"C": _normal(17, ROWS, 5, 5)}, frozenset(), ("p",)),
         Question("tour", tour, {"D": _normal(18, ROWS, 5, 5)}, frozenset(), ("p",), convex=False),

@@ -423,6 +423,14 @@ FINANCE = (
         ("affine", "convex", "linear program"),
     ),
     Case(
+        "robust fit of codes",
+        "n: int, k: int",
+        "shared observed A : real[n, k]; observed y : real[n]; latent x : real[n]; latent z : real[k]; energy fit = sum(huber(x - y)); regularizer small = ||z||^2; subject to link : x == A @ z",
+        "null_space",
+        ("convex", "hard constraints", "invertible by elimination"),
+        ("quadratic program",),
+    ),
+    Case(
         "utility under risk aversion",
         "m: int, n: int, g: real in positive",
         "observed R : real[m, n]; latent w : real[n]; energy worry = logsumexp(-g * (R @ w)) / g; regularizer small = ||w||^2",
