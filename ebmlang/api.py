@@ -188,9 +188,11 @@ class Model(nn.Module):
         device: str | None,
         seed: int | None,
         limit: int | str | None,
+        torch_compile: bool = False,
     ) -> Settings:
         """How values are bound. Raises DataError."""
-        return settings_of(given, dtype, device, self._seed if seed is None else seed, limit)
+        seed = self._seed if seed is None else seed
+        return settings_of(given, dtype, device, seed, limit, torch_compile)
 
     def bound(
         self, module: ModuleType, given: Mapping[str, Any], settings: Settings, incomplete: frozenset[str]
@@ -385,6 +387,7 @@ class Model(nn.Module):
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
         max_memory: int | str | None = None,
+        torch_compile: bool = False,
         progress: bool | Callable[[int, int], None] = False,
         **values: Any,
     ) -> Samples:
@@ -395,11 +398,12 @@ class Model(nn.Module):
         choice. `draws` of each of `chains` chains are kept, every `thin`-th step after `warmup` steps; 4
         chains, 1000 draws and 1000 steps where nobody says otherwise. `step` is a step size, where learning
         begins unless `warmup` is 0. Chains begin around the declared start, or with `start="infer"` around
-        the answer of `infer`. See `Samples` for the answer: a diagnostic that fails is a status, never an
-        exception. Raises DataError and ModelError.
+        the answer of `infer`. `torch_compile` makes a kernel of the written gradient, for long runs of many
+        chains. See `Samples` for the answer: a diagnostic that fails is a status, never an exception. Raises
+        DataError and ModelError.
         """
         given = merged(data, values)
-        settings = self.settings(given, dtype, device, seed, max_memory)
+        settings = self.settings(given, dtype, device, seed, max_memory, torch_compile)
         request = Request(using, chains, draws, warmup, thin, step, temperature, start)
         run = Sampling.of(
             self, given_arrays(self.ranks, given), observed or {}, settings, request,

@@ -11,6 +11,7 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.errors import DataError
 from ebmlang.runtime.arrays import widest_dtype
 from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.kernels import require_compiler
 from ebmlang.runtime.memory import device_memory
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -22,15 +23,24 @@ def settings_of(
     device: str | None,
     seed: int,
     limit: int | str | None,
+    torch_compile: bool = False,
 ) -> Settings:
-    """The settings of a call. Raises DataError for a dtype, a device or a limit that there is not."""
+    """The settings of a call. Raises DataError for a dtype, a device, a limit or a compiler that there is
+    not."""
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if isinstance(dtype, str) and chosen is None:
         raise DataError(f"the dtype `{dtype}` is not known", "float32 or float64")
     where = device_named(device)
+    if torch_compile:
+        require_compiler(where)
     there, most = device_memory(where), _bytes(limit)
     return Settings(
-        chosen or widest_dtype(given), where, seed, 0, there, there // 4 if most is None else most
+        chosen or widest_dtype(given),
+        where,
+        seed,
+        largest_bytes=there,
+        chunk_bytes=there // 4 if most is None else most,
+        torch_compile=torch_compile,
     )
 
 

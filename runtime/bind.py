@@ -20,6 +20,7 @@ from ebmlang.runtime.domain_base import Domain, DomainError
 from ebmlang.runtime.domains import DOMAINS
 from ebmlang.runtime.generated import Draws, GeneratedModel
 from ebmlang.runtime.kept import Kept
+from ebmlang.runtime.kernels import compiled_model
 from ebmlang.runtime.nested.solves import Solves
 from ebmlang.runtime.nets import NONE, MakeModules, Nets, NetSpec, bound_nets, make_modules
 from ebmlang.runtime.seeded import Rows
@@ -33,7 +34,7 @@ class Settings:
 
     `first_row` is the global number of the first example, `rows` the numbers of all of them where they do not
     follow each other; `largest_bytes` bounds one array, and `chunk_bytes` what the rows of one chunk may need
-    together.
+    together. With `torch_compile` written derivatives become kernels.
     """
 
     dtype: torch.dtype
@@ -43,6 +44,7 @@ class Settings:
     largest_bytes: int = 2**36
     chunk_bytes: int = 2**36
     rows: Rows | None = field(default=None, compare=False)
+    torch_compile: bool = False
 
     def row_numbers(self, batch: int) -> Rows:
         """The global numbers of the examples, on which draws depend."""
@@ -250,6 +252,7 @@ def make(
     device: torch.device,
     draws: Draws,
     nets: Nets = NONE,
+    torch_compile: bool = False,
 ) -> GeneratedModel:
     """An instance of the module's class."""
     named = {field_name(name): value for name, value in hypers.items()}
@@ -258,7 +261,8 @@ def make(
     nested = vars(module).get("NESTED")
     if nested is not None:
         named["solves"] = Solves(nested, draws.seed, dtype, device)
-    instance: GeneratedModel = module.MODEL(**named, batch=batch, dtype=dtype, device=device, draw=draws)
+    model = compiled_model(module) if torch_compile else module.MODEL
+    instance: GeneratedModel = model(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
 
 
@@ -293,7 +297,7 @@ def _instance(
 ) -> GeneratedModel:
     shared = frozenset([s.name for s in specs.values() if not s.per_example])
     draws = Draws(settings.seed, settings.row_numbers(batch), shared, settings.dtype, settings.device)
-    return make(module, scalars, batch, settings.dtype, settings.device, draws, nets)
+    return make(module, scalars, batch, settings.dtype, settings.device, draws, nets, settings.torch_compile)
 
 
 def fill(

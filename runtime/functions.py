@@ -397,11 +397,6 @@ def divide(a: float, b: float) -> float:
         return float(_wide(a) / _wide(b))
 
 
-def power(a: float, b: float) -> float:
-    """a ** b for real numbers."""
-    return float(torch.pow(_wide(a), _wide(b)))
-
-
 def _wide(x: float) -> Tensor:
     return torch.tensor(float(x), dtype=torch.float64)
 
@@ -418,6 +413,7 @@ def _total(fast: Callable[..., float], exact: Callable[..., Tensor]) -> Callable
     return function
 
 
+power = _total(math.pow, torch.pow)
 exp = _total(math.exp, torch.exp)
 log = _total(math.log, torch.log)
 log1p = _total(math.log1p, torch.log1p)

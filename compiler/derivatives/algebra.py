@@ -291,6 +291,9 @@ def sum_entries(node: Expr) -> Expr:
 
 def sum_axis(node: Expr, axis: int) -> Expr:
     """The sum along one axis, counted from the end; the axis disappears."""
+    factor, rest = taken_apart(node)
+    if factor is not None and rest is not None and rest.type.shape == node.type.shape:
+        return times(factor, sum_axis(rest, axis))
     shape = node.type.shape
     at = len(shape) + axis
     return apply("sum", (node,), shape[:at] + shape[at + 1 :], (("axis", axis),))

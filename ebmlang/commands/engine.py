@@ -15,6 +15,7 @@ from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference, given_lazily
 from ebmlang.loading import load
+from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.search import Search
 from ebmlang.sampling import Request, Sampling
 from ebmlang.summing import Summing
@@ -60,10 +61,14 @@ class Engine:
             )
         return found
 
+    def _settings(self) -> Settings:
+        q = self.question
+        return self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory, q.torch_compile)
+
     def _inference(self, data: DataSet, matching: Mapping[str, str]) -> Inference:
         q = self.question
         given = self._given(data, matching)
-        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        settings = self._settings()
         search = Search("", q.steps, q.tol, q.restarts, q.seed)
         return Inference.of(
             self.model,
@@ -80,13 +85,13 @@ class Engine:
     def sums(self, data: DataSet, matching: Mapping[str, str], beta: float | None) -> Summing:
         """The question with unknowns summed out. Raises DataError."""
         q = self.question
-        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        settings = self._settings()
         return Summing.of(self.model, self._given(data, matching), {}, settings, find=q.find, beta=beta)
 
     def draws(self, data: DataSet, matching: Mapping[str, str], request: Request) -> Sampling:
         """The question with unknowns drawn. Raises DataError."""
         q = self.question
-        settings = self.model.settings({}, q.dtype, q.device, q.seed, q.max_memory)
+        settings = self._settings()
         given = self._given(data, matching)
         return Sampling.of(
             self.model, given, {}, settings, request, find=q.find, of=q.of, objective=q.objective

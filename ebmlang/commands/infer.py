@@ -44,6 +44,7 @@ class Question:
     max_memory: int | None
     params: str | None
     binds: Mapping[str, str]
+    torch_compile: bool = False
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -47,6 +47,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     drawn.add_argument("--seed", metavar="S", type=options.whole, default=0, help="of the draws")
     options.add_resources(drawn)
+    drawn.add_argument(
+        "--torch-compile", action="store_true", help="make a kernel of the gradient, for long runs"
+    )
     options.add_output(parser, "where the draws go, .npz or .safetensors; without it only a summary")
     parser.add_argument("--strict", action="store_true", help="exit with 3 when a diagnostic fails")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -121,4 +124,5 @@ def _question(args: Namespace) -> infer.Question:
         max_memory=args.max_memory,
         params=args.params,
         binds=options.once(args.binds, "--bind"),
+        torch_compile=args.torch_compile,
     )
