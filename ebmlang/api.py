@@ -461,6 +461,8 @@ class Model(nn.Module):
         validate: float | None = None,
         patience: int | None = None,
         precision: str | None = None,
+        max_memory: int | str | None = None,
+        workers: int = training.WORKERS,
         checkpoint: str | Path | None = None,
         checkpoint_every: int | str | None = None,
         seed: int | None = None,
@@ -477,7 +479,9 @@ class Model(nn.Module):
         rows do. `using` is another optimiser, `lr` its step size, of every line. `on` has the data sets
         that lines name. `validate` holds out a share of the rows: the parameters with the lowest loss on
         them are kept, and after `patience` epochs without a lower one the run ends. `precision="bf16"`
-        computes products of matrices in that format. `checkpoint` is a folder that the run is kept in: the
+        computes products of matrices in that format. Data that takes more than `max_memory`, or than a part
+        of what is free, is read batch by batch, by `workers` threads for the steps to come; the numbers are
+        the same. `checkpoint` is a folder that the run is kept in: the
         same call goes on from there after it was cut off, and ends with the same numbers;
         `checkpoint_every` is a number of steps, or a time such as "5min" (one minute if not given). `seed`
         sets the order and the draws. Parameters that exist are kept, not drawn again. Returns the record of
@@ -485,9 +489,12 @@ class Model(nn.Module):
         and ModelError.
         """
         given = merged(data, values)
-        settings = self.settings(given, dtype, device, seed, None)
+        settings = self.settings(given, dtype, device, seed, max_memory)
         settings = training.settings_for(self, settings, dtype, device)
-        course = training.Course.of(epochs, steps, batch_size, settings.seed, validate, patience, precision)
+        granted = None if max_memory is None else settings.chunk_bytes
+        course = training.Course.of(
+            epochs, steps, batch_size, settings.seed, validate, patience, precision, granted, workers
+        )
         sets = {name: given_arrays(self.ranks, dict(values)) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}
         asking = training.Asking(objective, using, changes, observed or {}, sets)

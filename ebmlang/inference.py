@@ -26,6 +26,7 @@ from ebmlang.runtime.memory import rows_that_fit
 from ebmlang.runtime.nested.watching import watched
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.threads import threads_for
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 Take = Callable[[str, int, int], Any]
 """(name, first row, end row) -> the array of these rows."""
 
+Pick = Callable[[str, Rows], Any]
+"""(name, rows) -> the array of these rows, in the order of `rows`."""
+
 Ranks = Mapping[str, tuple[int, bool]]
 """Declared rank of each variable, and whether it differs by example."""
 
@@ -42,11 +46,14 @@ Ranks = Mapping[str, tuple[int, bool]]
 @dataclass(frozen=True, slots=True)
 class Given:
     """Values by name, read when they are needed. `shapes` are those of the whole arrays; `counts`
-    holds the number of examples, None for values that are the same for all examples."""
+    holds the number of examples, None for values that are the same for all examples. `finite` names those
+    that cannot hold NaN, as whole numbers cannot."""
 
     shapes: Mapping[str, tuple[int, ...]]
     counts: Mapping[str, int | None]
     take: Take
+    pick: Pick
+    finite: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
         return frozenset(self.shapes)
@@ -97,7 +104,12 @@ def given_arrays(ranks: Ranks, values: Mapping[str, Any]) -> Given:
     def take(name: str, start: int, stop: int) -> Any:
         return arrays[name] if stop < 0 else arrays[name][start:stop]
 
-    return given_lazily(ranks, {n: tuple(a.shape) for n, a in arrays.items()}, take)
+    def pick(name: str, rows: Rows) -> Any:
+        array = arrays[name]
+        return array[torch.from_numpy(rows).to(array.device)] if isinstance(array, Tensor) else array[rows]
+
+    whole = frozenset(n for n, a in arrays.items() if not isinstance(a, Tensor) and a.dtype.kind in "biu")
+    return given_lazily(ranks, {n: tuple(a.shape) for n, a in arrays.items()}, take, pick, whole)
 
 
 def _array(name: str, value: Any) -> Any:
@@ -107,13 +119,19 @@ def _array(name: str, value: Any) -> Any:
         raise DataError(f"`{name}` is not an array: {error}", "pass rows of one length") from None
 
 
-def given_lazily(ranks: Ranks, shapes: Mapping[str, tuple[int, ...]], take: Take) -> Given:
-    """Values of known shapes that are read chunk by chunk."""
+def given_lazily(
+    ranks: Ranks,
+    shapes: Mapping[str, tuple[int, ...]],
+    take: Take,
+    pick: Pick,
+    finite: frozenset[str] = frozenset(),
+) -> Given:
+    """Values of known shapes that are read chunk by chunk, or row by row."""
     counts: dict[str, int | None] = {}
     for name, shape in shapes.items():
         rank, per_example = ranks.get(name, (len(shape), False))
         counts[name] = shape[0] if per_example and len(shape) == rank + 1 else None
-    return Given(dict(shapes), counts, take)
+    return Given(dict(shapes), counts, take, pick, finite)
 
 
 _SCANNED_BYTES = 16
@@ -249,7 +267,7 @@ class Inference:
         values = self.given.chunk(start, stop)
         for name in self.incomplete & values.keys():
             if self._discrete(name):
-                values[name] = _holes_filled(values[name])
+                values[name] = holes_filled(values[name])
         settings = (
             self.settings if start == self.settings.first_row else replace(self.settings, first_row=start)
         )
@@ -270,17 +288,20 @@ class Inference:
     def mask(self, bound: Any, name: str, start: int, stop: int) -> Tensor:
         """True where the value is given."""
         value: Tensor = bound.values[name]
-        if self._discrete(name):
-            mask = ~_holes(self.given.chunk(start, stop)[name]).to(value.device)
-            mask = mask if mask.ndim == value.ndim else mask[None]
-        else:
-            mask = ~torch.isnan(value)
-        if name in self.masks:
-            rank = value.ndim - 1
-            own = torch.as_tensor(np.asarray(self.masks[name]))
-            own = own[start:stop] if own.ndim == rank + 1 else own[None]
-            mask = mask & own.to(value.device, torch.bool)
+        missing = holes(self.given.chunk(start, stop)[name]) if self._discrete(name) else torch.isnan(value)
+        return mask_of(value, missing, self.masks.get(name), slice(start, stop))
+
+
+def mask_of(value: Tensor, missing: Tensor, own: Any, rows: slice | Rows) -> Tensor:
+    """True where a value of some rows is given, [rows or 1, ...]: where it is not `missing`, and where the
+    caller's `own` mask of all rows, or of any, does not hide it."""
+    mask = ~missing.to(value.device)
+    mask = mask if mask.ndim == value.ndim else mask[None]
+    if own is None:
         return mask
+    array = torch.as_tensor(np.asarray(own))
+    array = array[rows] if array.ndim == value.ndim else array[None]
+    return mask & array.to(value.device, torch.bool)
 
 
 def part_of(model: Model, asked: Asked, plan: Plan) -> ModuleType | None:
@@ -325,13 +346,13 @@ def incomplete_names(
     return frozenset(found)
 
 
-def _holes(value: Any) -> Tensor:
+def holes(value: Any) -> Tensor:
     """True where a value of a discrete variable is missing."""
     tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
     return torch.isnan(tensor) if tensor.is_floating_point() else torch.zeros_like(tensor, dtype=torch.bool)
 
 
-def _holes_filled(value: Any) -> Any:
+def holes_filled(value: Any) -> Any:
     """The value with 0 in place of what is missing; the mask of what is given says that it is not."""
     if isinstance(value, Tensor):
         return value.nan_to_num(nan=0.0) if value.is_floating_point() else value

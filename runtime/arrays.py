@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.spec import VariableSpec
 
 _NUMBERS = "biuf"
@@ -84,19 +85,21 @@ def _whole(spec: VariableSpec, tensor: Tensor, wanted: str) -> Tensor:
     return tensor
 
 
-def check_classes(spec: VariableSpec, tensor: Tensor, classes: int) -> None:
-    """Raises DataError when a class value lies outside of 0..classes."""
+def check_classes(spec: VariableSpec, tensor: Tensor, classes: int, rows: int | Rows = 0) -> None:
+    """Raises DataError when a class value lies outside of 0..classes; for `rows` see `check_finite`."""
     if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= classes):
         low, high = int(tensor.min()), int(tensor.max())
+        where = _place(spec, (tensor < 0) | (tensor >= classes), rows)
+        where = f"{where} that is none of them" if where else ""
         raise DataError(
-            f"`{spec.name}` is {spec} with {classes} classes, but holds values from {low} to {high}",
+            f"`{spec.name}` is {spec} with {classes} classes, but holds values from {low} to {high}{where}",
             f"classes count from 0 to {classes - 1}",
         )
 
 
-def check_finite(spec: VariableSpec, tensor: Tensor, first_row: int = 0) -> None:
-    """Raises DataError that counts the entries that are not a number, and says where the first one is; rows
-    count from `first_row`."""
+def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0) -> None:
+    """Raises DataError that counts the entries that are not a number, and says where the first one is; `rows`
+    is the number of the first row, or those of all of them."""
     if tensor.is_floating_point():
         # A sum tells of a NaN in one pass; that of infinite numbers of both signs is one, too.
         if not math.isnan(float(tensor.detach().sum())):
@@ -107,15 +110,16 @@ def check_finite(spec: VariableSpec, tensor: Tensor, first_row: int = 0) -> None
             hint = f"declare it `observed {spec.name} : {spec} missing` to find them, or clean the data"
             if spec.role != "observed":
                 hint = "clean the data"
-            where = _place(spec, missing, first_row)
+            where = _place(spec, missing, rows)
             raise DataError(f"`{spec.name}` holds {count:,} NaN in {tensor.numel():,} entries{where}", hint)
 
 
-def _place(spec: VariableSpec, found: Tensor, first_row: int) -> str:
+def _place(spec: VariableSpec, found: Tensor, rows: int | Rows) -> str:
     """Where the first entry is that is true, in words, counted from 0."""
     at = found.nonzero()[0].tolist()
-    rows = found.ndim > len(spec.shape)
-    row = f"row {at[0] + first_row:,}" if rows else ""
-    entry = f"entry [{', '.join(map(str, at[rows:]))}]" if at[rows:] else ""
+    own = found.ndim > len(spec.shape)
+    number = at[0] + rows if isinstance(rows, int) else int(rows[at[0]])
+    row = f"row {number:,}" if own else ""
+    entry = f"entry [{', '.join(map(str, at[own:]))}]" if at[own:] else ""
     place = ", ".join(part for part in (row, entry) if part)
     return f", the first in {place}" if place else ""

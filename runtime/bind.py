@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -110,7 +110,7 @@ def bind(
         spec = specs[name]
         tensors[name] = _laid_out(spec, tensor, frame.extent.shapes[name])
         if spec.classes is not None:
-            check_classes(spec, tensor, spec.classes.evaluate(frame.extent.sizes))
+            check_classes(spec, tensor, spec.classes.evaluate(frame.extent.sizes), settings.first_row)
         if name not in incomplete:
             check_finite(spec, tensor, settings.first_row)
     bound = _bound(module, specs, frame, tensors, settings, nets or make_modules(settings.seed), sought)
@@ -349,6 +349,21 @@ def chosen_of(bound: Bound, spec: VariableSpec) -> int | None:
         return None
     (chosen,) = bound.instance.domain(spec.name, bound.values)
     return int(torch.as_tensor(chosen).reshape(-1)[0])
+
+
+def check_examples(
+    bound: Bound, values: Mapping[str, Tensor], incomplete: frozenset[str], rows: int | Rows
+) -> None:
+    """Check further values of a bound model as `bind` does: classes, NaN, domains. `rows` is the number of
+    the first one, or those of all. Raises DataError."""
+    there = replace(bound, values={**bound.values, **values})
+    for name, value in values.items():
+        spec = bound.specs[name]
+        if spec.classes is not None:
+            check_classes(spec, value, spec.classes.evaluate(bound.sizes), rows)
+        if name not in incomplete:
+            check_finite(spec, value, rows)
+            _check_domain(there, spec)
 
 
 def _check_domain(bound: Bound, spec: VariableSpec) -> None:

@@ -17,6 +17,7 @@ from ebmlang.inference import Given, Inference, given_lazily
 from ebmlang.loading import load
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.seeded import Rows
 from ebmlang.sampling import Request, Sampling
 from ebmlang.summing import Summing
 
@@ -149,7 +150,11 @@ def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Give
         array = matching[name]
         return data.array(array) if stop < 0 else data.rows(array, start, stop)
 
-    return given_lazily(model.ranks, shapes, take)
+    def pick(name: str, rows: Rows) -> Any:
+        return data.pick(matching[name], rows)
+
+    finite = frozenset(name for name, array in matching.items() if data.finite(array))
+    return given_lazily(model.ranks, shapes, take, pick, finite)
 
 
 def settings_of_run(path: str) -> Mapping[str, Setting]:

@@ -81,6 +81,14 @@ def _add_course(parser: ArgumentParser) -> None:
         help="processes on this machine that share every batch, 1; torchrun starts them on many",
     )  # fmt: skip
     course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
+    course.add_argument(
+        "--max-memory", metavar="2GiB", type=options.memory,
+        help="memory that data may take; what takes more is read batch by batch",
+    )  # fmt: skip
+    course.add_argument(
+        "--workers", metavar="N", type=options.whole, default=1,
+        help="threads that read the batches to come, 1; the numbers are the same",
+    )  # fmt: skip
 
 
 def _add_kept(parser: ArgumentParser) -> None:

@@ -54,11 +54,12 @@ def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str
 
 def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str, str]) -> Fitting:
     """The run that a command line asks for, its data read and checked. Raises ModelError and DataError."""
-    settings = model.settings({}, args.dtype, args.device, args.seed, None)
+    settings = model.settings({}, args.dtype, args.device, args.seed, args.max_memory)
     settings = settings_for(model, settings, args.dtype, args.device)
     course = Course.of(
-        args.epochs, args.steps, args.batch_size, args.seed, args.validate, args.patience, args.precision
-    )
+        args.epochs, args.steps, args.batch_size, args.seed, args.validate, args.patience, args.precision,
+        args.max_memory, args.workers,
+    )  # fmt: skip
     given = given_rows(model, data, matching)
     changes = {} if args.lr is None else {"lr": args.lr}
     asking = Asking(args.objective, args.using, changes, sets=_named_sets(model, args))

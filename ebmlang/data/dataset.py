@@ -15,6 +15,7 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.errors import DataError
 
 Numbers = NDArray[Any]
+Rows = NDArray[np.int64]
 DType = np.dtype[Any]
 Kind = Literal["archive", "array", "table", "sklearn"]
 
@@ -30,6 +31,9 @@ class LazyArray(Protocol):
 
     def read(self, start: int, stop: int) -> Numbers:
         """Entries start..stop of the first axis; 0 <= start <= stop <= shape[0]."""
+
+    def pick(self, rows: Rows) -> Numbers:
+        """Some entries of the first axis, each between 0 and shape[0], in any order."""
 
     def whole(self) -> Numbers:
         """All entries."""
@@ -51,6 +55,9 @@ class Loaded:
 
     def read(self, start: int, stop: int) -> Numbers:
         return self.values[start:stop]
+
+    def pick(self, rows: Rows) -> Numbers:
+        return np.asarray(self.values[rows])
 
     def whole(self) -> Numbers:
         return self.values
@@ -86,6 +93,10 @@ class DataSet:
         """What is stored; `rows` and `array` may widen it, see `usable`."""
         return self._find(name).dtype
 
+    def finite(self, name: str) -> bool:
+        """Whether an array cannot hold NaN, by its dtype."""
+        return self.dtype(name).kind in "biu"
+
     def check(self, name: str) -> None:
         """Raises DataError unless the array is there and holds numbers or booleans."""
         array = self._find(name)
@@ -98,16 +109,17 @@ class DataSet:
 
         Raises DataError for an unknown array, one of words or objects, and one without a first axis.
         """
-        self.check(name)
-        array = self._find(name)
-        if not array.shape:
-            raise DataError(
-                f"`{name}` in {self.source} is a single number and has no rows",
-                "store it with a leading axis",
-            )
+        array = self._of_rows(name)
         stop = min(stop, array.shape[0])
         with _read_errors(self.source):
             return usable(array.read(min(start, stop), stop))
+
+    def pick(self, name: str, rows: Rows) -> Numbers:
+        """Some entries of the first axis, [len(rows), ...], as `usable` numbers. Raises DataError as `rows`
+        does."""
+        array = self._of_rows(name)
+        with _read_errors(self.source):
+            return usable(array.pick(rows))
 
     def array(self, name: str) -> Numbers:
         """All entries as `usable` numbers. Raises DataError as `rows` does."""
@@ -122,6 +134,16 @@ class DataSet:
         shown = [f"{name} {list(array.shape)}" for name, array in list(self.arrays.items())[:10]]
         more = len(self.arrays) - len(shown)
         return "it holds " + ", ".join(shown) + (f" and {more} more" if more else "")
+
+    def _of_rows(self, name: str) -> LazyArray:
+        self.check(name)
+        array = self._find(name)
+        if not array.shape:
+            raise DataError(
+                f"`{name}` in {self.source} is a single number and has no rows",
+                "store it with a leading axis",
+            )
+        return array
 
     def _find(self, name: str) -> LazyArray:
         if name not in self.arrays:

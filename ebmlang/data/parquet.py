@@ -6,12 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from ebmlang.data.columns import group_columns, require_distinct
-from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers
+from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers, Rows
+from ebmlang.data.spool import Spool
 from ebmlang.errors import DataError
 
 
@@ -49,6 +51,8 @@ class _Columns:
     shape: tuple[int, ...]
     dtype: DType
     last: dict[int, Numbers] = field(default_factory=dict, compare=False, repr=False)
+    guard: Lock = field(default_factory=Lock, compare=False, repr=False)
+    """Rows may be asked for by several threads."""
 
     def read(self, start: int, stop: int) -> Numbers:
         starts = self.file.starts
@@ -59,8 +63,19 @@ class _Columns:
                 parts.append(self._group(group)[first - starts[group] : last - starts[group]])
         return np.concatenate(parts)
 
+    def pick(self, rows: Rows) -> Numbers:
+        """By way of a temporary file: one row of a row group costs as much as the whole group."""
+        with self.guard:
+            spool = self._spool
+        return spool.pick(rows)
+
     def whole(self) -> Numbers:
         return self.read(0, self.file.rows)
+
+    @cached_property
+    def _spool(self) -> Spool:
+        groups = range(len(self.file.starts) - 1)
+        return Spool.of(str(self.file.path), map(self._decoded, groups), self.shape, self.dtype)
 
     def _group(self, group: int) -> Numbers:
         if group not in self.last:

@@ -17,7 +17,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers
+from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers, Rows
+from ebmlang.data.gather import read_rows
 from ebmlang.data.memory import require_memory
 from ebmlang.errors import DataError
 
@@ -46,7 +47,7 @@ SAFETENSORS_DTYPES = {
 class Stored:
     """Numbers at a known place of a file, read piece by piece.
 
-    Plain reads rather than a memory map where rows are contiguous: a file that shrinks under a map
+    Plain reads rather than a memory map where rows follow each other: a file that shrinks under a map
     kills the process, a short read is an error that can be told.
     """
 
@@ -62,18 +63,35 @@ class Stored:
         return np.dtype(np.float32) if self.bfloat16 else self.stored
 
     def read(self, start: int, stop: int) -> Numbers:
-        if self.fortran and len(self.shape) > 1:
-            columns: Numbers = np.memmap(
-                self.path, dtype=self.stored, mode="r", offset=self.offset, shape=self.shape, order="F"
-            )
-            return np.array(columns[start:stop], order="C")
+        if self._by_columns:
+            return np.array(self._columns()[start:stop], order="C")
         width = math.prod(self.shape[1:])
         return self._numbers(start * width, (stop - start) * width).reshape(stop - start, *self.shape[1:])
+
+    def pick(self, rows: Rows) -> Numbers:
+        if self._by_columns:
+            return np.array(self._columns()[rows], order="C")
+        width = math.prod(self.shape[1:]) * self.stored.itemsize
+        with self.path.open("rb") as file:
+            try:
+                found = read_rows(file.fileno(), self.offset, width, rows)
+            except EOFError:
+                raise _cut_short(self.path) from None
+        return self._widened(found.reshape(-1).view(self.stored)).reshape(len(rows), *self.shape[1:])
 
     def whole(self) -> Numbers:
         if not self.shape:
             return self._numbers(0, 1).reshape(())
         return self.read(0, self.shape[0])
+
+    @property
+    def _by_columns(self) -> bool:
+        return self.fortran and len(self.shape) > 1
+
+    def _columns(self) -> Numbers:
+        return np.memmap(
+            self.path, dtype=self.stored, mode="r", offset=self.offset, shape=self.shape, order="F"
+        )
 
     def _numbers(self, first: int, count: int) -> Numbers:
         require_memory(
@@ -85,9 +103,10 @@ class Stored:
             # np.fromfile would hand out a shorter array for a shorter file
             if file.readinto(values.view(np.uint8).data) != values.nbytes:
                 raise _cut_short(self.path)
-        if self.bfloat16:
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values
+        return self._widened(values)
+
+    def _widened(self, values: Numbers) -> Numbers:
+        return (values.astype(np.uint32) << 16).view(np.float32) if self.bfloat16 else values
 
 
 @dataclass(frozen=True)
@@ -111,6 +130,9 @@ class Packed:
 
     def read(self, start: int, stop: int) -> Numbers:
         return self._values[start:stop]
+
+    def pick(self, rows: Rows) -> Numbers:
+        return np.asarray(self._values[rows])
 
     def whole(self) -> Numbers:
         return self._values

@@ -9,7 +9,7 @@ import torch
 
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.training.peers import peers_here
-from ebmlang.training.course import EPOCHS, Course
+from ebmlang.training.course import EPOCHS, WORKERS, Course
 from ebmlang.training.fitting import Asking, Fitting
 from ebmlang.training.keeping import Every, Keeper
 from ebmlang.training.lines import Posed, loss_now
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EPOCHS",
+    "WORKERS",
     "Asking",
     "Course",
     "Every",

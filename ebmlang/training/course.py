@@ -15,6 +15,9 @@ from ebmlang.errors import DataError
 EPOCHS = 100
 """Passes over the data when nobody says."""
 
+WORKERS = 1
+"""Threads that read the rows of the steps to come, where data is read step by step."""
+
 Precision = Literal["full", "bf16"]
 
 
@@ -23,7 +26,9 @@ class Course:
     """How long and in which batches. None: no limit, or all rows at once.
 
     `validate` is the share of rows that is held out, `patience` the epochs without a lower loss on them after
-    which a run ends. `precision` is that of products of matrices in the loss.
+    which a run ends. `precision` is that of products of matrices in the loss. `max_memory` are the bytes that
+    data may take, None: a part of what is free; data that takes more is read step by step, by so many
+    `workers` for the steps to come.
     """
 
     epochs: int | None = None
@@ -33,6 +38,8 @@ class Course:
     validate: float | None = None
     patience: int | None = None
     precision: Precision = "full"
+    max_memory: int | None = None
+    workers: int = WORKERS
 
     @staticmethod
     def of(
@@ -43,14 +50,17 @@ class Course:
         validate: float | None = None,
         patience: int | None = None,
         precision: str | None = None,
+        max_memory: int | None = None,
+        workers: int = WORKERS,
     ) -> Course:
         """Raises DataError for numbers that are no counts, and shares that are none."""
-        counts: dict[str, object] = {
-            "epochs": epochs, "steps": steps, "batch_size": batch_size, "patience": patience,
+        counts: dict[str, tuple[object, int]] = {
+            "epochs": (epochs, 1), "steps": (steps, 1), "batch_size": (batch_size, 1),
+            "patience": (patience, 1), "workers": (workers, 0),
         }  # fmt: skip
-        for name, value in counts.items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise DataError(f"{name} is {value}, not a whole number of at least 1", f"{name}=20")
+        for name, (value, least) in counts.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise DataError(f"{name} is {value}, not a whole number of at least {least}", f"{name}=20")
         if validate is not None and not 0 < validate < 1:
             raise DataError(f"validate is {validate}, not a share between 0 and 1", "validate=0.1")
         if patience is not None and validate is None:
@@ -61,7 +71,7 @@ class Course:
             raise DataError(f"the precision `{precision}` is not known", hint)
         chosen: Precision = "bf16" if precision == "bf16" else "full"
         # A programme of stages may end by itself; `Fitting` sets the limit where nothing does.
-        return Course(epochs, steps, batch_size, seed, validate, patience, chosen)
+        return Course(epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers)
 
 
 def optimiser_settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ebmlang.errors import DataError
 from ebmlang.inference import Given
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.seeded import Rows
-from ebmlang.runtime.training.batches import Batch, Walk, held_out, scheduled, seed_of_step, walk
+from ebmlang.runtime.training.batches import Batch, Examples, Walk, held_out, scheduled, seed_of_step, walk
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
@@ -30,6 +30,7 @@ from ebmlang.runtime.training.validation import Validation
 from ebmlang.training.course import EPOCHS, Course, optimiser_settings
 from ebmlang.training.lines import Posed, train_lines
 from ebmlang.training.moving import trained
+from ebmlang.training.source import Source
 from ebmlang.training.updates import Updates
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Asking:
 @dataclass(slots=True)
 class Line:
     """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of
-    its own, None for the main one."""
+    its own, None for the main one; `source` is where the `examples` come from."""
 
     name: str
     posed: Posed
@@ -69,21 +70,23 @@ class Line:
     row: OptimiserRow
     options: Mapping[str, Value]
     bound: Bound
-    masks: Mapping[str, Tensor]
+    source: Source
+    examples: Examples
     walk: Walk | None
     chains: Chains | None = None
+    ahead: Callable[[int], None] = lambda step: None
+    """Called when a step begins, so that rows of the next ones can be read."""
 
     @staticmethod
     def of(
-        model: Model, name: str, question: Question | None, given: Given, settings: Settings, course: Course,
-        asking: Asking,
+        model: Model, name: str, question: Question | None, source: Source, settings: Settings,
+        course: Course, asking: Asking,
     ) -> Line:  # fmt: skip
         """Settle the roles and bind the data of a line. Raises ModelError and DataError."""
         turn = question.turn if question is not None else Turn()
-        data, masks = (asking.set(turn.on), {}) if turn.on else (given, asking.masks)
-        posed = Posed.of(model, data, masks, settings, question)
+        posed = Posed.of(model, source.given, source.masks, settings, question)
         row, options = optimiser_settings(posed.loss.optimiser, asking.changes)
-        bound, found = posed.bound()
+        bound, examples = posed.bound(source)
         if course.precision == "bf16":
             posed = replace(posed, form=replace(posed.form, half=True))
         if row.whole and course.batch_size is not None and course.batch_size < bound.batch:
@@ -92,11 +95,11 @@ class Line:
                 "leave out the batch size, or use adam",
             )
         own = walk(bound.batch, course.batch_size, course.seed, turn.on) if turn.on else None
-        return Line(name, posed, turn, row, options, bound, found, own, posed.chains())
+        return Line(name, posed, turn, row, options, bound, source, examples, own, posed.chains(source))
 
     def at(self, rows: Rows, seed: int, done: int) -> Evaluated:
         """The loss of some rows when some steps are done."""
-        return self.posed.at(self.bound, self.masks, self.posed.own(), rows, seed, done, self.chains)
+        return self.posed.at(self.bound, self.examples, self.posed.own(), rows, seed, done, self.chains)
 
     def count(self, size: Size | None) -> int:
         """A number of steps, 1 if the line does not say."""
@@ -115,6 +118,7 @@ class Line:
             return {option: values[name] for option, name in follows.items()}
 
         def loss(batch: Batch, turn: int) -> Evaluated:
+            self.ahead(batch.step)
             return self.at(batch.rows, seed_of_step(course.seed, batch.step, turn), batch.step - 1)
 
         pace = Pace(
@@ -146,19 +150,16 @@ class Fitting:
     ) -> Fitting:
         """Settle roles, bind the data, make the parameters if there are none yet. Raises ModelError and
         DataError: what is wrong is said before the first step."""
-        found = train_lines(model.checked, asking.objective, asking.using)
-        names = [q.label or str(n) if q is not None else str(n) for n, q in enumerate(found, 1)]
-        lines = tuple(
-            Line.of(model, name, question, given, settings, course, asking)
-            for name, question in zip(names, found, strict=True)
-        )
-        _all_used(asking.sets, lines)
+        lines = _lines(model, given, settings, course, asking)
         judged = next((line for line in reversed(lines) if line.walk is None), lines[-1])
         way, aside = _split(judged, course)
         stretches = _stretches(model.checked.programme, lines, course, peers)
         run = Run(stretches, way, _limit(stretches, way, course))
-        fitting = Fitting(model, course, lines, run, Updates.of(model, given, settings), peers)
+        main = next((line.source for line in lines if line.walk is None), None)
+        updates = Updates.of(model, main or Source.of(given, asking.masks, settings, course), settings)
+        fitting = Fitting(model, course, lines, run, updates, peers)
         _fit_for(peers, lines, way)
+        fitting._read_ahead()
         peers.agree(fitting.tensors().values())
         run.after_batch = fitting._after
         if aside is not None:
@@ -185,6 +186,49 @@ class Fitting:
     def tensors(self) -> dict[str, Tensor]:
         """All parameters, states, and tensors of nets by their declared names: what a file of them holds."""
         return {**self.model.declared_parameters(), **self.model.nets.state()}
+
+    # --- data that is read ---
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The data sets of the lines, each once."""
+        return tuple({id(line.source): line.source for line in self.lines}.values())
+
+    def check(self) -> None:
+        """Look at all rows of data that is read, before the first step of a run: the first process does, and
+        tells the others. Raises DataError."""
+        mistake: DataError | None = None
+        if self.peers.first:
+            try:
+                for source in self.sources:
+                    source.check()
+            except DataError as error:
+                mistake = error
+        mistake = self.peers.told(mistake)
+        if mistake is not None:
+            raise mistake
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        for source in self.sources:
+            if source.reader is not None:
+                source.reader.close()
+
+    def _read_ahead(self) -> None:
+        """Every line tells the reader of its data which rows the next steps will ask for."""
+        for line in self.lines:
+            if line.source.reader is not None:
+                stride, rows = line.count(line.turn.every), partial(self._rows_of, line)
+                line.ahead = partial(line.source.reader.follow, stride=stride, rows_of=rows)
+
+    def _rows_of(self, line: Line, step: int) -> list[Rows]:
+        """What a line will ask for in a step: the rows of this process, in the parts of its gradient."""
+        if self.steps is not None and step > self.steps:
+            return []
+        parts: Any = line.options.get("accumulate", 1)
+        peers = replace(self.peers, whole=line.posed.joint)
+        batch = peers.share((line.walk or self.run.walk).at(step))
+        return [part.rows for part in batch.parts(peers.parts(batch, parts))]
 
     # --- after a minibatch ---
 
@@ -233,6 +277,24 @@ class Fitting:
         else:
             for player in self.run.players:
                 player.take_averages()
+
+
+def _lines(
+    model: Model, given: Given, settings: Settings, course: Course, asking: Asking
+) -> tuple[Line, ...]:
+    """The lines of a run; those on one data set share its source. Raises ModelError and DataError."""
+    found = train_lines(model.checked, asking.objective, asking.using)
+    sources: dict[str, Source] = {}
+    lines = []
+    for number, question in enumerate(found, 1):
+        on = question.turn.on if question is not None else ""
+        if on not in sources:
+            data, masks = (asking.set(on), {}) if on else (given, asking.masks)
+            sources[on] = Source.of(data, masks, settings, course)
+        name = question.label if question is not None and question.label else str(number)
+        lines.append(Line.of(model, name, question, sources[on], settings, course, asking))
+    _all_used(asking.sets, tuple(lines))
+    return tuple(lines)
 
 
 def _stretches(

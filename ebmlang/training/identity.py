@@ -7,13 +7,11 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ebmlang.compiler.dump import dump_model
 from ebmlang.compiler.optimisers import optimiser_text
 from ebmlang.compiler.typed import Model as CheckedModel
 from ebmlang.training.fitting import Fitting
+from ebmlang.training.source import digests_of, same_data
 
 _MOST_LINES = 12
 """Lines of a difference between two texts that are shown."""
@@ -26,9 +24,8 @@ def identity_of(fitting: Fitting, extra: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, str] = {}
     for line in fitting.lines:
         on = f"{line.turn.on}." if line.turn.on else ""
-        for name in sorted(line.bound.given):
-            data.setdefault(f"{on}{name}", _digest(line.bound.values[name]))
-        data.update({f"{on}{name} observed": _digest(mask) for name, mask in line.masks.items()})
+        for name, found in digests_of(line.bound, line.examples).items():
+            data.setdefault(f"{on}{name}", found)
     return {
         "text": model.checked.source.text,
         "model": _digest_text(_whole_text(model.checked)),
@@ -75,7 +72,8 @@ def _entries(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Ite
         if old == new:
             continue
         if key == "data" and old is not None and new is not None:
-            yield f"data: other values of `{name}`"
+            if not same_data(old, new):
+                yield f"data: other values of `{name}`"
         else:
             yield f"{key}: `{name}` is {_shown(old)} there, {_shown(new)} here"
 
@@ -102,13 +100,6 @@ def _whole_text(model: CheckedModel) -> str:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str) else _digest_text(repr(value))
-
-
-def _digest(value: Tensor) -> str:
-    content = value.detach().cpu().contiguous()
-    digest = hashlib.blake2b(f"{content.dtype} {list(content.shape)}".encode(), digest_size=16)
-    digest.update(content.flatten().view(torch.uint8).numpy().data if content.numel() else b"")
-    return digest.hexdigest()
 
 
 def _digest_text(text: str) -> str:

@@ -98,6 +98,8 @@ class Keeper:
         """Begin a run in a folder, or go on with the one that is there. Raises DataError where that is
         another run, and `force` does not replace it."""
         folder = runs.place_of_run(str(path))
+        if fitting.peers.told(force or not runs.is_run(folder)):
+            fitting.check()  # a run that goes on has seen its data
         keeper = Keeper(folder, fitting, identity_of(fitting, extra), every, keep, say)
         keeper._open(force)
         return keeper

@@ -24,10 +24,11 @@ from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.marginal import beta_of
 from ebmlang.runtime.samplers import make_sampler
 from ebmlang.runtime.search import Search
-from ebmlang.runtime.training.batches import at_rows, picked_masks
+from ebmlang.runtime.training.batches import Examples, at_rows
 from ebmlang.runtime.training.loss import Evaluated, Form, evaluate
 from ebmlang.runtime.training.negatives import Chains
 from ebmlang.summing import sums
+from ebmlang.training.source import Source
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -156,27 +157,30 @@ class Posed:
         asked = (self.run, self.negatives)
         return any(one is not None and one.module.JOINT for one in asked)
 
-    def bound(self) -> tuple[Bound, dict[str, Tensor]]:
-        """All rows, checked and bound, and masks (True: given) of what is given in part."""
-        rows = self.run.given.rows
-        if rows == 0:
-            raise DataError("the data holds no examples", "pass at least one row")
-        bound = self.run.bound_rows(0, rows)
+    def bound(self, source: Source) -> tuple[Bound, Examples]:
+        """The model with its sizes, checked, and the examples of its data."""
+        bound, examples = source.bound(self.run)
         if self.form.sums:
             line = line_of(self.model.checked, self.loss.summed)
             bound = replace(bound, beta=beta_of(line.beta if line is not None else None, bound))
-        return bound, {name: self.run.mask(bound, name, 0, rows) for name in self.run.incomplete}
+        return bound, examples
 
-    def chains(self) -> Chains | None:
+    def chains(self, source: Source) -> Chains | None:
         """Where the loss draws from the model: the chains of all rows."""
         if self.negatives is None or self.loss.line is None or self.loss.line.loss is None:
             return None
         named, wanted = self.loss.line.loss, self.loss.line.loss.negatives
         assert wanted is not None
-        bound = self.negatives.bound_rows(0, self.negatives.given.rows)
-        masks = {n: self.negatives.mask(bound, n, 0, bound.batch) for n in self.negatives.incomplete}
+        if wanted.persistent and source.reader is not None:
+            raise DataError(
+                f"the chains of `{named.variable}` persist, one for each row, and the rows are not in memory",
+                "more memory, or chains without persistent = true",
+            )
+        bound, examples = source.bound(self.negatives)
         sampler = make_sampler(wanted.sampler.name, dict(wanted.sampler.options))
-        return Chains(named.variable, bound, masks, sampler, wanted.steps, wanted.persistent, wanted.refresh)
+        return Chains(
+            named.variable, bound, examples, sampler, wanted.steps, wanted.persistent, wanted.refresh
+        )
 
     def own(self) -> dict[str, nn.Parameter]:
         """The parameters whose values are the model's own, not passed by the caller."""
@@ -186,7 +190,7 @@ class Posed:
     def at(
         self,
         bound: Bound,
-        masks: Mapping[str, Tensor],
+        examples: Examples,
         own: Mapping[str, Tensor],
         rows: Any,
         seed: int,
@@ -194,12 +198,13 @@ class Posed:
         chains: Chains | None = None,
     ) -> Evaluated:
         """The loss of some of the rows, with the parameters as they are, and schedules after `done` steps."""
-        some, observed = at_rows(bound, own, rows, seed, done), picked_masks(masks, rows)
+        some = at_rows(bound, examples.values(rows), own, rows, seed, done)
+        observed = examples.masks(rows)
         found = evaluate(some, self.run.search, observed, self.form)
         if chains is None:
             return found
-        free = at_rows(chains.bound, own, rows, seed, done)
-        drawn = chains.draw(free, picked_masks(chains.masks, rows), rows, seed)
+        free = at_rows(chains.bound, chains.examples.values(rows), own, rows, seed, done)
+        drawn = chains.draw(free, chains.examples.masks(rows), rows, seed)
         other = replace(some, values={**some.values, chains.name: drawn})
         return found.less(evaluate(other, self.run.search, observed, self.form))
 
@@ -218,13 +223,16 @@ def _negatives(
     names = {named.variable, *loss.inside}
     ordered = tuple(v.name for v in loss.model.variables if v.name in names)
     asked = Asked(loss.model, ordered, None, None, (), f"negatives {' '.join(loss.skipped)}")
-    nothing = {**masks, named.variable: np.zeros(given.shapes[named.variable], dtype=bool)}
+    own = given.counts[named.variable] is not None
+    hidden = np.zeros(given.shapes[named.variable][own:], dtype=bool)
+    nothing = {**masks, named.variable: hidden}
     return Inference.settled(model, given, nothing, settings, Search(), asked, incomplete | {named.variable})
 
 
 def loss_now(model: Model, given: Given, settings: Settings, objective: str | None, draw_seed: int) -> Tensor:
     """The training loss of all given rows, a number that is differentiable in the parameters."""
     posed = Posed.of(model, given, {}, settings, only_line(model.checked, objective))
-    bound, masks = posed.bound()
+    source = Source.held(given, {})
+    bound, examples = posed.bound(source)
     rows = np.arange(bound.batch, dtype=np.int64)
-    return posed.at(bound, masks, posed.own(), rows, draw_seed, chains=posed.chains()).loss
+    return posed.at(bound, examples, posed.own(), rows, draw_seed, chains=posed.chains(source)).loss

@@ -38,6 +38,14 @@ class Session:
 
     def go(self, progress: Progress | None = None) -> History:
         """The whole run, or the rest of it; the parameters are its result then."""
+        try:
+            return self._all(progress)
+        finally:
+            self.fitting.close()
+
+    def _all(self, progress: Progress | None) -> History:
+        if self.keeper is None:
+            self.fitting.check()
         for item in self._records():
             if isinstance(item, Stopped):
                 self.stopped = item.sentence

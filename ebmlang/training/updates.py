@@ -14,12 +14,14 @@ from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.typed import Constant, Let, Level, Term, Update
 from ebmlang.compiler.typed import Model as CheckedModel
 from ebmlang.compiler.types import REAL
-from ebmlang.inference import Given
+from ebmlang.inference import Inference
 from ebmlang.questions import Asked
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.gathering import shared
-from ebmlang.runtime.training.batches import Batch, at_rows, seed_of_step
+from ebmlang.runtime.search import Search
+from ebmlang.runtime.training.batches import Batch, Examples, at_rows, seed_of_step
 from ebmlang.runtime.training.peers import Peers
+from ebmlang.training.source import Source
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -30,26 +32,29 @@ class Updates:
     """The updates of a model over its data. All of them see the values from before."""
 
     bound: Bound
+    examples: Examples
     states: Mapping[str, nn.Parameter]
     seed: int
 
     @staticmethod
-    def of(model: Model, given: Given, settings: Settings) -> Updates | None:
+    def of(model: Model, source: Source, settings: Settings) -> Updates | None:
         """None where the model has none."""
         moved = [u.state for u in _running(model.checked)]
         if not moved:
             return None
+        given = source.given
         asked = Asked(_with_updates(model.checked, given.names()), (), None, None, (), "updates")
-        _, module = model.compiled(asked, None)
-        rows = given.rows
-        bound = model.bound(module, given.chunk(0, rows), replace(settings, first_row=0), frozenset())
-        return Updates(bound, {name: model.value(name) for name in moved}, settings.seed)
+        settings = replace(settings, first_row=0)
+        run = Inference.settled(model, given, {}, settings, Search(), asked, frozenset())
+        bound, examples = source.bound(run)
+        return Updates(bound, examples, {name: model.value(name) for name in moved}, settings.seed)
 
     @torch.no_grad()
     def after(self, batch: Batch, own: Mapping[str, nn.Parameter], peers: Peers) -> None:
         """Every state becomes what its update says, computed from the rows of a minibatch."""
         rows = np.asarray(peers.share(batch).rows)
-        bound = at_rows(self.bound, own, rows, seed_of_step(self.seed, batch.step), batch.step - 1)
+        values, seed = self.examples.values(rows), seed_of_step(self.seed, batch.step)
+        bound = at_rows(self.bound, values, own, rows, seed, batch.step - 1)
         with shared(peers.sharing):
             held = {**bound.values, **bound.instance.prepare(bound.values)}
             found = bound.instance.lets({}, held)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -60,8 +60,7 @@ class Walk:
     size: int | None
     seed: int
     name: str = ""
-    _epoch: int = 0
-    _order: Rows | None = None
+    _orders: dict[int, Rows] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -84,10 +83,15 @@ class Walk:
         epoch, place = divmod(step - 1, self.per_epoch)
         if self.size is None or self.whole:
             return Batch(step, epoch + 1, self.rows, len(self.rows))
-        if self._order is None or self._epoch != epoch + 1:
-            self._epoch, self._order = epoch + 1, order(self.rows, self.seed, epoch + 1, self.name)
-        rows = self._order[place * self.size : (place + 1) * self.size]
+        rows = self._order_of(epoch + 1)[place * self.size : (place + 1) * self.size]
         return Batch(step, epoch + 1, rows, len(rows))
+
+    def _order_of(self, epoch: int) -> Rows:
+        """Kept for two epochs: at the end of one, somebody may look ahead into the next."""
+        if epoch not in self._orders:
+            self._orders = {n: o for n, o in self._orders.items() if abs(n - epoch) == 1}
+            self._orders[epoch] = order(self.rows, self.seed, epoch, self.name)
+        return self._orders[epoch]
 
     def steps(self, epochs: int | None, steps: int | None) -> int | None:
         """How many there are until `epochs` or `steps` end it, whichever is first; None where neither
@@ -116,24 +120,63 @@ def seed_of_step(seed: int, step: int, turn: int = 0) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def at_rows(
-    bound: Bound, parameters: Mapping[str, Tensor], rows: Rows, seed: int, done: int | None = None
-) -> Bound:
-    """The model with some of the rows that it was bound to, the parameters as they are now, and new draws.
+class Examples(Protocol):
+    """What the data says of each row, held in memory or read from a file."""
 
-    Values were checked when the whole was bound. Values computed from others, such as defaults and draws, are
-    computed again, so that they follow the parameters, and schedules the steps that are `done`.
+    def values(self, rows: Rows) -> Mapping[str, Tensor]:
+        """What differs by example, [len(rows), *shape] each."""
+
+    def masks(self, rows: Rows) -> Mapping[str, Tensor]:
+        """True where a value is given, [len(rows) or 1, *shape], of those that are given in part."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """Examples that are in memory: those of a bound model, and masks of all its rows."""
+
+    bound: Bound
+    held_masks: Mapping[str, Tensor]
+
+    def values(self, rows: Rows) -> Mapping[str, Tensor]:
+        bound, index = self.bound, self._index(rows)
+        own = [n for n in bound.given if bound.specs[n].per_example]
+        found = {n: bound.values[n] for n in own}
+        return {n: _picked(v, index) for n, v in found.items() if v.shape[0] == bound.batch}
+
+    def masks(self, rows: Rows) -> Mapping[str, Tensor]:
+        index = self._index(rows) if self.held_masks else None
+        return {n: _picked(m, index) for n, m in self.held_masks.items()}
+
+    def _index(self, rows: Rows) -> Tensor | None:
+        """None for all rows in their own order."""
+        count = self.bound.batch
+        whole = len(rows) == count and bool((rows == np.arange(count)).all())
+        return None if whole else torch.from_numpy(rows).to(self.bound.settings.device)
+
+
+def at_rows(
+    bound: Bound,
+    examples: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
+    rows: Rows,
+    seed: int,
+    done: int | None = None,
+) -> Bound:
+    """A bound model with some rows of its data, whose values are `examples`, the parameters as they are now,
+    and new draws.
+
+    Values were checked when they were bound, or read. Values computed from others, such as defaults and
+    draws, are computed again, so that they follow the parameters, and schedules the steps that are `done`.
     """
     settings = replace(bound.settings, seed=seed, rows=rows)
-    whole = len(rows) == bound.batch and bool((rows == np.arange(bound.batch)).all())
-    index = None if whole else torch.from_numpy(rows).to(settings.device)
     values: dict[str, Tensor] = {}
-    for name, value in bound.values.items():
-        spec = bound.specs[name]
+    for name, value in {**bound.values, **examples}.items():
         if name in parameters:
             values[name] = parameters[name].to(settings.device, settings.dtype)
-        elif spec.role == "hyper" or name in bound.given:
-            values[name] = _picked(value, index) if spec.per_example else value
+        elif name in examples:
+            values[name] = examples[name]
+        elif bound.specs[name].role == "hyper" or name in bound.given:
+            values[name] = value
     # Draws keep the rule of what is shared; a generated instance is a frozen dataclass.
     instance = cast(Any, bound.instance)
     draw = replace(instance.draw, seed=seed, rows=rows)
@@ -158,9 +201,3 @@ def scheduled(bound: Bound, names: Iterable[str], done: int) -> dict[str, float]
 
 def _picked(value: Tensor, index: Tensor | None) -> Tensor:
     return value if index is None or value.shape[0] == 1 else value.index_select(0, index)
-
-
-def picked_masks(masks: Mapping[str, Tensor], rows: Rows) -> dict[str, Tensor]:
-    """Masks of what is given, for some of the rows."""
-    index = torch.from_numpy(rows)
-    return {n: _picked(m, index.to(m.device)) for n, m in masks.items()}

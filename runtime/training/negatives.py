@@ -19,6 +19,7 @@ from ebmlang.runtime.samplers.gibbs import sweep
 from ebmlang.runtime.samplers.sampler import AbstractSampler, moved
 from ebmlang.runtime.samplers.target import target_of
 from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.training.batches import Examples
 
 Values = Mapping[str, Tensor]
 
@@ -46,14 +47,14 @@ class KeyedRandomness:
 class Chains:
     """How negatives are drawn, and where the chain of every row of the data stands, if chains persist.
 
-    `name` is the variable; `bound` poses the question of what is drawn, about all rows. Rows change their
-    process between epochs: each process keeps the chains of all rows, and is told where those of the others
-    have moved.
+    `name` is the variable; `bound` poses the question of what is drawn, about all rows, which are `examples`.
+    Rows change their process between epochs: each process keeps the chains of all rows, and is told where
+    those of the others have moved.
     """
 
     name: str
     bound: Bound
-    masks: Mapping[str, Tensor]
+    examples: Examples
     sampler: AbstractSampler[Any]
     steps: int
     persistent: bool

@@ -83,7 +83,7 @@ def test_looking_for_missing_entries_stays_within_the_limit() -> None:
         return values[start:stop]
 
     model = ebmlang.loads(CHAIN)
-    given = given_lazily(model.ranks, {"y": values.shape}, take)
+    given = given_lazily(model.ranks, {"y": values.shape}, take, lambda name, rows: values[rows])
     settings = model.settings({}, None, None, None, limit)
     inference = Inference.of(model, given, {}, settings, Search())
     assert inference.incomplete == {"y"}
