@@ -178,7 +178,8 @@ class Model(nn.Module):
             summed=(),
         )
         _, module = self.compiled(asked, None)
-        self.bound(module, given, self.settings(given, None, None, None, None), frozenset())
+        gaps = frozenset(v.name for v in self._model.variables if v.missing) & given.keys()
+        self.bound(module, given, self.settings(given, None, None, None, None), gaps)
         return self
 
     def settings(

@@ -47,10 +47,66 @@ def _bars_and_stripes(rows: int, rng: np.random.Generator) -> Arrays:
     return {"v": pictures[rng.integers(0, len(pictures), rows)].astype(bool)}
 
 
+def _rings(rows: int, rng: np.random.Generator) -> Arrays:
+    """Two circles around 0, of radius 1 and 2, with noise of standard deviation 0.1, and which one."""
+    mode = rng.integers(0, 2, rows)
+    angle = 2 * np.pi * rng.random(rows)
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + mode)[:, None]
+    return {"y": circle + 0.1 * rng.standard_normal((rows, 2)), "mode": mode}
+
+
+def _gaussian(rows: int, rng: np.random.Generator) -> Arrays:
+    """Points of the plane around (1, -0.5), with variances 1 and 1 and a correlation of 0.6."""
+    mixing = np.array([[1.0, 0.0], [0.6, 0.8]])
+    return {"y": np.array([1.0, -0.5]) + rng.standard_normal((rows, 2)) @ mixing.T}
+
+
+def _mixed_sources(rows: int, rng: np.random.Generator) -> Arrays:
+    """Five independent signals with heavy tails, `sources`, and five mixtures of them, `x`."""
+    mixing = rng.standard_normal((5, 5))
+    sources = rng.laplace(size=(rows, 5))
+    return {"x": sources @ mixing.T, "sources": sources}
+
+
+def spin_couplings() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Couplings [8, 8], above the diagonal, and fields [8] of the set `spins`."""
+    rng = np.random.Generator(np.random.PCG64(8))
+    return np.triu(0.2 * rng.standard_normal((8, 8)), 1), 0.2 * rng.standard_normal(8)
+
+
+def _spins(rows: int, rng: np.random.Generator) -> Arrays:
+    """Eight spins with a coupling for every pair: exact draws, by the list of all 256 states."""
+    couplings, fields = spin_couplings()
+    states = np.array(list(np.ndindex(*[2] * 8)), dtype=bool)
+    spin = 2.0 * states - 1
+    weight = np.exp(np.einsum("si,ij,sj->s", spin, couplings, spin) + spin @ fields)
+    return {"v": states[rng.choice(len(states), size=rows, p=weight / weight.sum())]}
+
+
+def _two_futures(rows: int, rng: np.random.Generator) -> Arrays:
+    """A past `x` with two futures `y`, equally likely: one more or one less than a function of it."""
+    x = rng.uniform(-1, 1, (rows, 2))
+    middle = np.stack([np.sin(2 * x[:, 0]), x[:, 0] * x[:, 1], np.cos(2 * x[:, 1])], axis=1)
+    return {"x": x, "y": middle + rng.choice([-1.0, 1.0], (rows, 1))}
+
+
+def _incomplete(rows: int, rng: np.random.Generator) -> Arrays:
+    """Four outputs `y` of three inputs `x`, with noise; 30 of 100 entries of `y` are missing (NaN)."""
+    x = rng.standard_normal((rows, 3))
+    y = np.sin(x @ rng.standard_normal((3, 4))) + 0.1 * rng.standard_normal((rows, 4))
+    return {"x": x, "y": np.where(rng.random((rows, 4)) < 0.3, np.nan, y)}
+
+
 GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] = (
     ("bars_and_stripes", _bars_and_stripes),
+    ("gaussian", _gaussian),
+    ("incomplete", _incomplete),
+    ("mixed_sources", _mixed_sources),
     ("moons", _moons),
     ("ring", _ring),
+    ("rings", _rings),
+    ("spins", _spins),
+    ("two_futures", _two_futures),
 )
 """Name -> what draws its rows. The first line of the docstring is what `docs/commands.md` says of it."""
 

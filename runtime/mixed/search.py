@@ -272,11 +272,34 @@ class _Turns:
 
 def by_turns(bound: Bound, question: Question, observed: Values, tools: Tools, because: str) -> Result:
     """Countable unknowns given the real ones, and the other way round, from several starts."""
-    joint = question.joint
-    count = 1 if joint else int(tools.restarts or STARTS)
-    memory = bound.settings.chunk_bytes
-    effort = Effort(_ROUNDS, count, tools.seed, bound.settings.first_row, memory)
-    assignment = drawn_starts(question, effort).flatten(0, 1)
+    starts = int(tools.restarts or (1 if question.joint else STARTS))
+    effort = Effort(_ROUNDS, starts, tools.seed, bound.settings.first_row, bound.settings.chunk_bytes)
+    drawn = drawn_starts(question, effort)
+    if not question.joint:
+        return _in_turns(bound, question, observed, tools, effort, drawn, because)
+    # All examples are one problem, which has no copies side by side: one start after the other.
+    one = replace(effort, starts=1)
+    found = (
+        _in_turns(
+            bound, question, observed, tools, one, drawn[:, k, None], f"{because}; start {k + 1} of {starts}"
+        )
+        for k in range(starts)
+    )
+    return min(found, key=lambda result: float(result.energy.double().sum().nan_to_num(nan=math.inf)))
+
+
+def _in_turns(
+    bound: Bound,
+    question: Question,
+    observed: Values,
+    tools: Tools,
+    effort: Effort,
+    drawn: Tensor,
+    because: str,
+) -> Result:
+    """The best of searches that begin at drawn assignments [rows, starts, N], side by side."""
+    joint, count = question.joint, effort.starts
+    assignment = drawn.flatten(0, 1)
     runs = assignment.shape[0]
     many = _copies(bound, question, observed, count)
     turns = _Turns(

@@ -75,6 +75,14 @@ def test_missing_entries_become_unknowns() -> None:
     torch.testing.assert_close(masked.x, r.x, atol=1e-6, rtol=0)
 
 
+def test_parameters_are_made_from_data_with_gaps() -> None:
+    text = (
+        "model m(n: int) { observed y : real[n] missing; param w : real[n]; energy e = ||y - w||^2; train }"
+    )
+    model = ebmlang.loads(text).bind(y=[[1.0, float("nan")], [2.0, 3.0]])
+    assert model.value("w").shape == (2,)
+
+
 def test_nan_where_nothing_may_be_missing_is_counted() -> None:
     model = ebmlang.loads(CHAIN.replace(" missing", ""))
     with pytest.raises(ebmlang.DataError, match="`y` holds 2 NaN in 5 entries"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ebmlang.data import read
-from ebmlang.data.generated import GENERATED, generate
+from ebmlang.data.generated import GENERATED, generate, spin_couplings
 from ebmlang.errors import DataError
 
 
@@ -30,6 +30,39 @@ def test_ring_has_eight_modes_of_the_stated_spread() -> None:
         np.testing.assert_allclose(own.std(axis=0), 0.1, atol=0.01)
 
 
+def test_circles_have_their_radii() -> None:
+    found = generate("rings", rows=8000)
+    radius = np.hypot(*found["y"].T)
+    for k in (0, 1):
+        np.testing.assert_allclose(radius[found["mode"] == k].mean(), 1 + k, atol=0.02)
+
+
+def test_spins_have_the_law_of_their_couplings() -> None:
+    """Against the conditional law of one spin given the others, in every state that is frequent."""
+    couplings, fields = spin_couplings()
+    s = 2.0 * generate("spins", rows=100_000)["v"] - 1
+    both = couplings + couplings.T
+    chance = 1 / (1 + np.exp(-2 * (s @ both[:, 0] + fields[0])))
+    up = s[:, 0] > 0
+    slack = 5 * np.sqrt((chance * (1 - chance)).sum())
+    assert abs(up.sum() - chance.sum()) <= slack
+    assert abs((up * chance).sum() - (chance**2).sum()) <= slack
+
+
+def test_two_futures_are_two_apart() -> None:
+    one, other = generate("two_futures", rows=500), generate("two_futures", rows=500, seed=1)
+    for found in (one, other):
+        x = found["x"]
+        middle = np.stack([np.sin(2 * x[:, 0]), x[:, 0] * x[:, 1], np.cos(2 * x[:, 1])], axis=1)
+        np.testing.assert_allclose(np.abs(found["y"] - middle), 1, atol=1e-12)
+
+
+def test_thirty_of_a_hundred_outputs_are_missing() -> None:
+    found = generate("incomplete", rows=5000)
+    assert 0.28 <= np.isnan(found["y"]).mean() <= 0.32
+    assert not np.isnan(found["x"]).any()
+
+
 def test_bars_and_stripes_are_fourteen() -> None:
     pictures = generate("bars_and_stripes", rows=1000)["v"].reshape(-1, 3, 3)
     assert all((p == p[:, :1]).all() or (p == p[:1]).all() for p in pictures)
@@ -39,7 +72,7 @@ def test_bars_and_stripes_are_fourteen() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("rings", "no data set generated:rings"),
+        ("rinks", "no data set generated:rinks"),
         ("ring,rows=0", "cannot have 0 rows"),
         ("ring,rows=1e3", "'rows=1e3' is no option"),
         ("ring,colour=3", "'colour=3' is no option"),

@@ -28,7 +28,7 @@ class Figure:
     @property
     def met(self) -> bool:
         """Whether the number is within its bar; nan never is."""
-        return self.at_least <= self.value <= self.at_most
+        return bool(self.at_least <= self.value <= self.at_most)
 
     @property
     def bar(self) -> str:

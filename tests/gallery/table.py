@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from tests.gallery.figures import System
-from tests.gallery.training import boltzmann_machine, score_matching
+from tests.gallery.training import (
+    blurry_average,
+    boltzmann_machine,
+    gmm,
+    ica,
+    ising_couplings,
+    kmeans,
+    maximum_likelihood,
+    missing_outputs,
+    nce,
+    pca,
+    score_matching,
+)
 
 SYSTEMS: tuple[System, ...] = (
+    pca.SYSTEM,
+    kmeans.SYSTEM,
+    gmm.SYSTEM,
+    ica.SYSTEM,
     score_matching.SYSTEM,
     boltzmann_machine.SYSTEM,
+    nce.SYSTEM,
+    ising_couplings.SYSTEM,
+    maximum_likelihood.SYSTEM,
+    blurry_average.SYSTEM,
+    missing_outputs.SYSTEM,
 )

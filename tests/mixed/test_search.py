@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_iris
 
 import ebmlang
 from ebmlang.errors import DataError
@@ -117,6 +119,25 @@ def test_too_many_states_are_searched_in_turns() -> None:
     assert found.certificate.startswith("local")
     with pytest.raises(DataError, match="states is too large"):
         ebmlang.loads(text, k=3).infer(x=x, using="states")
+
+
+def test_what_all_examples_share_is_searched_from_several_starts() -> None:
+    """Clusters of iris: many searches in turns end above the best one, and more starts are never worse."""
+    text = """model clusters(n: int, k: int = 3) {
+      observed x : real[n]
+      latent c : class[k]
+      param mu : real[k, n] = normal()
+      energy apart = ||x - mu[c]||^2
+      infer mu, c
+    }"""
+    x = load_iris().data
+    model = ebmlang.loads(text)
+    found = [model.infer(x=x, restarts=count, seed=0, dtype="float64") for count in (1, 8, 60)]
+    energy = [float(each.energy.sum()) for each in found]
+    assert energy[0] >= energy[1] >= energy[2]
+    assert energy[2] == pytest.approx(KMeans(3, n_init=100, random_state=0).fit(x).inertia_, rel=1e-9)
+    assert energy[2] < energy[0]
+    assert "of 60" in found[2].because
 
 
 def test_rows_do_not_depend_on_their_neighbours() -> None:
