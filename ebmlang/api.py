@@ -464,6 +464,7 @@ class Model(nn.Module):
         precision: str | None = None,
         max_memory: int | str | None = None,
         workers: int = training.WORKERS,
+        shard: bool = False,
         checkpoint: str | Path | None = None,
         checkpoint_every: int | str | None = None,
         seed: int | None = None,
@@ -482,19 +483,19 @@ class Model(nn.Module):
         them are kept, and after `patience` epochs without a lower one the run ends. `precision="bf16"`
         computes products of matrices in that format. Data that takes more than `max_memory`, or than a part
         of what is free, is read batch by batch, by `workers` threads for the steps to come; the numbers are
-        the same. `checkpoint` is a folder that the run is kept in: the
-        same call goes on from there after it was cut off, and ends with the same numbers;
-        `checkpoint_every` is a number of steps, or a time such as "5min" (one minute if not given). `seed`
-        sets the order and the draws. Parameters that exist are kept, not drawn again. Returns the record of
-        every step. A loss that is not finite ends the run, with the parameters before it. Raises DataError
-        and ModelError.
+        the same. With `shard`, the processes of a group divide the parameters among them; those of the model
+        are NaN until the run ends. `checkpoint` is a folder that the run is kept in: the same call goes on
+        from there after it was cut off, and ends with the same numbers; `checkpoint_every` is a number of
+        steps, or a time such as "5min" (one minute if not given). `seed` sets the order and the draws.
+        Parameters that exist are kept, not drawn again. Returns the record of every step. A loss that is not
+        finite ends the run, with the parameters before it. Raises DataError and ModelError.
         """
         given = merged(data, values)
         settings = self.settings(given, dtype, device, seed, max_memory)
         settings = training.settings_for(self, settings, dtype, device)
         granted = None if max_memory is None else settings.chunk_bytes
         course = training.Course.of(
-            epochs, steps, batch_size, settings.seed, validate, patience, precision, granted, workers
+            epochs, steps, batch_size, settings.seed, validate, patience, precision, granted, workers, shard
         )
         sets = {name: given_arrays(self.ranks, dict(values)) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}

@@ -157,6 +157,11 @@ class OwnNets:
     # --- training ---
 
     @property
+    def averages(self) -> bool:
+        """Whether any net is the average of another one."""
+        return any(net.source for net in self.model.nets)
+
+    @property
     def computed_decays(self) -> tuple[str, ...]:
         """The variables that compute decays of averages."""
         return tuple(net.decay for net in self.model.nets if net.source and isinstance(net.decay, str))

@@ -39,6 +39,10 @@ def parameters_of(path: str) -> str:
     found = folder / PARAMETERS
     kept = sorted((folder / CHECKPOINTS).glob(f"[0-9]*/{PARAMETERS}"))
     if kept and (_ended(folder) == RUNNING or not found.is_file()):
+        from ebmlang.runtime.training.pieces import PIECES  # with torch, which is about to read the file
+
+        if (kept[-1].parent / PIECES).is_dir():
+            raise DataError(f"{path} holds its parameters in pieces until it ends", "let the run end first")
         return str(kept[-1])
     if not found.is_file():
         raise DataError(f"{path} is no run: it has no {PARAMETERS}", "the folder that `train -o` made")

@@ -80,6 +80,9 @@ def _add_course(parser: ArgumentParser) -> None:
         "--devices", metavar="N", type=options.count, default=1,
         help="processes on this machine that share every batch, 1; torchrun starts them on many",
     )  # fmt: skip
+    course.add_argument(
+        "--shard", action="store_true", help="each process keeps a piece of the parameters, not all of them"
+    )
     course.add_argument("--dtype", choices=("float32", "float64"), help="float32 if not given")
     course.add_argument(
         "--max-memory", metavar="2GiB", type=options.memory,
@@ -139,13 +142,15 @@ def _run(args: Namespace, peers: Peers) -> int:
     say = warn if peers.first else silent
     keeper = trainer.keeper(args, fitting, say) if args.output else None
     session = Session(fitting, keeper)
+    if fitting.division is not None:
+        say(fitting.division.sentence(peers.count))
     interrupted = False
     note, close = trainer.board_of(args, session)
     try:
         _go(session, args.progress, note)
     except KeyboardInterrupt:
-        if not session.found:
-            raise
+        if not session.found or fitting.shards is not None:
+            raise  # pieces of several steps make no parameters; the last checkpoint is there to go on from
         interrupted = True  # the parameters are those of the last step that is finished
     finally:
         close()

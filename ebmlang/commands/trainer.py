@@ -58,7 +58,7 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     settings = settings_for(model, settings, args.dtype, args.device)
     course = Course.of(
         args.epochs, args.steps, args.batch_size, args.seed, args.validate, args.patience, args.precision,
-        args.max_memory, args.workers,
+        args.max_memory, args.workers, args.shard,
     )  # fmt: skip
     given = given_rows(model, data, matching)
     changes = {} if args.lr is None else {"lr": args.lr}

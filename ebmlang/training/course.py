@@ -28,7 +28,8 @@ class Course:
     `validate` is the share of rows that is held out, `patience` the epochs without a lower loss on them after
     which a run ends. `precision` is that of products of matrices in the loss. `max_memory` are the bytes that
     data may take, None: a part of what is free; data that takes more is read step by step, by so many
-    `workers` for the steps to come.
+    `workers` for the steps to come. `shard`: processes divide the parameters
+    among them.
     """
 
     epochs: int | None = None
@@ -40,6 +41,7 @@ class Course:
     precision: Precision = "full"
     max_memory: int | None = None
     workers: int = WORKERS
+    shard: bool = False
 
     @staticmethod
     def of(
@@ -52,6 +54,7 @@ class Course:
         precision: str | None = None,
         max_memory: int | None = None,
         workers: int = WORKERS,
+        shard: bool = False,
     ) -> Course:
         """Raises DataError for numbers that are no counts, and shares that are none."""
         counts: dict[str, tuple[object, int]] = {
@@ -71,7 +74,7 @@ class Course:
             raise DataError(f"the precision `{precision}` is not known", hint)
         chosen: Precision = "bf16" if precision == "bf16" else "full"
         # A programme of stages may end by itself; `Fitting` sets the limit where nothing does.
-        return Course(epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers)
+        return Course(epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers, shard)
 
 
 def optimiser_settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,15 @@ from ebmlang.runtime.training.batches import Batch, Examples, Walk, held_out, sc
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
+from ebmlang.runtime.training.moved import Moved
 from ebmlang.runtime.training.negatives import Chains
 from ebmlang.runtime.training.optimisers import make_optimiser
 from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.player import Pace, Player
+from ebmlang.runtime.training.shards import Shards
 from ebmlang.runtime.training.validation import Validation
 from ebmlang.training.course import EPOCHS, Course, optimiser_settings
+from ebmlang.training.dividing import Division, in_pieces
 from ebmlang.training.lines import Posed, train_lines
 from ebmlang.training.moving import trained
 from ebmlang.training.source import Source
@@ -62,7 +66,8 @@ class Asking:
 @dataclass(slots=True)
 class Line:
     """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of
-    its own, None for the main one; `source` is where the `examples` come from."""
+    its own, None for the main one; `source` is where the `examples` come from. `moving` is what it moves,
+    maybe in the pieces of `shards`."""
 
     name: str
     posed: Posed
@@ -74,6 +79,8 @@ class Line:
     examples: Examples
     walk: Walk | None
     chains: Chains | None = None
+    moving: tuple[Moved, ...] = ()
+    shards: Shards | None = None
     ahead: Callable[[int], None] = lambda step: None
     """Called when a step begins, so that rows of the next ones can be read."""
 
@@ -99,7 +106,8 @@ class Line:
 
     def at(self, rows: Rows, seed: int, done: int) -> Evaluated:
         """The loss of some rows when some steps are done."""
-        return self.posed.at(self.bound, self.examples, self.posed.own(), rows, seed, done, self.chains)
+        lent = self.shards.lend() if self.shards is not None else None
+        return self.posed.at(self.bound, self.examples, rows, seed, done, self.chains, lent)
 
     def count(self, size: Size | None) -> int:
         """A number of steps, 1 if the line does not say."""
@@ -109,7 +117,6 @@ class Line:
         """The line, ready to move its parameters. Where all examples are searched together, every process
         looks at all rows of a batch."""
         peers = replace(peers, whole=self.posed.joint)
-        moving = trained(self.posed, self.bound)
         own = {n: v for n, v in self.options.items() if n not in OPTIONS_OF_LINE}
         follows = {option: name for option, name in own.items() if isinstance(name, str)}
 
@@ -126,22 +133,30 @@ class Line:
         )
         extra: dict[str, Any] = {n: self.options[n] for n in OPTIONS_OF_LINE if n in self.options}
         pace = replace(pace, **extra)
-        leaves = [m.leaf for m in moving]
+        leaves = [m.leaf for m in self.moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
         carried = self.chains.last if self.chains is not None else {}
-        return Player(self.name, moving, optimiser, loss, pace, peers, self.walk, carried)
+        return Player(self.name, self.moving, optimiser, loss, pace, peers, self.walk, carried, self.shards)
 
 
 @dataclass(slots=True)
 class Fitting:
-    """A run to come. Iterate `records`, or let `all` do it."""
+    """A run to come. Iterate `records`, or let `all` do it.
+
+    `tensors` are all parameters, states, and tensors of nets by their declared names: what a file of them
+    holds. Where they are divided among processes, those are empty until the run is finished, and `held` are
+    the pieces.
+    """
 
     model: Model
     course: Course
     lines: tuple[Line, ...]
     run: Run
     updates: Updates | None
+    tensors: Mapping[str, Tensor]
     peers: Peers = ALONE
+    division: Division | None = None
+    shards: Shards | None = None
     validation: Validation | None = None
 
     @staticmethod
@@ -153,18 +168,26 @@ class Fitting:
         lines = _lines(model, given, settings, course, asking)
         judged = next((line for line in reversed(lines) if line.walk is None), lines[-1])
         way, aside = _split(judged, course)
-        stretches = _stretches(model.checked.programme, lines, course, peers)
-        run = Run(stretches, way, _limit(stretches, way, course))
+        _fit_for(peers, lines, way)
         main = next((line.source for line in lines if line.walk is None), None)
         updates = Updates.of(model, main or Source.of(given, asking.masks, settings, course), settings)
-        fitting = Fitting(model, course, lines, run, updates, peers)
-        _fit_for(peers, lines, way)
+        # Those of nets as the parameters that they are: what `state` gives has no identity.
+        tensors = {**model.declared_parameters(), **model.nets.state(), **dict(model.nets.parameters())}
+        peers.agree(tensors.values())
+        for line in lines:
+            line.moving = trained(line.posed, line.bound)
+        division = None
+        if course.shard and peers.count > 1:
+            division = Division.of([(line.moving, line.row) for line in lines])
+        shards = _divided(lines, division, settings.device)
+        stretches = _stretches(model.checked.programme, lines, course, peers)
+        run = Run(stretches, way, _limit(stretches, way, course))
+        fitting = Fitting(model, course, lines, run, updates, tensors, peers, division, shards)
         fitting._read_ahead()
-        peers.agree(fitting.tensors().values())
         run.after_batch = fitting._after
         if aside is not None:
             loss = partial(fitting._held_out_loss, judged, aside)
-            fitting.validation = Validation(loss, fitting.tensors, course.patience)
+            fitting.validation = Validation(loss, fitting.held, course.patience)
         return fitting
 
     @property
@@ -183,9 +206,9 @@ class Fitting:
         names = (m.name for p in self.run.players for m in p.parameters)
         return tuple(dict.fromkeys(names))
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All parameters, states, and tensors of nets by their declared names: what a file of them holds."""
-        return {**self.model.declared_parameters(), **self.model.nets.state()}
+    def held(self) -> Mapping[str, Tensor]:
+        """The tensors by name as this process holds them."""
+        return self.tensors if self.shards is None else self.shards.held(self.tensors)
 
     # --- data that is read ---
 
@@ -233,10 +256,12 @@ class Fitting:
     # --- after a minibatch ---
 
     def _after(self, batch: Batch) -> float | None:
-        computed = self.model.nets.computed_decays
-        self.model.after_step(scheduled(self.bound, computed, batch.step - 1) if computed else None)
-        if self.updates is not None:
-            self.updates.after(batch, self.model.declared_parameters(), self.peers)
+        carried = self.updates is not None or self.model.nets.averages
+        with self.shards.whole() if self.shards is not None and carried else nullcontext():
+            computed = self.model.nets.computed_decays
+            self.model.after_step(scheduled(self.bound, computed, batch.step - 1) if computed else None)
+            if self.updates is not None:
+                self.updates.after(batch, self.model.declared_parameters(), self.peers)
         if self.validation is None or batch.step % self.run.walk.per_epoch:
             return None
         found = self.validation.ask()
@@ -277,6 +302,8 @@ class Fitting:
         else:
             for player in self.run.players:
                 player.take_averages()
+        if self.shards is not None:
+            self.shards.give_back()
 
 
 def _lines(
@@ -295,6 +322,16 @@ def _lines(
         lines.append(Line.of(model, name, question, sources[on], settings, course, asking))
     _all_used(asking.sets, tuple(lines))
     return tuple(lines)
+
+
+def _divided(lines: tuple[Line, ...], division: Division | None, device: torch.device) -> Shards | None:
+    """The pieces that the lines move from now on."""
+    if division is None:
+        return None
+    shards = Shards.of(division.parts, device)
+    for line in lines:
+        line.moving, line.shards = in_pieces(line.moving, shards), shards
+    return shards
 
 
 def _stretches(

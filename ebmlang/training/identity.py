@@ -34,7 +34,7 @@ def identity_of(fitting: Fitting, extra: Mapping[str, Any]) -> dict[str, Any]:
         "sizes": dict(fitting.bound.sizes),
         "data": data,
         "lines": {line.name: _line_text(line.row.name, line.options) for line in fitting.lines},
-        "parameters": {name: list(v.shape) for name, v in fitting.tensors().items()},
+        "parameters": {name: list(v.shape) for name, v in fitting.tensors.items()},
         "batch_size": course.batch_size,
         "seed": course.seed,
         "validate": course.validate,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save as save_tensors
 
 from ebmlang import runs
@@ -17,17 +17,17 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.durable import replace_safely, sync
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.loop import Stopped
+from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.stored import (
     Checkpoint,
     forget_newer,
     forget_older,
     newest_checkpoint,
-    random_states,
-    restore_random_states,
     write_checkpoint,
 )
 from ebmlang.training.fitting import Fitting
 from ebmlang.training.identity import differences, identity_of
+from ebmlang.training.stored import checkpoint_of, restore
 
 SECONDS = 60.0
 """Between two checkpoints where nobody says."""
@@ -112,14 +112,20 @@ class Keeper:
 
     # --- the beginning ---
 
+    @property
+    def _writers(self) -> Peers:
+        """The processes that write together: where each has a piece of what is written, all of them."""
+        return ALONE if self.fitting.shards is None else self.fitting.peers
+
     def _open(self, force: bool) -> None:
         """The first process looks at the disk, and tells the others what it found."""
         peers, found, mistake = self.fitting.peers, None, None
+        alone = self._writers.count == 1
         if peers.first:
             try:
                 if runs.is_run(self.folder) and not force:
                     found = self._found()
-                else:
+                elif alone:
                     self._begin()
             except DataError as error:
                 mistake = error
@@ -128,15 +134,30 @@ class Keeper:
             raise mistake
         if found is not None:
             self._continue(found)
+        elif not alone:
+            self._begin()
 
     def _begin(self) -> None:
+        """The folder of the run with its first checkpoint, by all processes that write."""
+        peers, made, mistake = self._writers, None, None
+        with ExitStack() as stack:
+            if peers.first:
+                try:
+                    made = stack.enter_context(runs.new_run(self.folder))
+                    self._describe(made)
+                except DataError as error:
+                    mistake = error
+            mistake, made = peers.told(mistake), peers.told(made)
+            if made is None:
+                raise mistake or DataError(f"{self.folder} could not be made", "another name")
+            write_checkpoint(made / runs.CHECKPOINTS, checkpoint_of(self.fitting, self.identity), peers)
+        self._at = 0
+
+    def _describe(self, made: Path) -> None:
         text = self.fitting.model.checked.source.text
         facts = {"ended": runs.RUNNING, **{k: v for k, v in self.identity.items() if k != "text"}}
-        with runs.new_run(self.folder) as made:
-            runs.write_texts(made, {runs.MODEL: text, runs.FACTS: _json(facts), runs.HISTORY: ""})
-            (made / runs.CHECKPOINTS).mkdir()
-            write_checkpoint(made / runs.CHECKPOINTS, self._checkpoint())
-        self._at = 0
+        runs.write_texts(made, {runs.MODEL: text, runs.FACTS: _json(facts), runs.HISTORY: ""})
+        (made / runs.CHECKPOINTS).mkdir()
 
     def _found(self) -> Checkpoint:
         """The checkpoint to go on from. Raises DataError where it is of another run, or there is none."""
@@ -154,7 +175,7 @@ class Keeper:
     def _continue(self, found: Checkpoint) -> None:
         peers = self.fitting.peers
         self.before = peers.told(self._history(found.step) if peers.first else None) or []
-        _restore(self.fitting, found)
+        restore(self.fitting, found)
         self._at = found.step
         if self.finished:
             self.say(f"{self.folder}: finished already, after step {found.step:,}")
@@ -183,14 +204,19 @@ class Keeper:
     def records(self) -> Iterator[Record | Stopped]:
         """Those of the fitting, each written down, with checkpoints when they are due."""
         for item in self.fitting.records():
-            if isinstance(item, Record) and self.fitting.peers.first:
-                self._lines.append(f"{json.dumps(item.to_json())}\n")
-                if time.monotonic() - self._noted > _QUIET:
-                    self._tried(self._write_history)
-                if self._due():
+            if isinstance(item, Record):
+                if self.fitting.peers.first:
+                    self._lines.append(f"{json.dumps(item.to_json())}\n")
+                    if time.monotonic() - self._noted > _QUIET:
+                        self._tried(self._write_history)
+                if self._agreed(self._due()):
                     self.checkpoint()
             yield item
         self.checkpoint()
+
+    def _agreed(self, own: bool) -> bool:
+        """What the first process decides: for all of them, where each has a piece of what is written."""
+        return bool(self._writers.told(own)) and (self._writers.count > 1 or self.fitting.peers.first)
 
     def _due(self) -> bool:
         if self.every.steps is not None:
@@ -200,17 +226,17 @@ class Keeper:
     def checkpoint(self) -> None:
         """Keep what there is now, where that is the state after a whole step."""
         run = self.fitting.run
-        if not self.fitting.peers.first:
-            return
-        if run.between and run.done != self._at and self._tried(self._write_checkpoint):
+        if self._agreed(run.between and run.done != self._at) and self._tried(self._write_checkpoint):
             self._at = run.done
         self._kept = time.monotonic()
 
     def _write_checkpoint(self) -> None:
-        self._write_history()
-        folder = self.folder / runs.CHECKPOINTS
-        write_checkpoint(folder, self._checkpoint())
-        forget_older(folder, self.keep)
+        peers, folder = self._writers, self.folder / runs.CHECKPOINTS
+        if peers.first:
+            self._write_history()
+        write_checkpoint(folder, checkpoint_of(self.fitting, self.identity), peers)
+        if peers.first:
+            forget_older(folder, self.keep)
 
     def _write_history(self) -> None:
         """Add the records that are new. What an earlier try left behind its last whole line is cut off."""
@@ -239,16 +265,6 @@ class Keeper:
         self.trouble = ""
         return True
 
-    def _checkpoint(self) -> Checkpoint:
-        fitting, run = self.fitting, self.fitting.run
-        facts = {"identity": self.identity, "seconds": run.elapsed()}
-        trainer = {
-            "players": [p.state() for p in run.players],
-            "validation": fitting.validation.state() if fitting.validation is not None else None,
-            "random": random_states(fitting.bound.settings.device),
-        }
-        return Checkpoint(run.done, facts, fitting.tensors(), trainer)
-
     # --- the end ---
 
     def finish(self, facts: Mapping[str, Any]) -> None:
@@ -256,7 +272,7 @@ class Keeper:
         checkpoint is there."""
         if not self.fitting.peers.first:
             return
-        tensors = {n: v.detach().cpu().contiguous() for n, v in self.fitting.tensors().items()}
+        tensors = {n: v.detach().cpu().contiguous() for n, v in self.fitting.tensors.items()}
         try:
             self._write_history()
             replace_safely(self.folder / runs.PARAMETERS, save_tensors(tensors))
@@ -271,18 +287,3 @@ class Keeper:
 
 def _json(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, indent=2) + "\n"
-
-
-@torch.no_grad()
-def _restore(fitting: Fitting, found: Checkpoint) -> None:
-    """Put a run where a checkpoint left it."""
-    run = fitting.run
-    for name, value in fitting.tensors().items():
-        value.copy_(found.parameters[name])
-    for player, state in zip(run.players, found.trainer["players"], strict=True):
-        player.restore(state)
-    if fitting.validation is not None:
-        fitting.validation.restore(found.trainer["validation"])
-        fitting.stop_if_enough(found.step)
-    restore_random_states(found.trainer["random"], fitting.bound.settings.device)
-    run.done, run.seconds = found.step, found.facts["seconds"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmlang.compiler import pipeline
 from ebmlang.compiler.diagnostics import Located, did_you_mean, listing
@@ -182,28 +182,32 @@ class Posed:
             named.variable, bound, examples, sampler, wanted.steps, wanted.persistent, wanted.refresh
         )
 
-    def own(self) -> dict[str, nn.Parameter]:
-        """The parameters whose values are the model's own, not passed by the caller."""
-        passed = self.run.given.names()
-        return {n: p for n, p in self.model.declared_parameters().items() if n not in passed}
+    def own(self, lent: Mapping[int, Tensor] | None = None) -> dict[str, Tensor]:
+        """The parameters whose values are the model's own, not passed by the caller; `lent` stands for some
+        of them, by their ids."""
+        passed, found = self.run.given.names(), lent or {}
+        mine = self.model.declared_parameters().items()
+        return {n: found.get(id(p), p) for n, p in mine if n not in passed}
 
     def at(
         self,
         bound: Bound,
         examples: Examples,
-        own: Mapping[str, Tensor],
         rows: Any,
         seed: int,
         done: int | None = None,
         chains: Chains | None = None,
+        lent: Mapping[int, Tensor] | None = None,
     ) -> Evaluated:
-        """The loss of some of the rows, with the parameters as they are, and schedules after `done` steps."""
-        some = at_rows(bound, examples.values(rows), own, rows, seed, done)
+        """The loss of some of the rows, with the parameters as they are, or as they are `lent` by their ids,
+        and schedules after `done` steps."""
+        own = self.own(lent)
+        some = at_rows(bound, examples.values(rows), own, rows, seed, done, lent)
         observed = examples.masks(rows)
         found = evaluate(some, self.run.search, observed, self.form)
         if chains is None:
             return found
-        free = at_rows(chains.bound, chains.examples.values(rows), own, rows, seed, done)
+        free = at_rows(chains.bound, chains.examples.values(rows), own, rows, seed, done, lent)
         drawn = chains.draw(free, chains.examples.masks(rows), rows, seed)
         other = replace(some, values={**some.values, chains.name: drawn})
         return found.less(evaluate(other, self.run.search, observed, self.form))
@@ -235,4 +239,4 @@ def loss_now(model: Model, given: Given, settings: Settings, objective: str | No
     source = Source.held(given, {})
     bound, examples = posed.bound(source)
     rows = np.arange(bound.batch, dtype=np.int64)
-    return posed.at(bound, examples, posed.own(), rows, draw_seed, chains=posed.chains(source)).loss
+    return posed.at(bound, examples, rows, draw_seed, chains=posed.chains(source)).loss

@@ -161,12 +161,14 @@ def at_rows(
     rows: Rows,
     seed: int,
     done: int | None = None,
+    lent: Mapping[int, Tensor] | None = None,
 ) -> Bound:
     """A bound model with some rows of its data, whose values are `examples`, the parameters as they are now,
     and new draws.
 
     Values were checked when they were bound, or read. Values computed from others, such as defaults and
     draws, are computed again, so that they follow the parameters, and schedules the steps that are `done`.
+    `lent` stands for parameters of nets, by their ids.
     """
     settings = replace(bound.settings, seed=seed, rows=rows)
     values: dict[str, Tensor] = {}
@@ -182,7 +184,8 @@ def at_rows(
     draw = replace(instance.draw, seed=seed, rows=rows)
     instance = replace(instance, batch=len(rows), draw=draw, **_at_step(bound, done))
     if net_specs(bound.module):
-        instance = replace(instance, nets=instance.nets.thinned(seed, rows))
+        nets = instance.nets.over(lent) if lent else instance.nets
+        instance = replace(instance, nets=nets.thinned(seed, rows))
     fill(instance, bound.specs, bound.shapes, values, frozenset(bound.module.SOUGHT), settings)
     return replace(bound, instance=instance, values=values, batch=len(rows), settings=settings)
 

@@ -84,6 +84,14 @@ class Peers:
         else:
             distributed.all_reduce(numbers)
 
+    def all(self, own: bool) -> bool:
+        """Whether something is so in all processes."""
+        if self.count == 1:
+            return own
+        found = torch.tensor(int(own), device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+        distributed.all_reduce(found, distributed.ReduceOp.MIN)
+        return bool(found)
+
     def agree(self, values: Iterable[Tensor]) -> None:
         """Make values the same in all processes: those of the first one."""
         for value in values if self.count > 1 else ():

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ebmlang.errors import DataError
 from ebmlang.runtime.gathering import shared
@@ -16,6 +16,7 @@ from ebmlang.runtime.training.batches import Batch, Walk
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.moved import Moved, gradient_norm, settle, take_gradient
 from ebmlang.runtime.training.peers import ALONE, Peers
+from ebmlang.runtime.training.shards import Shards
 
 LossOf = Callable[[Batch, int], Evaluated]
 """The loss of some rows, at a turn: the number of the optimiser's step within the minibatch."""
@@ -58,7 +59,7 @@ class Seen:
 class Player:
     """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the
     running means where the line keeps them, `walk` is over rows of its own, and `carried` are tensors that
-    the loss carries from step to step."""
+    the loss carries from step to step. Parameters may be pieces, `shards`."""
 
     name: str
     parameters: Sequence[Moved]
@@ -68,6 +69,7 @@ class Player:
     peers: Peers = ALONE
     walk: Walk | None = None
     carried: dict[str, Tensor] = field(default_factory=dict)
+    shards: Shards | None = None
     good: list[Tensor] = field(init=False)
     averages: list[Tensor] | None = field(init=False)
 
@@ -78,7 +80,9 @@ class Player:
 
     @property
     def finite(self) -> bool:
-        return all(bool(torch.isfinite(m.leaf).all()) for m in self.parameters)
+        """Whether all of its parameters are, in all processes."""
+        own = all(bool(torch.isfinite(m.leaf).all()) for m in self.parameters)
+        return own if self.shards is None else self.peers.all(own)
 
     @torch.no_grad()
     def go_back(self) -> None:
@@ -109,7 +113,7 @@ class Player:
 
         def look() -> Tensor:
             found = self._gradient(batch, turn)
-            norm = gradient_norm(self.parameters)
+            norm = self._norm()
             if not seen:
                 seen.append(_checked(found, norm))
                 torch._foreach_copy_(self.good, [m.leaf.detach() for m in self.parameters])
@@ -128,6 +132,11 @@ class Player:
             raise
         self._average()
         return seen[0]
+
+    def _norm(self) -> Tensor:
+        if self.shards is None:
+            return gradient_norm(self.parameters)
+        return self.shards.norm([m.leaf for m in self.parameters])
 
     def _follow_schedules(self, batch: Batch) -> None:
         if self.pace.rates is not None:
@@ -156,6 +165,8 @@ class Player:
 
     def _gradient(self, batch: Batch, turn: int) -> Evaluated:
         """The loss of a batch, and its gradient in the leaves."""
+        if self.shards is not None:
+            self.shards.clear()
         for one in self.parameters:
             one.parameter.grad = one.leaf.grad = None
             if one.leaf is not one.parameter:
@@ -164,11 +175,17 @@ class Player:
             self._part(part, turn) for part in batch.parts(self.peers.parts(batch, self.pace.accumulate))
         ]
         found = self.peers.summed(parts[0] if len(parts) == 1 else _together(parts))
-        self.peers.sum_gradients([m.parameter for m in self.parameters])
+        self.peers.sum_gradients([p for p in self._moved if self.shards is None or not self.shards.has(p)])
+        if self.shards is not None:
+            self.shards.collect()
         pace = float(self.optimiser.param_groups[0]["lr"])
         for one in self.parameters:
             take_gradient(one, pace)
         return found
+
+    @property
+    def _moved(self) -> list[nn.Parameter]:
+        return [m.parameter for m in self.parameters]
 
     def _part(self, batch: Batch, turn: int) -> Evaluated:
         """The loss of some of the rows as they count in the whole, its gradient added to those that are
@@ -183,33 +200,67 @@ class Player:
                 )
             if len(batch.rows) != batch.total:
                 found = found.times(len(batch.rows) / batch.total)
-            found.loss.backward(inputs=[m.parameter for m in self.parameters])
+            inputs = self._moved if self.shards is None else self.shards.sources(self._moved)
+            found.loss.backward(inputs=inputs)
         return found
 
     # --- what a checkpoint holds ---
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, beside the parameters: nested dictionaries and lists."""
+        """Everything that the next step depends on, beside the parameters: nested dictionaries and lists.
+        What lies like a parameter that is in pieces is so too, a DTensor."""
         leaves = {m.name: m.leaf.detach() for m in self.parameters if m.leaf is not m.parameter}
         return {
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self._of_optimiser(),
             "leaves": leaves,
-            "good": list(self.good),
-            "averages": self.averages,
+            "good": [self._divided(k, v) for k, v in enumerate(self.good)],
+            "averages": self.averages and [self._divided(k, v) for k, v in enumerate(self.averages)],
             "carried": dict(self.carried),
         }
+
+    def _of_optimiser(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.optimiser.state_dict()
+        return found if self.shards is None else {**found, "state": _changed(found["state"], self._divided)}
+
+    def _divided(self, k: int, value: Tensor) -> Any:
+        """What lies like parameter number k, as a checkpoint is to hold it."""
+        leaf = self.parameters[k].leaf
+        if self.shards is None or not self.shards.has(leaf) or value.shape != leaf.shape:
+            return value
+        return self.shards.divided(leaf, value)
+
+    def _piece(self, k: int, value: Tensor) -> Tensor:
+        """What lies like parameter number k, as this process is to hold it."""
+        leaf = self.parameters[k].leaf
+        if self.shards is None or not self.shards.has(leaf) or not value.ndim:
+            return value
+        return self.shards.piece(leaf, value)
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-        self.optimiser.load_state_dict(state["optimiser"])
+        stored = state["optimiser"]
+        if self.shards is not None:
+            stored = {**stored, "state": _changed(stored["state"], self._piece)}
+        self.optimiser.load_state_dict(stored)
         for one in self.parameters:
             if one.leaf is not one.parameter:
                 one.leaf.copy_(state["leaves"][one.name])
-        torch._foreach_copy_(self.good, list(state["good"]))
+        torch._foreach_copy_(self.good, [self._piece(k, v) for k, v in enumerate(state["good"])])
         if self.averages is not None:
-            torch._foreach_copy_(self.averages, list(state["averages"]))
+            averages = [self._piece(k, v) for k, v in enumerate(state["averages"])]
+            torch._foreach_copy_(self.averages, averages)
         self.carried.update(state["carried"])
+
+
+def _changed(
+    states: Mapping[int, Mapping[str, Any]], change: Callable[[int, Tensor], Tensor]
+) -> dict[int, dict[str, Any]]:
+    """What an optimiser holds for every parameter by its number, with changed tensors."""
+    return {
+        k: {name: change(k, v) if isinstance(v, Tensor) else v for name, v in own.items()}
+        for k, own in states.items()
+    }
 
 
 def _together(parts: Sequence[Evaluated]) -> Evaluated:

@@ -2,7 +2,8 @@
 
     FOLDER/00000120/params.safetensors    parameters, states and tensors of nets by name
     FOLDER/00000120/trainer.safetensors   what optimisers and averages hold
-    FOLDER/00000120/state.json            everything else, and the digests of the other two
+    FOLDER/00000120/pieces/               what is in pieces, a file for each process
+    FOLDER/00000120/state.json            everything else, and the digests of the others
 
 A checkpoint is written beside its place, made safe on the disk, and renamed.
 """
@@ -14,7 +15,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ebmlang.runtime.durable import sync_folder, write_safely
+from ebmlang.runtime.training.peers import ALONE, Peers
+from ebmlang.runtime.training.pieces import PIECES, Divided, Piece, digest, filled, write_pieces
 
 PARAMETERS, TRAINER, STATE = "params.safetensors", "trainer.safetensors", "state.json"
 
@@ -35,26 +38,34 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 # --- nested values ------------------------------------------------------------------------------
 
 
-def packed(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """A nested value as JSON, with its tensors moved to `tensors` under numbers."""
+def packed(value: Any, tensors: dict[str, Tensor], pieces: dict[str, Any]) -> Any:
+    """A nested value as JSON, with its tensors moved to `tensors` under numbers, and those that are in pieces
+    to `pieces`."""
     match value:
+        case Divided(tensor=whole):
+            name = str(len(pieces))
+            pieces[name] = whole
+            dtype = str(whole.dtype).removeprefix("torch.")
+            return {"piece": name, "shape": list(whole.shape), "dtype": dtype}
         case Tensor():
             name = str(len(tensors))
             tensors[name] = value.detach().cpu().contiguous()
             return {"tensor": name}
         case Mapping():
-            return {"pairs": [[key, packed(v, tensors)] for key, v in value.items()]}
+            return {"pairs": [[key, packed(v, tensors, pieces)] for key, v in value.items()]}
         case list() | tuple():
             kind = "tuple" if isinstance(value, tuple) else "list"
-            return {kind: [packed(v, tensors) for v in value]}
+            return {kind: [packed(v, tensors, pieces) for v in value]}
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `packed` took apart."""
+    """What `packed` took apart; `Piece`s are still to be filled."""
     match value:
+        case {"piece": str() as name, "shape": list() as shape, "dtype": str() as dtype}:
+            return Piece(name, tuple(shape), getattr(torch, dtype))
         case {"tensor": str() as name}:
             return tensors[name]
         case {"pairs": list() as pairs}:
@@ -71,39 +82,68 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a run was like after `step` minibatches. `facts` is plain JSON, `trainer` any nested value."""
+    """What a run was like after `step` minibatches. `facts` is plain JSON, `parameters` are those that are
+    whole, `trainer` is any nested value. One that was read has `pieces`, the folder of what `Piece`s stand
+    for."""
 
     step: int
     facts: Mapping[str, Any]
     parameters: Mapping[str, Tensor]
     trainer: Any
+    pieces: Path | None = None
+
+    def filled(self, mesh: Any) -> Checkpoint:
+        """With tensors in the places of pieces, as `pieces.filled` finds them. Raises OSError."""
+        if self.pieces is None:
+            return self
+        return replace(self, trainer=filled(self.pieces, self.trainer, mesh))
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Add a checkpoint to a folder. Raises OSError, and then leaves nothing behind."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, peers: Peers = ALONE) -> None:
+    """Add a checkpoint to a folder. The first process writes what is whole; where something is in pieces, all
+    call this together. Raises OSError, and then leaves nothing behind."""
     tensors: dict[str, Tensor] = {}
-    tree = packed(checkpoint.trainer, tensors)
-    parameters = {n: v.detach().cpu().contiguous() for n, v in checkpoint.parameters.items()}
-    files = {PARAMETERS: save_tensors(_apart(parameters)), TRAINER: save_tensors(_apart(tensors))}
-    state = {
-        "step": checkpoint.step,
-        "facts": checkpoint.facts,
-        "trainer": tree,
-        "digests": {name: _digest(content) for name, content in files.items()},
-    }
-    files[STATE] = json.dumps(state).encode()
-    made = Path(tempfile.mkdtemp(prefix=".checkpoint.", suffix=".tmp", dir=folder))
+    pieces: dict[str, Any] = {}
+    tree = packed(checkpoint.trainer, tensors, pieces)
+    made = _made(folder, peers)
     try:
-        for name, content in files.items():
-            write_safely(made / name, content)
-        sync_folder(made)
-        place = folder / f"{checkpoint.step:08d}"
-        if place.exists():
-            shutil.rmtree(place)
-        made.rename(place)
-        sync_folder(folder)
+        digests = write_pieces(made / PIECES, pieces) if pieces else {}
+        if peers.first:
+            parameters = {n: v.detach().cpu().contiguous() for n, v in checkpoint.parameters.items()}
+            files = {PARAMETERS: save_tensors(_apart(parameters)), TRAINER: save_tensors(_apart(tensors))}
+            digests = {**{name: _digest(content) for name, content in files.items()}, **digests}
+            state = {"step": checkpoint.step, "facts": checkpoint.facts, "trainer": tree, "digests": digests}
+            files[STATE] = json.dumps(state).encode()
+            _put(made, folder / f"{checkpoint.step:08d}", files)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if peers.first:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _made(folder: Path, peers: Peers) -> Path:
+    """A new place beside those of checkpoints, the same in all processes. Raises OSError in all of them."""
+    made: Path | None = None
+    trouble: OSError | None = None
+    if peers.first:
+        try:
+            made = Path(tempfile.mkdtemp(prefix=".checkpoint.", suffix=".tmp", dir=folder))
+        except OSError as error:
+            trouble = error
+    made, trouble = peers.told((made, trouble)) or (None, None)
+    if made is None:
+        raise trouble or OSError("no folder for a checkpoint")
+    return made
+
+
+def _put(made: Path, place: Path, files: Mapping[str, bytes]) -> None:
+    """The files, safe on the disk, and the whole under its name."""
+    for name, content in files.items():
+        write_safely(made / name, content)
+    sync_folder(made)
+    if place.exists():
+        shutil.rmtree(place)
+    made.rename(place)
+    sync_folder(place.parent)
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -131,10 +171,12 @@ def read_checkpoint(place: Path) -> Checkpoint:
     for name, content in contents.items():
         if _digest(content) != state["digests"][name]:
             raise ValueError(f"{name} is damaged")
-    tensors = load_tensors(contents[TRAINER])
-    return Checkpoint(
-        state["step"], state["facts"], load_tensors(contents[PARAMETERS]), unpacked(state["trainer"], tensors)
-    )
+    for path in (place / PIECES).glob("*"):
+        if digest(path) != state["digests"].get(path.name):
+            raise ValueError(f"{PIECES}/{path.name} is damaged")
+    trainer = unpacked(state["trainer"], load_tensors(contents[TRAINER]))
+    parameters = load_tensors(contents[PARAMETERS])
+    return Checkpoint(state["step"], state["facts"], parameters, trainer, place / PIECES)
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:

@@ -66,6 +66,19 @@ LOGISTIC = """model logistic(n: int) {
 """
 
 
+SEARCHED = """model searched(n: int, k: int = 3) {
+  observed y : real[n]
+  latent   z : real[k] = 0
+  param D : real[n, k] in unit_columns = normal()
+  param b : real[n] = normal()
+  net dec : real[k] -> real[n] = mlp([5], act = tanh)
+  energy fit = ||y - b - D @ z - 0.1 * dec(z)||^2
+  regularizer size = 0.2 * ||z||^2
+  infer z using lbfgs(steps = 20)
+  train using adam(lr = 0.05, clip = 2, accumulate = 2, average = 0.5)
+}
+"""
+
 X, Y = rows(23, 4), rows(23, 4, seed=1)
 
 MECHANISMS: dict[str, Case] = {
@@ -78,7 +91,17 @@ MECHANISMS: dict[str, Case] = {
     "logistic": Case("", LOGISTIC, {"x": X, "t": Y[:, 0].sign()}, {"steps": 4}),
 }
 
-WHAT: dict[str, dict[str, Case]] = {"mechanisms": MECHANISMS, "losses": CASES}
+_SHARDED = {"epochs": 2, "batch_size": 9, "shard": True}
+
+SHARDS: dict[str, Case] = {
+    "searched": Case("", SEARCHED, {"y": Y}, {**_SHARDED, "validate": 0.1}),
+    "carried": Case("", CASES["what is carried"].text, {"y": Y}, _SHARDED),
+    "drawn": Case("", CASES["chains that persist"].text, {"y": Y}, _SHARDED),
+    "slopes": Case("", CASES["score matching"].text.replace("adam", "sgd"), {"y": Y}, _SHARDED),
+    "spread": Case("", SPREAD, {"x": X, "y": Y}, _SHARDED),
+}
+
+WHAT: dict[str, dict[str, Case]] = {"mechanisms": MECHANISMS, "losses": CASES, "shards": SHARDS}
 
 
 def fitted(cases: dict[str, Case]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from ebmlang.cli import main
 from ebmlang.commands.processes import spawned
 from ebmlang.compiler.losses.amortized import BY, EVIDENCE
 from ebmlang.compiler.losses.table import WRITTEN
+from ebmlang.compiler.optimisers import OPTIMISERS
 from ebmlang.data import write
 from ebmlang.inference import given_arrays
+from ebmlang.runs import parameters_of
 from ebmlang.runtime.gathering import all_examples, gathered
 from ebmlang.runtime.training.peers import Peers
+from ebmlang.training.dividing import Division
 from tests.training import processes
 from tests.training.shared_losses import CASES, rows
 
@@ -44,20 +48,21 @@ def test_every_loss_has_a_case() -> None:
     assert {case.loss for case in CASES.values()} - {""} == tabled
 
 
-CHANGING = {
-    "an inner search": (processes.MECHANISMS["dictionary"].text, {"y": rows(23, 4)}),
-    "chains": (CASES["chains that persist"].text, CASES["chains that persist"].data),
+CHANGING: dict[str, tuple[str, Mapping[str, Any], list[str]]] = {
+    "an inner search": (processes.MECHANISMS["dictionary"].text, {"y": rows(23, 4)}, []),
+    "chains": (CASES["chains that persist"].text, CASES["chains that persist"].data, []),
+    "pieces": (processes.SEARCHED, {"y": rows(23, 4)}, ["--shard", "--validate", "0.1"]),
 }
 
 
-@pytest.mark.parametrize(("text", "data"), CHANGING.values(), ids=CHANGING)
+@pytest.mark.parametrize(("text", "data", "more"), CHANGING.values(), ids=CHANGING)
 def test_a_run_changes_its_number_of_processes(
-    text: str, data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, data: Mapping[str, Any], more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "m.ebm").write_text(text)
     write(tmp_path / "y.npz", {name: np.asarray(value) for name, value in data.items()})
     words = ["train", str(tmp_path / "m.ebm"), "--data", str(tmp_path / "y.npz"), "--dtype", "float64"]
-    words += ["--batch-size", "9", "--no-progress"]
+    words += ["--batch-size", "9", "--no-progress", *more]
     assert main([*words, "--steps", "7", "-o", str(tmp_path / "whole")]) == 0
     # Rows are read by those who have them, but chains that persist are about all rows.
     memory = "1GiB" if "persistent" in text else "64"
@@ -72,6 +77,46 @@ def test_a_run_changes_its_number_of_processes(
         for name in ("whole", "run")
     ]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+
+
+def test_what_is_divided() -> None:
+    """Entries that are moved each by itself are; what has to be seen whole is not, and it is said why."""
+    text = """model mixed(n: int) {
+      observed y : real[n]
+      net f : real[n] -> real[n] = mlp([5])
+      param D : real[n, n] in unit_columns
+      param s : real
+      energy e = ||y - D @ f(y)||^2 + (s - 1)^2
+      train nets: f
+      train rest: D, s
+    }"""
+    y = rows(9, 3)
+    m = ebmlang.loads(text).bind(y=y)
+    run = training.Fitting.of(
+        m,
+        given_arrays(m.ranks, {"y": y}),
+        m.settings({"y": y}, None, None, 0, None),
+        training.Course.of(1, None, None, 0),
+        training.Asking(),
+    )
+    lines = [(line.moving, line.row) for line in run.lines]
+    assert [tuple(p.shape) for p in Division.of(lines).parts] == [(5, 3), (5,), (3, 5), (3,)]
+    said = Division.of(lines).sentence(4)
+    assert said.startswith("38 numbers of parameters are divided among 4 processes")
+    assert "`D` is kept in unit_columns; `s` is one number" in said
+    with pytest.raises(DataError, match="nothing of what is trained can be divided: `D` is kept"):
+        Division.of(lines[1:])
+    muon = next(row for row in OPTIMISERS if row.name == "muon")
+    with pytest.raises(DataError, match=r"`f\.0\.weight` is moved by muon, which looks at all of it"):
+        Division.of([(lines[0][0], muon)])
+
+
+def test_a_run_in_pieces_that_goes_on_has_no_file_of_parameters(tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "checkpoints" / "00000002"
+    (kept / "pieces").mkdir(parents=True)
+    (kept / "params.safetensors").touch()
+    with pytest.raises(DataError, match="in pieces until it ends"):
+        parameters_of(str(tmp_path / "run"))
 
 
 def test_a_process_that_fails_ends_the_others(tmp_path: Path) -> None:
