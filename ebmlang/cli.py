@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from ebmlang.commands import COMMANDS, Command
+from ebmlang.commands import COMMANDS, Command, processes
 from ebmlang.commands.options import UsageError
 from ebmlang.errors import DataError, ModelError
 from ebmlang.interrupts import termination
@@ -28,7 +28,10 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. `argv` leaves out the program's name. Returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return ended(lambda: run(_parse(words)))
+    code = ended(lambda: run(_parse(words)))
+    if argv is None and processes.among_others():
+        processes.leave(code)
+    return code
 
 
 def ended(work: Callable[[], int]) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from ebmlang.runtime.training.peers import Peers
@@ -51,6 +51,14 @@ class _Started:
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         lines = self.said.read_text(errors="replace").strip().splitlines()[-_LAST_WORDS:]
         return "\n  ".join([f"note: process {self.rank + 1} of {count} ended {how}", *lines])
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, one of several, at once. Threads of the messages that are still at work while Python
+    cleans up end it by SIGABRT, now and then."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def spawned(command: Sequence[str], count: int) -> int:
@@ -108,7 +116,7 @@ def _code_of(running: Sequence[_Started]) -> int:
 def joined(device: str | None) -> Iterator[Peers]:
     """The group that this process was started in, or itself alone.
 
-    All of its processes leave together: gloo aborts a process that still listens to one which is gone.
+    All of its processes leave together: what one still sends to another that is gone would be an error.
     """
     from torch import distributed
 

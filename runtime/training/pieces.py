@@ -38,12 +38,15 @@ class Piece:
 def write_pieces(place: Path, tensors: Mapping[str, Any]) -> dict[str, str]:
     """Every process writes its pieces of DTensors into a folder; the digests of all files by their names.
     Raises OSError in all of them, where one of them cannot write."""
-    from torch.distributed import checkpoint  # takes a tenth of a second, and most runs are whole
+    # These take a tenth of a second, and most runs are whole.
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
-    writer = checkpoint.HuggingFaceStorageWriter(str(place), save_distributed=True)
+    writer = HuggingFaceStorageWriter(str(place), save_distributed=True)
     try:
-        checkpoint.save(dict(tensors), storage_writer=writer, no_dist=False)
-    except checkpoint.CheckpointException as error:
+        save(dict(tensors), storage_writer=writer, no_dist=False)
+    except CheckpointException as error:
         first = next(iter(error.failures.values()))[0]
         raise OSError(getattr(first, "errno", None), getattr(first, "strerror", None) or str(first)) from None
     files = sorted(place.iterdir())
@@ -56,15 +59,16 @@ def write_pieces(place: Path, tensors: Mapping[str, Any]) -> dict[str, str]:
 def filled(place: Path, tree: Any, mesh: Any) -> Any:
     """A nested value with tensors in the places of pieces: the parts of this process, or whole ones without a
     `mesh`. All processes of the mesh call this together. Raises OSError."""
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     wanted: dict[str, Any] = {}
     _changed(tree, lambda piece: wanted.setdefault(piece.name, _room(piece, mesh)))
     if wanted:
-        reader = checkpoint.HuggingFaceStorageReader(str(place))
+        reader = HuggingFaceStorageReader(str(place))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process reads it all
-            checkpoint.load(wanted, storage_reader=reader, no_dist=mesh is None)
+            load(wanted, storage_reader=reader, no_dist=mesh is None)
     read = {name: value if mesh is None else value.to_local() for name, value in wanted.items()}
     return _changed(tree, lambda piece: read[piece.name])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from ebmlang.commands.processes import joined
+from ebmlang.commands.processes import joined, leave
 from ebmlang.data import write
 from ebmlang.runtime.training.peers import peers_here
 from tests.training.shared_losses import CASES, Case, rows
@@ -125,3 +125,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave(0)
