@@ -3,6 +3,7 @@
 Parts: front_end, chain, evaluation, digits, transformer, training, samplers, rivals. `--write` also puts the
 tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs.
 `python -m benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
+`python -m benchmarks processes` measures several processes, each on a core of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.measure import Row, pin
 
 PARTS = ("front_end", "chain", "evaluation", "digits", "transformer", "training", "samplers", "rivals")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-APART = {"choices": Path(__file__).with_name("CHOICES.md")}
+APART = {"choices": Path(__file__).with_name("CHOICES.md"), "processes": RESULTS}
 """Parts that run only when they are named, and the pages that they have for themselves."""
 
 HEAD = ("what", "ours", "other side", "ratio", "bar", "met")
@@ -41,7 +42,8 @@ def main() -> int:
     unknown = [part for part in args.parts if part not in known]
     if unknown:
         parser.error(f"there is no part {unknown[0]}; parts are {', '.join(known)}")
-    pin()
+    if args.parts != ["processes"]:  # which take a core each
+        pin()
     rows: list[Row] = []
     for part in args.parts or PARTS:
         print(f"measuring {part} ...", flush=True)

@@ -70,7 +70,9 @@ class Shards:
         buckets: Any = _Buckets([_Bucket(some) for some in _bucketed(parameters)])
         for one in (*buckets.parts, buckets):
             fully_shard(one, mesh=mesh, reshard_after_forward=False)
-            one.set_gradient_divide_factor(1.0)  # losses are shares of the whole: gradients are added up
+            # Losses are shares of the whole: gradients are added up, and nothing is divided on the way.
+            one.set_gradient_divide_factor(1.0)
+            one.set_force_sum_reduction_for_comms(True)
         leaves = tuple(nn.Parameter(p.to_local()) for p in buckets.parameters())
         for one in parameters:
             _empty(one)

@@ -98,7 +98,7 @@ SHARDS: dict[str, Case] = {
     "carried": Case("", CASES["what is carried"].text, {"y": Y}, _SHARDED),
     "drawn": Case("", CASES["chains that persist"].text, {"y": Y}, _SHARDED),
     "slopes": Case("", CASES["score matching"].text.replace("adam", "sgd"), {"y": Y}, _SHARDED),
-    "spread": Case("", SPREAD, {"x": X, "y": Y}, _SHARDED),
+    "spread": Case("", SPREAD, {"x": X, "y": Y}, {**_SHARDED, "dtype": "float32"}),
 }
 
 WHAT: dict[str, dict[str, Case]] = {"mechanisms": MECHANISMS, "losses": CASES, "shards": SHARDS}
@@ -109,7 +109,7 @@ def fitted(cases: dict[str, Case]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {"processes": torch.tensor(peers_here().count)}
     for name, case in cases.items():
         m = ebmlang.loads(case.text, seed=3)
-        history = m.fit(case.data, dtype="float64", **case.course)
+        history = m.fit(case.data, **{"dtype": "float64", **case.course})
         found[f"{name}.loss"] = torch.from_numpy(history.loss)
         found.update({f"{name}.{n}": v.detach().clone() for n, v in m.state_dict().items()})
     return found

@@ -40,7 +40,9 @@ def test_two_processes_take_the_steps_of_one(what: str, tmp_path: Path) -> None:
     assert set(two) == set(one)
     assert two["processes"] == 2
     for name in one.keys() - {"processes"}:
-        np.testing.assert_allclose(two[name], one[name], rtol=1e-6, atol=1e-8, err_msg=name)
+        # Messages add up in another order, which adam makes more of where a gradient is 0 but for that.
+        rtol, atol = (1e-4, 1e-5) if one[name].dtype == torch.float32 else (1e-6, 1e-8)
+        np.testing.assert_allclose(two[name], one[name], rtol=rtol, atol=atol, err_msg=name)
 
 
 def test_every_loss_has_a_case() -> None:
