@@ -27,6 +27,19 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 APART = {"choices": Path(__file__).with_name("CHOICES.md"), "processes": RESULTS}
 """Parts that run only when they are named, and the pages that they have for themselves."""
 
+IN_TURNS = (
+    "one was used by one thread",
+    "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over "
+    "rounds.",
+)
+HOW = {
+    "processes": (
+        "each process used one by one thread",
+        "Processor times are means over the steps; times of messages are the least that were seen.",
+    )
+}
+"""How a part is measured, in words: the cores, the two sides."""
+
 HEAD = ("what", "ours", "other side", "ratio", "bar", "met")
 
 
@@ -53,7 +66,7 @@ def main() -> int:
             write(
                 APART.get(part, RESULTS),
                 part,
-                f"{preface(f'python -m benchmarks {part} --write')}\n{table(found)}",
+                f"{preface(f'python -m benchmarks {part} --write', part)}\n{table(found)}",
             )
         rows += found
     return 0 if all(row.met is not False for row in rows) else 1
@@ -79,17 +92,16 @@ def write(path: Path, part: str, text: str) -> None:
     path.write_text(f"{head.rstrip()}\n\n{pages}".rstrip() + "\n", encoding="utf-8", newline="\n")
 
 
-def preface(command: str) -> str:
-    """Date, machine and versions in words."""
+def preface(command: str, part: str) -> str:
+    """Date, machine and versions in words, and how a part is measured."""
     import torch
 
     cores = os.cpu_count() or 0
     return (
         f"Measured on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} with `{command}`: "
-        f"{platform.machine()}, {cores} cores of which one was used by one thread, no GPU, "
+        f"{platform.machine()}, {cores} cores of which {HOW.get(part, IN_TURNS)[0]}, no GPU, "
         f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}. "
-        "Both sides of a comparison run in turns in one process; times are medians, ratios are medians over "
-        "rounds.\n"
+        f"{HOW.get(part, IN_TURNS)[1]}\n"
     )
 
 

@@ -54,7 +54,7 @@ def rows() -> list[Row]:
     disk = _apart("disk", 1)[0]
     return [
         _row(
-            f"VICReg, 1.8 million parameters, batch {BATCH}: processor time of a step, two processes beside one",
+            f"VICReg, 1.8 million parameters, batch {BATCH}: processor time of a step, two processes, one",
             f"{1e3 * cost:.0f} ms",
             f"{1e3 * one[0]['processor']:.0f} ms",
             f"{cost / one[0]['processor']:.2f}",
