@@ -157,11 +157,12 @@ CONSTRUCTORS: tuple[Constructor, ...] = (
         "convnet",
         (
             Option("channels", "sizes"), Option("kernel", "size", Size.of(3)),
-            Option("stride", "size", Size.of(2)), _ACT,
+            Option("stride", "size", Size.of(2)), _ACT, Option("pool", "flag", True),
         ),
         "channels", signatures.image, _array, lambda s, b: layers.convnet(s, b, _act(b)), _by_activation,
         False,
-        "convolutions with the given channels, each followed by `act`; the mean of the image; a linear layer",
+        "convolutions with the given channels, each followed by `act`; the mean of the image, or with "
+        "`pool = false` all of it; a linear layer",
         "net f : real[1, 8, 8] -> real[d] = convnet([16, 32], act = gelu)",
     ),
     Constructor(

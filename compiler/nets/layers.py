@@ -50,15 +50,20 @@ def conv(signature: Signature, build: Build) -> list[str]:
 
 
 def convnet(signature: Signature, build: Build, act: str) -> list[str]:
+    """Convolutions and activations; then the mean over the image or all of it, and a linear layer."""
     lines: list[str] = []
-    channels = signature.inputs[0].shape[0]
-    kernel = size(build, "kernel")
+    channels, *extent = signature.inputs[0].shape
+    kernel, stride = size(build, "kernel"), size(build, "stride")
     for width in sizes(build, "channels"):
         shown = ", ".join(map(size_text, (channels, width, kernel)))
-        options = f"stride={size_text(size(build, 'stride'))}, padding={size_text(kernel // 2)}"
+        options = f"stride={size_text(stride)}, padding={size_text(kernel // 2)}"
         lines += [f"nn.Conv2d({shown}, {options})", act]
+        extent = [(n + kernel // 2 * 2 - kernel) // stride + 1 for n in extent]
         channels = width
-    return [*lines, *_head(channels, signature)]
+    if build.option("pool"):
+        return [*lines, *_head(channels, signature)]
+    entries = channels * extent[0] * extent[1]
+    return [*lines, "nn.Flatten()", _linear(entries, signature.outputs[0].shape[0], True)]
 
 
 def resnet(signature: Signature, build: Build, act: str) -> list[str]:

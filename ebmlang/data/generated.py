@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.data.dataset import DataSet, LazyArray, Loaded
+from ebmlang.data.films import bouncing_dot, bouncing_dot_long, moving_textures
 from ebmlang.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,16 +98,27 @@ def _incomplete(rows: int, rng: np.random.Generator) -> Arrays:
     return {"x": x, "y": np.where(rng.random((rows, 4)) < 0.3, np.nan, y)}
 
 
+def _white_mixtures(rows: int, rng: np.random.Generator) -> Arrays:
+    """Three independent sources, uniform between -1 and 1, and mixtures of them that are white."""
+    source = 2 * rng.random((rows, 3)) - 1
+    rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+    return {"x": 3**0.5 * source @ rotation, "source": source}
+
+
 GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] = (
     ("bars_and_stripes", _bars_and_stripes),
+    ("bouncing_dot", bouncing_dot),
+    ("bouncing_dot_long", bouncing_dot_long),
     ("gaussian", _gaussian),
     ("incomplete", _incomplete),
     ("mixed_sources", _mixed_sources),
     ("moons", _moons),
+    ("moving_textures", moving_textures),
     ("ring", _ring),
     ("rings", _rings),
     ("spins", _spins),
     ("two_futures", _two_futures),
+    ("white_mixtures", _white_mixtures),
 )
 """Name -> what draws its rows. The first line of the docstring is what `docs/commands.md` says of it."""
 

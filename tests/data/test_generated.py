@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from ebmlang.data import read
 from ebmlang.data.generated import GENERATED, generate, spin_couplings
@@ -67,6 +68,34 @@ def test_bars_and_stripes_are_fourteen() -> None:
     pictures = generate("bars_and_stripes", rows=1000)["v"].reshape(-1, 3, 3)
     assert all((p == p[:, :1]).all() or (p == p[:1]).all() for p in pictures)
     assert len(np.unique(pictures.reshape(-1, 9), axis=0)) == 14
+
+
+def test_the_bouncing_dot_moves_along_diagonals_between_the_walls() -> None:
+    data = generate("bouncing_dot_long", rows=20)
+    film, position = data["film"], data["position"]
+    brightest = film.reshape(20, 32, -1).argmax(2)
+    seen = np.stack([brightest // 16, brightest % 16], axis=-1)
+    assert np.abs(seen - position).max() <= 0.5 + 1e-9
+    assert position.min() >= 2
+    assert position.max() <= 13
+    steps = np.abs(np.diff(position, axis=1))
+    free = (position[:, 1:] > 3) & (position[:, 1:] < 12)
+    np.testing.assert_allclose(steps[free], 1)
+
+
+def test_white_mixtures_are_white_and_of_independent_sources() -> None:
+    data = generate("white_mixtures", rows=50_000)
+    np.testing.assert_allclose(np.cov(data["x"].T), np.eye(3), atol=0.03)
+    np.testing.assert_allclose(np.cov(data["source"].T ** 2), np.eye(3) * 4 / 45, atol=0.005)
+
+
+def test_the_flow_carries_one_texture_to_the_other() -> None:
+    data = generate("moving_textures", rows=5)
+    places = np.moveaxis(np.stack(np.mgrid[0:16, 0:16], axis=-1) + data["flow"], -1, 1)
+    inner = (slice(4, -4), slice(4, -4))
+    for before, after, at in zip(data["before"], data["after"], places, strict=True):
+        found = map_coordinates(before, at, order=3)
+        np.testing.assert_allclose(found[inner], after[inner], atol=0.05)
 
 
 @pytest.mark.parametrize(

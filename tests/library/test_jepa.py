@@ -110,9 +110,15 @@ def test_masked_jepa() -> None:
         for parameter in model.net("enc").parameters():
             parameter.add_(0.1)
     enc, pred, target = model.net("enc"), model.net("pred"), model.net("target")
-    context = visible[..., None] * enc(data["x"] * visible[..., None])
+
+    def patches(net: torch.nn.Module, x: Tensor, seen: Tensor) -> Tensor:
+        return net(torch.cat([x.flatten(1), seen.to(F64)], 1)).reshape(6, 5, 4)  # type: ignore[no-any-return]
+
+    context = visible[..., None] * patches(enc, data["x"] * visible[..., None], visible)
     asked = pred(torch.cat([context.flatten(1), hidden.to(F64)], 1)).reshape(6, 5, 4)
-    distance = (target(data["x"]).detach() - asked).square().sum(-1)
+    code = patches(target, data["x"], torch.ones(6, 5)).detach()
+    torch.testing.assert_close(model.infer(data=data)["code"], code)
+    distance = (code - asked).square().sum(-1)
     expected = ((distance * hidden).sum(1) / hidden.sum(1)).mean()
     same(model, model(data=data), expected, "enc", "pred")
     before = [p.clone() for p in target.parameters()]

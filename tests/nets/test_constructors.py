@@ -179,6 +179,15 @@ def test_convnet_and_resnet_by_hand() -> None:
         x = nn.functional.gelu(nn.functional.conv2d(x, layer.weight, layer.bias, stride=2, padding=1))
     torch.testing.assert_close(found, f[-1](x.mean((2, 3))), rtol=F64, atol=F64)
 
+    whole = "net f : real[2, 7, 8] -> real[d] = convnet([3, 5], kernel = 2, stride = 3, pool = false)"
+    model = ebmlang.loads(program(whole), **SIZES)
+    values = arrays(model)
+    found, x, f = function(model, values), values["x0"], net(model, "f")
+    for layer in (f[0], f[2]):
+        x = nn.functional.relu(nn.functional.conv2d(x, layer.weight, layer.bias, stride=3, padding=1))
+    assert x.shape[1:] == (5, 2, 2)
+    torch.testing.assert_close(found, f[-1](x.flatten(1)), rtol=F64, atol=F64)
+
     declared = "net f : real[2, 8, 8] -> real[d] = resnet_small([4, 6], act = tanh)"
     model = ebmlang.loads(program(declared), **SIZES)
     values = arrays(model)
