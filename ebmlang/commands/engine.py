@@ -24,6 +24,7 @@ from ebmlang.summing import Summing
 if TYPE_CHECKING:
     from ebmlang.commands.infer import Question
     from ebmlang.commands.options import Setting
+    from ebmlang.compiler.typed import Variable
     from ebmlang.data import DataSet
     from ebmlang.runtime.result import Result
 
@@ -55,7 +56,7 @@ class Engine:
             )
             if self.question.given is not None and v.role == "observed" and v.name not in named:
                 continue
-            found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
+            found[v.name] = wanted_of(self.model, v, required)
         for name in named - found.keys():
             raise DataError(
                 f"--given names `{name}`, which is asked for or does not exist", "check the names"
@@ -140,6 +141,17 @@ def opened(
     if params is not None:
         load_parameters(model, params)
     return model
+
+
+def wanted_of(model: Model, variable: Variable, required: bool) -> Wanted:
+    """What data may say of a variable, with the sizes that are set."""
+    sizes = {name: value for name, value in model.hypers.items() if isinstance(value, int)}
+    dims = tuple(
+        size.evaluate(sizes) if size.names() <= sizes.keys() else None for size in variable.type.shape
+    )
+    return Wanted(
+        variable.name, variable.role, required, len(dims), not variable.per_example, variable.type.kind, dims
+    )
 
 
 def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Given:

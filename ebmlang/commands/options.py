@@ -161,7 +161,7 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="D",
-        help=".npz, .npy, .csv, .parquet or .safetensors, or a set of scikit-learn such as sklearn:digits",
+        help="a file of arrays or a table, a folder of pictures or of Hugging Face datasets, sklearn:digits",
     )
     parser.add_argument(
         "--map",

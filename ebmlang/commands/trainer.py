@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
 from ebmlang.commands import options
-from ebmlang.commands.engine import given_rows
+from ebmlang.commands.engine import given_rows, wanted_of
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
@@ -44,7 +44,7 @@ def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str
             continue
         if v.role == "observed" or (v.role == "latent" and v.name in named):
             required = v.role == "latent" or v.init is None
-            found[v.name] = Wanted(v.name, v.role, required, v.type.rank, not v.per_example)
+            found[v.name] = wanted_of(model, v, required)
     for name in sorted(named - found.keys()):
         raise DataError(
             f"--given names `{name}`, which is no observed variable and no latent", "check the names"

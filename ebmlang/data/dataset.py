@@ -17,7 +17,7 @@ from ebmlang.errors import DataError
 Numbers = NDArray[Any]
 Rows = NDArray[np.int64]
 DType = np.dtype[Any]
-Kind = Literal["archive", "array", "table", "sklearn"]
+Kind = Literal["archive", "array", "table", "sklearn", "folder"]
 
 
 class LazyArray(Protocol):
@@ -68,8 +68,10 @@ class DataSet:
     """The arrays of one source.
 
     `kind` says where names come from: an archive names its arrays, an `array` is a single one that goes
-    by the name of its file, a table has columns, and `sklearn` has `data`, `target` and perhaps `images`.
-    `refused` holds arrays that are there but cannot be used, with the reason that is raised on use.
+    by the name of its file, a table has columns, `sklearn` has `data`, `target` and perhaps `images`, and a
+    `folder` of pictures has `image` and perhaps `target`. `refused` holds arrays that are there but cannot be
+    used, with the reason that is raised on use. `views` names pictures, with the arrays that each may be
+    taken for, one for every layout.
     """
 
     source: str
@@ -77,13 +79,14 @@ class DataSet:
     kind: Kind = "archive"
     notes: tuple[str, ...] = ()
     refused: Mapping[str, DataError] = field(default_factory=lambda: MappingProxyType({}))
+    views: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.arrays)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.arrays
+        return name in self.arrays or name in self.views
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an array, first axis included. Raises DataError when there is no such array."""
@@ -94,8 +97,8 @@ class DataSet:
         return self._find(name).dtype
 
     def finite(self, name: str) -> bool:
-        """Whether an array cannot hold NaN, by its dtype."""
-        return self.dtype(name).kind in "biu"
+        """Whether an array cannot hold NaN: whole numbers, and pictures."""
+        return self.dtype(name).kind in "biu" or any(name in arrays for arrays in self.views.values())
 
     def check(self, name: str) -> None:
         """Raises DataError unless the array is there and holds numbers or booleans."""
@@ -131,8 +134,10 @@ class DataSet:
         """`it holds y [1797, 64], label [1797]`: for messages, cut after ten."""
         if not self.arrays:
             return "it holds no arrays at all"
-        shown = [f"{name} {list(array.shape)}" for name, array in list(self.arrays.items())[:10]]
-        more = len(self.arrays) - len(shown)
+        views = {array for arrays in self.views.values() for array in arrays[1:]}
+        plain = [name for name in self.arrays if name not in views]
+        shown = [f"{name} {list(self.arrays[name].shape)}" for name in plain[:10]]
+        more = len(plain) - len(shown)
         return "it holds " + ", ".join(shown) + (f" and {more} more" if more else "")
 
     def _of_rows(self, name: str) -> LazyArray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.data.dataset import DataSet
+from ebmlang.data.pictures import LEVELS
 from ebmlang.errors import DataError
 
 _INPUT_NAMES = frozenset({"x", "X", "input", "inputs", "features"})
@@ -18,7 +19,8 @@ class Wanted:
     """A variable that data may give a value to.
 
     `rank` is the declared number of dimensions, without the one of the examples; `shared` says that the
-    value never has a dimension of the examples.
+    value never has a dimension of the examples. `kind` is real, bool or class; `dims` are the dimensions,
+    None for those that are not known before the data is.
     """
 
     name: str
@@ -26,15 +28,18 @@ class Wanted:
     required: bool
     rank: int
     shared: bool = False
+    kind: str = "real"
+    dims: tuple[int | None, ...] = ()
 
 
 def match(dataset: DataSet, wanted: Mapping[str, Wanted], mapping: Mapping[str, str]) -> dict[str, str]:
     """Variable -> array, for every variable that gets a value.
 
     In this order: what `mapping` says; the one array of an .npy for the only required variable; an array
-    of the same name; for scikit-learn's sets `data`, `images` or `target`, by rank and by name. Raises
-    DataError when a required variable has no array, when `mapping` names what is not there, and when a
-    matched array holds no numbers.
+    of the same name; for scikit-learn's sets `data`, `images` or `target`, by rank and by name; for a folder
+    `target` if the variable is one number, else `image`. Pictures come in the layout that the variable
+    declares. Raises DataError when a required variable has no array, when `mapping` names what is not there,
+    and when a matched array holds no numbers.
     """
     matched = _explicit(dataset, wanted, mapping)
     required = [variable for variable in wanted.values() if variable.required]
@@ -47,9 +52,13 @@ def match(dataset: DataSet, wanted: Mapping[str, Wanted], mapping: Mapping[str, 
     missing = [variable for variable in required if variable.name not in matched]
     if dataset.kind == "sklearn":
         matched |= _sklearn(dataset, missing)
+    if dataset.kind == "folder":
+        of_rank = {v.name: "image" if v.rank else "target" for v in missing}
+        matched |= {name: array for name, array in of_rank.items() if array in dataset}
     for variable in missing:
         if variable.name not in matched:
             raise _without_array(dataset, variable, missing)
+    matched = {name: _layout(dataset, wanted[name], array) for name, array in matched.items()}
     for array in matched.values():
         dataset.check(array)
     return {name: matched[name] for name in wanted if name in matched}
@@ -58,7 +67,38 @@ def match(dataset: DataSet, wanted: Mapping[str, Wanted], mapping: Mapping[str, 
 def unused(dataset: DataSet, matching: Mapping[str, str]) -> tuple[str, ...]:
     """Arrays that no variable takes: worth a note, never an error."""
     taken = set(matching.values())
-    return tuple(name for name in dataset.names if name not in taken)
+    alike = {name: views for views in dataset.views.values() for name in views}
+    seen: dict[str, None] = {}
+    for name in dataset.names:
+        views = alike.get(name, (name,))
+        if not taken.intersection(views):
+            seen[views[0]] = None
+    return tuple(seen)
+
+
+def _layout(dataset: DataSet, variable: Wanted, name: str) -> str:
+    """The array of a picture whose shape and numbers are those of the variable. Raises DataError."""
+    if name not in dataset.views:
+        return name
+    levels = variable.kind == "class"
+    own = [n for n in dataset.views[name] if n.endswith(LEVELS) == levels and variable.kind != "bool"]
+    for array in own:
+        shape = dataset.shape(array)[1:]
+        dims = variable.dims or (None,) * variable.rank
+        if len(shape) == len(dims) and all(d in (None, s) for d, s in zip(dims, shape, strict=True)):
+            return array
+    shapes = ", ".join(f"{list(dataset.shape(n)[1:])}" for n in dict.fromkeys(own))
+    wanted = f"[{', '.join('?' if d is None else str(d) for d in variable.dims)}]"
+    if not own:
+        raise DataError(
+            f"`{variable.name}` is bool, and {name} of {dataset.source} are pictures",
+            "declare it real, from black 0 to white 1, or class[256]",
+        )
+    raise DataError(
+        f"`{variable.name}` is {variable.kind} {wanted}, and {name} of {dataset.source} are pictures, taken "
+        f"as one of {shapes}",
+        "declare one of these shapes, or bring the pictures to the size that is declared",
+    )
 
 
 def _explicit(dataset: DataSet, wanted: Mapping[str, Wanted], mapping: Mapping[str, str]) -> dict[str, str]:

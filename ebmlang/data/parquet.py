@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ebmlang.data.cells import dtype_of, element, numbers, shape_of, stored
 from ebmlang.data.columns import group_columns, require_distinct
 from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers, Rows
 from ebmlang.data.spool import Spool
@@ -85,7 +86,11 @@ class _Columns:
 
     def _decoded(self, group: int) -> Numbers:
         table = self.file.handle.read_row_group(group, columns=list(self.members), use_threads=False)
-        columns = [_numbers(table.column(member), self) for member in self.members]
+        inner = self.shape[1:] if self.members == (self.name,) else self.shape[2:]
+        columns = [
+            numbers(table.column(member), self.name, str(self.file.path), inner, self.dtype)
+            for member in self.members
+        ]
         return columns[0] if self.members == (self.name,) else np.stack(columns, axis=1)
 
 
@@ -135,24 +140,13 @@ def _array(file: _File, name: str, members: tuple[str, ...]) -> _Columns:
 
 def _cell(file: _File, column: Any, member: str) -> tuple[tuple[int, ...], DType]:
     """Shape and dtype of one cell of a column."""
-    import pyarrow
-
     kind, shape = column.type, ()
-    while isinstance(kind, (pyarrow.ListType, pyarrow.LargeListType, pyarrow.FixedSizeListType)):
-        kind = kind.value_type
-    types = pyarrow.types
-    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
-        raise DataError(
-            f"column `{member}` in {file.path} holds {column.type}, not numbers",
-            "save numbers: classes as 0, 1, 2, ...",
-        )
-    if kind != column.type and file.rows:
+    dtype_of(kind, member, str(file.path), gaps=False)
+    plain = element(kind) == stored(kind)
+    if not plain and file.rows:
         head = next(file.handle.iter_batches(1, columns=[member], use_threads=False))
-        shape = np.shape(head.column(0).to_pylist()[0])
-    dtype = np.dtype(kind.to_pandas_dtype())
-    if kind == column.type and _has_gaps(file, member):
-        dtype = np.dtype(np.float64) if dtype.kind in "iub" else dtype
-    return shape, dtype
+        shape = shape_of(head.column(0))
+    return shape, dtype_of(kind, member, str(file.path), gaps=plain and _has_gaps(file, member))
 
 
 def _has_gaps(file: _File, member: str) -> bool:
@@ -167,37 +161,3 @@ def _has_gaps(file: _File, member: str) -> bool:
         elif file.handle.read_row_group(group, columns=[member]).column(0).null_count:
             return True
     return False
-
-
-def _numbers(column: Any, owner: _Columns) -> Numbers:
-    """A chunked column as an array of the owner's dtype; [rows, ...] for lists of one length."""
-    import pyarrow
-
-    plain = column.combine_chunks()
-    sizes: list[int] = []
-    while isinstance(plain.type, (pyarrow.ListType, pyarrow.LargeListType, pyarrow.FixedSizeListType)):
-        count = len(plain)
-        flat = plain.flatten()
-        lengths = np.asarray(plain.value_lengths().fill_null(-1))
-        if plain.null_count or (count and np.any(lengths != lengths[0])):
-            raise DataError(
-                f"the lists in column `{owner.name}` of {owner.file.path} differ in length", "pad them to one"
-            )
-        sizes.append(int(lengths[0]) if count else 0)
-        plain = flat
-    if plain.null_count and owner.dtype.kind != "f":
-        raise DataError(
-            f"column `{owner.name}` of {owner.file.path} has whole numbers with gaps inside its lists",
-            "save the lists as floats",
-        )
-    if plain.null_count:
-        plain = plain.cast(pyarrow.float64()).fill_null(float("nan"))
-    values = np.asarray(plain.to_numpy(zero_copy_only=False))
-    inner = owner.shape[len(owner.shape) - len(sizes) :] if sizes else ()
-    if tuple(sizes) != inner:
-        raise DataError(
-            f"the lists in column `{owner.name}` of {owner.file.path} differ in length: "
-            f"found {sizes}, expected {list(inner)} as in the first row",
-            "pad them to one length",
-        )
-    return values.astype(owner.dtype, copy=False).reshape(len(column), *inner)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
+from ebmlang.data.arrow import is_saved, read_arrow, read_saved
 from ebmlang.data.bundled import read_sklearn
 from ebmlang.data.dataset import DataSet
+from ebmlang.data.folder import holds_pictures, read_folder
 from ebmlang.data.generated import read_generated
 from ebmlang.data.match import Wanted
 from ebmlang.data.parquet import read_parquet
@@ -22,6 +24,7 @@ READERS: tuple[tuple[str, Callable[[Path, Mapping[str, Wanted]], DataSet]], ...]
     (".npy", lambda path, wanted: read_npy(path)),
     (".csv", read_csv),
     (".parquet", read_parquet),
+    (".arrow", read_arrow),
     (".safetensors", lambda path, wanted: read_safetensors(path)),
 )
 """File name ending -> reader."""
@@ -30,7 +33,8 @@ _PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"})
 
 
 def read(spec: str, wanted: Mapping[str, Wanted] | None = None) -> DataSet:
-    """Open `sklearn:NAME`, `generated:NAME` or a file by its ending, which is read as far as needed.
+    """Open `sklearn:NAME`, `generated:NAME`, a file by its ending, which is read as far as needed, or a
+    folder: of pictures, or saved by Hugging Face datasets, of which `FOLDER:SPLIT` is one split.
 
     `wanted` decides between `y0` as a column of `y` and as a variable of its own. Nothing that could run
     code is ever unpacked: arrays of objects are refused. Raises DataError.
@@ -39,10 +43,12 @@ def read(spec: str, wanted: Mapping[str, Wanted] | None = None) -> DataSet:
         return read_sklearn(spec.removeprefix("sklearn:"))
     if spec.startswith("generated:"):
         return read_generated(spec.removeprefix("generated:"))
-    path = Path(spec)
-    reader = _reader(path)
-    _require_readable(path)
+    path, split = _split_of(spec)
     try:
+        if path.is_dir():
+            return _read_directory(path, split, wanted or {})
+        reader = _reader(path)
+        _require_readable(path)
         return reader(path, wanted or {})
     except OSError as error:
         raise DataError(
@@ -50,13 +56,34 @@ def read(spec: str, wanted: Mapping[str, Wanted] | None = None) -> DataSet:
         ) from error
 
 
+def _split_of(spec: str) -> tuple[Path, str]:
+    """A path, and the split of a folder that follows it after a colon."""
+    before, colon, split = spec.rpartition(":")
+    if colon and Path(before).is_dir() and not Path(spec).exists():
+        return Path(before), split
+    return Path(spec), ""
+
+
+def _read_directory(path: Path, split: str, wanted: Mapping[str, Wanted]) -> DataSet:
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise DataError(f"{path} may not be read: permission denied", f"chmod u+rx {path}")
+    if is_saved(path):
+        return read_saved(path, split, wanted)
+    if split:
+        raise DataError(
+            f"{path} has no splits: Hugging Face datasets did not save it",
+            f"a folder of pictures is {path / split}",
+        )
+    if holds_pictures(path):
+        return read_folder(path)
+    raise _directory(path)
+
+
 def _reader(path: Path) -> Callable[[Path, Mapping[str, Wanted]], DataSet]:
     ending = path.suffix.lower()
     for known, reader in READERS:
         if ending == known:
             return reader
-    if path.is_dir():
-        raise _directory(path)
     if not path.exists():
         raise _unknown(path)
     known_endings = listing([known for known, _ in READERS])
@@ -76,8 +103,6 @@ def _require_readable(path: Path) -> None:
         raise DataError(f"{path} may not be read: permission denied", f"ls -ld {path.parent}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{str(path)!r} is not the name of a file: {error}", "a file name") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise _directory(path)
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path} is not an ordinary file", "copy it into a file first")
     if not os.access(path, os.R_OK):
@@ -89,8 +114,8 @@ def _require_readable(path: Path) -> None:
 def _directory(path: Path) -> DataError:
     endings = {ending for ending, _ in READERS}
     inside = sorted(entry.name for entry in _entries(path) if Path(entry.name).suffix.lower() in endings)
-    hint = f"a file of it, such as {path / inside[0]}" if inside else "a file of it"
-    return DataError(f"{path} is a folder, not a file", hint)
+    hint = f"a file of it, such as {path / inside[0]}" if inside else "a file, or a folder of pictures"
+    return DataError(f"{path} is a folder without pictures", hint)
 
 
 def _unknown(path: Path) -> DataError:

@@ -17,6 +17,9 @@ from ebmlang.runtime import seeded
 from ebmlang.runtime.bind import Bound, fill, net_specs
 from ebmlang.runtime.seeded import Rows
 
+_DRAWN = 2**20
+"""Rows whose places in an epoch are drawn together."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -43,8 +46,13 @@ def order(rows: Rows, seed: int, epoch: int, name: str = "") -> Rows:
     A row's place follows from (seed, epoch, row) alone: every row draws a number, and the numbers are sorted.
     """
     of = f" of {name}" if name else ""
-    draws = seeded.uniform(seed, f"order of epoch {epoch}{of}", rows, ())
-    return rows[np.argsort(draws, kind="stable")]
+    draws = np.empty(len(rows))
+    for start in range(0, len(rows), _DRAWN):  # drawing takes several times the memory of what is drawn
+        piece = slice(start, start + _DRAWN)
+        draws[piece] = seeded.uniform(seed, f"order of epoch {epoch}{of}", rows[piece], ())
+    places = np.argsort(draws, kind="stable")
+    del draws
+    return np.take(rows, places, out=places, mode="clip")  # in place: there may be very many rows
 
 
 @dataclass(slots=True, eq=False)

@@ -45,10 +45,10 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     assert "there is no file" in failure(tmp_path / "other.csv").message
     assert "nor a folder" in failure(tmp_path / "no" / "a.npz").message
     assert "there is no file" in failure(tmp_path / "digits.npy" / "a.npz").message
-    assert "a folder, not a file" in failure(tmp_path).message
+    assert "a folder without pictures" in failure(tmp_path).message
     assert failure(tmp_path).hint.endswith("digits.npy")
     (tmp_path / "folder.npz").mkdir()
-    assert "a folder, not a file" in failure(tmp_path / "folder.npz").message
+    assert "a folder without pictures" in failure(tmp_path / "folder.npz").message
     assert "sklearn:NAME" in failure("scikit:digits").hint
     failure("a" * 5000 + ".npz")
     failure("a\0b.npz")
@@ -73,7 +73,7 @@ def test_endings(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps([1]))
     assert "may run code" in failure(tmp_path / "a.pkl").message
     (tmp_path / "a.xlsx").write_bytes(b"x")
-    assert ".npz, .npy, .csv, .parquet or .safetensors" in failure(tmp_path / "a.xlsx").hint
+    assert ".npz, .npy, .csv, .parquet, .arrow or .safetensors" in failure(tmp_path / "a.xlsx").hint
     np.savez(tmp_path / "A.NPZ.npz", y=np.zeros(2))
     (tmp_path / "A.NPZ.npz").rename(tmp_path / "A.NPZ")
     assert read(str(tmp_path / "A.NPZ")).names == ("y",)
