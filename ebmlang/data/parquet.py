@@ -140,7 +140,8 @@ def _array(file: _File, name: str, members: tuple[str, ...]) -> _Columns:
 
 def _cell(file: _File, column: Any, member: str) -> tuple[tuple[int, ...], DType]:
     """Shape and dtype of one cell of a column."""
-    kind, shape = column.type, ()
+    kind = column.type
+    shape: tuple[int, ...] = ()
     dtype_of(kind, member, str(file.path), gaps=False)
     plain = element(kind) == stored(kind)
     if not plain and file.rows:
