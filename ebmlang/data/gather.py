@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from ebmlang.data.dataset import Rows
 
-_TOUCHED = 2**26
-"""Bytes of pages after which they are given back: they would pile up in the memory of the process."""
+_AROUND = 2**16
+"""Bytes that the system maps around one that is touched, where they are in its cache."""
+
+_TOUCHED = 2**27
+"""Bytes that are mapped before they are given back: they would pile up in the memory of the process."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +46,7 @@ class RowMap:
             raise EOFError
         table = np.frombuffer(mapped, np.uint8, end - offset, offset).reshape(-1, width)
         found: NDArray[np.uint8] = table[rows]
-        self._touched += len(rows) * (width + mmap.PAGESIZE)
+        self._touched += len(rows) * (width + _AROUND)
         if self._touched > _TOUCHED and hasattr(mmap, "MADV_DONTNEED"):
             self._touched = 0
             mapped.madvise(mmap.MADV_DONTNEED)
