@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ebmlang.api import Model
     from ebmlang.errors import DataError, EbmError, ModelError
     from ebmlang.loading import load, loads
+    from ebmlang.reading import read
     from ebmlang.runtime.result import Result
     from ebmlang.runtime.training.history import History
 
@@ -26,12 +27,14 @@ __all__ = [
     "__version__",
     "load",
     "loads",
+    "read",
 ]
 
 _HOMES = {
     "Model": "ebmlang.api",
     "load": "ebmlang.loading",
     "loads": "ebmlang.loading",
+    "read": "ebmlang.reading",
     "DataError": "ebmlang.errors",
     "EbmError": "ebmlang.errors",
     "ModelError": "ebmlang.errors",

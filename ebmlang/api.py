@@ -20,10 +20,11 @@ from ebmlang.compiler.envelope import Loss
 from ebmlang.compiler.explanation import explain
 from ebmlang.compiler.latex import model_latex
 from ebmlang.errors import DataError
-from ebmlang.inference import Inference, given_arrays
+from ebmlang.inference import Inference
 from ebmlang.nets import OwnNets
 from ebmlang.parameters import OwnParameters, Places
 from ebmlang.questions import Asked, ask_roles
+from ebmlang.reading import Values, given_of, tensors
 from ebmlang.report import progress as shown_progress
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.runtime.kept import Kept
@@ -307,7 +308,7 @@ class Model(nn.Module):
 
     def infer(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Values | None = None,
         *,
         find: Sequence[str] | None = None,
         of: str | None = None,
@@ -329,14 +330,15 @@ class Model(nn.Module):
 
         Values are arrays or tensors: the declared shape (shared by all examples) or one leading
         dimension more. `find` chooses what is sought, `observed` gives masks (True: given) of
-        variables that are known in part, `of` another objective. See `Result` for the answer.
+        variables that are known in part, `of` another objective. `data` may also name a file or a folder, see
+        `ebmlang.read`. See `Result` for the answer.
         Raises DataError and ModelError; a numeric outcome is a status, never an exception.
         """
-        given = merged(data, values)
-        settings = self.settings(given, dtype, device, seed, max_memory)
+        given = given_of(self, data, values, find)
+        settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
         search = Search("", steps, tol, restarts, settings.seed, trace)
         run = Inference.of(
-            self, given_arrays(self.ranks, given), observed or {}, settings, search,
+            self, given, observed or {}, settings, search,
             find=find, of=of, objective=objective, using=using,
         )  # fmt: skip
         if progress is True:
@@ -346,7 +348,7 @@ class Model(nn.Module):
 
     def marginal(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Values | None = None,
         *,
         find: Sequence[str] | None = None,
         beta: float | None = None,
@@ -363,14 +365,13 @@ class Model(nn.Module):
         `beta` overrides the file's. Exact, or a DataError that says what is too large; F and log Z are
         differentiable in the values that are passed. See `Marginal` for the answer.
         """
-        given = merged(data, values)
-        settings = self.settings(given, dtype, device, None, max_memory)
-        arrays = given_arrays(self.ranks, given)
-        return Summing.of(self, arrays, observed or {}, settings, find=find, beta=beta).all()
+        given = given_of(self, data, values, find)
+        settings = self.settings(tensors(data, values), dtype, device, None, max_memory)
+        return Summing.of(self, given, observed or {}, settings, find=find, beta=beta).all()
 
     def sample(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Values | None = None,
         *,
         find: Sequence[str] | None = None,
         of: str | None = None,
@@ -403,11 +404,11 @@ class Model(nn.Module):
         chains. See `Samples` for the answer: a diagnostic that fails is a status, never an exception. Raises
         DataError and ModelError.
         """
-        given = merged(data, values)
-        settings = self.settings(given, dtype, device, seed, max_memory, torch_compile)
+        given = given_of(self, data, values, find)
+        settings = self.settings(tensors(data, values), dtype, device, seed, max_memory, torch_compile)
         request = Request(using, chains, draws, warmup, thin, step, temperature, start)
         run = Sampling.of(
-            self, given_arrays(self.ranks, given), observed or {}, settings, request,
+            self, given, observed or {}, settings, request,
             find=find, of=of, objective=objective,
         )  # fmt: skip
         if progress is True:
@@ -423,7 +424,7 @@ class Model(nn.Module):
 
     def forward(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Values | None = None,
         *,
         objective: str | None = None,
         seed: int | None = None,
@@ -438,18 +439,18 @@ class Model(nn.Module):
         variables are drawn by `seed`; without one, each call draws anew in training mode (`m.train()`), and
         `m.eval()` always draws the same. Raises DataError and ModelError.
         """
-        given = merged(data, values)
-        settings = self.settings(given, dtype, device, None, None)
+        given = given_of(self, data, values)
+        settings = self.settings(tensors(data, values), dtype, device, None, None)
         settings = training.settings_for(self, settings, dtype, device)
         if seed is None and self.training:
             self._asked_losses += 1
             seed = seed_of_step(settings.seed, self._asked_losses)
         drawn = settings.seed if seed is None else seed
-        return training.loss_now(self, given_arrays(self.ranks, given), settings, objective, drawn)
+        return training.loss_now(self, given, settings, objective, drawn)
 
     def fit(
         self,
-        data: Mapping[str, Any] | None = None,
+        data: Values | None = None,
         *,
         epochs: int | None = None,
         steps: int | None = None,
@@ -458,7 +459,7 @@ class Model(nn.Module):
         lr: float | None = None,
         objective: str | None = None,
         observed: Mapping[str, Any] | None = None,
-        on: Mapping[str, Mapping[str, Any]] | None = None,
+        on: Mapping[str, Values] | None = None,
         validate: float | None = None,
         patience: int | None = None,
         precision: str | None = None,
@@ -490,20 +491,20 @@ class Model(nn.Module):
         Parameters that exist are kept, not drawn again. Returns the record of every step. A loss that is not
         finite ends the run, with the parameters before it. Raises DataError and ModelError.
         """
-        given = merged(data, values)
-        settings = self.settings(given, dtype, device, seed, max_memory)
+        given = given_of(self, data, values)
+        settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
         settings = training.settings_for(self, settings, dtype, device)
         granted = None if max_memory is None else settings.chunk_bytes
         course = training.Course.of(
             epochs, steps, batch_size, settings.seed, validate, patience, precision, granted, workers, shard
         )
-        sets = {name: given_arrays(self.ranks, dict(values)) for name, values in (on or {}).items()}
+        sets = {name: given_of(self, values, {}) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}
         asking = training.Asking(objective, using, changes, observed or {}, sets)
         if device is not None:
             training.with_parameters_on(self, settings.device)
-        arrays, peers = given_arrays(self.ranks, given), training.peers_here()
-        run = training.Fitting.of(self, arrays, settings, course, asking, peers)
+        peers = training.peers_here()
+        run = training.Fitting.of(self, given, settings, course, asking, peers)
         return training.fitted(run, checkpoint, checkpoint_every, progress)
 
 

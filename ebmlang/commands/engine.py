@@ -13,18 +13,17 @@ from ebmlang.api import Model
 from ebmlang.commands.binding import bound_nets
 from ebmlang.data import Wanted
 from ebmlang.errors import DataError
-from ebmlang.inference import Given, Inference, given_lazily
+from ebmlang.inference import Given, Inference
 from ebmlang.loading import load
+from ebmlang.reading import given_rows, wanted_of
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.search import Search
-from ebmlang.runtime.seeded import Rows
 from ebmlang.sampling import Request, Sampling
 from ebmlang.summing import Summing
 
 if TYPE_CHECKING:
     from ebmlang.commands.infer import Question
     from ebmlang.commands.options import Setting
-    from ebmlang.compiler.typed import Variable
     from ebmlang.data import DataSet
     from ebmlang.runtime.result import Result
 
@@ -141,32 +140,6 @@ def opened(
     if params is not None:
         load_parameters(model, params)
     return model
-
-
-def wanted_of(model: Model, variable: Variable, required: bool) -> Wanted:
-    """What data may say of a variable, with the sizes that are set."""
-    sizes = {name: value for name, value in model.hypers.items() if isinstance(value, int)}
-    dims = tuple(
-        size.evaluate(sizes) if size.names() <= sizes.keys() else None for size in variable.type.shape
-    )
-    return Wanted(
-        variable.name, variable.role, required, len(dims), not variable.per_example, variable.type.kind, dims
-    )
-
-
-def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Given:
-    """The arrays of a data set by variable, read when they are needed."""
-    shapes = {name: tuple(data.shape(array)) for name, array in matching.items()}
-
-    def take(name: str, start: int, stop: int) -> Any:
-        array = matching[name]
-        return data.array(array) if stop < 0 else data.rows(array, start, stop)
-
-    def pick(name: str, rows: Rows) -> Any:
-        return data.pick(matching[name], rows)
-
-    finite = frozenset(name for name, array in matching.items() if data.finite(array))
-    return given_lazily(model.ranks, shapes, take, pick, finite)
 
 
 def settings_of_run(path: str) -> Mapping[str, Setting]:

@@ -120,7 +120,7 @@ def run(args: Namespace) -> int:
 
 
 def _run(args: Namespace, peers: Peers) -> int:
-    settings, mapping = options.once(args.settings, "--set"), options.once(args.mapping, "--map")
+    settings = options.once(args.settings, "--set")
     from ebmlang import data, runs
     from ebmlang.commands import engine, trainer
     from ebmlang.training import Session, facts_of, silent, warn
@@ -135,7 +135,7 @@ def _run(args: Namespace, peers: Peers) -> int:
     model = engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
     wanted = trainer.wanted_for_training(model, args.given)
     dataset = read_dataset(args.data, wanted)
-    matching = data.match(dataset, wanted, mapping)
+    matching = data.match(dataset, wanted, trainer.mapping_of(args))
     if peers.first:
         print_notes(dataset, data.unused(dataset, matching))
     fitting = trainer.fitting(model, args, dataset, matching)

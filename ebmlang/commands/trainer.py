@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
 from ebmlang.commands import options
-from ebmlang.commands.engine import given_rows, wanted_of
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
+from ebmlang.reading import given_rows, wanted_of
 from ebmlang.runs import TENSORBOARD
 from ebmlang.runtime.training.history import Record
 from ebmlang.training import (
@@ -87,8 +87,20 @@ def board_of(args: Namespace, session: Session) -> tuple[Callable[[Record], None
 def _named_sets(model: Model, args: Namespace) -> dict[str, Given]:
     """The data sets of `--on`, by name. Raises DataError."""
     found: dict[str, Given] = {}
+    wanted = wanted_for_training(model, args.given)
     for name, path in options.once(args.sets, "--on").items():
-        wanted = wanted_for_training(model, args.given)
-        dataset = read(path)
-        found[name] = given_rows(model, dataset, match(dataset, wanted, {}))
+        dataset = read(path, wanted)
+        found[name] = given_rows(model, dataset, match(dataset, wanted, mapping_of(args, name)))
+    return found
+
+
+def mapping_of(args: Namespace, name: str = "") -> dict[str, str]:
+    """Which variable takes which array, of the data set of `--on` that has a name, or of the main one: what
+    is called `pairs.y` is about `y` of `pairs`, if there is such a set."""
+    sets = {name for name, _ in args.sets}
+    found: dict[str, str] = {}
+    for variable, array in options.once(args.mapping, "--map").items():
+        before, _, own = variable.partition(".")
+        if (before if before in sets else "") == name:
+            found[own if before in sets else variable] = array
     return found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
+import os
+from itertools import pairwise
 from typing import IO
 
 import numpy as np
@@ -13,54 +11,56 @@ from numpy.typing import NDArray
 
 from ebmlang.data.dataset import Rows
 
-_AROUND = 2**16
-"""Bytes that the system maps around one that is touched, where they are in its cache."""
+_GAP = 4096
+"""Bytes between two rows that are read with them: a page costs less than another call of the system."""
 
-_TOUCHED = 2**27
-"""Bytes that are mapped before they are given back: they would pile up in the memory of the process."""
+_STRETCH = 1 << 20
+"""Bytes that are read at once, where rows lie close together."""
 
 
-@dataclass(slots=True, eq=False)
-class RowMap:
-    """A file that rows are picked from, by any thread; `opened` opens it at the first time.
+def read_rows(file: IO[bytes], offset: int, width: int, rows: Rows) -> NDArray[np.uint8]:
+    """Rows of `width` bytes each, the first of them at `offset` of an open file: uint8 [len(rows), width].
 
-    It is mapped, not read: a read for each of many short rows takes five times as long, and so does mapping
-    it for every call.
+    The rows are read, not mapped. Where the system keeps a file in large pages, touching one row of a map
+    adds a megabyte to the memory of the process, and giving these pages back takes longer than reading the
+    rows; and a file that shrinks under a map ends the process. Raises EOFError where the file ends too early.
     """
-
-    opened: Callable[[], IO[bytes]]
-    _map: mmap.mmap | None = None
-    _touched: int = 0
-    _guard: Lock = field(default_factory=Lock)
-
-    def pick(self, offset: int, width: int, rows: Rows) -> NDArray[np.uint8]:
-        """Rows of `width` bytes each, the first of them at `offset`: uint8 [len(rows), width].
-
-        Raises EOFError where the file is too short by now; touching what is gone would end the process.
-        """
-        if not len(rows) or not width:
-            return np.empty((len(rows), width), np.uint8)
-        mapped = self.open()
-        end = offset + width * (int(rows.max()) + 1)
-        if min(mapped.size(), len(mapped)) < end:
-            raise EOFError
-        table = np.frombuffer(mapped, np.uint8, end - offset, offset).reshape(-1, width)
-        found: NDArray[np.uint8] = table[rows]
-        self._touched += len(rows) * (width + _AROUND)
-        if self._touched > _TOUCHED and hasattr(mmap, "MADV_DONTNEED"):
-            self._touched = 0
-            mapped.madvise(mmap.MADV_DONTNEED)
+    found = np.empty((len(rows), width), np.uint8)
+    if not found.size:
         return found
+    order = np.argsort(rows, kind="stable")
+    sorted_rows = rows[order]
+    edges = np.flatnonzero(np.diff(sorted_rows) > max(1, _GAP // width)) + 1
+    bounds = [0, *edges.tolist(), len(rows)]
+    flat = memoryview(found).cast("B")
+    for begin, end in pairwise(bounds):
+        if end - begin == 1:
+            place = int(order[begin]) * width
+            _fill(file, offset + int(sorted_rows[begin]) * width, flat[place : place + width])
+        else:
+            _read_close(file, offset, sorted_rows[begin:end], order[begin:end], found)
+    return found
 
-    def open(self) -> mmap.mmap:
-        """Map the file, if it is not yet. Raises EOFError for an empty one."""
-        with self._guard:
-            if self._map is None:
-                try:
-                    with self.opened() as file:
-                        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                except ValueError:  # an empty file
-                    raise EOFError from None
-                if hasattr(mmap, "MADV_RANDOM"):
-                    self._map.madvise(mmap.MADV_RANDOM)  # the neighbours of a row are not asked for
-            return self._map
+
+def _read_close(
+    file: IO[bytes], offset: int, rows: Rows, places: NDArray[np.intp], found: NDArray[np.uint8]
+) -> None:
+    """Sorted rows that lie close together, to their places."""
+    width = found.shape[1]
+    most = max(1, _STRETCH // width)
+    begin = 0
+    while begin < len(rows):
+        first = int(rows[begin])
+        end = int(np.searchsorted(rows, first + most))
+        stretch = np.empty((int(rows[end - 1]) - first + 1, width), np.uint8)
+        _fill(file, offset + first * width, memoryview(stretch).cast("B"))
+        found[places[begin:end]] = stretch[rows[begin:end] - first]
+        begin = end
+
+
+def _fill(file: IO[bytes], offset: int, into: memoryview) -> None:
+    while into:
+        count = os.preadv(file.fileno(), [into], offset)
+        if not count:
+            raise EOFError
+        into, offset = into[count:], offset + count

@@ -9,8 +9,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from ebmlang.data.dataset import DataSet, DType, LazyArray, Numbers, Rows
-from ebmlang.data.gather import RowMap
+from ebmlang.data.gather import read_rows
 from ebmlang.data.memory import require_memory
 from ebmlang.errors import DataError
 
@@ -47,7 +47,7 @@ SAFETENSORS_DTYPES = {
 class Stored:
     """Numbers at a known place of a file, read piece by piece.
 
-    Plain reads rather than a memory map where rows follow each other: a file that shrinks under a map
+    Plain reads rather than a memory map where rows are contiguous: a file that shrinks under a map
     kills the process, a short read is an error that can be told.
     """
 
@@ -57,10 +57,6 @@ class Stored:
     stored: DType
     fortran: bool = False
     bfloat16: bool = False
-    rows: RowMap = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", RowMap(partial(self.path.open, "rb")))
 
     @property
     def dtype(self) -> DType:
@@ -76,10 +72,11 @@ class Stored:
         if self._by_columns:
             return np.array(self._columns()[rows], order="C")
         width = math.prod(self.shape[1:]) * self.stored.itemsize
-        try:
-            found = self.rows.pick(self.offset, width, rows)
-        except EOFError:
-            raise _cut_short(self.path) from None
+        with self.path.open("rb", buffering=0) as file:
+            try:
+                found = read_rows(file, self.offset, width, rows)
+            except EOFError:
+                raise _cut_short(self.path) from None
         return self._widened(found.reshape(-1).view(self.stored)).reshape(len(rows), *self.shape[1:])
 
     def whole(self) -> Numbers:
