@@ -29,6 +29,9 @@ from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser,
 
 _REGRESSED = "distance of the prediction"
 
+COMPARED = ("energy of the data", "energy of the negatives")
+"""Values of the model that a contrast compares, to be looked at while it is trained."""
+
 ENVELOPE = "of the energy at the minimum, with {} held there: the loss is the minimum of that same energy"
 FREE = "of the free energy, through the sums"
 PLAIN = "of the energy: nothing is sought"
@@ -129,6 +132,10 @@ def loss_of(model: Model, line: Question | None, given: frozenset[str], incomple
     own = default_question(model)
     if own is not None and (own.verb != "infer" or not sought & set(own.targets)):
         own = None
+    named = line.loss if line is not None else None
+    pairs = zip(COMPARED, named.compared, strict=False) if named is not None else ()
+    compared = tuple(typed.Let(name, value, "", value.span) for name, value in pairs)
+    smaller = replace(smaller, lets=(*smaller.lets, *compared))
     found = Loss(smaller, line, targets, ordered(sought), ordered(summed), own, skipped)
     if not found.regressed or line is None or line.of is None:
         return found

@@ -29,7 +29,7 @@ class SamplerRow:
     """`needs` are properties that findings must establish for the block. `options` are those that the sampler
     takes besides the common ones. `certificate` says what its draws are known to be. `provided` is what
     sizes and values must give besides, and `otherwise` the sampler that is taken where they do not.
-    `automatic`: it is taken without being asked for by name."""
+    `automatic`: it is taken without being asked for by name. `proposes`: it takes each step, or stays."""
 
     name: str
     implementation: str
@@ -42,6 +42,7 @@ class SamplerRow:
     otherwise: str = ""
     provided: str = ""
     automatic: bool = True
+    proposes: bool = False
 
     @property
     def chain(self) -> bool:
@@ -96,6 +97,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         _INVARIANT,
         "Grathwohl et al. 2021; Zanella 2020",
         automatic=False,
+        proposes=True,
     ),
     SamplerRow(
         "nuts",
@@ -106,6 +108,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         "Hamiltonian trajectories that end where they turn",
         _INVARIANT,
         "Hoffman & Gelman 2014; Betancourt 2017",
+        proposes=True,
     ),
     SamplerRow(
         "hmc",
@@ -117,6 +120,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         _INVARIANT,
         "Neal 2011; Hoffman & Gelman 2014",
         automatic=False,
+        proposes=True,
     ),
     SamplerRow(
         "mala",
@@ -128,6 +132,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         _INVARIANT,
         "Roberts & Tweedie 1996; Roberts & Rosenthal 1998",
         automatic=False,
+        proposes=True,
     ),
     SamplerRow(
         "langevin",
@@ -150,6 +155,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         _INVARIANT,
         "Geyer 1991; Syed, Bouchard-Cote, Deligiannidis & Doucet 2022",
         automatic=False,
+        proposes=True,
     ),
     SamplerRow(
         "annealed",
@@ -161,6 +167,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
         _INVARIANT,
         "Kirkpatrick, Gelatt & Vecchi 1983",
         automatic=False,
+        proposes=True,
     ),
 )
 

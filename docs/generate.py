@@ -28,6 +28,7 @@ from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.compiler.nets import constructors
 from ebmlang.compiler.nets.net import option_text
 from ebmlang.data.generated import GENERATED
+from ebmlang.runtime.training import rules
 
 DOCS = Path(__file__).parent
 GRAMMAR = DOCS.parent / "grammar" / "ebm.lark"
@@ -157,6 +158,11 @@ def optimiser_table() -> str:
     return table(("name", "what it does", "options and defaults", "source"), rows)
 
 
+def health_table() -> str:
+    rows = [(code(rule.name), rule.title, rule.advice) for rule in rules.RULES]
+    return table(("warning", "what it means", "one thing to try"), rows)
+
+
 def loss_table() -> str:
     rows = []
     for row in losses.WRITTEN:
@@ -222,7 +228,7 @@ def exit_codes() -> str:
         (cli.DONE, "done"),
         (cli.WRONG, "the model or the data is wrong; messages are on standard error"),
         (cli.USAGE, "the command line is wrong"),
-        (cli.NOT_CONVERGED, "`--strict` was given and some row did not converge"),
+        (cli.NOT_CONVERGED, "`--strict` was given and some row did not converge, or `--fail-on` ended a run"),
         (cli.BUG, "a bug of ebmlang"),
         (cli.INTERRUPTED, "interrupted; finished rows are on disk"),
     )
@@ -278,6 +284,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "activations": activations,
     "methods": method_table,
     "optimisers": optimiser_table,
+    "health": health_table,
     "losses": loss_table,
     "samplers": sampler_table,
     "method names": method_names,

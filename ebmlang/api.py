@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -466,6 +466,8 @@ class Model(nn.Module):
         max_memory: int | str | None = None,
         workers: int = training.WORKERS,
         shard: bool = False,
+        health_every: int | None = None,
+        fail_on: Iterable[str] = (),
         checkpoint: str | Path | None = None,
         checkpoint_every: int | str | None = None,
         seed: int | None = None,
@@ -485,18 +487,31 @@ class Model(nn.Module):
         computes products of matrices in that format. Data that takes more than `max_memory`, or than a part
         of what is free, is read batch by batch, by `workers` threads for the steps to come; the numbers are
         the same. With `shard`, the processes of a group divide the parameters among them; those of the model
-        are NaN until the run ends. `checkpoint` is a folder that the run is kept in: the same call goes on
-        from there after it was cut off, and ends with the same numbers; `checkpoint_every` is a number of
-        steps, or a time such as "5min" (one minute if not given). `seed` sets the order and the draws.
-        Parameters that exist are kept, not drawn again. Returns the record of every step. A loss that is not
-        finite ends the run, with the parameters before it. Raises DataError and ModelError.
+        are NaN until the run ends. Every `health_every` steps (50 if not given, 0: never) a look is taken at
+        the health of the run: bad signs become warnings, on stderr and in `History.warnings`, and the run
+        ends by those whose rules `fail_on` names. `checkpoint` is a folder that the run is kept in: the same
+        call goes on from there after it was cut off, and ends with the same numbers; `checkpoint_every` is a
+        number of steps, or a time such as "5min" (one minute if not given). `seed` sets the order and the
+        draws. Parameters that exist are kept, not drawn again. Returns the record of every step. A loss that
+        is not finite ends the run, with the parameters before it. Raises DataError and ModelError.
         """
         given = given_of(self, data, values)
         settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
         settings = training.settings_for(self, settings, dtype, device)
         granted = None if max_memory is None else settings.chunk_bytes
         course = training.Course.of(
-            epochs, steps, batch_size, settings.seed, validate, patience, precision, granted, workers, shard
+            epochs,
+            steps,
+            batch_size,
+            settings.seed,
+            validate,
+            patience,
+            precision,
+            granted,
+            workers,
+            shard,
+            health_every,
+            fail_on,
         )
         sets = {name: given_of(self, values, {}) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,8 @@ from ebmlang.runtime.leads import joined
 from ebmlang.runtime.seeded import Rows
 
 Shape = tuple[int, ...]
+
+Tap = Callable[["Net", Sequence[Tensor], Sequence[Tensor]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class Net:
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
     or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers, those
     of the module, or what stands for them where it is `lent`. `seed` and `rows` are those of a training step,
-    in which dropout is on; `drops` says whether there is any.
+    in which dropout is on; `drops` says whether there is any. `tap` hears of every call: the net, its inputs
+    and its results.
     """
 
     spec: NetSpec
@@ -66,6 +69,7 @@ class Net:
     state: tuple[tuple[str, Tensor], ...] = ()
     drops: bool = False
     lent: bool = False
+    tap: Tap | None = None
 
     @staticmethod
     def of(
@@ -110,6 +114,12 @@ class Net:
         return f"the net `{self.spec.name}`, declared in line {self.spec.line},"
 
     def __call__(self, *values: Tensor) -> Any:
+        found = self._answer(*values)
+        if self.tap is not None:
+            self.tap(self, values, found if isinstance(found, tuple) else (found,))
+        return found
+
+    def _answer(self, *values: Tensor) -> Any:
         if self._direct(values[0]):
             return self._run(values[0])
         pairs = list(zip(values, self.inputs, strict=True))
@@ -275,6 +285,10 @@ class Nets:
     def thinned(self, seed: int, rows: Rows) -> Nets:
         """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
         return Nets({n: net.changed(seed=seed, rows=rows) for n, net in self.own.items()})
+
+    def tapped(self, tap: Tap | None) -> Nets:
+        """The same nets, of whose calls somebody hears, or nobody."""
+        return Nets({n: net.changed(tap=tap) for n, net in self.own.items()})
 
     def repeated(self, count: int) -> Nets:
         """The same nets for values whose rows stand `count` times each, side by side."""

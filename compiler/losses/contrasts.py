@@ -41,6 +41,22 @@ def _nll(words: Words) -> str:
     return f"total + logsumexp(-{words.energy_at(case)}, over = {case} in 0..{words.classes})"
 
 
+def _other(words: Words) -> str:
+    """The energy of what a line names: the mean over its first dimension, where it has one more."""
+    there = words.options.get("noise") or words.options.get("other") or ""
+    shape = words.shapes.get("noise", ())
+    if len(shape) <= len(words.shape):
+        return words.energy_at(there) if there else ""
+    k = words.last
+    return f"mean({words.energy_at(f'{there}[{k}]')}, over = {k} in 0..{shape[0]})"
+
+
+def _shaken(words: Words) -> str:
+    """The energy at one of the values that an energy discrepancy compares with."""
+    near, far = words.draws["near"], words.draws["far"]
+    return words.energy_at(f"{words.variable} + {words.options['sigma']} * ({near} + {far}[0])")
+
+
 def _info_nce(words: Words) -> str:
     noise, k = words.options["noise"], words.last
     shape = words.shapes.get("noise", ())
@@ -70,6 +86,7 @@ CONTRASTS: tuple[LossRow, ...] = (
         random=("noise",),
         asked=lambda kind, rank: ("noise",),
         bordered=True,
+        compared=_other,
     ),
     LossRow(
         "contrastive_divergence",
@@ -95,6 +112,7 @@ CONTRASTS: tuple[LossRow, ...] = (
         choices=(("form", tuple(_MARGINS)),),
         asked=lambda kind, rank: () if kind != "real" and rank == 0 else ("other",),
         bordered=True,
+        compared=_other,
     ),
     LossRow(
         "nll",
@@ -115,6 +133,7 @@ CONTRASTS: tuple[LossRow, ...] = (
         (("noise", ""),),
         asked=lambda kind, rank: ("noise",),
         bordered=True,
+        compared=_other,
     ),
     LossRow(
         "energy_discrepancy",
@@ -129,5 +148,6 @@ CONTRASTS: tuple[LossRow, ...] = (
             "near": words.draw("normal()"),
             "far": words.draw("normal()", words.options["n"]),
         },
+        compared=_shaken,
     ),
 )

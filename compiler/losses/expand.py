@@ -62,7 +62,11 @@ class Expansion:
         value = self.writing.value(text, declared, costs=False)
         if value is None:
             return None
-        return NamedLoss(self.row.name, variable[0], text, tuple(draws.values())), value
+        there = self.row.compared(words) if self.row.compared is not None else ""
+        texts = ("total", there) if there else ()
+        energies = tuple(self.writing.value(one, {}, costs=False) for one in texts)
+        compared = tuple(one for one in energies if one is not None)
+        return NamedLoss(self.row.name, variable[0], text, tuple(draws.values()), compared=compared), value
 
     def _words(self, name: str, type_: Type, options: dict[str, str]) -> Words:
         shape = tuple(str(size) for size in type_.shape)

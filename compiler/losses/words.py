@@ -62,8 +62,9 @@ class LossRow:
     their domain may have a border. `options` are expressions with their defaults; `counts` are those that are
     whole numbers of the text, `choices` those that are one of some words, `random` those that name a random
     variable, and `asked` those that a line has to say, by the kind and the number of dimensions of the
-    variable. `draws` are random values by their purpose: what stands between `random NAME` and the end of the
-    line. `sampled`: it draws from the model, by a sampler that the line names, and the text is for people."""
+    variable. `compared` is the energy of the values that the loss pushes up, where it names some; `draws` are
+    random values by their purpose: what stands between `random NAME` and the end of the line. `sampled`: it
+    draws from the model, by a sampler that the line names, and the text is for people."""
 
     name: str
     title: str
@@ -77,6 +78,7 @@ class LossRow:
     random: tuple[str, ...] = ()
     asked: Callable[[str, int], tuple[str, ...]] = lambda kind, rank: ()
     draws: Callable[[Words], Mapping[str, str]] = lambda words: {}
+    compared: Callable[[Words], str] | None = None
     rank: int = 8
     bordered: bool = False
     sampled: bool = False

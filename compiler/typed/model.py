@@ -145,13 +145,15 @@ class Negatives:
 class NamedLoss:
     """What a `train` line names with `by`: the loss, the variable whose energy it shapes, the text of the
     objective that it stands for, and the random variables that it brings along. Where `negatives` are drawn
-    from the model, the text is for people, and the line has no `of`."""
+    from the model, the text is for people, and the line has no `of`. `compared` are the energies of the data
+    and of the values that the loss pushes up, where it names some."""
 
     name: str
     variable: str
     text: str
     draws: tuple[str, ...] = ()
     negatives: Negatives | None = None
+    compared: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

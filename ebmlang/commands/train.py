@@ -44,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     _add_course(parser)
     options.add_output(parser, "the folder of the run; without it only a summary")
     _add_kept(parser)
+    _add_health(parser)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options.add_progress(parser)
 
@@ -110,6 +111,21 @@ def _add_kept(parser: ArgumentParser) -> None:
     )
 
 
+def _add_health(parser: ArgumentParser) -> None:
+    """What is looked at while a run goes on."""
+    health = parser.add_argument_group("its health")
+    health.add_argument(
+        "--health-every", metavar="N", type=options.whole, help="steps between two looks, 50; 0: never"
+    )
+    health.add_argument(
+        "--fail-on",
+        metavar="RULE",
+        action="append",
+        default=[],
+        help="end the run with exit code 3 by this warning, such as collapse, or any; may be repeated",
+    )
+
+
 def run(args: Namespace) -> int:
     if args.devices > 1 and not processes.among_others():
         return processes.spawned([sys.executable, "-m", "ebmlang", *args.words], args.devices)
@@ -121,9 +137,10 @@ def run(args: Namespace) -> int:
 
 def _run(args: Namespace, peers: Peers) -> int:
     settings = options.once(args.settings, "--set")
+    _check_health(args)
     from ebmlang import data, runs
     from ebmlang.commands import engine, trainer
-    from ebmlang.training import Session, facts_of, silent, warn
+    from ebmlang.training import Session, alarm, facts_of, silent, warn
 
     if args.output:
         runs.place_of_run(args.output)
@@ -141,7 +158,7 @@ def _run(args: Namespace, peers: Peers) -> int:
     fitting = trainer.fitting(model, args, dataset, matching)
     say = warn if peers.first else silent
     keeper = trainer.keeper(args, fitting, say) if args.output else None
-    session = Session(fitting, keeper)
+    session = Session(fitting, keeper, tell=alarm if peers.first else silent)
     if fitting.division is not None:
         say(fitting.division.sentence(peers.count))
     interrupted = False
@@ -161,13 +178,27 @@ def _run(args: Namespace, peers: Peers) -> int:
                 keeper.checkpoint()
             keeper.finish(facts)
     history = session.history()
+    ended = 3 if history.failed_on else 1 if history.stopped else 0
     if not peers.first:
-        return 1 if history.stopped else 0
+        return ended
     _print_summary(args, history, facts)
     if interrupted:
         print(f"interrupted after step {len(history):,}", file=sys.stderr)
         return 130
-    return 1 if history.stopped else 0
+    return ended
+
+
+def _check_health(args: Namespace) -> None:
+    """Raises UsageError for names of no rule."""
+    from ebmlang.compiler.diagnostics import did_you_mean
+    from ebmlang.runtime.training.rules import rule_names
+
+    for name in args.fail_on:
+        if name not in rule_names():
+            hint = did_you_mean(name, rule_names()) or f"rules are {', '.join(rule_names())}"
+            raise options.UsageError(f"--fail-on {name}: there is no such rule; {hint}")
+    if args.fail_on and args.health_every == 0:
+        raise options.UsageError("--fail-on needs looks at the run: it does not go with --health-every 0")
 
 
 def _go(session: Session, shown: bool, note: Callable[[Record], None]) -> None:

@@ -13,7 +13,7 @@ from ebmlang.training.course import EPOCHS, WORKERS, Course
 from ebmlang.training.fitting import Asking, Fitting
 from ebmlang.training.keeping import Every, Keeper
 from ebmlang.training.lines import Posed, loss_now
-from ebmlang.training.session import Session, facts_of, fitted, silent, warn
+from ebmlang.training.session import Session, alarm, facts_of, fitted, silent, warn
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -28,6 +28,7 @@ __all__ = [
     "Keeper",
     "Posed",
     "Session",
+    "alarm",
     "facts_of",
     "fitted",
     "loss_now",

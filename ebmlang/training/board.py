@@ -30,6 +30,7 @@ def scalars(record: Record) -> dict[str, float]:
     found = {"loss": record.loss, "gradient": record.gradient, "unconverged": float(record.unconverged)}
     found.update({f"term/{name}": value for name, value in record.terms.items()})
     found.update({f"line/{name}": value for name, value in record.lines.items()})
+    found.update({f"health/{name}": value for name, value in record.health.items()})
     if record.validation is not None:
         found["validation"] = record.validation
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,6 +11,8 @@ from ebmlang.compiler.optimisers import WANTED, OptimiserRow, Value, accepted
 from ebmlang.compiler.training import settings_of
 from ebmlang.compiler.typed import Optimiser
 from ebmlang.errors import DataError
+from ebmlang.runtime.training.checkup import EVERY
+from ebmlang.runtime.training.rules import rule_names
 
 EPOCHS = 100
 """Passes over the data when nobody says."""
@@ -28,8 +30,9 @@ class Course:
     `validate` is the share of rows that is held out, `patience` the epochs without a lower loss on them after
     which a run ends. `precision` is that of products of matrices in the loss. `max_memory` are the bytes that
     data may take, None: a part of what is free; data that takes more is read step by step, by so many
-    `workers` for the steps to come. `shard`: processes divide the parameters
-    among them.
+    `workers` for the steps to come. `shard`: processes divide the parameters among them. Every `health_every`
+    steps, and at the first, a look is taken at the health of the run (0: never); it ends by the rules of
+    `fail_on`.
     """
 
     epochs: int | None = None
@@ -42,6 +45,8 @@ class Course:
     max_memory: int | None = None
     workers: int = WORKERS
     shard: bool = False
+    health_every: int = EVERY
+    fail_on: frozenset[str] = frozenset()
 
     @staticmethod
     def of(
@@ -55,11 +60,14 @@ class Course:
         max_memory: int | None = None,
         workers: int = WORKERS,
         shard: bool = False,
+        health_every: int | None = None,
+        fail_on: Iterable[str] = (),
     ) -> Course:
-        """Raises DataError for numbers that are no counts, and shares that are none."""
+        """Raises DataError for numbers that are no counts, shares that are none, names of no rule."""
+        every = EVERY if health_every is None else health_every
         counts: dict[str, tuple[object, int]] = {
             "epochs": (epochs, 1), "steps": (steps, 1), "batch_size": (batch_size, 1),
-            "patience": (patience, 1), "workers": (workers, 0),
+            "patience": (patience, 1), "workers": (workers, 0), "health_every": (every, 0),
         }  # fmt: skip
         for name, (value, least) in counts.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -74,7 +82,22 @@ class Course:
             raise DataError(f"the precision `{precision}` is not known", hint)
         chosen: Precision = "bf16" if precision == "bf16" else "full"
         # A programme of stages may end by itself; `Fitting` sets the limit where nothing does.
-        return Course(epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers, shard)
+        return Course(
+            epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers, shard, every,
+            _rules(fail_on, every),
+        )  # fmt: skip
+
+
+def _rules(names: Iterable[str], every: int) -> frozenset[str]:
+    """Names of rules of health. Raises DataError."""
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    for name in wanted:
+        if name not in rule_names():
+            hint = did_you_mean(name, rule_names()) or f"rules are {', '.join(rule_names())}"
+            raise DataError(f"there is no rule of health `{name}`", hint)
+    if wanted and not every:
+        raise DataError("a run that is never looked at cannot end by a rule of health", "health_every=50")
+    return frozenset(wanted)
 
 
 def optimiser_settings(

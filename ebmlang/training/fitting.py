@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +15,16 @@ from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.optimisers import COMMON, OptimiserRow, Value
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Programme, Question, Turn
+from ebmlang.compiler.vitals import Vitals, vitals_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.training.batches import Batch, Examples, Walk, held_out, scheduled, seed_of_step, walk
+from ebmlang.runtime.training.checkup import Checkup
 from ebmlang.runtime.training.history import Record
+from ebmlang.runtime.training.judge import Judge
+from ebmlang.runtime.training.look import Look
 from ebmlang.runtime.training.loop import Run, Stopped, Stretch
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.moved import Moved
@@ -63,7 +67,7 @@ class Asking:
         return self.sets[name]
 
 
-@dataclass(slots=True)
+@dataclass
 class Line:
     """A `train` line with its data bound and its optimiser chosen. `walk` is over the rows of a data set of
     its own, None for the main one; `source` is where the `examples` come from. `moving` is what it moves,
@@ -104,18 +108,23 @@ class Line:
         own = walk(bound.batch, course.batch_size, course.seed, turn.on) if turn.on else None
         return Line(name, posed, turn, row, options, bound, source, examples, own, posed.chains(source))
 
-    def at(self, rows: Rows, seed: int, done: int) -> Evaluated:
+    def at(self, rows: Rows, seed: int, done: int, look: Look | None = None) -> Evaluated:
         """The loss of some rows when some steps are done."""
         lent = self.shards.lend() if self.shards is not None else None
-        return self.posed.at(self.bound, self.examples, rows, seed, done, self.chains, lent)
+        return self.posed.at(self.bound, self.examples, rows, seed, done, self.chains, lent, look)
+
+    @cached_property
+    def vitals(self) -> Vitals:
+        """What to look at while the line is trained."""
+        return vitals_of(self.posed.loss)
 
     def count(self, size: Size | None) -> int:
         """A number of steps, 1 if the line does not say."""
         return 1 if size is None else size.evaluate(self.bound.sizes)
 
-    def player(self, course: Course, peers: Peers) -> Player:
-        """The line, ready to move its parameters. Where all examples are searched together, every process
-        looks at all rows of a batch."""
+    def player(self, course: Course, peers: Peers, several: bool) -> Player:
+        """The line, ready to move its parameters; `several`: it is one of some. Where all examples are
+        searched together, every process looks at all rows of a batch."""
         peers = replace(peers, whole=self.posed.joint)
         own = {n: v for n, v in self.options.items() if n not in OPTIONS_OF_LINE}
         follows = {option: name for option, name in own.items() if isinstance(name, str)}
@@ -124,9 +133,9 @@ class Line:
             values = scheduled(self.bound, set(follows.values()), done)
             return {option: values[name] for option, name in follows.items()}
 
-        def loss(batch: Batch, turn: int) -> Evaluated:
+        def loss(batch: Batch, turn: int, look: Look | None) -> Evaluated:
             self.ahead(batch.step)
-            return self.at(batch.rows, seed_of_step(course.seed, batch.step, turn), batch.step - 1)
+            return self.at(batch.rows, seed_of_step(course.seed, batch.step, turn), batch.step - 1, look)
 
         pace = Pace(
             self.count(self.turn.repeats), self.count(self.turn.every), rates=rates if follows else None
@@ -136,7 +145,11 @@ class Line:
         leaves = [m.leaf for m in self.moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
         carried = self.chains.last if self.chains is not None else {}
-        return Player(self.name, self.moving, optimiser, loss, pace, peers, self.walk, carried, self.shards)
+        name = self.name if several else ""
+        checkup = Checkup(self.vitals, self.posed.loss.targets, course.health_every, name)
+        return Player(
+            self.name, self.moving, optimiser, loss, pace, peers, self.walk, carried, self.shards, checkup
+        )
 
 
 @dataclass(slots=True)
@@ -181,7 +194,7 @@ class Fitting:
             division = Division.of([(line.moving, line.row) for line in lines])
         shards = _divided(lines, division, settings.device)
         stretches = _stretches(model.checked.programme, lines, course, peers)
-        run = Run(stretches, way, _limit(stretches, way, course))
+        run = Run(stretches, way, _limit(stretches, way, course), judge=_judge(lines), fail_on=course.fail_on)
         fitting = Fitting(model, course, lines, run, updates, tensors, peers, division, shards)
         fitting._read_ahead()
         run.after_batch = fitting._after
@@ -295,6 +308,11 @@ class Fitting:
         """One record per step; the last item may say why there are no more. `finish` comes after them."""
         yield from self.run.records()
 
+    def judged(self, before: Iterable[Record]) -> None:
+        """Take note of the records of a run that goes on."""
+        for record in before if self.run.judge is not None else ():
+            self.run.judge.heard(record)
+
     def finish(self) -> None:
         """The parameters that a run is for: the best ones, or running means, where these were asked for."""
         if self.validation is not None:
@@ -334,11 +352,17 @@ def _divided(lines: tuple[Line, ...], division: Division | None, device: torch.d
     return shards
 
 
+def _judge(lines: tuple[Line, ...]) -> Judge:
+    """Of all lines together. With several of them each changes the loss of the others."""
+    descends = len(lines) == 1 and lines[0].vitals.descends
+    return Judge(descends, sampled=any(line.chains is not None for line in lines))
+
+
 def _stretches(
     programme: Programme, lines: tuple[Line, ...], course: Course, peers: Peers
 ) -> tuple[Stretch, ...]:
     """The stages in the order of the file, each with its lines; lines outside of stages come last."""
-    players = [(line, line.player(course, peers)) for line in lines]
+    players = [(line, line.player(course, peers, len(lines) > 1)) for line in lines]
     found = []
     for stage in programme.stages:
         own = tuple(p for line, p in players if line.turn.stage == stage.name)

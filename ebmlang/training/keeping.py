@@ -175,6 +175,7 @@ class Keeper:
     def _continue(self, found: Checkpoint) -> None:
         peers = self.fitting.peers
         self.before = peers.told(self._history(found.step) if peers.first else None) or []
+        self.fitting.judged(self.before)
         restore(self.fitting, found)
         self._at = found.step
         if self.finished:

@@ -13,6 +13,7 @@ from ebmlang.compiler import pipeline
 from ebmlang.compiler.diagnostics import Located, did_you_mean, listing
 from ebmlang.compiler.envelope import Loss, loss_of, obstacles
 from ebmlang.compiler.optimisers import find_optimiser, optimiser_names
+from ebmlang.compiler.samplers import find_sampler
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.training import training_mistakes
 from ebmlang.compiler.typed import TRAINING, Optimiser, Question
@@ -25,6 +26,7 @@ from ebmlang.runtime.marginal import beta_of
 from ebmlang.runtime.samplers import make_sampler
 from ebmlang.runtime.search import Search
 from ebmlang.runtime.training.batches import Examples, at_rows
+from ebmlang.runtime.training.look import ENERGIES, Look
 from ebmlang.runtime.training.loss import Evaluated, Form, evaluate
 from ebmlang.runtime.training.negatives import Chains
 from ebmlang.summing import sums
@@ -178,8 +180,17 @@ class Posed:
             )
         bound, examples = source.bound(self.negatives)
         sampler = make_sampler(wanted.sampler.name, dict(wanted.sampler.options))
+        row = find_sampler(wanted.sampler.name)
+        proposes = row is not None and row.proposes
         return Chains(
-            named.variable, bound, examples, sampler, wanted.steps, wanted.persistent, wanted.refresh
+            named.variable,
+            bound,
+            examples,
+            sampler,
+            wanted.steps,
+            wanted.persistent,
+            wanted.refresh,
+            proposes,
         )
 
     def own(self, lent: Mapping[int, Tensor] | None = None) -> dict[str, Tensor]:
@@ -198,19 +209,24 @@ class Posed:
         done: int | None = None,
         chains: Chains | None = None,
         lent: Mapping[int, Tensor] | None = None,
+        look: Look | None = None,
     ) -> Evaluated:
         """The loss of some of the rows, with the parameters as they are, or as they are `lent` by their ids,
-        and schedules after `done` steps."""
+        and schedules after `done` steps. `look` hears what happens on the way."""
         own = self.own(lent)
         some = at_rows(bound, examples.values(rows), own, rows, seed, done, lent)
         observed = examples.masks(rows)
-        found = evaluate(some, self.run.search, observed, self.form)
+        found = evaluate(some, self.run.search, observed, self.form, look)
         if chains is None:
             return found
         free = at_rows(chains.bound, chains.examples.values(rows), own, rows, seed, done, lent)
-        drawn = chains.draw(free, chains.examples.masks(rows), rows, seed)
+        drawn = chains.draw(free, chains.examples.masks(rows), rows, seed, look)
         other = replace(some, values={**some.values, chains.name: drawn})
-        return found.less(evaluate(other, self.run.search, observed, self.form))
+        there = evaluate(other, self.run.search, observed, self.form)
+        for of, one in zip(ENERGIES, (found, there), strict=True):
+            if look is not None and one.rows is not None:
+                look.energy(of, one.rows)
+        return found.less(there)
 
 
 def _negatives(

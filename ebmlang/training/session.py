@@ -14,13 +14,27 @@ import torch
 from ebmlang import __version__
 from ebmlang.errors import DataError
 from ebmlang.report import training_progress
-from ebmlang.runtime.training.history import History, Record
+from ebmlang.runtime.training.history import HealthWarning, History, Record
 from ebmlang.runtime.training.loop import Stopped
 from ebmlang.training.fitting import Fitting
 from ebmlang.training.keeping import Every, Keeper
 
 Progress = Callable[[Record, int | None], None]
 """Called with the record of each step, and the number of steps."""
+
+
+def warn(message: str) -> None:
+    """Say something that a person should know, on stderr."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+def alarm(warning: HealthWarning) -> None:
+    """Say what a rule of health has to say, on stderr."""
+    print(warning, file=sys.stderr)
+
+
+def silent(message: object) -> None:
+    """Say nothing: another process does."""
 
 
 @dataclass(slots=True)
@@ -31,6 +45,8 @@ class Session:
     keeper: Keeper | None = None
     found: list[Record] = field(default_factory=list)
     stopped: str = ""
+    failed_on: str = ""
+    tell: Callable[[HealthWarning], None] = lambda warning: None
 
     def __post_init__(self) -> None:
         if self.keeper is not None:
@@ -48,9 +64,11 @@ class Session:
             self.fitting.check()
         for item in self._records():
             if isinstance(item, Stopped):
-                self.stopped = item.sentence
+                self.stopped, self.failed_on = item.sentence, item.rule
                 continue
             self.found.append(item)
+            for warning in item.warnings:
+                self.tell(warning)
             if progress is not None:
                 progress(item, self.fitting.steps)
         self.fitting.finish()
@@ -62,7 +80,7 @@ class Session:
     def history(self) -> History:
         """The records, with those of earlier calls that this one goes on from."""
         names = tuple(dict.fromkeys(n for r in self.found for n in r.terms))
-        return History(tuple(self.found), self.stopped, names)
+        return History(tuple(self.found), self.stopped, names, self.failed_on)
 
 
 def fitted(
@@ -78,7 +96,7 @@ def fitted(
         keeper = Keeper.of(checkpoint, fitting, every=Every.of(every), extra={}, say=say)
     elif every is not None:
         raise DataError("checkpoints are to be written, and no place for them is given", 'checkpoint="run"')
-    session = Session(fitting, keeper)
+    session = Session(fitting, keeper, tell=alarm if fitting.peers.first else silent)
     if progress is True:
         with training_progress(fitting.steps) as update:
             history = session.go(update)
@@ -87,15 +105,6 @@ def fitted(
     if keeper is not None:
         keeper.finish(facts_of(session, interrupted=False))
     return history
-
-
-def warn(message: str) -> None:
-    """Say something that a person should know, on stderr."""
-    print(f"note: {message}", file=sys.stderr)
-
-
-def silent(message: str) -> None:
-    """Say nothing: another process does."""
 
 
 def facts_of(session: Session, interrupted: bool) -> dict[str, Any]:
@@ -116,6 +125,7 @@ def facts_of(session: Session, interrupted: bool) -> dict[str, Any]:
         "rows": fitting.bound.batch,
         "steps": len(history),
         "loss": {"first": _ends(history, 0), "last": _ends(history, -1)},
+        "warnings": [w.name for w in history.warnings if not w.over],
         "ended": "interrupted" if interrupted else history.stopped or "finished",
         "versions": {"ebmlang": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }

@@ -75,7 +75,7 @@ class Question:
         numbers = np.arange(self.rows, dtype=np.int64)
         draws = Draws(self.solves.seed, numbers, frozenset(), WIDE, self.device)
         own, weights = reals[: len(self.names)], reals[len(self.names) :]
-        nets = self.nets.to(WIDE).over(dict(zip(self.weights, weights, strict=True)))
+        nets = self.nets.to(WIDE).tapped(None).over(dict(zip(self.weights, weights, strict=True)))
         instance = make(self.namespace, self.sizes, self.rows, WIDE, self.device, draws, nets)
         values = {**self.others, **dict(zip(self.names, own, strict=True))}
         shapes = {

@@ -74,10 +74,17 @@ class Course:
 
 def moved(sampler: AbstractSampler[T], target: T, x: Tensor, steps: int, randomness: Randomness) -> Tensor:
     """Where `steps` steps from x [R, N] lead, [R, N]: the negatives of contrastive divergence."""
-    state = sampler.init(target, x)
+    return walked(sampler, target, x, steps, randomness)[0]
+
+
+def walked(
+    sampler: AbstractSampler[T], target: T, x: Tensor, steps: int, randomness: Randomness
+) -> tuple[Tensor, Tensor]:
+    """The same, and the probabilities with which the last proposals were taken, [R]."""
+    state, info = sampler.init(target, x), certain(x)
     for _ in range(steps):
-        state, _ = sampler.step(target, state, randomness)
-    return state.x
+        state, info = sampler.step(target, state, randomness)
+    return state.x, info.acceptance
 
 
 def certain(x: Tensor) -> Info:

@@ -12,19 +12,17 @@ from math import nan
 
 from ebmlang.runtime.training.batches import Batch, Walk
 from ebmlang.runtime.training.history import Record
+from ebmlang.runtime.training.judge import Judge
 from ebmlang.runtime.training.player import NotFinite, Player, Seen
+from ebmlang.runtime.training.rules import ANY
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The end of a run that could not go on; the parameters are those of the last step with a finite loss."""
+    """The end of a run before its time, in words. `rule` is the one that ended it, where one was to."""
 
-    step: int
-    what: str
-
-    @property
-    def sentence(self) -> str:
-        return f"stopped at step {self.step:,}: {self.what}; the parameters are those before it"
+    sentence: str
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,15 @@ class Stretch:
 class Run:
     """A programme over a walk. `limit` ends it (None: nobody does), `done` minibatches are behind it.
     `after_batch` is called when a minibatch is finished, before its record, and may find a validation loss.
+    `judge` says what its health tells; at a look after which a rule of `fail_on` is broken the run ends.
     `seconds` went by before. `between` tells that no minibatch is in progress."""
 
     stretches: Sequence[Stretch]
     walk: Walk
     limit: int | None
     after_batch: Callable[[Batch], float | None] = lambda batch: None
+    judge: Judge | None = None
+    fail_on: frozenset[str] = frozenset()
     done: int = 0
     seconds: float = 0.0
     between: bool = True
@@ -68,7 +69,7 @@ class Run:
         return self.seconds + time.perf_counter() - self.begin
 
     def records(self) -> Iterator[Record | Stopped]:
-        """One record for every minibatch. Ends with `Stopped` where a loss is not finite.
+        """One record for every minibatch. Ends with `Stopped` where a loss is not finite, or health is bad.
 
         Between two records the parameters are those of finished steps, each in its domain. An exception from
         the search inside, such as an interruption, leaves them so too.
@@ -80,15 +81,27 @@ class Run:
                 seen = self._play(batch)
             except NotFinite as fault:
                 self._go_back()
-                yield Stopped(batch.step, fault.what)
+                yield _not_finite(batch.step, fault.what)
                 return
             validation = self.after_batch(batch)
             self.done, self.between = batch.step, True
             several = len(self.players) > 1
-            yield replace(_record(batch, seen, self.elapsed(), several), validation=validation)
+            record = replace(_record(batch, seen, self.elapsed(), several), validation=validation)
+            yield self.judge.heard(record) if self.judge is not None else record
+            ended = self._failed() if record.health else None
+            if ended is not None:
+                yield ended
+                return
         if self.done and not all(p.finite for p in self.players):
             self._go_back()
-            yield Stopped(self.done, "the step leads to parameters that are not finite")
+            yield _not_finite(self.done, "the step leads to parameters that are not finite")
+
+    def _failed(self) -> Stopped | None:
+        """The end by a rule that is broken, if the run is to end by it."""
+        for broken in self.judge.now() if self.judge is not None else ():
+            if broken.rule in self.fail_on or ANY in self.fail_on:
+                return Stopped(f"stopped after step {self.done:,} by the warning {broken.name}", broken.rule)
+        return None
 
     def _play(self, batch: Batch) -> dict[str, Seen]:
         """One minibatch: the lines of its stage from top to bottom."""
@@ -108,6 +121,11 @@ class Run:
             player.go_back()
 
 
+def _not_finite(step: int, what: str) -> Stopped:
+    """The parameters are those of the last step with a finite loss."""
+    return Stopped(f"stopped at step {step:,}: {what}; the parameters are those before it")
+
+
 _NOTHING = Seen(nan, nan, {}, 0)
 """A minibatch in which no line had its turn."""
 
@@ -119,8 +137,12 @@ def _record(batch: Batch, seen: dict[str, Seen], seconds: float, several: bool) 
     terms: dict[str, float] = {}
     for one in seen.values():
         terms = {**one.terms, **terms}
+    health: dict[str, float] = {}
+    for one in seen.values():
+        health = {**one.health, **health}
     lines = {name: one.loss for name, one in seen.items()} if several else {}
     unconverged = sum(one.unconverged for one in seen.values())
     return Record(
-        batch.step, batch.epoch, first.loss, terms, first.norm, batch.total, unconverged, seconds, lines
-    )
+        batch.step, batch.epoch, first.loss, terms, first.norm, batch.total, unconverged, seconds, lines,
+        health=health,
+    )  # fmt: skip

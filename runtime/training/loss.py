@@ -21,6 +21,7 @@ from ebmlang.runtime.mixed.free import summed_names
 from ebmlang.runtime.nested.watching import heard
 from ebmlang.runtime.report import energy_rows, rows_of
 from ebmlang.runtime.search import Search
+from ebmlang.runtime.training.look import ENERGIES, Look
 
 Values = Mapping[str, Tensor]
 
@@ -28,11 +29,13 @@ Values = Mapping[str, Tensor]
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluated:
     """loss: [], differentiable. terms: the mean of each term over the rows, [] without gradients; empty where
-    unknowns are summed out. unconverged: rows in which a search inside, or a nested one, ended early."""
+    unknowns are summed out. unconverged: rows in which a search inside, or a nested one, ended early. rows:
+    the loss of each row, [B], of which it is the mean."""
 
     loss: Tensor
     terms: dict[str, Tensor]
     unconverged: int = 0
+    rows: Tensor | None = None
 
     def less(self, other: Evaluated) -> Evaluated:
         """The difference to another loss; terms are those of the first one."""
@@ -56,8 +59,10 @@ class Form:
     half: bool = False
 
 
-def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Evaluated:
-    """The loss of a bound batch.
+def evaluate(
+    bound: Bound, search: Search, observed: Values, form: Form, look: Look | None = None
+) -> Evaluated:
+    """The loss of a bound batch; `look` hears what happens on the way.
 
     What the module seeks, and does not sum out, is minimised with everything else held, and the loss is the
     energy at the minimum, not differentiated through the search (envelope theorem).
@@ -67,12 +72,16 @@ def evaluate(bound: Bound, search: Search, observed: Values, form: Form) -> Eval
     if not form.sums:
         unknown, early = _minimum(bound, search, observed)
     half = torch.autocast(bound.settings.device.type, torch.bfloat16) if form.half else nullcontext()
-    with heard(bound) as notes, half:
-        rows, terms = _rows(bound, unknown, observed, form)
+    heeded = nullcontext(bound) if look is None else look.listening(bound)
+    with heard(bound) as notes, half, heeded as some:
+        rows, terms = _rows(some, unknown, observed, form)
         loss = rows.mean()
+    if look is not None:
+        _show(look, bound, unknown, observed, form)
     for note in notes:
         early = early | note.rows
-    return Evaluated(loss, {n: v.detach().mean() for n, v in terms.items()}, int(early.sum()))
+    means = {n: v.detach().mean() for n, v in terms.items()}
+    return Evaluated(loss, means, int(early.sum()), rows.detach())
 
 
 def _rows(bound: Bound, unknown: Values, observed: Values, form: Form) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,6 +98,21 @@ def _rows(bound: Bound, unknown: Values, observed: Values, form: Form) -> tuple[
     if form.own:
         return rows_of(bound.instance.energy(unknown, held), bound.batch), terms
     return energy_rows(bound, unknown, held, terms), terms
+
+
+@torch.no_grad()
+def _show(look: Look, bound: Bound, unknown: Values, observed: Values, form: Form) -> None:
+    """Tell a look what was found, and which cases were chosen."""
+    found, codes = dict(unknown), [name for name, _ in look.vitals.codes]
+    if form.sums and any(name in bound.module.SOUGHT for name in codes):
+        shares = marginal(bound, posing.held_values(bound), observed, bound.beta).marginals
+        found = {name: shares[name].argmax(-1) for name in codes if name in shares}
+    elif not form.sums and (look.vitals.contrast or any(name not in bound.specs for name in codes)):
+        found |= bound.instance.lets(unknown, posing.held_values(bound))
+    for of, name in zip(ENERGIES, look.vitals.contrast, strict=False):
+        if name in found:
+            look.energy(of, rows_of(found[name], bound.batch))
+    look.found(bound, found)
 
 
 def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], Tensor]:

@@ -83,6 +83,19 @@ def settle(one: Moved, before: Tensor) -> None:
 
 
 @torch.no_grad()
+def gradient_squares(leaves: Sequence[Tensor]) -> Tensor:
+    """Of the gradient of each leaf the sum of squares and the number of entries, float64 [n, 2]; NaN where
+    there is no gradient."""
+    found = torch.full((len(leaves), 2), torch.nan, dtype=torch.float64)
+    there = [(k, leaf.grad) for k, leaf in enumerate(leaves) if leaf.grad is not None]
+    if there:
+        norms = torch.stack(torch._foreach_norm([grad for _, grad in there])).double().cpu()
+        counts = torch.tensor([grad.numel() for _, grad in there], dtype=torch.float64)
+        found[[k for k, _ in there]] = torch.stack((norms.square(), counts), 1)
+    return found
+
+
+@torch.no_grad()
 def gradient_norm(all_of_them: Sequence[Moved]) -> Tensor:
     """The Euclidean norm of all gradients together, []."""
     grads = [m.leaf.grad for m in all_of_them if m.leaf.grad is not None]

@@ -16,10 +16,11 @@ from ebmlang.runtime.discrete.question import Question, question_of
 from ebmlang.runtime.gathering import gathered
 from ebmlang.runtime.samplers.countable import countable_of
 from ebmlang.runtime.samplers.gibbs import sweep
-from ebmlang.runtime.samplers.sampler import AbstractSampler, moved
+from ebmlang.runtime.samplers.sampler import AbstractSampler, walked
 from ebmlang.runtime.samplers.target import target_of
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.training.batches import Examples
+from ebmlang.runtime.training.look import Look
 
 Values = Mapping[str, Tensor]
 
@@ -49,7 +50,7 @@ class Chains:
 
     `name` is the variable; `bound` poses the question of what is drawn, about all rows, which are `examples`.
     Rows change their process between epochs: each process keeps the chains of all rows, and is told where
-    those of the others have moved.
+    those of the others have moved. `proposes`: the sampler takes its steps or not.
     """
 
     name: str
@@ -59,10 +60,13 @@ class Chains:
     steps: int
     persistent: bool
     refresh: float
+    proposes: bool = False
     last: dict[str, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
-    def draw(self, some: Bound, masks: Mapping[str, Tensor], rows: Rows, seed: int) -> Tensor:
+    def draw(
+        self, some: Bound, masks: Mapping[str, Tensor], rows: Rows, seed: int, look: Look | None = None
+    ) -> Tensor:
         """Negatives for the rows that `some` is bound to, [rows, *shape]; the chains move on."""
         begun = {n: v for n, v in some.values.items() if n in some.module.SOUGHT}
         fresh = self._fresh(rows, seed)
@@ -73,7 +77,10 @@ class Chains:
                 own = begun.get(name, old)
                 begun[name] = torch.where(fresh.reshape(-1, *(1,) * (old.ndim - 1)), own, old)
         real = all(some.specs[n].kind == "real" for n in some.module.SOUGHT)
-        values = (self._real if real else self._countable)(some, masks, begun, rows, seed)
+        draws = self._real if real else self._countable
+        values, acceptance = draws(some, masks, begun, rows, seed)
+        if look is not None and self.proposes:
+            look.accepted(acceptance)
         if self.persistent:
             self._keep(values, rows)
         return values[self.name]
@@ -98,7 +105,7 @@ class Chains:
 
     def _real(
         self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Tensor]:
         problem = posing.make_problem(some, masks)
         space, target = problem.space, target_of(problem)
         x = space.start(seed, rows).x
@@ -107,18 +114,19 @@ class Chains:
             parts[name] = value.reshape(parts[name].shape).to(space.dtype)
         u = target.coordinates(space.join([parts[one.name] for one in space.unknowns]))
         randomness = KeyedRandomness(seed, rows, space.dtype, space.device)
-        end = target.point(moved(self.sampler, target, u, self.steps, randomness))
+        u, acceptance = walked(self.sampler, target, u, self.steps, randomness)
+        end = target.point(u)
         found = zip(space.unknowns, space.split(end), space.row_shapes, strict=True)
-        return {one.name: part.reshape(-1, *shape).clone() for one, part, shape in found}
+        return {one.name: part.reshape(-1, *shape).clone() for one, part, shape in found}, acceptance
 
     def _countable(
         self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Tensor]:
         question = question_of(some, masks, posing.held_values(some), {})
         networks: list[Any] = list(question.networks()) if some.module.TABLES else [None]
         hidden = torch.cat([torch.full((f.count,), f.name not in begun) for f in question.fields])
         hidden = hidden.to(some.settings.device)
-        parts, row = [], 0
+        parts, acceptances, row = [], [], 0
         for network in networks:
             count = network.batch if network is not None else question.rows
             target = countable_of(question, network, 1, 1.0)
@@ -128,9 +136,11 @@ class Chains:
             if bool(hidden.any()):
                 # What has no start is drawn first, given the rest, as in a Boltzmann machine (Hinton 2002).
                 x = sweep(target, x, randomness, hidden)
-            parts.append(moved(self.sampler, target, x, self.steps, randomness))
+            x, acceptance = walked(self.sampler, target, x, self.steps, randomness)
+            parts.append(x)
+            acceptances.append(acceptance)
             row += count
-        return question.values(torch.cat(parts))
+        return question.values(torch.cat(parts)), torch.cat(acceptances)
 
 
 def _cases(question: Question, begun: Values) -> Tensor:

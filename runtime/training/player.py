@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from ebmlang.errors import DataError
 from ebmlang.runtime.gathering import shared
 from ebmlang.runtime.training.batches import Batch, Walk
+from ebmlang.runtime.training.checkup import Checkup
+from ebmlang.runtime.training.look import Look
 from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.moved import Moved, gradient_norm, settle, take_gradient
 from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.shards import Shards
 
-LossOf = Callable[[Batch, int], Evaluated]
-"""The loss of some rows, at a turn: the number of the optimiser's step within the minibatch."""
+LossOf = Callable[[Batch, int, Look | None], Evaluated]
+"""The loss of some rows, at a turn: the number of the optimiser's step within the minibatch. A look, if there
+is one, hears what happens on the way."""
 
 
 class NotFinite(Exception):
@@ -47,19 +50,20 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the first look at a batch finds, as plain numbers."""
+    """What the first evaluation of a batch finds, as plain numbers; `health` where a look was due."""
 
     loss: float
     norm: float
     terms: dict[str, float]
     unconverged: int
+    health: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Player:
     """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the
     running means where the line keeps them, `walk` is over rows of its own, and `carried` are tensors that
-    the loss carries from step to step. Parameters may be pieces, `shards`."""
+    the loss carries from step to step. Parameters may be pieces, `shards`. `checkup` looks at its health."""
 
     name: str
     parameters: Sequence[Moved]
@@ -70,6 +74,7 @@ class Player:
     walk: Walk | None = None
     carried: dict[str, Tensor] = field(default_factory=dict)
     shards: Shards | None = None
+    checkup: Checkup | None = None
     good: list[Tensor] = field(init=False)
     averages: list[Tensor] | None = field(init=False)
 
@@ -111,11 +116,12 @@ class Player:
         seen: list[Seen] = []
         self._follow_schedules(batch)
 
-        def look() -> Tensor:
-            found = self._gradient(batch, turn)
+        def evaluate() -> Tensor:
+            look = self.checkup.look(batch.step) if self.checkup and not turn and not seen else None
+            found = self._gradient(batch, turn, look)
             norm = self._norm()
             if not seen:
-                seen.append(_checked(found, norm))
+                seen.append(self._seen(found, norm, look))
                 torch._foreach_copy_(self.good, [m.leaf.detach() for m in self.parameters])
             elif not bool(torch.isfinite(found.loss)):
                 return self._wall(found.loss.detach())
@@ -123,7 +129,7 @@ class Player:
             return found.loss.detach()
 
         try:
-            self.optimiser.step(look)
+            self.optimiser.step(evaluate)
             for one, before in zip(self.parameters, self.good, strict=True):
                 settle(one, before)
         except BaseException:
@@ -137,6 +143,15 @@ class Player:
         if self.shards is None:
             return gradient_norm(self.parameters)
         return self.shards.norm([m.leaf for m in self.parameters])
+
+    def _seen(self, found: Evaluated, norm: Tensor, look: Look | None) -> Seen:
+        """The numbers of a first evaluation. Raises NotFinite."""
+        plain = _checked(found, norm)
+        if look is None or self.checkup is None:
+            return plain
+        numbers = self.checkup.numbers(look, self.parameters, self.shards)
+        # What they lead to has to be the same in all processes, to the last bit.
+        return replace(plain, health=self.peers.told(numbers) or {})
 
     def _follow_schedules(self, batch: Batch) -> None:
         if self.pace.rates is not None:
@@ -163,7 +178,7 @@ class Player:
             one.leaf.grad = torch.full_like(one.leaf, torch.nan)
         return torch.full_like(loss, torch.inf)
 
-    def _gradient(self, batch: Batch, turn: int) -> Evaluated:
+    def _gradient(self, batch: Batch, turn: int, look: Look | None) -> Evaluated:
         """The loss of a batch, and its gradient in the leaves."""
         if self.shards is not None:
             self.shards.clear()
@@ -172,7 +187,8 @@ class Player:
             if one.leaf is not one.parameter:
                 settle(one, one.leaf)
         parts = [
-            self._part(part, turn) for part in batch.parts(self.peers.parts(batch, self.pace.accumulate))
+            self._part(part, turn, look)
+            for part in batch.parts(self.peers.parts(batch, self.pace.accumulate))
         ]
         found = self.peers.summed(parts[0] if len(parts) == 1 else _together(parts))
         self.peers.sum_gradients([p for p in self._moved if self.shards is None or not self.shards.has(p)])
@@ -187,12 +203,12 @@ class Player:
     def _moved(self) -> list[nn.Parameter]:
         return [m.parameter for m in self.parameters]
 
-    def _part(self, batch: Batch, turn: int) -> Evaluated:
+    def _part(self, batch: Batch, turn: int, look: Look | None) -> Evaluated:
         """The loss of some of the rows as they count in the whole, its gradient added to those that are
         there."""
         with torch.enable_grad():
             with shared(self.peers.sharing):
-                found = self.loss_of(batch, turn)
+                found = self.loss_of(batch, turn, look)
             if not found.loss.requires_grad:
                 raise DataError(
                     "the loss has no gradient in what is trained",
@@ -216,6 +232,7 @@ class Player:
             "good": [self._divided(k, v) for k, v in enumerate(self.good)],
             "averages": self.averages and [self._divided(k, v) for k, v in enumerate(self.averages)],
             "carried": dict(self.carried),
+            "checkup": self.checkup.state() if self.checkup is not None else {},
         }
 
     def _of_optimiser(self) -> dict[str, Any]:
@@ -251,6 +268,8 @@ class Player:
             averages = [self._piece(k, v) for k, v in enumerate(state["averages"])]
             torch._foreach_copy_(self.averages, averages)
         self.carried.update(state["carried"])
+        if self.checkup is not None:
+            self.checkup.restore(state["checkup"])
 
 
 def _changed(
@@ -271,7 +290,7 @@ def _together(parts: Sequence[Evaluated]) -> Evaluated:
 
 
 def _checked(found: Evaluated, norm: Tensor) -> Seen:
-    """The numbers of a first look, fetched at once. Raises NotFinite."""
+    """The numbers of an evaluation, fetched at once. Raises NotFinite."""
     numbers = (found.loss.detach(), norm, *found.terms.values())
     loss, size, *terms = torch.stack(numbers).tolist()
     named = dict(zip(found.terms, terms, strict=True))

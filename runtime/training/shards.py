@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ebmlang.errors import DataError
+from ebmlang.runtime.training.moved import gradient_squares
 from ebmlang.runtime.training.pieces import Divided
 
 _BUCKET = 1 << 23
@@ -120,6 +121,16 @@ class Shards:
         if pieces:
             distributed.all_reduce(squares[-1])
         return torch.stack(squares).sum().sqrt() if squares else torch.zeros(())
+
+    def gradient_squares(self, leaves: Sequence[Tensor]) -> Tensor:
+        """The same as the function of this name, where some of the leaves are pieces."""
+        found = gradient_squares(leaves)
+        pieces = torch.tensor([self.has(leaf) for leaf in leaves])
+        if bool(pieces.any()):
+            some = found[pieces].to(leaves[0].device)
+            distributed.all_reduce(some)
+            found[pieces] = some.cpu()
+        return found
 
     # --- which is which ---
 
