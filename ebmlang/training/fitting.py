@@ -310,8 +310,9 @@ class Fitting:
 
     def judged(self, before: Iterable[Record]) -> None:
         """Take note of the records of a run that goes on."""
-        for record in before if self.run.judge is not None else ():
-            self.run.judge.heard(record)
+        if self.run.judge is not None:
+            for record in before:
+                self.run.judge.heard(record)
 
     def finish(self) -> None:
         """The parameters that a run is for: the best ones, or running means, where these were asked for."""

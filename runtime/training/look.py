@@ -41,6 +41,8 @@ _WATCHED: tuple[tuple[type[nn.Module], Callable[[Tensor], Tensor]], ...] = (
 )
 """Activations with flat parts, and where their results are not on one."""
 
+_KINDS: tuple[type[nn.Module], ...] = tuple(kind for kind, _ in _WATCHED)
+
 
 @dataclass(slots=True, eq=False)
 class Look:
@@ -74,7 +76,7 @@ class Look:
             layer.register_forward_hook(partial(self._fired, f"{name}/{path}"))
             for name in self.vitals.nets
             for path, layer in own[name].module.named_modules()
-            if isinstance(layer, tuple(kind for kind, _ in _WATCHED))
+            if isinstance(layer, _KINDS)
         ]
         try:
             yield replace(bound, instance=replace(instance, nets=own.tapped(self._called)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import ebmlang
 from ebmlang import cli
 from ebmlang.runtime.training.checkup import effective_rank
-from ebmlang.runtime.training.history import Record
+from ebmlang.runtime.training.history import History, Record
 from ebmlang.runtime.training.rules import RULES
 from tests.training.illnesses import ILLNESSES, VIEWS, Illness, digits, points
 
@@ -33,7 +33,7 @@ def named(illness: object) -> str:
     return f"{illness.rule}-{illness.text.split('(')[0].split()[-1]}"
 
 
-def run(illness: Illness, choice: str) -> ebmlang.runtime.training.history.History:
+def run(illness: Illness, choice: str) -> History:
     model = ebmlang.loads(illness.text.format(choice), seed=0)
     return model.fit(**illness.data(), **illness.fit, seed=0)
 
@@ -88,7 +88,7 @@ def test_a_net_that_no_gradient_reaches_is_said_after_the_first_step() -> None:
 
 
 def test_a_run_ends_by_a_rule(tmp_path: Path) -> None:
-    folder, fit = tmp_path / "run", {**ILLNESSES[0].fit, "fail_on": ("collapse",)}
+    folder, fit = tmp_path / "run", dict[str, Any]({**ILLNESSES[0].fit, "fail_on": ("collapse",)})
     history = ebmlang.loads(VIEWS.format("0"), seed=0).fit(**digits(), **fit, seed=0, checkpoint=folder)
     assert history.failed_on == "collapse"
     assert history.stopped == f"stopped after step {len(history)} by the warning collapse of enc"
@@ -148,7 +148,7 @@ def test_spread_gradients_and_units_are_those_of_the_nets() -> None:
     loss = (y - dec(u)).square().sum(-1).mean()
     loss.backward()
     norms = {
-        name: torch.cat([p.grad.flatten() for p in net.parameters()]).norm().item()
+        name: torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]).norm().item()
         for name, net in (("enc", enc), ("dec", dec))
     }
     singular = np.linalg.svd((u - u.mean(0)).detach().numpy(), compute_uv=False)
@@ -227,7 +227,7 @@ def test_the_run_is_the_same_however_often_it_is_looked_at() -> None:
 
 def test_a_run_that_goes_on_is_looked_at_as_if_it_had_not_been_cut(tmp_path: Path) -> None:
     illness = next(i for i in ILLNESSES if i.rule == "saturation")
-    fit = {**illness.fit, "seed": 0, "steps": 70}
+    fit: dict[str, Any] = {**illness.fit, "seed": 0, "steps": 70}
 
     def cut(record: Record, steps: int | None) -> None:
         if record.step == 25:
@@ -237,7 +237,7 @@ def test_a_run_that_goes_on_is_looked_at_as_if_it_had_not_been_cut(tmp_path: Pat
         return ebmlang.loads(illness.text.format(illness.ill), seed=0)
 
     whole = model().fit(**illness.data(), **fit)
-    kept = {"checkpoint": tmp_path / "run", "checkpoint_every": 7}
+    kept: dict[str, Any] = {"checkpoint": tmp_path / "run", "checkpoint_every": 7}
     with pytest.raises(KeyboardInterrupt):
         model().fit(**illness.data(), **fit, **kept, progress=cut)
     later = model().fit(**illness.data(), **fit, **kept)
