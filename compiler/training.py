@@ -17,6 +17,7 @@ from ebmlang.compiler.catalogue.training import (
     LossMisfit,
     NothingToTrain,
     OptimiserDomain,
+    Untrained,
 )
 from ebmlang.compiler.catalogue.types import BadOption
 from ebmlang.compiler.diagnostics import Diagnostic, Label, Report
@@ -158,6 +159,25 @@ def check_training(model: Model, report: Report) -> None:
             mistakes = tuple(training_mistakes(model, line, line.span))
             for mistake in mistakes or _warnings(model, line):
                 report.add(mistake)
+    for mistake in _untrained(model):
+        report.add(mistake)
+
+
+def _untrained(model: Model) -> Iterator[Diagnostic]:
+    """Parameters and nets that terms read, that some line could move, and that none does."""
+    lines = [q for q in model.questions if q.verb in typed.TRAINING]
+    if not lines:
+        return
+    moved = {name for line in lines for name in targets_of(model, line)}
+    sought = {name for q in model.questions for name in q.targets}
+    used = reached(model, tuple(part for term in model.terms for part in term_parts(term)))
+    left = [n for n in trainable(model) if n in used and n not in moved | sought]
+    declared = {v.name: v.span for v in model.variables} | {n.name: n.span for n in model.nets}
+    given = {n.name for n in model.nets if n.extern}
+    named = next((", ".join(q.targets) for q in lines if q.verb == "train" and q.targets), "")
+    for name in (n for n in left if n not in given):
+        advice = f"train {named}, {name}" if named else f"train {name}"
+        yield Untrained(declared[name], name, any(n.name == name for n in model.nets), advice)
 
 
 def _warnings(model: Model, line: Question) -> Iterator[Diagnostic]:

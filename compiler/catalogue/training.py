@@ -130,5 +130,28 @@ class LossMisfit(Diagnostic):
         return self.places
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Untrained(Diagnostic):
+    """The model has `train` lines, and none of them moves a parameter that its terms read: it stays where it
+    starts, for good.
+
+    Name it in a line, or leave the names out, which moves everything. What is meant to stay is a
+    `shared observed` value, which the data gives, or a hyperparameter.
+    """
+
+    code: ClassVar[str] = "W0546"
+    severity: ClassVar[Severity] = "warning"
+    name: str = ""
+    net: bool = False
+    line: str = ""
+
+    def message(self) -> str:
+        what = "net" if self.net else "parameter"
+        return f"no `train` line moves the {what} `{self.name}`: it stays as it starts"
+
+    def hint(self) -> str:
+        return self.line
+
+
 def _quoted(names: tuple[str, ...]) -> str:
     return listing([f"`{name}`" for name in names], "and")
