@@ -154,12 +154,15 @@ def check_training(model: Model, report: Report) -> None:
     for update in model.programme.updates:
         for name in sorted(reached(model, (update.value,)) & latents):
             report.add(NotBuilt(update.span, f"an `update` that reads the latent `{name}`"))
+    wrong = False
     for line in model.questions:
         if line.verb in typed.TRAINING:
             mistakes = tuple(training_mistakes(model, line, line.span))
             for mistake in mistakes or _warnings(model, line):
                 report.add(mistake)
-    for mistake in _untrained(model):
+            wrong = wrong or bool(mistakes)
+    # A line with a mistake may be the one that was to move them.
+    for mistake in () if wrong else _untrained(model):
         report.add(mistake)
 
 
@@ -173,11 +176,12 @@ def _untrained(model: Model) -> Iterator[Diagnostic]:
     used = reached(model, tuple(part for term in model.terms for part in term_parts(term)))
     left = [n for n in trainable(model) if n in used and n not in moved | sought]
     declared = {v.name: v.span for v in model.variables} | {n.name: n.span for n in model.nets}
-    given = {n.name for n in model.nets if n.extern}
-    named = next((", ".join(q.targets) for q in lines if q.verb == "train" and q.targets), "")
-    for name in (n for n in left if n not in given):
-        advice = f"train {named}, {name}" if named else f"train {name}"
-        yield Untrained(declared[name], name, any(n.name == name for n in model.nets), advice)
+    outside = {n.name for n in model.nets if n.extern}
+    names = tuple(n for n in left if n not in outside)
+    if names:
+        first = next((q.targets for q in lines if q.verb == "train" and q.targets), ())
+        places = tuple(Label(declared[n], f"`{n}` is declared here") for n in names[1:])
+        yield Untrained(declared[names[0]], names, f"train {', '.join((*first, *names))}", places)
 
 
 def _warnings(model: Model, line: Question) -> Iterator[Diagnostic]:

@@ -132,8 +132,8 @@ class LossMisfit(Diagnostic):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Untrained(Diagnostic):
-    """The model has `train` lines, and none of them moves a parameter that its terms read: it stays where it
-    starts, for good.
+    """The model has `train` lines, and none of them moves a parameter or a net that its terms read: it stays
+    where it starts, for good.
 
     Name it in a line, or leave the names out, which moves everything. What is meant to stay is a
     `shared observed` value, which the data gives, or a hyperparameter.
@@ -141,16 +141,19 @@ class Untrained(Diagnostic):
 
     code: ClassVar[str] = "W0546"
     severity: ClassVar[Severity] = "warning"
-    name: str = ""
-    net: bool = False
+    names: tuple[str, ...] = ()
     line: str = ""
+    places: tuple[Label, ...] = ()
 
     def message(self) -> str:
-        what = "net" if self.net else "parameter"
-        return f"no `train` line moves the {what} `{self.name}`: it stays as it starts"
+        stay = "it stays as it starts" if len(self.names) == 1 else "they stay as they start"
+        return f"no `train` line moves {_quoted(self.names)}: {stay}"
 
     def hint(self) -> str:
         return self.line
+
+    def related(self) -> Sequence[Label]:
+        return self.places
 
 
 def _quoted(names: tuple[str, ...]) -> str:
