@@ -126,7 +126,7 @@ def test_at_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ({"fail_on": ("colapse",)}, "there is no rule of health `colapse`\n  try: did you mean `collapse`?"),
         ({"fail_on": "nothing"}, "there is no rule of health `nothing`"),
         ({"fail_on": "any", "health_every": 0}, "a run that is never looked at"),
-        ({"health_every": -1}, "health_every is -1, not a whole number from 0"),
+        ({"health_every": -1}, "health_every is -1, not a whole number of at least 0"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
