@@ -125,7 +125,12 @@ def joined(device: str | None) -> Iterator[Peers]:
     if not among_others():
         yield ALONE
         return
-    backend = "nccl" if (device or "").startswith("cuda") else "gloo"
+    backend = "gloo"
+    if (device or "").startswith("cuda"):
+        import torch
+
+        backend = "nccl"
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     meeting = os.environ.get(_MEETING)
     if meeting is None:
         distributed.init_process_group(backend)

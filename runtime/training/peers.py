@@ -55,9 +55,8 @@ class Peers:
             return found
         names = list(found.terms)
         numbers = [found.loss.detach(), *(found.terms[n] for n in names)]
-        packed = torch.stack(
-            [n.double() for n in numbers] + [torch.tensor(float(found.unconverged)).double()]
-        )
+        unconverged = found.loss.new_tensor(float(found.unconverged))
+        packed = torch.stack([n.double() for n in (*numbers, unconverged)])
         self._joined(packed)
         loss, *terms, unconverged = packed.unbind()
         named = dict(zip(names, terms, strict=True))

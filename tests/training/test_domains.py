@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 import ebmlang
+from ebmlang.compiler.optimisers import OPTIMISERS, OptimiserRow
 from ebmlang.runtime.domains import DOMAINS, Interval
+from ebmlang.runtime.training.history import Record
 
 TARGET = """model target(n: int) {{
   observed y : real[n, n]
@@ -74,6 +76,29 @@ def test_inside_after_every_step_and_nearest_at_the_end(spelled: str, optimiser:
     want = CASES[spelled](y.mean(0))
     close = 2e-3 if optimiser.startswith("adam") else 1e-5
     np.testing.assert_allclose(m.value("W").detach(), want, atol=close)
+
+
+RATES = {"sgd": 0.1, "adam": 0.05, "adamw": 0.05, "rmsprop": 0.05, "adagrad": 0.3, "muon": 0.3}
+"""Step sizes with which 80 steps come near."""
+
+
+@pytest.mark.parametrize("spelled", ["sphere", "unit_columns", "stiefel"])
+@pytest.mark.parametrize("row", [row for row in OPTIMISERS if not row.free], ids=lambda row: row.name)
+def test_manifolds_are_kept_by_every_optimiser(spelled: str, row: OptimiserRow) -> None:
+    y = rows(5, 3, 3) + 2 * torch.eye(3)
+    mean = y.mean(0)
+    m = ebmlang.loads(TARGET.format(spelled, "sgd")).bind(y=y)
+    nearest = CASES[spelled](mean)
+    outside: list[float] = []
+
+    def look(record: Record, steps: int | None) -> None:
+        value = m.value("W").detach()
+        outside.append((value - CASES[spelled](value)).abs().max().item())
+
+    before = (m.value("W").detach() - nearest).norm().item()
+    m.fit(y=y, steps=80, using=row.name, lr=RATES[row.name], progress=look)
+    assert max(outside) < 1e-9
+    assert (m.value("W").detach() - nearest).norm().item() < 0.2 * before
 
 
 @pytest.mark.parametrize("optimiser", ["sgd(lr = 0.1)", "adam(lr = 0.05)", "lbfgs"])
