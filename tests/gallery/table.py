@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.gallery.figures import System
-from tests.gallery.joint_embedding import vicreg_local_digits
+from tests.gallery.joint_embedding import vicreg_digits, vicreg_local_digits
 from tests.gallery.training import (
     blurry_average,
     boltzmann_machine,
@@ -30,5 +30,6 @@ SYSTEMS: tuple[System, ...] = (
     maximum_likelihood.SYSTEM,
     blurry_average.SYSTEM,
     missing_outputs.SYSTEM,
+    vicreg_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,
 )
