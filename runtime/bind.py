@@ -261,7 +261,7 @@ def make(
     nested = vars(module).get("NESTED")
     if nested is not None:
         named["solves"] = Solves(nested, draws.seed, dtype, device)
-    model = compiled_model(module) if torch_compile else module.MODEL
+    model: Any = compiled_model(module) if torch_compile else module.MODEL
     instance: GeneratedModel = model(**named, batch=batch, dtype=dtype, device=device, draw=draws)
     return instance
 

@@ -161,6 +161,11 @@ class Problem:
         derivatives = self.derivatives
         if derivatives is None or "gradient" not in derivatives.written:
             return self.energy_and_gradient(x)[1]
+        bare = self.space.bare
+        if bare is not None and not torch.is_grad_enabled():
+            # With few rows the way there and back takes as long as the arithmetic.
+            slope = derivatives.gradient({bare: x}, self.held)[bare]
+            return slope.expand(x.shape)
         if self.space.joint and x.shape[0] != 1:
             return torch.cat([self.gradient(row) for row in x.split(1)]) if len(x) else torch.zeros_like(x)
         with torch.no_grad():
@@ -393,6 +398,10 @@ class Problem:
                 return x.new_zeros(0), torch.zeros_like(x)
             energies, gradients = zip(*each, strict=True)
             return torch.cat(energies), torch.cat(gradients)
+        bare = self.space.bare
+        if bare is not None and not torch.is_grad_enabled():
+            energy, slopes = function({bare: x}, self.held)
+            return _per_row(energy, x.shape[0]), slopes[bare].expand(x.shape)
         with torch.no_grad():
             parts = self._parts(x)
             energy, slopes = function(self.space.values_of(parts), self.held)

@@ -100,6 +100,14 @@ class Space:
         """Whether some coordinates are not the values themselves."""
         return Kind.OPEN in self.kinds
 
+    @property
+    def bare(self) -> str | None:
+        """The name of the only unknown where x [R, N] are its values, every entry sought; else None."""
+        if len(self.unknowns) != 1 or self.joint or self.mask is not None or len(self.row_shapes[0]) != 1:
+            return None
+        (unknown,) = self.unknowns
+        return None if unknown.domain.kind is Kind.OPEN else unknown.name
+
     def slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The derivatives of the values along their coordinates x [R, N], and the second derivatives over the
         first, [R, N] each; of an `entrywise` space."""

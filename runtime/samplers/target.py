@@ -38,7 +38,7 @@ class Target:
     @property
     def plain(self) -> bool:
         """Whether coordinates are the values."""
-        return all(t is None for t in self.transforms)
+        return self.transforms.count(None) == len(self.transforms)
 
     def moving(self, vector: Tensor) -> Tensor:
         """The vector with 0 at coordinates that do not move."""
