@@ -96,7 +96,7 @@ def rows() -> list[Row]:
 
 
 def _row(what: str, ours: Callable[[], object], theirs: Callable[[], object], bar: float | None) -> Row:
-    pair = processor_in_turns(ours, theirs, seconds=20.0)
+    pair = processor_in_turns(ours, theirs, seconds=6.0)
     met = None if bar is None else pair.ratio <= bar
     limit = "" if bar is None else f"<= {bar}"
     return Row(what, shown(pair.ours), shown(pair.theirs), f"{pair.ratio:.2f}", limit, met)
@@ -209,12 +209,19 @@ def _dictionary() -> Row:
     digits = torch.tensor(load_digits().data[:BATCH] / 16, dtype=torch.float32)
     m = ebmlang.loads(DICTIONARY).bind(y=digits)
     begin = m.value("D").detach().clone()
-    m.fit(y=digits, steps=STEPS)
+
+    def ours() -> None:
+        # The better the dictionary, the longer codes take: both sides begin with the same one every time.
+        with torch.no_grad():
+            m.value("D").copy_(begin)
+        m.fit(y=digits, steps=STEPS)
+
+    ours()
     mine, theirs = m(y=digits).item(), _loss_of_codes(digits, _dictionary_by_hand(digits, begin))
     assert abs(mine - theirs) < 0.01 * theirs, (mine, theirs)
     return _row(
         f"sparse dictionary, 64 x 128, batch {BATCH}, codes within 1e-5 of their optimum: {STEPS} steps",
-        lambda: m.fit(y=digits, steps=STEPS),
+        ours,
         lambda: _dictionary_by_hand(digits, begin),
         1.05,
     )
@@ -235,7 +242,8 @@ def _dictionary_by_hand(y: Tensor, begin: Tensor) -> Tensor:
 
 
 def _codes_by_hand(y: Tensor, d: Tensor, lam: float = 0.5) -> Tensor:
-    """Every 10 steps rows are looked at: all of them below 1e-5 of where they began, as ours."""
+    """FISTA with restart. Every 10 steps rows are looked at: all of them below 1e-5 of where they began, as
+    ours."""
     gram, pull = d.T @ d, y @ d
     steep = torch.linalg.matrix_norm(gram, 2).item()
     z = ahead = torch.zeros_like(pull)
@@ -247,6 +255,8 @@ def _codes_by_hand(y: Tensor, d: Tensor, lam: float = 0.5) -> Tensor:
     bound = 1e-5 * (1 + change(z).norm(dim=1))
     for number in range(1, 10_000):
         new = nn.functional.softshrink(ahead - (ahead @ gram - pull) / steep, lam / steep)
+        if float(((ahead - new) * (new - z)).sum()) > 0:
+            age = 1.0
         after = (1 + (1 + 4 * age * age) ** 0.5) / 2
         ahead, z, age = new + (age - 1) / after * (new - z), new, after
         if number % 10 == 0 and bool((change(z).norm(dim=1) <= bound).all()):
@@ -260,7 +270,7 @@ def _loss_of_codes(y: Tensor, d: Tensor, lam: float = 0.5) -> float:
 
 
 def _memory() -> Row:
-    """How much more memory the process holds after a thousand steps with codes inside than after a hundred."""
+    """How much more memory the process has held after a thousand steps with codes inside."""
     used = [int(word) for word in run_python(["-c", MEMORY, DICTIONARY]).split()]
     grown = (used[1] - used[0]) / used[0]
     what = "sparse dictionary: growth of the peak memory from step 100 to step 1,100"

@@ -67,6 +67,7 @@ class Net:
     seed: int | None = None
     rows: Rows | None = None
     state: tuple[tuple[str, Tensor], ...] = ()
+    kinds: frozenset[tuple[torch.device, torch.dtype | None]] = frozenset()
     drops: bool = False
     lent: bool = False
     tap: Tap | None = None
@@ -85,7 +86,8 @@ class Net:
         if not at:
             state = (*module.named_parameters(), *module.named_buffers())
             drops = any(isinstance(part, Dropout) for part in module.modules())
-            return Net(spec, inputs, outputs, module, dtype, device, state=state, drops=drops)
+            kinds = frozenset((p.device, p.dtype if p.is_floating_point() else None) for _, p in state)
+            return Net(spec, inputs, outputs, module, dtype, device, state=state, kinds=kinds, drops=drops)
         if not isinstance(module, nn.ModuleList) or len(module) != math.prod(at):
             raise DataError(
                 f"the net `{spec.name}` needs {math.prod(at)} modules, one for every position of its plate",
@@ -121,7 +123,8 @@ class Net:
 
     def _answer(self, *values: Tensor) -> Any:
         if self._direct(values[0]):
-            return self._run(values[0])
+            found = self._run(values[0])
+            return found if self.spec.form == "features" or self.outputs[0] else found.squeeze(-1)
         pairs = list(zip(values, self.inputs, strict=True))
         lead = joined(*(v.shape[: v.ndim - len(s)] for v, s in pairs))
         found = [v if v.shape == (*lead, *s) else v.expand(*lead, *s) for v, s in pairs]
@@ -130,8 +133,12 @@ class Net:
 
     def _direct(self, value: Tensor) -> bool:
         """Whether the module takes the value as it is: one input and one result, along the last dimension."""
-        one = len(self.inputs) == len(self.outputs) == 1 and self.spec.form == "features"
-        return one and value.is_floating_point() and not (self.drops and self.seed is not None)
+        if not len(self.inputs) == len(self.outputs) == 1 or (self.drops and self.seed is not None):
+            return False
+        # Of one row per example there is nothing to rearrange.
+        rows = self.spec.form == "flat" and len(self.outputs[0]) < 2 and value.shape[1:] == self.inputs[0]
+        one = self.spec.form == "features" or (rows and value.ndim == 2)
+        return one and value.is_floating_point()
 
     def _thinned(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
         if self.seed is None or self.rows is None or not self.drops:
@@ -210,6 +217,8 @@ class Net:
     def _elsewhere(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Parameters and buffers that have another precision or device, brought here; differentiable in the
         own ones, and made anew for every call, since a step of training changes them in place."""
+        if not self.lent and self.kinds <= {(self.device, dtype), (self.device, None)}:
+            return {}
         return {
             n: p.to(self.device, dtype if p.is_floating_point() else p.dtype)
             for n, p in self.state

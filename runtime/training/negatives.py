@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,30 +18,47 @@ from ebmlang.runtime.samplers.countable import countable_of
 from ebmlang.runtime.samplers.gibbs import sweep
 from ebmlang.runtime.samplers.sampler import AbstractSampler, walked
 from ebmlang.runtime.samplers.target import target_of
-from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.seeded import Floats, Rows
 from ebmlang.runtime.training.batches import Examples
 from ebmlang.runtime.training.look import Look
 
 Values = Mapping[str, Tensor]
 
 
+_AT_ONCE = 64
+"""Numbers of a row that are made at a time, at most: of few rows a call costs as much as of thousands."""
+
+
 class KeyedRandomness:
-    """Random numbers of each row that follow from a seed, the number of the call and the global row."""
+    """Random numbers of each row that follow from a seed, the number of the call and the global row.
+
+    They are made for several calls at once: first for one, then always for twice as many, so that at most
+    half of them are for nothing. How many depends on no other row.
+    """
 
     def __init__(self, seed: int, rows: Rows, dtype: torch.dtype, device: torch.device) -> None:
         self._seed, self._rows, self._dtype, self._device = seed, rows, dtype, device
-        self._calls = 0
+        self._made = {"normal": 0, "uniform": 0}
+        self._left: dict[tuple[str, int], list[Tensor]] = {}
 
     def normal(self, size: int) -> Tensor:
-        return self._next(seeded.normal, size)
+        return self._next("normal", seeded.normal, size)
 
     def uniform(self, size: int) -> Tensor:
-        return self._next(seeded.uniform, size)
+        return self._next("uniform", seeded.uniform, size)
 
-    def _next(self, draw: Any, size: int) -> Tensor:
-        self._calls += 1
-        found = draw(self._seed, f"negatives/{self._calls}", self._rows, (size,))
-        return torch.from_numpy(found).to(self._device, self._dtype)
+    def _next(self, kind: str, draw: Callable[..., Floats], size: int) -> Tensor:
+        left = self._left.setdefault((kind, size), [])
+        if not left:
+            number = self._made[kind]
+            self._made[kind] += 1
+            calls = min(2**number, max(1, _AT_ONCE // max(1, size)))
+            found = draw(self._seed, f"negatives/{kind}/{number}", self._rows, (calls, size))
+            left += (
+                torch.from_numpy(found).to(self._device, self._dtype).transpose(0, 1).contiguous().unbind()
+            )
+            left.reverse()
+        return left.pop()
 
 
 @dataclass(slots=True, eq=False)
