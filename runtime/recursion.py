@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
 from ebmlang.runtime.rollout import Stages
@@ -288,11 +288,12 @@ def _matrices(step: Array, curvature: Array) -> _Matrices:
     own, used = carried[:, :d], carried[:, d:]
     moved, cost = np.empty((d, d)), np.empty((d, d))
     ahead[-1:] = curvature[steps, :d, :d]
+    solve = scipy.linalg.lapack.dposv
     for t in range(steps - 1, -1, -1):
         np.dot(ahead[t], step[t], carried)
         np.dot(across[t], carried, acted)
         np.add(acted, both[t], acted)
-        factors[t], gains[t], info = lapack.dposv(acted[:, d:], acted[:, :d], lower=1)
+        factors[t], gains[t], info = solve(acted[:, d:], acted[:, :d], lower=1)
         if info != 0:
             return _Matrices(gains, ahead, factors, False)
         if t == 0:
@@ -319,11 +320,12 @@ def _vectors(step: Array, back: _Matrices, offset: Array, slope: Array) -> Array
     count = max(offset.shape[2], slope.shape[2])
     shifts = np.empty((steps, slope.shape[1] - d, count))
     push = slope[steps, :d]
+    solve = scipy.linalg.lapack.dpotrs
     for t in range(steps - 1, -1, -1):
         # What the next state costs beyond its quadratic part.
         weight = back.ahead[t] @ offset[t] + push
         pull = slope[t, d:] + step[t, :, d:].T @ weight
-        shifts[t] = lapack.dpotrs(back.factors[t], pull, lower=1)[0]
+        shifts[t] = solve(back.factors[t], pull, lower=1)[0]
         push = slope[t, :d] + step[t, :, :d].T @ weight - back.gains[t].T @ pull
     return shifts
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
 
 from ebmlang.runtime.constrained.problem import Constrained
@@ -94,12 +94,14 @@ def measure(constrained: Constrained, x: Tensor) -> list[LinearProgram]:
         many = constrained.select(torch.arange(rows, device=x.device).repeat_interleave(count))
         _, slopes = many.pulled_back(x.repeat_interleave(count, 0), some.repeat(rows, 1))
         for row, block in enumerate(slopes.reshape(rows, count, size).cpu().numpy()):
-            parts[row].append(sparse.csr_matrix(block))
+            parts[row].append(scipy.sparse.csr_matrix(block))
     lo, hi = (_numbers(side.expand(rows, size) - x) for side in problem.space.bounds())
     cost, c, equal = _numbers(gradient), _numbers(offset), constrained.equal(x).cpu().numpy()
-    empty = sparse.csr_matrix((0, size))
+    empty = scipy.sparse.csr_matrix((0, size))
     return [
-        LinearProgram(cost[i], sparse.vstack(parts[i] or [empty], format="csr"), c[i], equal, lo[i], hi[i])
+        LinearProgram(
+            cost[i], scipy.sparse.vstack(parts[i] or [empty], format="csr"), c[i], equal, lo[i], hi[i]
+        )
         for i in range(rows)
     ]
 
@@ -108,7 +110,7 @@ def part_of(program: QuadraticProgram, row: int) -> LinearProgram:
     """The linear part of one row of a quadratic program, with its curvature."""
     return LinearProgram(
         _numbers(program.gradient[row]),
-        sparse.csr_matrix(_numbers(program.jacobian[row])),
+        scipy.sparse.csr_matrix(_numbers(program.jacobian[row])),
         _numbers(program.offset[row]),
         program.equal.cpu().numpy(),
         _numbers(program.lo[row] - program.base[row]),
@@ -139,7 +141,7 @@ def least_violation(program: LinearProgram) -> tuple[float, Array] | None:
     size = program.cost.shape[0]
     found = _highs(
         np.append(np.zeros(size), 1.0),
-        sparse.hstack([sparse.vstack(both), sparse.csr_matrix(-slack)], format="csr"),
+        scipy.sparse.hstack([scipy.sparse.vstack(both), scipy.sparse.csr_matrix(-slack)], format="csr"),
         -sides,
         None,
         None,
@@ -159,8 +161,8 @@ def way_down(program: LinearProgram) -> Array | None:
     bend = program.curvature
     most = 0.0 if bend is None else np.abs(bend).max(initial=0.0)
     if bend is not None and most > 0:
-        rows.append(sparse.csr_matrix(bend / most))
-    flat = sparse.vstack(rows, format="csr")
+        rows.append(scipy.sparse.csr_matrix(bend / most))
+    flat = scipy.sparse.vstack(rows, format="csr")
     free = program.matrix[~program.equal]
     found = _highs(
         program.cost / steepest,
@@ -192,7 +194,7 @@ def _side_by_side(programs: list[LinearProgram]) -> LinearProgram:
     def joined(name: str) -> Any:
         return np.concatenate([getattr(p, name) for p in programs])
 
-    matrix = sparse.block_diag([p.matrix for p in programs], format="csr")
+    matrix = scipy.sparse.block_diag([p.matrix for p in programs], format="csr")
     return LinearProgram(
         joined("cost"), matrix, joined("offset"), joined("equal"), joined("lo"), joined("hi")
     )

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -162,26 +162,26 @@ def _together(rows: list[Numbers], size: int) -> Numbers:
 
 def _tridiagonal(bands: Numbers) -> tuple[Solver, Numbers]:
     """A solver and the pivots [N] for bands [2, N]; pivots after a failure are not positive."""
-    main, beside, failed = lapack.dpttrf(bands[0], bands[1, :-1])
+    main, beside, failed = scipy.linalg.lapack.dpttrf(bands[0], bands[1, :-1])
     if failed:
         main[failed - 1 :] = -1.0
 
     def solve(right: Numbers) -> Numbers:
-        return np.asarray(lapack.dpttrs(main, beside, right)[0])
+        return np.asarray(scipy.linalg.lapack.dpttrs(main, beside, right)[0])
 
     return solve, main
 
 
 def _band(bands: Numbers) -> tuple[Solver, Numbers]:
     """The same for bands [b + 1, N]."""
-    factors, failed = lapack.dpbtrf(np.asfortranarray(bands), lower=1, overwrite_ab=0)
+    factors, failed = scipy.linalg.lapack.dpbtrf(np.asfortranarray(bands), lower=1, overwrite_ab=0)
     with np.errstate(over="ignore"):
         pivots = factors[0] ** 2
     if failed:
         pivots[failed - 1 :] = -1.0
 
     def solve(right: Numbers) -> Numbers:
-        return np.asarray(lapack.dpbtrs(factors, right, lower=1)[0])
+        return np.asarray(scipy.linalg.lapack.dpbtrs(factors, right, lower=1)[0])
 
     return solve, pivots
 

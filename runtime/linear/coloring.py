@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 Indices = npt.NDArray[np.int64]
 
@@ -45,7 +45,7 @@ def neighbours(size: int, rows: Indices, columns: Indices) -> tuple[Indices, Ind
     ones = np.ones(2 * len(rows) + size, dtype=np.float32)
     places = np.arange(size, dtype=np.int64)
     entries = (np.concatenate([rows, columns, places]), np.concatenate([columns, rows, places]))
-    near = sparse.csr_array((ones, entries), shape=(size, size))
+    near = scipy.sparse.csr_array((ones, entries), shape=(size, size))
     both = near @ near
     first = np.repeat(places, np.diff(both.indptr))
     second = both.indices.astype(np.int64)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 import torch
-from scipy import sparse
-from scipy.sparse.csgraph import reverse_cuthill_mckee
 from torch import Tensor
 
 Indices = npt.NDArray[np.int64]
@@ -35,8 +34,8 @@ def narrow(size: int, rows: Indices, columns: Indices) -> tuple[int, Order]:
         return given, None
     ones = np.ones(2 * len(rows), dtype=np.int8)
     entries = (np.concatenate([rows, columns]), np.concatenate([columns, rows]))
-    graph = sparse.csr_matrix((ones, entries), shape=(size, size))
-    order = reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int64)
+    graph = scipy.sparse.csr_matrix((ones, entries), shape=(size, size))
+    order = scipy.sparse.csgraph.reverse_cuthill_mckee(graph, symmetric_mode=True).astype(np.int64)
     position = np.empty(size, dtype=np.int64)
     position[order] = np.arange(size)
     reached = int(np.abs(position[rows] - position[columns]).max(initial=0))

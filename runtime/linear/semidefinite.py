@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import scipy
 import torch
-from scipy import linalg
 from torch import Tensor
 
 from ebmlang.runtime.linear.conjugate import conjugate_gradient
@@ -83,7 +83,7 @@ def plain_directions(basis: Tensor) -> Tensor:
     """
     if len(basis) == 0:
         return basis
-    pivots = linalg.qr(basis.detach().cpu().numpy(), mode="r", pivoting=True)[1][: len(basis)]
+    pivots = scipy.linalg.qr(basis.detach().cpu().numpy(), mode="r", pivoting=True)[1][: len(basis)]
     chosen = basis[:, torch.from_numpy(pivots.astype("int64")).to(basis.device)]
     echelon = torch.linalg.solve(chosen, basis)
     echelon = torch.where(echelon.abs() > 1e-9 * echelon.abs().amax(1, keepdim=True), echelon, 0.0)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy import sparse
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ebmlang.runtime.linear.conjugate import Operation
@@ -163,7 +162,7 @@ def sparse_factor(matrix: SparseMatrix) -> SparseFactorization:
 def _superlu(held: Any) -> Any:
     """The factors; None when a pivot is zero or not from the diagonal, so that signs tell nothing."""
     with contextlib.suppress(RuntimeError):  # "Factor is exactly singular"
-        factor = splu(
+        factor = scipy.sparse.linalg.splu(
             held,
             permc_spec="MMD_AT_PLUS_A",
             diag_pivot_thresh=0.0,
@@ -179,7 +178,7 @@ def compressed(matrix: SparseMatrix) -> list[Any]:
     indices, pointers, source = matrix.pattern.compressed
     numbers = torch.cat([matrix.main, matrix.entries, matrix.entries], 1).detach().cpu().double().numpy()
     shape = (matrix.size, matrix.size)
-    return [sparse.csc_matrix((row[source], indices, pointers), shape=shape) for row in numbers]
+    return [scipy.sparse.csc_matrix((row[source], indices, pointers), shape=shape) for row in numbers]
 
 
 def compressed_product(matrix: SparseMatrix) -> Operation:

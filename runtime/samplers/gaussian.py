@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import cholesky_banded, lapack
 from torch import Tensor
 
 from ebmlang.runtime.gaussian import Unmeasured, faults_of, hessian_of
@@ -82,7 +82,8 @@ def _banded_root(matrix: BandedMatrix, positive: Tensor) -> Root:
     good = positive.tolist()
     bands = matrix.bands.cpu().numpy()
     lowers = [
-        cholesky_banded(own, lower=True) if fine else None for own, fine in zip(bands, good, strict=True)
+        scipy.linalg.cholesky_banded(own, lower=True) if fine else None
+        for own, fine in zip(bands, good, strict=True)
     ]
 
     def root(noise: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ def _banded_root(matrix: BandedMatrix, positive: Tensor) -> Root:
         for row, own in enumerate(flat):
             lower = lowers[row if len(lowers) > 1 else 0]
             if lower is not None:
-                solved, _ = lapack.dtbtrs(lower, np.asfortranarray(own.T), uplo="L", trans="T")
+                solved, _ = scipy.linalg.lapack.dtbtrs(lower, np.asfortranarray(own.T), uplo="L", trans="T")
                 found[row] = solved.T
         return by_coordinate(torch.from_numpy(found).to(noise.device), matrix.pattern.order)
 

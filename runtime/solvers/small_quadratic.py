@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 
 from ebmlang.runtime.checked import Outright
@@ -40,7 +40,7 @@ class Factored:
     def step(self, gradient: Tensor) -> Tensor:
         """What leads from points with these gradients [R, N] to the minimum, [R, N]."""
         right = gradient.double().numpy().T * -self.scale[:, None]
-        solved, _ = lapack.dpotrs(self.lower, right, lower=1)
+        solved, _ = scipy.linalg.lapack.dpotrs(self.lower, right, lower=1)
         return torch.from_numpy((solved * self.scale[:, None]).T).to(gradient.dtype)
 
 
@@ -86,12 +86,12 @@ def _factored(problem: Problem, kept: Remembered | None) -> Factored | None:
     scale = 1 / np.sqrt(diagonal)
     unit = (matrix + matrix.T) * (scale[:, None] * scale / 2)
     norm = np.abs(unit).sum(0).max()
-    lower, info = lapack.dpotrf(unit, lower=1)
+    lower, info = scipy.linalg.lapack.dpotrf(unit, lower=1)
     if info != 0:
         return None
     # What counts as zero in the careful search; there, more than an estimate decides.
     zero = 10 * torch.finfo(space.dtype).eps * (space.size + 8)
-    if not lapack.dpocon(lower, norm, uplo="L")[0] > zero:
+    if not scipy.linalg.lapack.dpocon(lower, norm, uplo="L")[0] > zero:
         return None
     factored = Factored(lower, scale)
     if kept is not None and not watched.reads & rows:
