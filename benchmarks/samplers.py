@@ -1,4 +1,5 @@
-"""Samplers against loops written by hand: Langevin on a mixture, Hamiltonian trajectories on a Gaussian."""
+"""Samplers against loops written by hand: Langevin on a mixture, with and without kernels of torch.compile,
+and Hamiltonian trajectories on a Gaussian."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ebmlang
-from benchmarks.measure import Row, processor_in_turns
+from benchmarks.measure import Row, processor_in_turns, shown
 from ebmlang.questions import ask_samples
 from ebmlang.runtime import posing
 from ebmlang.runtime.samplers.diagnostics import diagnose
@@ -36,11 +37,12 @@ NARROW = """model narrow(n: int) {
 CPU = torch.device("cpu")
 
 
-def _target(text: str, data: dict[str, Tensor], chains: int) -> Target:
+def _target(text: str, data: dict[str, Tensor], chains: int, torch_compile: bool = False) -> Target:
     model = ebmlang.loads(text)
     asked = ask_samples(model.checked, None, frozenset(data), None, None, frozenset())
     _, module = model.compiled(asked, None)
-    bound = model.bound(module, data, model.settings(data, None, None, 0, None), frozenset())
+    settings = model.settings(data, None, None, 0, None, torch_compile)
+    bound = model.bound(module, data, settings, frozenset())
     return target_of(posing.make_problem(bound, {})).select(torch.zeros(chains, dtype=torch.int64))
 
 
@@ -48,40 +50,52 @@ def _source(chains: int) -> OneGenerator:
     return OneGenerator(torch.Generator().manual_seed(0), chains, torch.float32, CPU)
 
 
-def _langevin(chains: int = 10_000, steps: int = 50, step: float = 0.01) -> Row:
+def _langevin(torch_compile: bool, chains: int = 10_000, steps: int = 50, step: float = 0.01) -> Row:
+    """Both sides as they are written, or both as kernels; making these is no part of the time."""
     angle = torch.arange(8) * math.pi / 4
     centres = 3 * torch.stack((angle.cos(), angle.sin()), 1)
-    target, start = _target(RING, {"M": centres}, chains), torch.zeros(chains, 2)
+    target = _target(RING, {"M": centres}, chains, torch_compile)
     source, generator = _source(chains), torch.Generator().manual_seed(0)
+    start = torch.zeros(chains, 2)
+
+    def written(x: Tensor, noise: Tensor) -> Tensor:
+        apart = x[:, None] - centres
+        share = torch.softmax(apart.square().sum(-1) / -0.5, 1)
+        slope = (share[..., None] * apart).sum(1) / 0.25
+        return x - step * slope + math.sqrt(2 * step) * noise
+
+    one: Callable[[Tensor, Tensor], Tensor] = torch.compile(written) if torch_compile else written
 
     @torch.no_grad()
     def by_hand() -> Tensor:
         x = start
         for _ in range(steps):
-            apart = x[:, None] - centres
-            share = torch.softmax(apart.square().sum(-1) / -0.5, 1)
-            slope = (share[..., None] * apart).sum(1) / 0.25
-            x = x - step * slope + math.sqrt(2 * step) * torch.randn(chains, 2, generator=generator)
+            x = one(x, torch.randn(chains, 2, generator=generator))
         return x
 
-    pair = processor_in_turns(lambda: moved(Langevin(step), target, start, steps, source), by_hand)
-    done = chains * steps / 1e6
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return moved(Langevin(step), target, start, steps, source)
+
+    pair = processor_in_turns(ours, by_hand)
+    done, word = chains * steps / 1e6, ", torch_compile" if torch_compile else ""
     return Row(
-        f"Langevin, mixture of 8 in the plane, {chains:,} chains: million chain-steps a second",
+        f"Langevin, mixture of 8 in the plane, {chains:,} chains{word}: million chain-steps a second",
         f"{done / pair.ours:.2f}",
-        f"{done / pair.theirs:.2f}, gradient by hand",
+        f"{done / pair.theirs:.2f}, step by hand{', compiled' if torch_compile else ''}",
         f"{pair.ratio:.2f}",
         "<= 1.0",
         pair.ratio <= 1.0,
     )
 
 
-def _trajectories(chains: int = 1000, steps: int = 50, leapfrogs: int = 10) -> list[Row]:
+def _trajectories(chains: int, steps: int = 50, leapfrogs: int = 10) -> list[Row]:
     """Known scales, steps of 0.9 of them: acceptance near 0.8, as after a warm-up."""
     scales = torch.logspace(-1, 0, 100)
     target, start = _target(NARROW, {"s": scales}, chains), torch.randn(chains, 100) * scales
     sampler, source = Hmc(0.1, leapfrogs=leapfrogs, jitter=0.0), _source(chains)
 
+    @torch.no_grad()
     def ours() -> Tensor:
         state, found = sampler.init(target, start), []
         for _ in range(steps):
@@ -95,8 +109,8 @@ def _trajectories(chains: int = 1000, steps: int = 50, leapfrogs: int = 10) -> l
     return [
         Row(
             f"{name}: {steps} steps",
-            f"{pair.ours:.2f} s",
-            f"{pair.theirs:.2f} s, gradient by hand",
+            shown(pair.ours),
+            f"{shown(pair.theirs)}, gradient by hand",
             f"{pair.ratio:.2f}",
             "<= 1.05",
             pair.ratio <= 1.05,
@@ -130,4 +144,4 @@ def _by_hand(start: Tensor, scales: Tensor, steps: int, leapfrogs: int) -> Calla
 
 
 def rows() -> list[Row]:
-    return [_langevin(), *_trajectories()]
+    return [_langevin(False), _langevin(True), *_trajectories(100), *_trajectories(1000)]
