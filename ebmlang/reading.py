@@ -109,3 +109,8 @@ def given_rows(model: Model, data: DataSet, matching: Mapping[str, str]) -> Give
 
     finite = frozenset(name for name, array in matching.items() if data.finite(array))
     return given_lazily(model.ranks, shapes, take, pick, finite)
+
+
+def masks_of(data: DataSet, observed: Mapping[str, str]) -> dict[str, Any]:
+    """The arrays of a data set that say which entries of a variable are given. Raises DataError."""
+    return {name: data.array(array) for name, array in observed.items()}

@@ -97,9 +97,9 @@ def check_classes(spec: VariableSpec, tensor: Tensor, classes: int, rows: int | 
         )
 
 
-def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0) -> None:
+def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0, whole: bool = True) -> None:
     """Raises DataError that counts the entries that are not a number, and says where the first one is; `rows`
-    is the number of the first row, or those of all of them."""
+    is the number of the first row, or those of all of them. A part of the data is not counted."""
     if tensor.is_floating_point():
         # A sum tells of a NaN in one pass; that of infinite numbers of both signs is one, too.
         if not math.isnan(float(tensor.detach().sum())):
@@ -111,7 +111,8 @@ def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0) -> No
             if spec.role != "observed":
                 hint = "clean the data"
             where = _place(spec, missing, rows)
-            raise DataError(f"`{spec.name}` holds {count:,} NaN in {tensor.numel():,} entries{where}", hint)
+            counted = f"{count:,} NaN in {tensor.numel():,} entries" if whole else "NaN"
+            raise DataError(f"`{spec.name}` holds {counted}{where}", hint)
 
 
 def _place(spec: VariableSpec, found: Tensor, rows: int | Rows) -> str:

@@ -362,7 +362,7 @@ def check_examples(
         if spec.classes is not None:
             check_classes(spec, value, spec.classes.evaluate(bound.sizes), rows)
         if name not in incomplete:
-            check_finite(spec, value, rows)
+            check_finite(spec, value, rows, whole=False)
             _check_domain(there, spec)
 
 

@@ -15,7 +15,7 @@ from ebmlang.data import Wanted
 from ebmlang.errors import DataError
 from ebmlang.inference import Given, Inference
 from ebmlang.loading import load
-from ebmlang.reading import given_rows, wanted_of
+from ebmlang.reading import given_rows, masks_of, wanted_of
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.search import Search
 from ebmlang.sampling import Request, Sampling
@@ -74,7 +74,7 @@ class Engine:
         return Inference.of(
             self.model,
             given,
-            {},
+            masks_of(data, q.observed),
             settings,
             search,
             find=q.find,
@@ -87,7 +87,8 @@ class Engine:
         """The question with unknowns summed out. Raises DataError."""
         q = self.question
         settings = self._settings()
-        return Summing.of(self.model, self._given(data, matching), {}, settings, find=q.find, beta=beta)
+        given, masks = self._given(data, matching), masks_of(data, q.observed)
+        return Summing.of(self.model, given, masks, settings, find=q.find, beta=beta)
 
     def draws(self, data: DataSet, matching: Mapping[str, str], request: Request) -> Sampling:
         """The question with unknowns drawn. Raises DataError."""
@@ -95,7 +96,14 @@ class Engine:
         settings = self._settings()
         given = self._given(data, matching)
         return Sampling.of(
-            self.model, given, {}, settings, request, find=q.find, of=q.of, objective=q.objective
+            self.model,
+            given,
+            masks_of(data, q.observed),
+            settings,
+            request,
+            find=q.find,
+            of=q.of,
+            objective=q.objective,
         )
 
     def rows(self, data: DataSet, matching: Mapping[str, str]) -> int:

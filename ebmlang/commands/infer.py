@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.commands import options, rows
@@ -45,6 +45,7 @@ class Question:
     params: str | None
     binds: Mapping[str, str]
     torch_compile: bool = False
+    observed: Mapping[str, str] = field(default_factory=dict)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -95,6 +96,7 @@ def _question(args: Namespace) -> Question:
         model=args.model,
         settings=options.once(args.settings, "--set"),
         given=args.given,
+        observed=options.once(args.observed, "--observed"),
         find=args.find,
         of=args.of,
         objective=args.objective,

@@ -142,12 +142,15 @@ def run(args: Namespace) -> int:
         if writer is not None:
             _write(found, writer)
 
-    interrupted = rows.take_chunks(
-        args,
-        lambda update: asked.engine.sums(asked.dataset, asked.matching, args.beta).chunks(),
-        take,
-        lambda: summary.rows,
-    )
+    import torch
+
+    with torch.no_grad():
+        interrupted = rows.take_chunks(
+            args,
+            lambda update: asked.engine.sums(asked.dataset, asked.matching, args.beta).chunks(),
+            take,
+            lambda: summary.rows,
+        )
     if args.json:
         print(json.dumps({**summary.to_json(), "output": args.output}, indent=2))
     else:
@@ -176,6 +179,7 @@ def _question(args: Namespace) -> infer.Question:
         model=args.model,
         settings=options.once(args.settings, "--set"),
         given=args.given,
+        observed=options.once(args.observed, "--observed"),
         find=args.find,
         of=None,
         objective=None,

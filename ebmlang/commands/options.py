@@ -172,3 +172,11 @@ def add_model_and_data(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="variable V takes array A; may be repeated",
     )
+    parser.add_argument(
+        "--observed",
+        metavar="V=A",
+        type=pair,
+        action="append",
+        default=[],
+        help="array A is true where an entry of V is given; the others are found; may be repeated",
+    )

@@ -47,7 +47,7 @@ def opened(args: Namespace, question: Question) -> Opened:
     engine = engines.connect(question)
     dataset = read_dataset(args.data, engine.wanted)
     matching = data.match(dataset, engine.wanted, mapping)
-    print_notes(dataset, data.unused(dataset, matching))
+    print_notes(dataset, data.unused(dataset, (*matching.values(), *question.observed.values())))
     return Opened(engine, dataset, matching, engine.rows(dataset, matching))
 
 

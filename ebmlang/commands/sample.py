@@ -111,6 +111,7 @@ def _question(args: Namespace) -> infer.Question:
         model=args.model,
         settings=options.once(args.settings, "--set"),
         given=args.given,
+        observed=options.once(args.observed, "--observed"),
         find=args.find,
         of=args.of,
         objective=args.objective,

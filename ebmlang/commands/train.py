@@ -154,7 +154,8 @@ def _run(args: Namespace, peers: Peers) -> int:
     dataset = read_dataset(args.data, wanted)
     matching = data.match(dataset, wanted, trainer.mapping_of(args))
     if peers.first:
-        print_notes(dataset, data.unused(dataset, matching))
+        masks = (array for _, array in args.observed)
+        print_notes(dataset, data.unused(dataset, (*matching.values(), *masks)))
     fitting = trainer.fitting(model, args, dataset, matching)
     say = warn if peers.first else silent
     keeper = trainer.keeper(args, fitting, say) if args.output else None

@@ -11,7 +11,7 @@ from ebmlang.commands import options
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
-from ebmlang.reading import given_rows, wanted_of
+from ebmlang.reading import given_rows, masks_of, wanted_of
 from ebmlang.runs import TENSORBOARD
 from ebmlang.runtime.training.history import Record
 from ebmlang.training import (
@@ -63,7 +63,8 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     )  # fmt: skip
     given = given_rows(model, data, matching)
     changes = {} if args.lr is None else {"lr": args.lr}
-    asking = Asking(args.objective, args.using, changes, sets=_named_sets(model, args))
+    masks = masks_of(data, options.once(args.observed, "--observed"))
+    asking = Asking(args.objective, args.using, changes, masks, _named_sets(model, args))
     if args.device is not None:
         with_parameters_on(model, settings.device)
     return Fitting.of(model, given, settings, course, asking, peers_here())

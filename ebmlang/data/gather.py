@@ -32,7 +32,7 @@ def read_rows(file: IO[bytes], offset: int, width: int, rows: Rows) -> NDArray[n
     sorted_rows = rows[order]
     edges = np.flatnonzero(np.diff(sorted_rows) > max(1, _GAP // width)) + 1
     bounds = [0, *edges.tolist(), len(rows)]
-    flat = memoryview(found).cast("B")
+    flat = found.data.cast("B")
     for begin, end in pairwise(bounds):
         if end - begin == 1:
             place = int(order[begin]) * width
@@ -53,7 +53,7 @@ def _read_close(
         first = int(rows[begin])
         end = int(np.searchsorted(rows, first + most))
         stretch = np.empty((int(rows[end - 1]) - first + 1, width), np.uint8)
-        _fill(file, offset + first * width, memoryview(stretch).cast("B"))
+        _fill(file, offset + first * width, stretch.data.cast("B"))
         found[places[begin:end]] = stretch[rows[begin:end] - first]
         begin = end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
@@ -64,9 +64,9 @@ def match(dataset: DataSet, wanted: Mapping[str, Wanted], mapping: Mapping[str, 
     return {name: matched[name] for name in wanted if name in matched}
 
 
-def unused(dataset: DataSet, matching: Mapping[str, str]) -> tuple[str, ...]:
-    """Arrays that no variable takes: worth a note, never an error."""
-    taken = set(matching.values())
+def unused(dataset: DataSet, used: Iterable[str]) -> tuple[str, ...]:
+    """Arrays that nothing takes: worth a note, never an error."""
+    taken = set(used)
     alike = {name: views for views in dataset.views.values() for name in views}
     seen: dict[str, None] = {}
     for name in dataset.names:

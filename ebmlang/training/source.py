@@ -66,7 +66,7 @@ class Source:
             raise DataError(
                 f"every step looks at all {rows:,} rows, which take {describe_memory(needed)} as {kind}, "
                 f"and {describe_memory(course.max_memory)} of memory are granted",
-                "a batch size of 256 rows, which are read when a step needs them, or more memory",
+                "--batch-size 256, fit(..., batch_size=256): then each step reads its rows; or more memory",
             )
         return Source.held(given, masks)
 

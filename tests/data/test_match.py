@@ -28,7 +28,7 @@ def test_by_name_and_by_mapping() -> None:
     assert match(data, wanted(y=1, b=0), {"b": "a"}) == {"y": "y", "b": "a"}
     assert match(data, wanted(y=1), {"y": "a"}) == {"y": "a"}
     assert match(data, wanted(y_=1, q_=0), {}) == {"y": "y"}
-    assert unused(data, {"y": "y"}) == ("a", "extra")
+    assert unused(data, ["y"]) == ("a", "extra")
 
 
 def test_a_single_array_goes_to_the_only_required_variable() -> None:

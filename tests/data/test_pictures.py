@@ -75,8 +75,8 @@ def test_sub_folders_are_classes(tmp_path: Path) -> None:
     both = {"x": Wanted("x", "observed", True, 2), "t": Wanted("t", "observed", True, 0, kind="class")}
     matching = match(data, both, {})
     assert matching == {"x": "image.grey", "t": "target"}
-    assert unused(data, matching) == ()
-    assert unused(data, {"t": "target"}) == ("image.grey",)
+    assert unused(data, matching.values()) == ()
+    assert unused(data, ["target"]) == ("image.grey",)
     assert match(data, {"y": wanted("real", 1, 5, 6)}, {"y": "image"}) == {"y": "image.grey_first"}
     assert match(data, {"y": wanted("real", 5, 6)}, {"y": "image.grey"}) == {"y": "image.grey"}
     flat = read(str(tmp_path / "a"))

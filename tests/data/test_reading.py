@@ -104,6 +104,40 @@ def test_data_sets_of_lines_have_mappings_of_their_own(path: Path, tmp_path: Pat
         assert torch.equal(torch.from_numpy(value), m.value(name).detach())
 
 
+def test_masks_come_with_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """model pairs(n: int) {
+      observed y : real[n]
+      param m : real[n]
+      energy e = ||y - m||^2 + sum((y[1..n] - y[0..n-1])^2)
+      train using sgd(lr = 0.1)
+    }"""
+    seen = np.random.default_rng(1).random(Y.shape) < 0.6
+    (tmp_path / "m.ebm").write_text(text)
+    np.savez(tmp_path / "d.npz", y=Y, seen=seen)
+    words = [str(tmp_path / "m.ebm"), "--data", str(tmp_path / "d.npz"), "--observed", "y=seen"]
+    assert main(["infer", *words, "-o", str(tmp_path / "i.npz"), "--no-progress"]) == 0
+    assert main(["marginal", *words, "--dtype", "float64", "-o", str(tmp_path / "f.npz")]) == 0
+    assert main(["sample", *words, "--draws", "3", "-o", str(tmp_path / "s.npz"), "--no-progress"]) == 0
+    assert main(["train", *words, "--steps", "2", "-o", str(tmp_path / "run"), "--no-progress"]) == 0
+    assert "no variable uses" not in capsys.readouterr().err
+    m = ebmlang.loads(text)
+    mask = {"y": seen}
+    found = m.infer(y=Y, observed=mask)
+    np.testing.assert_array_equal(np.load(tmp_path / "i.npz")["y"], found["y"].detach())
+    free = ebmlang.loads(text).marginal(y=Y, observed=mask, dtype="float64")
+    np.testing.assert_array_equal(np.load(tmp_path / "f.npz")["energy"], free.energy.detach())
+    drawn = np.load(tmp_path / "s.npz")["y"]
+    np.testing.assert_allclose(
+        drawn[np.broadcast_to(seen[:, None, None], drawn.shape)].mean(), Y[seen].mean()
+    )
+    m.fit(y=Y, observed=mask, steps=2)
+    trained = load_file(tmp_path / "run" / "params.safetensors")["m"]
+    assert torch.equal(torch.from_numpy(trained), m.value("m").detach())
+    words[-1] = "y=sen"
+    assert main(["infer", *words]) == 1
+    assert "there is no array `sen`" in capsys.readouterr().err
+
+
 MISTAKES = {
     "no file": ({"data": "none.npz"}, "there is no file none.npz"),
     "no array": (
