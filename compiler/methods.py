@@ -149,8 +149,8 @@ METHODS: tuple[MethodRow, ...] = (
         "stationary: each group is at its minimum given the others, within the tolerance, and no step has "
         "raised the energy",
         "Tseng 2001; Anderson 1965; Walker & Ni 2011",
-        provided="there are 2,000 unknowns or more, or bounds join entries, and the model itself is asked (a "
-        "generated file holds one question)",
+        provided="there are 2,000 unknowns or more and at most 8 entries of a group meet each other, or "
+        "bounds join entries, and the model itself is asked (a generated file holds one question)",
     ),
     MethodRow(
         "projected_gauss_newton",

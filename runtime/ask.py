@@ -30,7 +30,7 @@ from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.mixed.search import Tools
 from ebmlang.runtime.mixture import Mixture, MixtureForm, mixture_form
 from ebmlang.runtime.nested.watching import quietly, watched
-from ebmlang.runtime.picking import make_solver, picked, without_recursion
+from ebmlang.runtime.picking import in_turn_or_at_once, make_solver, picked, without_recursion
 from ebmlang.runtime.posing import (
     Unshared,
     UnsharedFree,
@@ -123,7 +123,9 @@ def searched(
             problem = replace(problem, mixture=form)
     if name == IN_TURN:
         if bound.blocks:
-            problem = replace(problem, blocks=blocks_of(bound, problem, observed or {}))
+            blocks = blocks_of(bound, problem, observed or {})
+            name, because = in_turn_or_at_once(bound, blocks, search.method)
+            problem = replace(problem, blocks=blocks) if name == IN_TURN else problem
         else:
             because = f"{name} does not apply: a generated file asks one question"
             name = bound.module.FALLBACK or "adam"

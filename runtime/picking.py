@@ -8,7 +8,9 @@ from typing import Any
 from ebmlang.compiler.choose_blocks import IN_TURN
 from ebmlang.compiler.methods import find_method
 from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.blocks import Blocks
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.linear.patterns import BandedPattern, BlockDiagonalPattern, DensePattern, Pattern
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.rollout import width
@@ -26,6 +28,10 @@ OF_SQUARES = "projected_gauss_newton"
 BY_NAME = "asked for by name"
 FEWEST_IN_TURN = 2_000
 """Unknowns with bounds entry by entry, below which groups in turn are slower than all unknowns at once."""
+
+WIDEST_IN_TURN = 8
+"""Entries of a group that meet each other, with bounds entry by entry, above which groups in turn are slower
+too: each turn costs a factorisation of as many."""
 
 WIDEST_STAGE = 100
 """States and actions of one time, beyond which their curvature costs more than it saves."""
@@ -67,6 +73,28 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
         if name == "ilqr" and count > WIDEST_STAGE:
             return otherwise, f"ilqr does not apply: {count:,} states and actions at one time are too many"
     return name, because
+
+
+def in_turn_or_at_once(bound: Bound, blocks: Blocks, asked: str) -> tuple[str, str]:
+    """Whether groups take turns, or all unknowns go at once because the groups do not pay; and why."""
+    module = bound.module
+    wide = max((_meeting(part.problem.pattern) for part in blocks.parts), default=0)
+    by_name = module.BECAUSE == BY_NAME or bool(asked)
+    if by_name or wide <= WIDEST_IN_TURN or module.FALLBACK != "projected_lbfgs":
+        return IN_TURN, module.BECAUSE
+    return module.FALLBACK, f"{IN_TURN} does not pay: {wide} entries of a group meet each other"
+
+
+def _meeting(pattern: Pattern) -> int:
+    """How many entries meet each other at most."""
+    match pattern:
+        case DensePattern(size=size):
+            return size
+        case BlockDiagonalPattern(block=block):
+            return block
+        case BandedPattern(bandwidth=bandwidth):
+            return bandwidth + 1
+    return 1
 
 
 def without_recursion(problem: Problem, name: str) -> str:

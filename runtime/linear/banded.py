@@ -1,4 +1,5 @@
-"""Banded matrices: LAPACK row by row on a CPU, cyclic reduction of all rows at once on an accelerator.
+"""Banded matrices: LAPACK row by row on a CPU, cyclic reduction of all rows at once on an accelerator; many
+tiny ones by a dense elimination of all.
 
 LAPACK's elimination (pttrf for one diagonal beside the main one, pbtrf otherwise) costs N (b + 1)^2 and is
 sequential. On an accelerator that would be N launches; there the band is cut into blocks of b coordinates and
@@ -21,10 +22,15 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ebmlang.runtime.linear.cyclic import CyclicFactors, cyclic_factor
+from ebmlang.runtime.linear.dense import DenseFactorization, dense_factor
 from ebmlang.runtime.linear.diagonal import largest
 from ebmlang.runtime.linear.matrix import columns, outside, pick, pivots_positive, spread
 from ebmlang.runtime.linear.order import by_coordinate, by_position
 from ebmlang.runtime.linear.patterns import BandedPattern
+
+MANY, SMALL = 32, 16
+"""Rows from which, and numbers in a row up to which, one call for all rows costs less than a call of LAPACK
+for each."""
 
 Numbers = npt.NDArray[np.float64]
 Solver = Callable[[Numbers], Numbers]
@@ -106,8 +112,10 @@ class BandedMatrix:
         eye = torch.eye(self.size, dtype=self.dtype, device=self.device)
         return self.times(eye.expand(self.rows, self.size, self.size))
 
-    def factor(self) -> BandedFactorization | CyclicBandedFactorization:
+    def factor(self) -> BandedFactorization | CyclicBandedFactorization | DenseFactorization:
         if self.device.type == "cpu":
+            if self.rows >= MANY and self.size <= SMALL:
+                return dense_factor(self.dense())
             return banded_factor(self)
         return cyclic_banded_factor(self)
 

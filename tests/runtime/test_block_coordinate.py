@@ -149,6 +149,15 @@ def test_the_gallery_factorises_all_rows_together() -> None:
     assert energy < 0.6 * floor
 
 
+@pytest.mark.parametrize(("rank", "method"), [(4, "block_coordinate"), (12, "projected_lbfgs")])
+def test_groups_take_turns_where_few_of_their_entries_meet(rank: int, method: str) -> None:
+    made = np.random.default_rng(6)
+    V = np.abs(made.normal(size=(700, rank))) @ np.abs(made.normal(size=(rank, 8)))
+    found = load("nmf", k=rank).infer({"y": V}, steps=2)
+    assert found.method == method
+    assert ("12 entries of a group meet each other" in found.because) == (rank == 12)
+
+
 def test_shares_are_stationary_on_the_simplex() -> None:
     made = np.random.default_rng(4)
     y = made.dirichlet(np.ones(3), size=30) @ made.normal(size=(3, 5))

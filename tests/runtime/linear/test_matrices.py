@@ -307,3 +307,22 @@ def test_on_an_accelerator(name: str) -> None:
     close(factors.solve(b.cuda()).cpu(), torch.linalg.solve(dense, b))
     close(factors.log_det.cpu(), torch.logdet(dense))
     close(matrix.times(b.cuda()).cpu(), torch.einsum("rij,rj->ri", dense, b))
+
+
+@pytest.mark.parametrize("rows", [31, 32, 200])
+def test_many_tiny_bands_are_eliminated_at_once(rows: int) -> None:
+    """The same numbers whether LAPACK is called row by row or once; one row is not positive definite."""
+    made = torch.Generator().manual_seed(rows)
+    bands = 0.3 * torch.rand(rows, 3, 5, generator=made, dtype=torch.float64)
+    bands[:, 0] += 2
+    bands[:, 1, 4], bands[:, 2, 3:] = 0, 0
+    bands[7, 0, 2] = -1
+    matrix = BandedMatrix(BandedPattern(5, 2), bands)
+    right = torch.rand(rows, 5, generator=made, dtype=torch.float64)
+    factors = matrix.factor()
+    good = torch.arange(rows) != 7
+    assert torch.equal(factors.positive, good)
+    expected = torch.linalg.solve(matrix.dense()[good], right[good])
+    torch.testing.assert_close(factors.solve(right)[good], expected, rtol=1e-12, atol=1e-12)
+    assert bool(factors.solve(right)[7].isnan().all())
+    torch.testing.assert_close(factors.log_det[good], torch.linalg.slogdet(matrix.dense()[good])[1])
