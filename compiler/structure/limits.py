@@ -51,9 +51,10 @@ def _given(block: Block, limit: Limit) -> str:
             return name
         case Apply(function="sub", arguments=(a, b)):
             for side, other in ((a, b), (b, a)):
-                whole = isinstance(side, Read) and side.type.shape == limit.value.type.shape
-                if whole and side.name in block.names and side.name not in block.graph.inputs(other):
-                    return str(side.name)
+                if not isinstance(side, Read) or side.type.shape != limit.value.type.shape:
+                    continue
+                if side.name in block.names and side.name not in block.graph.inputs(other):
+                    return side.name
     return ""
 
 

@@ -151,7 +151,7 @@ def test_other_methods_agree(using: str) -> None:
     G, inside = rng.normal(size=(3, 4)), rng.uniform(-1, 2, size=(3, 4))
     data = {"q": rng.normal(size=(3, 4)), "G": G, "h": inside @ G.T + 0.3}
     m = ebmlang.loads(BOX)
-    r, other = m.infer(**data, dtype="float64"), m.infer(**data, dtype="float64", using=using)
+    r, other = m.infer(data, dtype="float64"), m.infer(data, dtype="float64", using=using)
     assert other.method == using
     assert other.energy.tolist() == pytest.approx(r.energy.tolist(), abs=1e-6)
 
