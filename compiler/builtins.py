@@ -218,7 +218,7 @@ DERIVATIVES: tuple[Builtin, ...] = (
 WRITTEN: tuple[Builtin, ...] = (
     Builtin("straight_through", "written", (2, 2), "", "the value of the first argument with the gradient of the second one", "straight_through(hard, soft)"),
     Builtin("dropout", "written", (2, 2), "", "in training: entries set to 0 with probability p, the others divided by 1 - p", "dropout(x, 0.1)"),
-    Builtin("logp", "written", (1, 1), "", "log-density of a random variable, summed over its entries", "logp(eps)"),
+    Builtin("logp", "written", (1, 1), "", "log-density of a random variable, or of a part as in logp(eps[k]), summed over its entries", "logp(eps)"),
 )  # fmt: skip
 
 TABLE: tuple[Builtin, ...] = (

@@ -33,9 +33,11 @@ class _Writing:
     def __init__(self, checker: Expressions, scope: Scope, span: Span) -> None:
         from ebmlang.compiler.calls import Calls  # it calls this file
         from ebmlang.compiler.operators import Operators
+        from ebmlang.compiler.subscripts import Subscripts
 
         self.checker, self.scope, self.span = checker, scope, span
         self.operators, self.calls = Operators(checker, scope), Calls(checker, scope)
+        self.subscripts = Subscripts(checker, scope)
 
     def call(self, name: str, *operands: Expr) -> Expr:
         return self.calls.builtin(name, operands, self.span)
@@ -61,23 +63,27 @@ class _Writing:
         return self.of("+", self.of("-", way, self.call("stop", way)), self.call("stop", value))
 
     def log_density(self, node: ast.Expr) -> Expr:
-        """The sum over the entries of a random variable of the logarithms of their densities."""
-        entry = self.scope.find(node.text) if isinstance(node, ast.Name) else None
-        if not isinstance(node, ast.Name) or not isinstance(entry, Declared) or entry.role != "random":
+        """The sum of the logarithms of the densities of a random variable's entries, or of those that
+        subscripts pick."""
+        name = node.base if isinstance(node, ast.Index) else node
+        entry = self.scope.find(name.text) if isinstance(name, ast.Name) else None
+        if not isinstance(name, ast.Name) or not isinstance(entry, Declared) or entry.role != "random":
             found = f"`{self.checker.report.source.extract(node.span)}`"
             wanted = "the name of a random variable"
             self.checker.report.add(BadOption(node.span, "the argument of `logp`", found, wanted))
             return self.checker.error(self.span)
-        drawn = self.checker.distributions.get(node.text)
+        drawn = self.checker.distributions.get(name.text)
         if drawn is None:
-            places = declared_at(entry, f"`{node.text}` is declared here")
-            self.checker.report.add(UsedBeforeDefinition(node.span, node.text, places))
+            places = declared_at(entry, f"`{name.text}` is declared here")
+            self.checker.report.add(UsedBeforeDefinition(node.span, name.text, places))
             return self.checker.error(self.span)
-        value = self.checker.check(node, self.scope)
+        value = self.checker.check(name, self.scope)
         entries = getattr(self, f"_{drawn.function}")(value, *drawn.arguments)
         if entries.type.shape != value.type.shape:
             entries = self.checker.filled(entries, REAL.with_shape(value.type.shape))
-        return self.call("sum", entries) if value.type.shape else entries
+        if isinstance(node, ast.Index):
+            entries = self.subscripts.of(entries, node)
+        return self.call("sum", entries) if entries.type.shape else entries
 
     def _normal(self, x: Expr, mean: Expr | None = None, deviation: Expr | None = None) -> Expr:
         mean, deviation = mean or self.number(0.0), deviation or self.number(1.0)

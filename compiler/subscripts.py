@@ -29,8 +29,11 @@ class Subscripts:
     scope: Scope
 
     def index(self, node: ast.Index) -> Expr:
+        return self.of(self.checker.check(node.base, self.scope), node)
+
+    def of(self, base: Expr, node: ast.Index) -> Expr:
+        """The subscripts of a node, at a value that stands for what it reads."""
         checker = self.checker
-        base = checker.check(node.base, self.scope)
         subscripts = [self._subscript(s) for s in node.subscripts]
         if base.type.kind == "error" or None in subscripts:
             return checker.error(node.span)

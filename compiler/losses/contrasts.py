@@ -35,9 +35,13 @@ def _margin(words: Words) -> str:
 
 
 def _nll(words: Words) -> str:
+    noise, case = words.options["noise"], words.last
+    if noise:
+        count = words.shapes["noise"][0]
+        weight = f"-{words.energy_at(f'{noise}[{case}]')} - logp({noise}[{case}])"
+        return f"total + logsumexp({weight}, over = {case} in 0..{count}) - log({count})"
     if words.kind == "bool":
         return f"softplus(total - {words.energy_at(f'{words.variable} != true')})"
-    case = words.last
     return f"total + logsumexp(-{words.energy_at(case)}, over = {case} in 0..{words.classes})"
 
 
@@ -116,12 +120,16 @@ CONTRASTS: tuple[LossRow, ...] = (
     ),
     LossRow(
         "nll",
-        "minus log-likelihood, by the sum over all values of y",
-        "LeCun, Chopra, Hadsell, Ranzato & Huang 2006",
-        ("bool", "class"),
-        "E(y) + log sum over k of exp(-E(k))",
+        "minus log-likelihood, by the sum over all values of y, or by draws u of a known density",
+        "LeCun, Chopra, Hadsell, Ranzato & Huang 2006; draws: Bengio & Senécal 2003",
+        ("real", "bool", "class"),
+        "E(y) + log sum over k of exp(-E(k)), or E(y) + log mean over k of exp(-E(u[k])) / q(u[k])",
         _nll,
-        rank=0,
+        (("noise", ""),),
+        random=("noise",),
+        asked=lambda kind, rank: () if kind != "real" and rank == 0 else ("noise",),
+        copies=("noise",),
+        bordered=True,
     ),
     LossRow(
         "info_nce",

@@ -17,6 +17,7 @@ from ebmlang.compiler.losses.writing import Writing
 from ebmlang.compiler.naming import read_options, read_sampler
 from ebmlang.compiler.samplers import SAMPLERS, Takes, find_sampler
 from ebmlang.compiler.scope import Declared, Scope
+from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, NamedLoss, Negatives
 from ebmlang.compiler.types import Type
@@ -83,12 +84,32 @@ class Expansion:
         missing = [o for o in self.row.asked(type_.kind, type_.rank) if not options[o]]
         for option in missing:
             because = f"for `{name}`, which is {type_}, it needs `{option}`"
-            advice = f"by {self.row.name}({name}, {option} = u), with a declared random u : {type_}"
+            drawn = _copies_of(type_) if option in self.row.copies else type_
+            advice = f"by {self.row.name}({name}, {option} = u), with a declared random u : {drawn}"
             if self.row.sampled:
                 some = "langevin(steps = 20)" if type_.kind == "real" else "gibbs(steps = 1)"
                 advice = f"by {self.row.name}({name}, {option} = {some})"
             self.report.add(LossMisfit(self.span, self.row.name, because, advice))
-        return not missing
+        return not missing and all(
+            self._several(name, type_, options[o]) for o in self.row.copies if options[o]
+        )
+
+    def _several(self, name: str, type_: Type, noise: str) -> bool:
+        """Whether a random variable holds several values of the variable that is shaped."""
+        entry = self.scope.find(noise)
+        assert isinstance(entry, Declared)
+        if entry.type.kind == "error":
+            return False
+        if entry.type.rank == type_.rank + 1 and entry.type.shape[1:] == type_.shape:
+            return True
+        because = f"it averages over draws of `{name}`, one after the other, and `{noise}` is {entry.type}"
+        places = (Label(entry.span, f"`{noise}` is declared here"),)
+        self.report.add(
+            LossMisfit(
+                self.span, self.row.name, because, f"random {noise} : {_copies_of(type_)} ~ ...", places
+            )
+        )
+        return False
 
     def _negatives(self, arguments: tuple[ast.Argument, ...], words: Words) -> Negatives | None:
         """How the model draws the values that are pushed up; None after a mistake."""
@@ -197,6 +218,11 @@ class Expansion:
                 plain = isinstance(argument.value, ast.Number | ast.Name)
                 found[argument.name.text] = shown if plain else f"({shown})"
         return {**known, **found} if fine else None
+
+
+def _copies_of(type_: Type) -> Type:
+    """The type of several values, one after the other, in a message."""
+    return type_.with_shape((Size.of(1000), *type_.shape))
 
 
 def _is_count(text: str) -> bool:

@@ -61,10 +61,11 @@ class LossRow:
     """`kinds` are the kinds of variables that it can shape, up to `rank` dimensions; `bordered` says whether
     their domain may have a border. `options` are expressions with their defaults; `counts` are those that are
     whole numbers of the text, `choices` those that are one of some words, `random` those that name a random
-    variable, and `asked` those that a line has to say, by the kind and the number of dimensions of the
-    variable. `compared` is the energy of the values that the loss pushes up, where it names some; `draws` are
-    random values by their purpose: what stands between `random NAME` and the end of the line. `sampled`: it
-    draws from the model, by a sampler that the line names, and the text is for people."""
+    variable, `copies` those of them that hold several draws, one after the other, and `asked` those that a
+    line has to say, by the kind and the number of dimensions of the variable. `compared` is the energy of the
+    values that the loss pushes up, where it names some; `draws` are random values by their purpose: what
+    stands between `random NAME` and the end of the line. `sampled`: it draws from the model, by a sampler
+    that the line names, and the text is for people."""
 
     name: str
     title: str
@@ -76,6 +77,7 @@ class LossRow:
     counts: tuple[str, ...] = ()
     choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
     random: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     asked: Callable[[str, int], tuple[str, ...]] = lambda kind, rank: ()
     draws: Callable[[Words], Mapping[str, str]] = lambda words: {}
     compared: Callable[[Words], str] | None = None

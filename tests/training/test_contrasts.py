@@ -82,6 +82,37 @@ def test_likelihood_of_a_class() -> None:
     torch.testing.assert_close(binary(DATA), -functional.logsigmoid(gap).mean())
 
 
+def test_likelihood_by_draws() -> None:
+    """Importance weights of draws whose density is known, one set for every row."""
+    model, energy = posed("train f by nll(y, noise = us)")
+    noise = Normal(torch.tensor(0.2).double(), torch.tensor(1.5).double())
+    there = [-energy(y=DATA["us"][:, j]) - noise.log_prob(DATA["us"][:, j]).sum(-1) for j in range(5)]
+    expected = energy() + torch.logsumexp(torch.stack(there, -1), -1) - torch.log(torch.tensor(5.0))
+    torch.testing.assert_close(model(DATA), expected.mean())
+
+
+def test_the_sampled_normaliser_is_that_of_a_gaussian() -> None:
+    """log Z of a Gaussian is n/2 log(2 pi) - 1/2 log det P; the slack is five standard errors."""
+    text = """model gaussian(n: int) {
+      observed y : real[n]
+      random u : real[20000, n] per batch ~ normal(0, 2)
+      param P : real[n, n] in positive_definite
+      energy e = 1/2 * dot(y, P @ y)
+      train P by nll(y, noise = u)
+    }"""
+    P = torch.tensor([[1.5, 0.4], [0.4, 0.8]], dtype=torch.float64)
+    y, u = normal(6, 2), 2 * normal(20_000, 2, seed=1)
+    model = ebmlang.loads(text).bind(y=y)
+    model.preset({"P": P})
+    quadratic = 0.5 * torch.einsum("bi,ij,bj->b", y, P, y)
+    log_z = torch.log(torch.tensor(2 * torch.pi)) - 0.5 * torch.logdet(P)
+    log_q = Normal(torch.tensor(0.0).double(), torch.tensor(2.0).double()).log_prob(u).sum(-1)
+    weights = torch.exp(-0.5 * torch.einsum("bi,ij,bj->b", u, P, u) - log_q)
+    slack = 5 * float(weights.std() / weights.mean()) / 20_000**0.5
+    assert slack < 0.1
+    assert abs(float(model(y=y, u=u).detach()) - float(quadratic.mean() + log_z)) < slack
+
+
 FORMS: dict[str, Any] = {
     "hinge": lambda here, there: torch.relu(0.8 + here - there),
     "log": lambda here, there: torch.log1p(torch.exp(here - there)),
@@ -147,6 +178,7 @@ DENSITIES = """model densities(n: int = 3) {
   let of_w = (logp(w) with w = b)
   let of_k = (logp(k) with k = c)
   let of_o = logp(o)
+  let of_one = logp(u[1])
   let step = straight_through(round(y), 2 * y)
   let slope = grad(dot(step, y), y)
   energy e = of_u
@@ -159,6 +191,7 @@ def test_log_densities() -> None:
     found = ebmlang.loads(DENSITIES).infer(y=y, b=y > 0, c=c, u=u, o=o, find=[])
     two, zero = torch.tensor(2.0).double(), torch.tensor(0.0).double()
     torch.testing.assert_close(found["of_u"], Normal(y, two).log_prob(u).sum(-1))
+    torch.testing.assert_close(found["of_one"], Normal(y, two).log_prob(u)[:, 1])
     torch.testing.assert_close(found["of_o"], Normal(zero, zero + 1).log_prob(o))
     outside = (y < -1).any(-1) | (y > 3).any(-1)
     expected = torch.where(outside, -torch.inf, -3 * torch.log(zero + 4))
