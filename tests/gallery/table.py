@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.gallery.figures import System
 from tests.gallery.joint_embedding import vicreg_digits, vicreg_local_digits
 from tests.gallery.training import (
+    adversarial,
     blurry_average,
     boltzmann_machine,
     gmm,
@@ -15,6 +16,7 @@ from tests.gallery.training import (
     missing_outputs,
     nce,
     pca,
+    planar_energy,
     score_matching,
 )
 
@@ -28,6 +30,8 @@ SYSTEMS: tuple[System, ...] = (
     nce.SYSTEM,
     ising_couplings.SYSTEM,
     maximum_likelihood.SYSTEM,
+    planar_energy.SYSTEM,
+    adversarial.SYSTEM,
     blurry_average.SYSTEM,
     missing_outputs.SYSTEM,
     vicreg_digits.SYSTEM,
