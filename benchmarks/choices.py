@@ -136,7 +136,9 @@ def _within(
     """The answer in at most about so many seconds: the step limit is found from shorter runs."""
     steps = 16
     try:
-        _timed(question, model, using=name, steps=1)  # what is compiled is compiled once
+        spent, found = _timed(question, model, using=name, steps=1)  # what is compiled is compiled once
+        if spent > LONGEST:
+            return spent, found
         while True:
             spent, found = _timed(question, model, using=name, steps=steps)
             if int(found.iterations.max()) < steps:
