@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
-from typing import IO
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,11 @@ def _read_close(
 
 def _fill(file: IO[bytes], offset: int, into: memoryview) -> None:
     while into:
-        count = os.preadv(file.fileno(), [into], offset)
+        if hasattr(os, "preadv"):
+            count = os.preadv(file.fileno(), [into], offset)
+        else:  # two calls, between which nobody else may move the file
+            file.seek(offset)
+            count = cast(Any, file).readinto(into)
         if not count:
             raise EOFError
         into, offset = into[count:], offset + count

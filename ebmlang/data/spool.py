@@ -7,7 +7,8 @@ import math
 import tempfile
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import IO
 
 import numpy as np
@@ -26,6 +27,8 @@ class Spool:
     file: IO[bytes]
     shape: tuple[int, ...]
     dtype: DType
+    guard: Lock = field(default_factory=Lock)
+    """Rows may be asked for by several threads."""
 
     @staticmethod
     def of(source: str, pieces: Iterable[Numbers], shape: tuple[int, ...], dtype: DType) -> Spool:
@@ -50,5 +53,6 @@ class Spool:
     def pick(self, rows: Rows) -> Numbers:
         """Some of the rows, [len(rows), ...]."""
         width = math.prod(self.shape[1:]) * self.dtype.itemsize
-        found = read_rows(self.file, 0, width, rows)
+        with self.guard:
+            found = read_rows(self.file, 0, width, rows)
         return found.reshape(-1).view(self.dtype).reshape(len(rows), *self.shape[1:])

@@ -49,6 +49,36 @@ def test_rows_are_slices(tmp_path: Path, kind: str, order: str) -> None:
     np.testing.assert_array_equal(data.array("y"), Y)
 
 
+ROWS = {
+    "far apart": np.array([1999, 0, 1000]),
+    "close": np.arange(1200, 100, -3),
+    "again": np.array([7, 7, 8, 1500, 7]),
+    "none": np.array([], dtype=np.int64),
+    "all": np.arange(2000),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+def test_picked_rows(tmp_path: Path, kind: str, order: str, rows: NDArray[np.int64]) -> None:
+    values = np.random.default_rng(1).normal(size=(2000, 30, 7))
+    data = save(tmp_path, kind, np.asarray(values, order=order))  # type: ignore[call-overload]
+    np.testing.assert_array_equal(data.pick("y", rows), values[rows])
+
+
+def test_picking_from_a_file_that_became_shorter(tmp_path: Path) -> None:
+    data = save(tmp_path, "npy", Y)
+    whole = (tmp_path / "y.npy").read_bytes()
+    (tmp_path / "y.npy").write_bytes(whole[:-8])
+    np.testing.assert_array_equal(data.pick("y", np.array([3, 1])), Y[[3, 1]])
+    with pytest.raises(DataError, match="became shorter"):
+        data.pick("y", np.array([0, 9]))
+    (tmp_path / "y.npy").unlink()
+    with pytest.raises(DataError, match="cannot be read any more"):
+        data.pick("y", np.array([0]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "dtype", ["f2", "f4", "f8", ">f8", "i1", "u1", "u2", "i4", "u4", "i8", "u8", "?", ">i2"]

@@ -1,6 +1,10 @@
 """Columns of .csv and .parquet files; the reference for values is what was written."""
 
+import errno
+import io
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,3 +181,29 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no table")
     with pytest.raises(DataError, match="not a parquet file"):
         read(str(tmp_path / "t.parquet"))
+
+
+class FullDisk(io.BytesIO):
+    """A file that nothing can be written to."""
+
+    def write(self, content: Any, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_rows_of_a_parquet_file_are_laid_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    values = np.random.default_rng(0).normal(size=(1000, 3))
+    columns = pyarrow.table({**{f"y{n}": values[:, n] for n in range(3)}, "lists": list(values)})
+    path, rows = tmp_path / "d.parquet", np.array([999, 0, 64, 63, 0])
+    parquet.write_table(columns, path, row_group_size=64)
+    data = read(str(path))
+    for name in ("y", "lists"):
+        np.testing.assert_array_equal(data.pick(name, rows), values[rows])
+    monkeypatch.setattr(_Columns, "_decoded", None)
+    np.testing.assert_array_equal(data.pick("y", rows[:2]), values[rows[:2]])
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **named: FullDisk())
+    with pytest.raises(DataError, match=r"which has no room for 23\.4 KiB") as caught:
+        read(str(path)).pick("y", rows)
+    assert "TMPDIR" in caught.value.hint
