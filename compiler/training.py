@@ -158,12 +158,20 @@ def check_training(model: Model, report: Report) -> None:
     for line in model.questions:
         if line.verb in typed.TRAINING:
             mistakes = tuple(training_mistakes(model, line, line.span))
-            for mistake in mistakes or _warnings(model, line):
+            for mistake in mistakes or _collapse(model, line):
                 report.add(mistake)
             wrong = wrong or bool(mistakes)
     # A line with a mistake may be the one that was to move them.
     for mistake in () if wrong else _untrained(model):
         report.add(mistake)
+
+
+def training_warnings(model: Model) -> Iterator[Diagnostic]:
+    """What is to be said before a model without mistakes is trained."""
+    for line in model.questions:
+        if line.verb in typed.TRAINING:
+            yield from _collapse(model, line)
+    yield from _untrained(model)
 
 
 def _untrained(model: Model) -> Iterator[Diagnostic]:
@@ -184,7 +192,7 @@ def _untrained(model: Model) -> Iterator[Diagnostic]:
         yield Untrained(declared[names[0]], names, f"train {', '.join((*first, *names))}", places)
 
 
-def _warnings(model: Model, line: Question) -> Iterator[Diagnostic]:
+def _collapse(model: Model, line: Question) -> Iterator[Diagnostic]:
     """What training by a right line may end in."""
     from ebmlang.compiler.collapse.verdict import verdict_of
 

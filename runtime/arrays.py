@@ -112,7 +112,41 @@ def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0, whole
                 hint = "clean the data"
             where = _place(spec, missing, rows)
             counted = f"{count:,} NaN in {tensor.numel():,} entries" if whole else "NaN"
-            raise DataError(f"`{spec.name}` holds {counted}{where}", hint)
+            others = _places(spec, missing, rows) if whole else ""
+            raise DataError(f"`{spec.name}` holds {counted}{where}{others}", hint)
+
+
+def infinite(spec: VariableSpec, tensor: Tensor) -> str:
+    """Where a value has infinite entries, in words; empty where it has none."""
+    found = torch.isinf(tensor) if tensor.is_floating_point() else torch.zeros(())
+    if not bool(found.any()):
+        return ""
+    count = f"{int(found.sum()):,} of {tensor.numel():,}"
+    return f"`{spec.name}` is infinite in {count} entries{_place(spec, found, 0)}"
+
+
+_MOST_PLACES = 5
+"""Rows, and entries, that are named one by one."""
+
+
+def _places(spec: VariableSpec, found: Tensor, rows: int | Rows) -> str:
+    """All rows, and all entries of a row, with something that is true; empty where the first one says it."""
+    at = found.nonzero()
+    own = found.ndim - len(spec.shape)
+    if len(at) < 2 or not own:
+        return ""
+    numbers = [n + rows if isinstance(rows, int) else int(rows[n]) for n in at[:, 0].unique().tolist()]
+    parts = [f"row{'s' * (len(numbers) > 1)} {_some([f'{n:,}' for n in numbers])}"]
+    if spec.shape:
+        entries = at[:, own:].unique(dim=0).tolist()
+        shown = [f"[{', '.join(map(str, entry))}]" for entry in entries]
+        parts.append(f"entr{'y' if len(shown) == 1 else 'ies'} {_some(shown)}")
+    return f"; in {', '.join(parts)}"
+
+
+def _some(words: list[str]) -> str:
+    more = len(words) - _MOST_PLACES
+    return ", ".join(words[:_MOST_PLACES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _place(spec: VariableSpec, found: Tensor, rows: int | Rows) -> str:

@@ -156,6 +156,7 @@ def _run(args: Namespace, peers: Peers) -> int:
     if peers.first:
         masks = (array for _, array in args.observed)
         print_notes(dataset, data.unused(dataset, (*matching.values(), *masks)))
+        trainer.print_warnings(model)
     fitting = trainer.fitting(model, args, dataset, matching)
     say = warn if peers.first else silent
     keeper = trainer.keeper(args, fitting, say) if args.output else None

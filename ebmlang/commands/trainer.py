@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
 from ebmlang.commands import options
+from ebmlang.compiler import pipeline
+from ebmlang.compiler.diagnostics import Located, render_all
+from ebmlang.compiler.training import training_warnings
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
@@ -29,6 +33,14 @@ from ebmlang.training.board import board
 
 if TYPE_CHECKING:
     from ebmlang.data import DataSet
+
+
+def print_warnings(model: Model) -> None:
+    """What the text of a model leads to expect of its training, on stderr."""
+    with pipeline.room_for_passes():
+        found = tuple(Located(model.checked.source, w) for w in training_warnings(model.checked))
+    if found:
+        print(render_all(found), file=sys.stderr)
 
 
 def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str, Wanted]:

@@ -18,6 +18,7 @@ from ebmlang.compiler.typed import Programme, Question, Turn
 from ebmlang.compiler.vitals import Vitals, vitals_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Given
+from ebmlang.runtime.arrays import infinite
 from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.training.batches import Batch, Examples, Walk, held_out, scheduled, seed_of_step, walk
@@ -306,7 +307,18 @@ class Fitting:
 
     def records(self) -> Iterator[Record | Stopped]:
         """One record per step; the last item may say why there are no more. `finish` comes after them."""
-        yield from self.run.records()
+        for item in self.run.records():
+            yield self._explained(item) if isinstance(item, Stopped) else item
+
+    def _explained(self, end: Stopped) -> Stopped:
+        """The end of a run, with what of the data may be behind it."""
+        for line in () if end.rule else self.lines:
+            given = [n for n in line.bound.values if n in line.bound.given]
+            for name in given:
+                where = infinite(line.bound.specs[name], line.bound.values[name])
+                if where:
+                    return replace(end, sentence=f"{end.sentence}; {where}")
+        return end
 
     def judged(self, before: Iterable[Record]) -> None:
         """Take note of the records of a run that goes on."""

@@ -212,7 +212,8 @@ class Player:
             if not found.loss.requires_grad:
                 raise DataError(
                     "the loss has no gradient in what is trained",
-                    "everything that depends on it is summed over whole states, or stands in stop(...)",
+                    "everything that depends on it is summed over whole states, or stands in stop(...), "
+                    "argmin or rounding",
                 )
             if len(batch.rows) != batch.total:
                 found = found.times(len(batch.rows) / batch.total)

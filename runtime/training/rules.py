@@ -216,7 +216,7 @@ RULES: tuple[Rule, ...] = (
         "gradient",
         _vanishing,
         "no gradient reaches a net, or next to none a layer of it",
-        "fewer layers, norm = layer_norm, act = gelu; and no argmin, rounding or detach() on the way to it",
+        "no argmin, rounding or detach() on the way to it; or fewer layers, norm = layer_norm, act = gelu",
         looks=1,
     ),
     Rule(
