@@ -74,7 +74,7 @@ class Question:
         find = [*self.find, *self.holes] or None
         if self.holes and not self.find:
             find = [*self.holes, *(v.name for v in model.checked.variables if v.role == "latent")]
-        return model.plan(given=self.given, find=find, using=using)
+        return model.choice(given=self.given, find=find, using=using)
 
     def ask(self, model: Model, **options: Any) -> Result:
         return model.infer(self.data, find=list(self.find) or None, **options)

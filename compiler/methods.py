@@ -57,7 +57,7 @@ METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "ilqr",
         "ebmlang.runtime.solvers.ilqr:Ilqr",
-        ("rollout", "smooth", "separable bounds"),
+        ("rollout", "differentiable", "separable bounds"),
         ("steps and stage costs of a rollout", "energy and gradient", "bounds"),
         (),
         "Newton steps by the Riccati recursion, on the actions that are free",

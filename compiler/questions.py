@@ -64,12 +64,13 @@ from ebmlang.compiler.types import ERROR
 if TYPE_CHECKING:
     from ebmlang.compiler.answers import Answered
 
-BUILT_VERBS = frozenset({"infer"})
+SEARCHED_VERBS = frozenset({"infer", "plan"})
+"""Questions for the unknowns of lowest energy."""
 
 LATER_CLAUSES = ("by", "on", "every", "steps")
-"""Clauses of other questions than `infer` and `train` that are checked as far as they go, and not built."""
+"""Clauses of `marginalize` and `sample` that are checked as far as they go, and not built."""
 
-_INFER_CLAUSES = {
+_TRAINING_CLAUSES = {
     "by": "a loss goes with `train`",
     "on": "a data set goes with `train`",
     "every": "`every` goes with `train` and `plan`",
@@ -148,8 +149,9 @@ class Questions:
             optimiser = read_optimiser(clauses["using"], self.report, tuple(self.programmes.schedules))
         using = self._method(clauses.get("using"), node.verb)
         beta = self._temperature(clauses.get("at"), node.verb)
-        turn = self._turn(clauses, stage) if node.verb in typed.TRAINING else typed.Turn()
-        unread = () if node.verb in typed.TRAINING else LATER_CLAUSES
+        timed = node.verb in (*typed.TRAINING, "plan")
+        turn = self._turn(clauses, stage) if timed else typed.Turn()
+        unread = () if timed else LATER_CLAUSES
         later = tuple((word, clause.span) for word, clause in clauses.items() if word in unread)
         shown = " ".join(self.report.source.extract(node.span).split())
         self.found.append(
@@ -268,9 +270,9 @@ class Questions:
         return value
 
     def _clauses(self, node: ast.Question, clauses: dict[str, ast.Clause]) -> None:
-        if node.verb in BUILT_VERBS:
-            for word, advice in _INFER_CLAUSES.items():
-                if word in clauses:
+        if node.verb in SEARCHED_VERBS:
+            for word, advice in _TRAINING_CLAUSES.items():
+                if word in clauses and (word, node.verb) != ("every", "plan"):
                     self.report.add(WrongModifier(clauses[word].span, word, f"`{node.verb}`", advice))
             return
         by = clauses.get("by")
@@ -318,7 +320,7 @@ class Questions:
             return None
         if verb == "sample":
             return read_sampler(clause.value, clause.span, self.report)
-        if verb not in BUILT_VERBS:
+        if verb not in SEARCHED_VERBS:
             return Method(method_name(clause.value), (), clause.span)
         return read_method(clause.value, clause.span, self.report)
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ebmlang import evaluation, training
+from ebmlang import evaluation, planning, training
 from ebmlang.compiled import Compiled
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.envelope import Loss
 from ebmlang.compiler.explanation import explain
 from ebmlang.compiler.latex import model_latex
+from ebmlang.durations import budget, deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference
 from ebmlang.nets import OwnNets
@@ -112,7 +113,7 @@ class Model(nn.Module):
         """The hyperparameters that were set by name."""
         return dict(self._hypers)
 
-    def plan(
+    def choice(
         self,
         *,
         find: Sequence[str] | None = None,
@@ -125,8 +126,8 @@ class Model(nn.Module):
         return self.compiled(self.asked(find, frozenset(given), of, objective, frozenset()), using)[0]
 
     def explain(self, **question: Any) -> str:
-        """Which method for which block, why, and what was rejected. Arguments as for `plan`."""
-        return explain(self.plan(**question))
+        """Which method for which block, why, and what was rejected. Arguments as for `choice`."""
+        return explain(self.choice(**question))
 
     @property
     def latex(self) -> str:
@@ -137,12 +138,12 @@ class Model(nn.Module):
     @property
     def structure(self) -> tuple[str, ...]:
         """The findings about the default question, as sentences."""
-        return tuple(map(str, self.plan().structure.findings))
+        return tuple(map(str, self.choice().structure.findings))
 
     @property
     def source(self) -> str:
         """The generated PyTorch for the default question."""
-        return pipeline.generate_for(self.plan()).text
+        return pipeline.generate_for(self.choice()).text
 
     # --- questions ---
 
@@ -324,22 +325,26 @@ class Model(nn.Module):
         max_memory: int | str | None = None,
         progress: bool | Callable[[int, int], None] = False,
         trace: bool = False,
+        start: Mapping[str, Any] | None = None,
+        within: float | str | None = None,
         **values: Any,
     ) -> Result:
         """The unknowns of lowest energy for every example.
 
         Values are arrays or tensors: the declared shape (shared by all examples) or one leading
         dimension more. `find` chooses what is sought, `observed` gives masks (True: given) of
-        variables that are known in part, `of` another objective. `data` may also name a file or a folder, see
-        `ebmlang.read`. See `Result` for the answer.
-        Raises DataError and ModelError; a numeric outcome is a status, never an exception.
+        variables that are known in part, `of` another objective. `starts` has values that the search
+        begins at in place of the declared ones. `within` is a time, in seconds or as "5ms", after which the
+        best that was found is the answer. `data` may also name a file or a folder, see `ebmlang.read`. See
+        `Result` for the answer. Raises DataError and ModelError; a numeric outcome is a status, never an
+        exception.
         """
         given = given_of(self, data, values, find)
         settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
-        search = Search("", steps, tol, restarts, settings.seed, trace)
+        search = Search("", steps, tol, restarts, settings.seed, trace, deadline_of(within))
         run = Inference.of(
             self, given, observed or {}, settings, search,
-            find=find, of=of, objective=objective, using=using,
+            find=find, of=of, objective=objective, using=using, starts=starts,
         )  # fmt: skip
         if progress is True:
             with shown_progress("infer", run.given.rows) as update:
@@ -415,6 +420,59 @@ class Model(nn.Module):
             with shown_progress("sample", run.rows) as update:
                 return run.all(update)
         return run.all(progress or None)
+
+    def plan(
+        self,
+        world: Any = None,
+        data: Mapping[str, Any] | None = None,
+        *,
+        episodes: int = 1,
+        steps: int | None = None,
+        every: int | None = None,
+        within: float | str | None = None,
+        warm: bool = True,
+        first: Any = None,
+        observe: Mapping[str, str] | None = None,
+        objective: str | None = None,
+        using: str | None = None,
+        iterations: int | None = None,
+        tol: float | None = None,
+        restarts: int | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        pictures: bool = False,
+        progress: bool | Callable[[int, int], None] = False,
+        **values: Any,
+    ) -> Result | planning.Episodes:
+        """Answer a `plan` line: once for given values, or again and again in a world.
+
+        Without a `world` the answer is that of `infer` for the values. A world is a name such as
+        "gymnasium:Pendulum-v1", an environment of gymnasium, a function from a state and an action to the
+        next state (or to it, a reward, and whether the task has ended; `first` is the state to begin at, or
+        a function of the seed), or "model": the model itself. Each of `episodes` has at most `steps` actions,
+        and the seeds seed, seed + 1 and so on. A plan is made anew after `every` actions, and begins with the
+        rest of the one before it, unless `warm` is False. `within` is the time for a plan, `iterations` the
+        steps of its search. `observe` says which observed variable takes which entry of an observation that
+        is a dictionary, or "" for all of it; by default the variable `obs`, or the only one that has no
+        value. `objective` is the label of a line. Values that are given hold in every plan. Raises DataError
+        and ModelError; what a world raises is noted in the episode.
+        """
+        asking = planning.Asking(objective, using, every, budget(within), iterations, tol, restarts, warm)
+        given = merged(data, values)
+        settings = self.settings(given, dtype, device, seed, None)
+        if world is None:
+            return planning.planned(self, given, asking, settings)
+        course = planning.Course(episodes, steps, settings.seed, pictures)
+        where = planning.world_in(self, world, first, given, pictures)
+        try:
+            acting = planning.acting_in(self, where, asking, course, settings, observe or {}, given)
+            if progress is True:
+                with shown_progress("plan", episodes, unit="episodes") as update:
+                    return planning.episodes_in(acting, update)
+            return planning.episodes_in(acting, progress or None)
+        finally:
+            where.close()
 
     # --- training ---
 

@@ -70,10 +70,10 @@ def _located(file: Path, diagnostic: FileTooLarge | WrongEncoding) -> ModelError
     return ModelError((Located(Source(str(file), ""), diagnostic),))
 
 
-def write_whole(path: Path, content: bytes, force: bool = False) -> None:
-    """Write a file whole or not at all.
+def require_place(path: str | Path, force: bool) -> Path:
+    """The path that a file can be written to, links followed. Raises DataError.
 
-    Raises DataError when it exists and `force` is not given, or cannot be written.
+    Meant to be called before the work whose result is written.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
@@ -82,6 +82,15 @@ def write_whole(path: Path, content: bytes, force: bool = False) -> None:
         raise DataError(f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
     if path.exists() and not force:
         raise DataError(f"{path} exists already and is not overwritten", "another name, or --force")
+    return path
+
+
+def write_whole(path: Path, content: bytes, force: bool = False) -> None:
+    """Write a file whole or not at all.
+
+    Raises DataError when it exists and `force` is not given, or cannot be written.
+    """
+    path = require_place(path, force)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ebmlang import starting
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.diagnostics import did_you_mean
 from ebmlang.compiler.methods import method_names
@@ -156,6 +157,7 @@ class Inference:
     incomplete: frozenset[str]
     part: ModuleType | None = None
     blocks: tuple[ModuleType, ...] = ()
+    starts: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(
@@ -169,11 +171,12 @@ class Inference:
         of: str | None = None,
         objective: str | None = None,
         using: str | None = None,
+        starts: Mapping[str, Any] | None = None,
     ) -> Inference:
         """Settle roles and method. Raises DataError where nothing fits."""
         incomplete = incomplete_names(model, given, masks, settings.chunk_bytes)
         asked = model.asked(find, given.names(), of, objective, incomplete)
-        return Inference.settled(model, given, masks, settings, search, asked, incomplete, using)
+        return Inference.settled(model, given, masks, settings, search, asked, incomplete, using, starts)
 
     @staticmethod
     def settled(
@@ -185,6 +188,7 @@ class Inference:
         asked: Asked,
         incomplete: frozenset[str],
         using: str | None = None,
+        starts: Mapping[str, Any] | None = None,
     ) -> Inference:
         """The same with the roles settled already."""
         if using is not None and using not in method_names():
@@ -198,7 +202,10 @@ class Inference:
             raise DataError(plan.because, "give these variables, or ask for others with find")
         part = part_of(model, asked, plan)
         blocks = blocks_of(model, asked, plan)
-        return Inference(model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks)
+        known = starting.checked(model.checked, asked, starts or {})
+        return Inference(
+            model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks, known
+        )
 
     # --- chunks ---
 
@@ -275,7 +282,8 @@ class Inference:
         line = line_of(self.model.checked, self.asked.summed)
         beta = checked_beta(beta_of(line.beta, bound)) if line is not None else 1.0
         kept = self.model.kept(self.module)
-        return replace(bound, part=self.part, blocks=self.blocks, beta=beta, kept=kept)
+        begun = starting.rows_of(bound, self.starts, start, stop) if self.starts else {}
+        return replace(bound, part=self.part, blocks=self.blocks, beta=beta, kept=kept, starts=begun)
 
     def _answer(self, start: int, stop: int, progress: Callable[[Progress], None] | None) -> Result:
         bound = self.bound_rows(start, stop)

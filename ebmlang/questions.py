@@ -45,7 +45,8 @@ class Asked:
 
     @property
     def using(self) -> Method | None:
-        return self.question.using if self.question is not None and self.question.verb == "infer" else None
+        line = self.question
+        return line.using if line is not None and line.verb in ("infer", "plan") else None
 
 
 def objective_model(model: typed.Model, of: str) -> typed.Model:
@@ -90,6 +91,22 @@ def ask_roles(
     sought |= incomplete - summed
     ordered = tuple(v.name for v in model.variables if v.name in sought | summed)
     return Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+
+
+def ask_plan(model: typed.Model, label: str | None, given: frozenset[str]) -> Asked:
+    """What is planned: what the `plan` line of this label names, or the first one, and other latents with it.
+
+    Raises DataError.
+    """
+    lines = [q for q in model.questions if q.verb == "plan"]
+    if not lines:
+        raise DataError(f"the model {model.name} has no `plan` line", "add one: plan a")
+    labels = [q.label for q in lines if q.label]
+    line = lines[0] if label is None else next((q for q in lines if q.label == label), None)
+    if line is None:
+        hint = f"it names {listing(labels, 'and')}" if labels else f"name a line of it: plan {label}: ..."
+        raise DataError(f"no `plan` line is called `{label}`", did_you_mean(str(label), labels) or hint)
+    return ask_roles(model, None, given, None, line, frozenset())
 
 
 def _summed(model: typed.Model, sought: set[str], given: frozenset[str]) -> frozenset[str]:
@@ -179,7 +196,7 @@ def _line(model: typed.Model, label: str | None) -> Question | None:
             f"it names {listing(labels, 'and')}" if labels else f"name a line of it: infer {label}: ..."
         )
         raise DataError(f"the model names no objective `{label}`", hint)
-    if question.verb != "infer":
+    if question.verb not in ("infer", "plan"):
         raise DataError(
             f"`{label}` is a `{question.verb}` line, and inference asks `infer` lines", "name one of those"
         )

@@ -230,14 +230,14 @@ TrainingProgress = Callable[["Record", "int | None"], None]
 
 
 @contextmanager
-def progress(title: str, total: int, file: IO[str] | None = None) -> Iterator[Progress]:
+def progress(title: str, total: int, file: IO[str] | None = None, unit: str = "rows") -> Iterator[Progress]:
     """A callback that shows how far it is, on stderr if no file is given.
 
     On a terminal a bar; elsewhere a line now and then, none at all for what takes under two seconds.
     """
     file = sys.stderr if file is None else file
     if not file.isatty():
-        yield _lines(title, total, file)
+        yield _lines(title, total, file, unit)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -247,7 +247,7 @@ def progress(title: str, total: int, file: IO[str] | None = None) -> Iterator[Pr
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rows, step {task.fields[steps]}"),
+        TextColumn(unit + ", step {task.fields[steps]}"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(file=file), transient=True) as bars:
@@ -306,7 +306,7 @@ def _training_lines(total: int | None, file: IO[str]) -> TrainingProgress:
     return update
 
 
-def _lines(title: str, total: int, file: IO[str]) -> Progress:
+def _lines(title: str, total: int, file: IO[str], unit: str) -> Progress:
     last = time.monotonic()
 
     def update(rows: int, steps: int) -> None:
@@ -314,7 +314,7 @@ def _lines(title: str, total: int, file: IO[str]) -> Progress:
         now = time.monotonic()
         if now - last >= _QUIET_SECONDS:
             last = now
-            print(f"{title}: {rows:,} of {total:,} rows, step {steps:,}", file=file, flush=True)
+            print(f"{title}: {rows:,} of {total:,} {unit}, step {steps:,}", file=file, flush=True)
 
     return update
 

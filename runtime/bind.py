@@ -59,7 +59,8 @@ class Bound:
     passed. `shapes` are the shapes of one example. `part` is the module of the real unknowns alone where
     countable ones are sought beside them, `blocks` are those of groups that take turns; `beta` the inverse
     temperature at which the module's `SUMMED` unknowns are summed out; `kept` what the model keeps from one
-    question to the next, if it does.
+    question to the next, if it does. `starts` holds starts in place of the declared ones, [*shape] or
+    [B, *shape] each.
     """
 
     module: ModuleType
@@ -75,6 +76,7 @@ class Bound:
     blocks: tuple[ModuleType, ...] = ()
     beta: float = 1.0
     kept: Kept | None = None
+    starts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def bind(

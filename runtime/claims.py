@@ -46,7 +46,7 @@ def vetted(
     """The outcome of a search from `start` [R, N], with rows searched on whose claim does not hold.
 
     Rows that stopped for lack of digits count as converged where their slopes are below the tolerance on
-    their own scale.
+    their own scale. Where the time is over before a claim is looked at, it is not made.
     """
     problem = problem.detached()
     if problem.blocks is not None and any(part.problem.split is not None for part in problem.blocks.parts):
@@ -57,10 +57,12 @@ def vetted(
         short = _short_steps(problem.mixture, start, outcome, limits).tolist()
         rows = [r for r in rows if not short[r] or outcome.status[r] is not Status.CONVERGED]
     for _ in range(ROUNDS):
-        if not rows:
+        if not rows or limits.passed:
             break
         outcome, rows = _round(problem, solver, start, outcome, limits, proven, rows)
-    if rows:
+    if rows and limits.passed:
+        outcome = _marked(outcome, rows, Status.TIME_LIMIT)
+    elif rows:
         index = torch.tensor(rows, device=start.device)
         slopes = _slopes(problem.select(index), solver, start[index], outcome.x[index])
         steep = ~slopes.negligible(limits.tolerance(start.dtype))

@@ -13,6 +13,7 @@ steps; what happens to a row does not depend on it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -40,10 +41,19 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to stop: at most `steps` steps; `tol` None stands for 1e-9 in float64 and 1e-5 in float32."""
+    """When to stop: at most `steps` steps; `tol` None stands for 1e-9 in float64 and 1e-5 in float32.
+
+    No step begins after `deadline`, a time of `time.monotonic`.
+    """
 
     steps: int = 10_000
     tol: float | None = None
+    deadline: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the time is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCES.get(dtype, 1e-3) if self.tol is None else self.tol
@@ -116,6 +126,7 @@ class _Code(IntEnum):
     NON_FINITE_START = 13
     NON_FINITE_GRADIENT = 14
     OUTSIDE = 15
+    TIME_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -299,7 +310,7 @@ def _search(
     rows = _first_rows(limits, x, outside, state, bound)
     state = _judged(state, rows)
     ledger.follow(rows, state.energy)
-    total, period = x.shape[0], CHECK_EVERY if x.is_cuda else 1
+    total, period, stopped = x.shape[0], CHECK_EVERY if x.is_cuda else 1, _Code.STEP_LIMIT
     for iteration in range(limits.steps):
         if iteration % period == 0:
             ended = rows.code != int(_Code.RUNNING)
@@ -307,6 +318,9 @@ def _search(
             if progress is not None:
                 progress(Progress(iteration, total - size + count, total, limits.steps))
             if count == size:
+                break
+            if limits.passed:
+                stopped = _Code.TIME_LIMIT
                 break
             if 4 * count >= size:
                 rows = _look_ahead(problem, rows, _Code.PRECISION)
@@ -320,7 +334,7 @@ def _search(
             rows = _look_ahead(problem, rows, _Code.RUNNING)
         state = _judged(state, rows)
         ledger.follow(rows, torch.where(torch.isfinite(state.energy), state.energy, rows.best_energy))
-    limit = torch.where(rows.code == int(_Code.RUNNING), int(_Code.STEP_LIMIT), rows.code.int())
+    limit = torch.where(rows.code == int(_Code.RUNNING), int(stopped), rows.code.int())
     rows = replace(rows, code=limit.to(torch.int8))
     rows = _look_ahead(problem, rows, _Code.PRECISION, _Code.STEP_LIMIT)
     ledger.record(problem, x, rows, torch.ones_like(rows.code, dtype=torch.bool))

@@ -25,6 +25,7 @@ class Status(Enum):
     RECEDING = "no minimum was reached: the slope is small, but no smaller than around the answer"
     PRECISION = "no further decrease possible in {}, tolerance not reached"
     STEP_LIMIT = "step limit reached before the tolerance"
+    TIME_LIMIT = "time limit reached before the tolerance"
     NON_FINITE = "non-finite energy{}; stopped at the last finite point"
     NON_FINITE_START = "non-finite energy{} at the start"
     NON_FINITE_GRADIENT = "non-finite gradient{}; stopped there"

@@ -16,7 +16,7 @@ Values = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How to search. `method` overrides the one of the plan."""
+    """How to search. `method` overrides the one of the plan; `deadline` is a time of `time.monotonic`."""
 
     method: str = ""
     steps: int | None = None
@@ -24,13 +24,15 @@ class Search:
     restarts: int | None = None
     seed: int = 0
     trace: bool = False
+    deadline: float | None = None
 
 
 def limits_of(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:
     steps = int(first_given(search.steps, options.get("steps"), Limits().steps))
     restarts = int(first_given(search.restarts, options.get("restarts"), 1))
     starts = Starts(search.seed, bound.settings.first_row, restarts, bound.settings.rows)
-    return Limits(steps, first_given(search.tol, options.get("tol"), None)), starts
+    tol = first_given(search.tol, options.get("tol"), None)
+    return Limits(steps, tol, search.deadline), starts
 
 
 def first_given(*choices: Any) -> Any:

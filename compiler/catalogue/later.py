@@ -27,21 +27,3 @@ class NotBuilt(Diagnostic):
 
     def hint(self) -> str:
         return self.advice
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class QuestionNotBuilt(Diagnostic):
-    """The question is part of the language, and this version cannot answer it yet.
-
-    The file is fine: it checks, and other questions can be asked of it.
-    """
-
-    code: ClassVar[str] = "E0902"
-    verb: str = ""
-    advice: str = ""
-
-    def message(self) -> str:
-        return f"`{self.verb}` is not built yet: the question cannot be asked"
-
-    def hint(self) -> str:
-        return self.advice or "ask `infer` of the same file"

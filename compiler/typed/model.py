@@ -112,7 +112,7 @@ class Optimiser:
 class Turn:
     """When a `train` line runs: `repeats` times (once if None) in every minibatch that `every` divides (in
     all of them if None), on the data set `on` (the main one if empty), while the stage runs (the end if
-    empty)."""
+    empty). A `plan` line is asked again after `every` actions."""
 
     repeats: Size | None = None
     every: Size | None = None

@@ -3,9 +3,21 @@
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from ebmlang.commands import check, explain, fmt, graph, infer, marginal, sample, show, test, train
+from ebmlang.commands import (
+    check,
+    collect,
+    explain,
+    fmt,
+    graph,
+    infer,
+    marginal,
+    plan,
+    sample,
+    show,
+    test,
+    train,
+)
 from ebmlang.commands import compile as compile_
-from ebmlang.commands.unbuilt import PLAN
 
 
 class Command(Protocol):
@@ -40,5 +52,6 @@ COMMANDS: tuple[Command, ...] = (
     train,
     marginal,
     sample,
-    PLAN,
+    plan,
+    collect,
 )

@@ -13,6 +13,7 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 
 from ebmlang import runs
+from ebmlang.durations import seconds_of
 from ebmlang.errors import DataError
 from ebmlang.runtime.durable import replace_safely, sync
 from ebmlang.runtime.training.history import Record
@@ -54,10 +55,9 @@ class Every:
         text = str(given)
         if text.isdigit() and int(text):
             return Every(int(text), None)
-        for unit, seconds in (("min", 60.0), ("s", 1.0), ("h", 3600.0)):
-            number = text.removesuffix(unit)
-            if number != text and number.isdigit() and int(number):
-                return Every(None, int(number) * seconds)
+        seconds = seconds_of(text)
+        if seconds is not None:
+            return Every(None, seconds)
         raise DataError(
             f"a checkpoint every `{given}`: that is no number of steps, and no time", "100, 30s, 5min or 1h"
         )

@@ -41,7 +41,7 @@ def search(
     wide = in_float64(bound)
     options = dict(module.OPTIONS)
     limits, starts = limits_of(bound, how, options)
-    limits = Limits(limits.steps, limits.tolerance(dtype))
+    limits = replace(limits, tol=limits.tolerance(dtype))
     least = least_weight(bound, problem) if module.INNER == "fista" else 0.0
     inner = make_solver("adam" if least < 0 else module.INNER, {} if least < 0 else options, False)
     solved = solve_constrained(

@@ -181,7 +181,7 @@ class _Search:
         self, rows: Tensor, x: Tensor, y: Tensor, r: Tensor, tol: float, steps: int, only: bool = False
     ) -> Outcome:
         problem = self.augmented(rows, y, r, only)
-        return solve_from(problem, self.solver, x, Limits(steps, tol))
+        return solve_from(problem, self.solver, x, Limits(steps, tol, self.limits.deadline))
 
 
 def solve(
@@ -213,7 +213,7 @@ def solve(
     running = running & (state.iterations < limits.steps)
     for outer in range(MOST_OUTER):
         index = running.nonzero()[:, 0]
-        if index.shape[0] == 0:
+        if index.shape[0] == 0 or limits.passed:
             break
         if progress is not None:
             done = x.shape[0] - index.shape[0]
@@ -436,8 +436,9 @@ def _outcome(search: _Search, state: _Rows, trace: Tensor | None) -> Constrained
         c = constrained.values(state.x)
     slack = torch.where(search.equal, 0.0, torch.minimum(-c, state.y).abs())
     held = largest(excess(c, search.equal) / search.scale) <= search.near
+    ran_out = Status.TIME_LIMIT if search.limits.passed else Status.STEP_LIMIT
     status = [
-        Status.VIOLATED if kind is Status.STEP_LIMIT and not ok else kind
+        kind if kind is not Status.STEP_LIMIT else ran_out if ok else Status.VIOLATED
         for kind, ok in zip(state.status, held.tolist(), strict=True)
     ]
     sentences = tuple(

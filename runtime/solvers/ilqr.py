@@ -63,10 +63,11 @@ class IlqrMemory:
 class Ilqr(AbstractSolver):
     """For one array of actions, free or with bounds on single entries.
 
-    A row ends after a window of `patience` steps without progress.
+    A row ends after a window of `patience` steps without progress: where a minimum lies at a kink, such as a
+    speed at its limit, no slope is small.
     """
 
-    patience: int = 50
+    patience: int = 10
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT, View.ROLLOUT})
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.BOX})

@@ -160,7 +160,7 @@ def _findings(
     """Findings without conditions, at random points of the domain on a line."""
     if "c" in sought:
         return
-    known = {f.property for f in model.plan(find=list(sought)).structure.findings if not f.obligations}
+    known = {f.property for f in model.choice(find=list(sought)).structure.findings if not f.obligations}
     row = Row(drawn, sought, _held(values, 0))
     rng = np.random.default_rng(0)
     for _ in range(5):

@@ -614,5 +614,5 @@ def test_how_smooth_an_answer_is(inner: str, grade: str) -> None:
     )
     value = "sum(p.z)" if "real[2]" in inner else "p.z"
     text = text.replace("where(p.z > 0, 1.0, 2.0)", value if grade != "steps" else "where(p.z, 1.0, 2.0)")
-    findings = ebmlang.loads(text).plan().structure.findings
+    findings = ebmlang.loads(text).choice().structure.findings
     assert grade in [f.property for f in findings]

@@ -71,7 +71,7 @@ def test_absolute_values_under_constraints() -> None:
         }
         """
     )
-    plan = m.plan()
+    plan = m.choice()
     assert plan.method is not None
     assert plan.inner is not None
     assert (plan.method.name, plan.inner.name) == ("augmented_lagrangian", "fista")
@@ -154,7 +154,7 @@ def test_an_energy_that_is_not_convex_is_left_to_the_augmented_lagrangian() -> N
         }
         """
     )
-    assert m.plan().method.name == "interior_point"  # type: ignore[union-attr]
+    assert m.choice().method.name == "interior_point"  # type: ignore[union-attr]
     r = m.infer(y=[[0.0, 0.0]], dtype="float64")
     assert r.method == "augmented_lagrangian"
     assert "not convex" in r.because

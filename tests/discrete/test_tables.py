@@ -77,7 +77,7 @@ def values(seed: int) -> Mapping[str, NDArray[Any]]:
 def test_tables_add_up_to_the_energy(term: str) -> None:
     text = HEAD + "  " + term.replace("; ", "\n  ") + "\n  infer s, h, c, d\n}"
     model = ebmlang.loads(text)
-    plan = model.plan()
+    plan = model.choice()
     assert plan.block.tables.whole == (), plan.because
     asked = model.asked(None, frozenset(), None, None, frozenset())
     _, module = model.compiled(asked, None)
@@ -105,6 +105,6 @@ def test_what_stays_whole_is_named(term: str, because: str) -> None:
     head = HEAD.replace("n: int, k: int, K: int", "n: int = 3, k: int, K: int")
     if "s[d]" in term:
         head = head.replace("latent d : class[K]", "latent d : class[n]")
-    (whole,) = ebmlang.loads(head + f"  {term}\n}}").plan().block.tables.whole
+    (whole,) = ebmlang.loads(head + f"  {term}\n}}").choice().block.tables.whole
     assert whole.term == "e"
     assert because in whole.because

@@ -77,4 +77,4 @@ def test_loops_and_batches_stay_whole(energy: str) -> None:
     model = ebmlang.loads(RUN.format(energy))
     found = model.infer(y=y, dtype="float64")
     assert found.method == "enumeration"
-    assert model.plan().structure.find("whole terms") is not None
+    assert model.choice().structure.find("whole terms") is not None

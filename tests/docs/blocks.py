@@ -17,7 +17,7 @@ from ebmlang.compiler.source import Source
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
-PROGRESS = re.compile(r"^[\w ]+: [\d,]+ of [\d,]+ (rows|examples|steps).*$")
+PROGRESS = re.compile(r"^[\w ]+: [\d,]+ of [\d,]+ (rows|examples|steps|episodes).*$")
 
 LANGUAGES = ("ebm", "python", "console", "sh", "text")
 """What a block can be. `text` is not run, so it is only for what is neither program nor command."""

@@ -6,7 +6,6 @@ import pytest
 
 from ebmlang.compiler.pipeline import check_source
 from ebmlang.compiler.source import Source
-from tests.docs.blocks import ROOT
 
 MODEL = """model m(n: int, k: int) {{
   observed y : real[n]
@@ -28,12 +27,3 @@ def test_refused_by_name(statement: str) -> None:
     found = check_source(Source("<text>", MODEL.format(statement.replace("; ", "\n  "))))
     codes = {x.diagnostic.code for x in found.diagnostics if x.diagnostic.severity == "error"}
     assert codes == {"E0901"}, [x.header() for x in found.diagnostics]
-
-
-@pytest.mark.parametrize("verb", ["plan"])
-def test_other_questions_are_checked_and_kept(verb: str) -> None:
-    found = check_source(Source("<text>", MODEL.format(f"{verb} x")))
-    assert not found.failed, [x.header() for x in found.diagnostics]
-    assert verb in {q.verb for q in found.models[0].questions}
-    for page in ("README.md", "docs/language.md"):
-        assert f"`{verb}`" in (ROOT / page).read_text(encoding="utf-8")

@@ -216,7 +216,7 @@ def test_smoothness_and_curvature_are_those_of_the_net() -> None:
           energy e = ||y - f(z)||^2
           infer z
         }}"""
-        return set(ebmlang.loads(text).plan().structure.properties())
+        return set(ebmlang.loads(text).choice().structure.properties())
 
     affine = found("net f : real[n] -> real[n] = linear()")
     assert {"smooth", "quadratic", "convex"} <= affine

@@ -121,7 +121,7 @@ def test_energies_without_this_closed_form(energy: str) -> None:
         f"  latent c : real[n] in simplex\n  latent x : real\n  energy e = {energy}\n"
         f"  infer c{', x' if 'x' in energy else ''}\n}}\n"
     )
-    method = ebmlang.loads(text).plan().method
+    method = ebmlang.loads(text).choice().method
     assert method is not None
     assert method.name != "softmax"
 

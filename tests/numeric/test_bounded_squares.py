@@ -124,7 +124,7 @@ def test_small_factorisations_take_steps_along_both_factors() -> None:
 
 
 def test_it_is_taken_by_its_plan_and_says_what_else_was_not() -> None:
-    plan = ebmlang.loads(CHAIN).plan()
+    plan = ebmlang.loads(CHAIN).choice()
     assert plan.method is not None
     assert plan.method.name == "projected_gauss_newton"
     said = " ".join(ebmlang.loads(CHAIN).explain().split())

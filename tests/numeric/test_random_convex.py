@@ -130,7 +130,7 @@ def test_no_claim_is_too_good(seed: int) -> None:
     )
     drawn = ebmlang.loads(text)
     found = drawn.infer(A=A, y=y, b=b, dtype="float64")
-    assert drawn.plan().structure.find("convex") is not None, text
+    assert drawn.choice().structure.find("convex") is not None, text
     for row in range(ROWS):
         reference = least(chosen, domain, scale, A, y[row], b[row])
         energy = float(found.energy[row])

@@ -163,7 +163,7 @@ def test_every_pattern_reaches_what_steps_without_a_matrix_reach(text: str, patt
         data |= {"a": rng.integers(0, n, 60), "b": rng.integers(0, n, 60)}
     model = ebmlang.loads(text)
     found, other = (model.infer(data, dtype="float64", using=name) for name in (None, "lbfgs"))
-    plan = model.plan()
+    plan = model.choice()
     assert plan.structure.find(f"{pattern} Hessian") is not None, model.explain()
     assert found.method == "trust_region"
     assert bool(found.converged.all())

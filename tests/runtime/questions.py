@@ -230,12 +230,12 @@ def model_of(question: Question) -> ebmlang.Model:
 
 def fits(question: Question, method: str) -> bool:
     """Whether all that the method needs is found."""
-    plan: Plan = model_of(question).plan(find=question.sought, using=method)
+    plan: Plan = model_of(question).choice(find=question.sought, using=method)
     row = next(row for row in ALL_METHODS if row.name == method)
     return plan.method == row and all(has(plan.structure, need) for need in row.needs)
 
 
 def chosen(question: Question) -> str:
     """The method that is picked without asking."""
-    method = model_of(question).plan(find=question.sought).method
+    method = model_of(question).choice(find=question.sought).method
     return "" if method is None else method.name

@@ -199,7 +199,7 @@ def test_absolute_values_beside_a_tied_domain() -> None:
 )
 def test_what_does_not_come_apart_is_refused(energy: str, reason: str) -> None:
     text = f"model m() {{ latent x : real[2] in [0, 1]; latent y : real[2] in [-1, 1]; energy e = {energy} }}"
-    plan = ebmlang.loads(text).plan()
+    plan = ebmlang.loads(text).choice()
     assert plan.method is not None
     assert plan.method.name != "block_coordinate"
     assert reason in next(r.reason for r in plan.rejected if r.method.name == "block_coordinate")

@@ -117,7 +117,7 @@ def _tasks(x: Array) -> Array:
 )
 def test_other_lengths_are_not_taken_for_groups(energy: str) -> None:
     text = HEAD + f"  energy few = {energy}\n  infer w\n}}"
-    plan = ebmlang.loads(text).plan()
+    plan = ebmlang.loads(text).choice()
     assert plan.method is not None
     assert plan.method.name != "fista"
 
@@ -132,7 +132,7 @@ def test_a_negative_weight_is_met_when_values_are_bound() -> None:
 
 def test_bounded_and_given_entries_keep_it_away() -> None:
     bounded = IN_PLATES.replace("latent w : real[G, d]", "latent w : real[G, d] in nonnegative")
-    plan = ebmlang.loads(bounded).plan()
+    plan = ebmlang.loads(bounded).choice()
     assert plan.method is not None
     assert plan.method.name != "fista"
     X, y = _data(3)

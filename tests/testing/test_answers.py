@@ -133,7 +133,7 @@ def test_without_a_question_unknowns_are_drawn() -> None:
 def test_searches_of_properties_do_not_change_the_question() -> None:
     plain = ebmlang.loads(NONNEGATIVE[: NONNEGATIVE.index("  property")] + "}")
     model = ebmlang.loads(NONNEGATIVE)
-    assert model.plan().method == plain.plan().method
+    assert model.choice().method == plain.choice().method
     data = {"A": normal(3, 5, 2), "y": normal(3, 5, seed=1)}
     assert torch.equal(model.infer(data)["z"], plain.infer(data)["z"])
 

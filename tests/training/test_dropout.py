@@ -121,7 +121,7 @@ def test_in_parts_functions_and_recurrences_and_held_while_searching() -> None:
     model = ebmlang.loads(PARTS, seed=0).bind(x=x, t=t)
     plain = ebmlang.loads(PARTS.replace("dropout(a, 0.3)", "a").replace("dropout(t, 0.5)", "t"), seed=0)
     torch.testing.assert_close(model.infer(x=x, t=t)["z"], plain.infer(x=x, t=t)["z"])
-    assert model.plan().method == plain.plan().method
+    assert model.choice().method == plain.choice().method
     record = model.fit(x=x, t=t, steps=1)
     assert record["unconverged"][0] == 0
     # At the minimum over z the energy is |h - t'|^2 / 2; without noise in h this is its mean over masks.

@@ -1,0 +1,78 @@
+"""`ebmlang collect`: gather transitions of an environment, to train a model of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from ebmlang.commands import options, plan
+
+if TYPE_CHECKING:
+    from ebmlang.planning import Episode
+
+NAME = "collect"
+HELP = "gather transitions of an environment by random actions or by plans"
+EXAMPLE = "ebmlang collect --env gymnasium:Pendulum-v1 --episodes 5 -o transitions.npz"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="a model that plans; without it actions are random"
+    )
+    plan.add_world(parser)
+    parser.add_argument("--data", metavar="D", help="values that hold in every plan: a file with one row")
+    plan.add_course(parser)
+    parser.add_argument(
+        "--noise",
+        metavar="S",
+        type=options.positive,
+        help="with a model: normal noise on actions, as a share of their range",
+    )
+    options.add_settings(parser)
+    parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
+    options.add_binds(parser)
+    plan.add_search(parser)
+    options.add_output(parser, "where the transitions go, .npz or .safetensors")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    options.add_progress(parser)
+
+
+def run(args: Namespace) -> int:
+    if not args.output:
+        raise options.UsageError("collect needs a place for the transitions: -o transitions.npz")
+    if args.env == "model" and not args.file:
+        raise options.UsageError("--env model needs the model: collect FILE --env model")
+    if args.noise and not args.file:
+        raise options.UsageError("--noise goes with a model: without one, actions are random already")
+    from ebmlang import data, planning, report
+    from ebmlang.commands import acting
+
+    data.require_writable(args.output, args.force)
+    model = acting.model_of(args) if args.file else None
+    found: list[Episode] = []
+    shown = (
+        report.progress("collect", args.episodes, unit="episodes") if args.progress else report.no_progress()
+    )
+    world = acting.world_of(args, model, pictures=False)
+    try:
+        with shown as update:
+            run = acting.acting_of(args, model, world)
+            interrupted = acting.take(run.episodes(update), found)
+    finally:
+        world.close()
+    episodes = planning.Episodes(world.name, tuple(found))
+    rows = episodes.transitions()
+    if rows:
+        data.write(args.output, rows, args.force)
+    if args.json:
+        print(json.dumps({**episodes.to_json(), "output": args.output}, indent=2))
+    else:
+        count = sum(e.steps for e in found)
+        print(f"{episodes.world}: {count:,} transitions of {len(found):,} episodes")
+        print("  ".join(f"{name} {list(values.shape)}" for name, values in rows.items()))
+        print(f"wrote {args.output}" if rows else "nothing was written")
+    for trouble in episodes.trouble:
+        print(f"error: {trouble}", file=sys.stderr)
+    return 130 if interrupted else 1 if episodes.trouble else 0

@@ -1,0 +1,165 @@
+"""Episodes: what is observed, planned, carried out, and answered by the world, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ebmlang.compiler.diagnostics import listing
+from ebmlang.errors import DataError
+from ebmlang.planning.episodes import Episode, Recorder
+from ebmlang.planning.planner import Planned
+from ebmlang.planning.worlds import Array, Observed, World
+
+Heard = Callable[[int, int], None]
+"""Called with the number of the episode and of the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long a run is: `episodes` of at most `steps` actions, with the seeds seed, seed + 1, and so on.
+
+    `noise` is added to every action, as a share of its range.
+    """
+
+    episodes: int = 1
+    steps: int | None = None
+    seed: int = 0
+    pictures: bool = False
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise DataError(f"{self.episodes} episodes", "at least 1")
+        if self.steps is not None and self.steps < 1:
+            raise DataError(f"episodes of {self.steps} steps", "at least 1")
+
+
+class Actor(Protocol):
+    """What says which actions are carried out."""
+
+    def begin(self, seed: int) -> None:
+        """A new episode."""
+
+    def plan(self, observed: Observed, number: int) -> Planned:
+        """What to do, given what is observed now. `number` counts the plans of the episode."""
+
+
+@dataclass(slots=True)
+class Acting:
+    """A planner in a world. `takes` says which variable takes what of an observation, "" for all of it."""
+
+    planner: Actor
+    world: World
+    takes: Mapping[str, str]
+    course: Course
+    _noise: np.random.Generator = field(default_factory=np.random.default_rng, init=False)
+
+    def episodes(self, heard: Heard | None = None) -> Iterator[Episode]:
+        """One episode after the other.
+
+        An episode that the world breaks off by an error, or whose plan has no numbers, is kept as far as it
+        went, and `trouble` says what happened.
+        """
+        for number in range(self.course.episodes):
+            self.planner.begin(self.course.seed + number)
+            self._noise = np.random.Generator(np.random.PCG64([self.course.seed + number, 1]))
+            record = Recorder(number, self.course.seed + number)
+            try:
+                self._play(record, heard)
+            except KeyboardInterrupt:
+                record.trouble = "interrupted"
+                yield record.episode()
+                raise
+            yield record.episode()
+
+    def _play(self, record: Recorder, heard: Heard | None) -> None:
+        observation = self._answered(record, lambda: self.world.begin(record.seed))
+        if record.trouble:
+            return
+        record.begin(observation)
+        self._look(record)
+        plans = 0
+        while not record.over(self.course.steps):
+            planned = self._planned(record, self._observed(observation), plans)
+            plans += 1
+            record.plan(planned)
+            if not np.isfinite(planned.actions.astype(float)).all():
+                status = "" if planned.result is None else f" ({planned.result.status[0]})"
+                record.trouble = f"step {record.steps}: the plan has no numbers{status}"
+                return
+            for action in planned.actions:
+                observation = self._act(record, action)
+                if heard is not None:
+                    heard(record.number, record.steps)
+                if record.over(self.course.steps):
+                    return
+
+    def _planned(self, record: Recorder, observed: Observed, number: int) -> Planned:
+        try:
+            return self.planner.plan(observed, number)
+        except DataError as error:
+            if record.number or number:
+                raise
+            shapes = listing([f"{list(value.shape)} for `{name}`" for name, value in observed.items()], "and")
+            raise DataError(
+                f"the model does not take the observation of {self.world.name}, {shapes}: {error.message}",
+                error.hint,
+            ) from error
+
+    def _act(self, record: Recorder, action: Array) -> Any:
+        if self.course.noise:
+            action = self.world.shaken(action, self.course.noise, self._noise)
+        fitting, cut = self.world.fit(action)
+        step = self._answered(record, lambda: self.world.step(fitting))
+        if record.trouble:
+            return None
+        record.step(fitting, step, cut)
+        self._look(record)
+        return step.observation
+
+    def _answered(self, record: Recorder, ask: Callable[[], Any]) -> Any:
+        """What the world answers; an error of the world ends the episode and is noted."""
+        try:
+            return ask()
+        except DataError:
+            raise
+        except Exception as error:
+            state = "" if record.last is None else f", after the observation {_short(record.last)}"
+            record.trouble = (
+                f"step {record.steps}: {self.world.name} raised {type(error).__name__}: {error}{state}"
+            )
+            return None
+
+    def _observed(self, observation: Any) -> Observed:
+        """Values of the variables. Raises DataError for an observation without what is asked for."""
+        found = {}
+        for name, key in self.takes.items():
+            if not key:
+                if isinstance(observation, Mapping):
+                    keys = listing(list(observation), "and")
+                    raise DataError(
+                        f"the observation of {self.world.name} is a dictionary of {keys}",
+                        f"--map {name}={next(iter(observation), 'KEY')}",
+                    )
+                found[name] = np.asarray(observation)
+            elif not isinstance(observation, Mapping) or key not in observation:
+                there = listing(list(observation), "and") if isinstance(observation, Mapping) else "one array"
+                raise DataError(f"the observation of {self.world.name} has no `{key}`", f"it has {there}")
+            else:
+                found[name] = np.asarray(observation[key])
+        return found
+
+    def _look(self, record: Recorder) -> None:
+        if self.course.pictures:
+            picture = self.world.picture()
+            if picture is not None:
+                record.pictures.append(picture)
+
+
+def _short(value: Any) -> str:
+    with np.printoptions(precision=4, threshold=8):
+        return " ".join(str(np.asarray(value) if not isinstance(value, Mapping) else value).split())

@@ -1,0 +1,274 @@
+"""What happened: the record of episodes, as a table, as arrays, as a plot and as moving pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ebmlang.planning.planner import Planned
+from ebmlang.planning.worlds import Array, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One episode of n steps.
+
+    observations: [n + 1, *shape], or a dictionary of such. actions: [n, *shape], as the world took them.
+    rewards [n], nan where the world gives none. ended: the task came to an end; cut: the world stopped
+    otherwise. plans: how many plans were made; seconds [plans], energies [plans], iterations [plans],
+    converged bool [plans] are theirs, `violations` by how much each constraint was violated at most.
+    outside: actions that had to be cut to the bounds of the world. trouble: what broke the episode off.
+    """
+
+    number: int
+    seed: int
+    observations: Any
+    actions: Array
+    rewards: Array
+    ended: bool
+    cut: bool
+    seconds: Array
+    energies: Array
+    iterations: Array
+    converged: Array
+    violations: Mapping[str, float]
+    outside: int
+    trouble: str
+    pictures: tuple[Array, ...] = field(default=(), repr=False)
+
+    @property
+    def steps(self) -> int:
+        """How many actions were carried out."""
+        return len(self.rewards)
+
+    @property
+    def plans(self) -> int:
+        """How many plans were made."""
+        return len(self.seconds)
+
+    @property
+    def total(self) -> float:
+        """The return: the sum of the rewards."""
+        return float(self.rewards.sum())
+
+    @property
+    def outcome(self) -> str:
+        """How the episode ended, in a word or two."""
+        return "broken off" if self.trouble else "ended" if self.ended else "cut" if self.cut else "steps"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is kept of one plan: numbers, so that a long run does not grow."""
+
+    seconds: float
+    energy: float
+    iterations: int
+    converged: bool
+    violations: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Recorder:
+    """An episode while it goes on."""
+
+    number: int
+    seed: int
+    trouble: str = ""
+    pictures: list[Array] = field(default_factory=list)
+    _observations: list[Any] = field(default_factory=list)
+    _actions: list[Array] = field(default_factory=list)
+    _steps: list[Step] = field(default_factory=list)
+    _plans: list[_Plan] = field(default_factory=list)
+    _outside: int = 0
+
+    @property
+    def steps(self) -> int:
+        """How many actions were carried out."""
+        return len(self._steps)
+
+    @property
+    def last(self) -> Any:
+        """The observation before the next action; None before the first."""
+        return self._observations[-1] if self._observations else None
+
+    def begin(self, observation: Any) -> None:
+        """The first observation."""
+        self._observations.append(_copied(observation))
+
+    def plan(self, planned: Planned) -> None:
+        """A plan was made."""
+        result = planned.result
+        if result is None:
+            return
+        self._plans.append(
+            _Plan(
+                planned.seconds,
+                float(result.energy[0].detach()),
+                int(result.iterations[0]),
+                bool(result.converged[0]),
+                {name: float(value.max()) for name, value in result.violations.items()},
+            )
+        )
+
+    def step(self, action: Any, step: Step, cut: bool) -> None:
+        """An action was carried out."""
+        self._actions.append(np.array(action))
+        self._steps.append(step)
+        self._observations.append(_copied(step.observation))
+        self._outside += cut
+
+    def over(self, steps: int | None) -> bool:
+        """Whether no action follows."""
+        last = self._steps[-1] if self._steps else None
+        full = steps is not None and self.steps >= steps
+        return bool(self.trouble) or full or (last is not None and (last.ended or last.cut))
+
+    def episode(self) -> Episode:
+        """The record as it is now."""
+        names = dict.fromkeys(name for plan in self._plans for name in plan.violations)
+        last = self._steps[-1] if self._steps else None
+        return Episode(
+            self.number,
+            self.seed,
+            _stacked(self._observations),
+            np.stack(self._actions) if self._actions else np.zeros((0,)),
+            np.array([step.reward for step in self._steps], dtype=float),
+            last is not None and last.ended,
+            last is not None and last.cut,
+            np.array([plan.seconds for plan in self._plans]),
+            np.array([plan.energy for plan in self._plans]),
+            np.array([plan.iterations for plan in self._plans], dtype=np.int64),
+            np.array([plan.converged for plan in self._plans], dtype=bool),
+            {n: max(plan.violations[n] for plan in self._plans if n in plan.violations) for n in names},
+            self._outside,
+            self.trouble,
+            tuple(self.pictures),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes(Sequence[Episode]):
+    """Episodes of one run in one world; prints as a table."""
+
+    world: str
+    found: tuple[Episode, ...]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.found[at]
+
+    @property
+    def returns(self) -> Array:
+        """The sum of the rewards of each episode, [episodes]."""
+        return np.array([episode.total for episode in self.found])
+
+    @property
+    def seconds(self) -> Array:
+        """The time of every plan."""
+        return np.concatenate([episode.seconds for episode in self.found]) if self.found else np.zeros(0)
+
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What broke episodes off."""
+        return tuple(f"episode {e.number}, {e.trouble}" for e in self.found if e.trouble)
+
+    def transitions(self) -> dict[str, Array]:
+        """Every step as a row: obs, action, next_obs, reward, ended (the task came to its end), episode, t.
+
+        Entries of observations that are dictionaries are obs.KEY and next_obs.KEY.
+        """
+        parts: list[dict[str, Array]] = []
+        for e in (e for e in self.found if e.steps):
+            n = e.steps
+            whole = e.observations if isinstance(e.observations, Mapping) else {"": e.observations}
+            row = {"action": e.actions, "reward": e.rewards}
+            for key, values in whole.items():
+                dotted = f".{key}" if key else ""
+                row |= {f"obs{dotted}": values[:-1], f"next_obs{dotted}": values[1:]}
+            ended = np.zeros(n, dtype=bool)
+            ended[-1] = e.ended
+            row |= {"ended": ended, "episode": np.full(n, e.number), "t": np.arange(n)}
+            parts.append(row)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as values that JSON has."""
+        return {
+            "world": self.world,
+            "episodes": [
+                {
+                    "seed": e.seed,
+                    "steps": e.steps,
+                    "return": _finite(e.total),
+                    "ended": e.outcome,
+                    "plans": e.plans,
+                    "converged": int(e.converged.sum()),
+                    "seconds_per_plan": _finite(float(np.median(e.seconds))) if e.plans else None,
+                    "violations": dict(e.violations),
+                    "outside": e.outside,
+                    "trouble": e.trouble,
+                }
+                for e in self.found
+            ],
+            "mean_return": _finite(float(self.returns.mean())) if self.found else None,
+        }
+
+    def __str__(self) -> str:
+        head = (
+            f"{'episode':>7}  {'seed':>6}  {'steps':>6}  {'return':>10}  {'ms a plan':>9}  {'worst':>7}  end"
+        )
+        lines = [head]
+        for e in self.found:
+            typical, worst = (np.median(e.seconds), e.seconds.max()) if e.plans else (math.nan, math.nan)
+            lines.append(
+                f"{e.number:>7}  {e.seed:>6}  {e.steps:>6}  {e.total:>10.5g}  {1e3 * typical:>9.3g}  "
+                f"{1e3 * worst:>7.3g}  {e.outcome}"
+            )
+        if len(self.found) > 1:
+            seconds = self.seconds
+            typical = np.median(seconds) if len(seconds) else math.nan
+            lines.append(
+                f"{'mean':>7}  {'':>6}  {'':>6}  {self.returns.mean():>10.5g}  {1e3 * typical:>9.3g}"
+            )
+        return "\n".join(lines)
+
+    def plot(self, path: str | Path | None = None, force: bool = False) -> Any:
+        """Rewards, actions and observations over time, a line per episode. Needs matplotlib.
+
+        Returns the figure; writes it to `path` where that is given, as its ending says. Raises DataError.
+        """
+        from ebmlang.planning.pictures import figure
+
+        return figure(self, path, force)
+
+    def gif(self, path: str | Path, force: bool = False) -> None:
+        """The pictures of all episodes one after the other, as a GIF. Needs Pillow. Raises DataError."""
+        from ebmlang.planning.pictures import write_gif
+
+        write_gif(self, Path(path), force)
+
+
+def _copied(observation: Any) -> Any:
+    if isinstance(observation, Mapping):
+        return {key: np.array(value) for key, value in observation.items()}
+    return np.array(observation)
+
+
+def _stacked(observations: list[Any]) -> Any:
+    if not observations:
+        return np.zeros((0,))
+    if isinstance(observations[0], Mapping):
+        return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
+    return np.stack(observations)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,216 @@
+"""Plans one after the other: each begins with the rest of the one before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ebmlang.compiler import typed
+from ebmlang.compiler.diagnostics import did_you_mean, listing
+from ebmlang.durations import deadline_of
+from ebmlang.errors import DataError
+from ebmlang.inference import Inference, given_arrays
+from ebmlang.planning.worlds import Array, Observed
+from ebmlang.questions import Asked, ask_plan
+from ebmlang.runtime.bind import Settings
+from ebmlang.runtime.result import Result
+from ebmlang.runtime.search import Search
+
+if TYPE_CHECKING:
+    from ebmlang.api import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a caller wants plans to be made; None leaves the choice to the file, or to the compiler.
+
+    `every` actions are carried out before a new plan is made; `within` seconds a plan is to be ready, the
+    best one found by then is taken. Without `warm` every plan begins at the declared start.
+    """
+
+    objective: str | None = None
+    using: str | None = None
+    every: int | None = None
+    within: float | None = None
+    steps: int | None = None
+    tol: float | None = None
+    restarts: int | None = None
+    warm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.every is not None and self.every < 1:
+            raise DataError(f"every {self.every} actions a plan is made", "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One plan. `actions` [n, *shape] are those that are to be carried out before the next one; `seconds`
+    is the time that it took. `result` is None where nothing was searched."""
+
+    result: Result | None
+    actions: Array
+    seconds: float
+
+
+@dataclass(slots=True)
+class Planner:
+    """Answers a `plan` line again and again.
+
+    The variable `action` has the time steps in its first dimension; `every` of them are carried out, a number
+    that the first plan settles. `begun` holds what the next plan begins with, by name.
+    """
+
+    model: Model
+    asked: Asked
+    asking: Asking
+    settings: Settings
+    action: str
+    fixed: Observed
+    every: int = 0
+    begun: dict[str, Tensor] = field(default_factory=dict)
+    _action_shape: tuple[int, ...] = ()
+
+    @staticmethod
+    def of(model: Model, asking: Asking, settings: Settings, fixed: Observed) -> Planner:
+        """The planner of a line of the model; `fixed` are values that are the same in every plan.
+
+        Raises DataError where the model has no such line, or no actions over time.
+        """
+        asked = ask_plan(model.checked, asking.objective, frozenset(fixed))
+        return Planner(model, asked, asking, settings, _action_of(model.checked, asked), fixed)
+
+    def begin(self, seed: int) -> None:
+        """A new episode, whose first plan begins at the declared start."""
+        self.begun.clear()
+
+    def plan(self, observed: Observed, number: int) -> Planned:
+        """The plan from what is observed now. `number` counts plans: it moves the seed of random starts."""
+        begin = time.perf_counter()
+        deadline = deadline_of(self.asking.within)
+        how = self.asking
+        seed = self.settings.seed + number
+        search = Search(
+            how.using or "", how.steps, how.tol, how.restarts, seed, trace=False, deadline=deadline
+        )
+        values = {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
+        run = Inference.settled(
+            self.model,
+            given_arrays(self.model.ranks, values),
+            {},
+            replace(self.settings, seed=seed),
+            search,
+            self.asked,
+            frozenset(),
+            how.using,
+            starts=self.begun,
+        )
+        result = run.all()
+        actions = result[self.action].detach().cpu().numpy()[0]
+        if not self.every:
+            self._settle(run, actions.shape)
+        if how.warm:
+            self._move_on(result, actions.shape[0])
+        return Planned(result, actions[: self.every], time.perf_counter() - begin)
+
+    def expected(self, observed: Observed, action: Array) -> Result:
+        """What the model says of an action that is carried out in a state, and of going on like that."""
+        values = {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
+        shape = self._action_shape
+        whole = torch.as_tensor(np.asarray(action)).reshape(shape[1:]).expand(shape)
+        others = {n: v for n, v in self.begun.items() if n != self.action}
+        given = given_arrays(self.model.ranks, {**values, **others, self.action: whole[None]})
+        asked = self.model.asked((), given.names(), None, None, frozenset())
+        run = Inference.settled(
+            self.model, given, {}, self.settings, Search(""), replace(asked, sought=()), frozenset()
+        )
+        return run.all()
+
+    def _settle(self, run: Inference, shape: tuple[int, ...]) -> None:
+        """How many actions of a plan are carried out, as the caller or the file says; else 1."""
+        line = self.asked.question
+        size = line.turn.every if line is not None else None
+        every = self.asking.every or (1 if size is None else size.evaluate(run.bound_rows(0, 1).sizes))
+        if every > shape[0]:
+            raise DataError(
+                f"{every} actions are to be carried out, and a plan has {shape[0]}",
+                f"every at most {shape[0]}",
+            )
+        self.every, self._action_shape = every, shape
+
+    def _move_on(self, result: Result, times: int) -> None:
+        """Begin the next plan with this one, moved on in time; what comes after its end repeats its end.
+
+        Unknowns without a time stay as they are. A plan that is not finite is no start.
+        """
+        for variable in self.model.checked.variables:
+            name = variable.name
+            if name not in self.asked.sought or variable.type.kind != "real" or name in self.asked.summed:
+                continue
+            found = result[name].detach()
+            if not bool(torch.isfinite(found).all()):
+                self.begun.pop(name, None)
+                continue
+            # States have one more time than actions.
+            timed = found.ndim > 1 and found.shape[1] in (times, times + 1)
+            self.begun[name] = _shifted(found, self.every) if timed else found
+
+
+def _shifted(values: Tensor, by: int) -> Tensor:
+    """Values [1, T, ...] `by` steps later; the last ones are repeated."""
+    index = torch.arange(values.shape[1], device=values.device) + by
+    return values.index_select(1, index.clamp(max=values.shape[1] - 1))
+
+
+def _row(value: Any) -> Any:
+    """A value as one example."""
+    return value[None] if isinstance(value, Tensor) else np.asarray(value)[None]
+
+
+def _action_of(model: typed.Model, asked: Asked) -> str:
+    """The variable whose rows are carried out: the first one that the line names."""
+    line = asked.question
+    targets = line.targets if line is not None else asked.sought
+    variables = {v.name: v for v in model.variables}
+    name = targets[0]
+    if not variables[name].type.rank:
+        raise DataError(f"`{name}` is a single number: a plan has actions over time", f"{name} : real[T]")
+    if not variables[name].per_example:
+        raise DataError(f"`{name}` is the same for all examples", "an unknown of each example")
+    return name
+
+
+def observed_by(
+    model: typed.Model, asked: Asked, mapping: Mapping[str, str], fixed: Observed
+) -> dict[str, str]:
+    """Variable -> what of an observation it takes: "" for the whole, else the entry of a dictionary.
+
+    By `mapping`, else the variable `obs`, else the only observed one that has no value yet. Raises DataError.
+    """
+    open_ = [
+        v.name
+        for v in model.variables
+        if v.role == "observed" and v.name not in fixed and v.name not in asked.sought
+    ]
+    for name in mapping:
+        if name not in open_:
+            hint = did_you_mean(name, open_) or f"there are {listing(open_, 'and')}"
+            raise DataError(f"`{name}` is no observed variable without a value", hint)
+    if mapping:
+        return dict(mapping)
+    if "obs" in open_:
+        return {"obs": ""}
+    needed = [v.name for v in model.variables if v.name in open_ and v.init is None]
+    if len(needed) == 1:
+        return {needed[0]: ""}
+    if not needed:
+        raise DataError("no observed variable takes the observation of the world", "observed obs : real[n]")
+    raise DataError(
+        f"which variable takes the observation: {listing(needed, 'or')}?",
+        f"call it obs, or --map {needed[0]}=observation; give the others a value",
+    )

@@ -1,0 +1,244 @@
+"""Worlds that actions are carried out in: environments of gymnasium, Python functions, the model itself."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ebmlang.errors import DataError
+
+Array = NDArray[Any]
+
+GYMNASIUM = "gymnasium:"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a world answers to an action. `ended` says that an end of the task was reached, `cut` that the
+    world stops for another reason, such as its limit of steps. `reward` is nan where the world gives none."""
+
+    observation: Any
+    reward: float
+    ended: bool = False
+    cut: bool = False
+
+
+class World(ABC):
+    """Something that can be begun anew from a seed, and answers to actions."""
+
+    name: str
+
+    @abstractmethod
+    def begin(self, seed: int) -> Any:
+        """The first observation of an episode: an array, a number, or a dictionary of these."""
+
+    @abstractmethod
+    def step(self, action: Array) -> Step:
+        """Carry out one action."""
+
+    def fit(self, action: Array) -> tuple[Any, bool]:
+        """An action as the world takes it, and whether it had to be cut to the world's bounds.
+
+        Raises DataError for a shape that the world does not take.
+        """
+        return action, False
+
+    def random(self, rng: np.random.Generator) -> Array | None:
+        """An action by chance, as a plan would have it; None where the world has no bounds to draw from."""
+        return None
+
+    def shaken(self, action: Array, share: float, rng: np.random.Generator) -> Array:
+        """The action with noise, whose deviation is a share of the range of actions: a choice is another
+        one with this probability. Raises DataError where actions have no range."""
+        raise DataError(f"the actions of {self.name} have no range", "leave out the noise")
+
+    def picture(self) -> Array | None:
+        """The world as it looks now, uint8 [height, width, 3]; None where it has no looks."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most worlds hold nothing
+        """Give back what the world holds."""
+
+
+class GymnasiumWorld(World):
+    """An environment of gymnasium (Towers et al. 2024), made already or by its name."""
+
+    def __init__(self, env: Any, name: str, owned: bool) -> None:
+        self._env, self.name, self._owned = env, name, owned
+
+    def begin(self, seed: int) -> Any:
+        observation, _ = self._env.reset(seed=seed)
+        return observation
+
+    def step(self, action: Any) -> Step:
+        observation, reward, ended, cut, _ = self._env.step(action)
+        return Step(observation, float(reward), bool(ended), bool(cut))
+
+    def fit(self, action: Array) -> tuple[Any, bool]:
+        space = self._env.action_space
+        kind = type(space).__name__
+        if kind == "Discrete":
+            return self._choice(space, action)
+        if kind != "Box":
+            hint = "wrap it: its actions have to be numbers in a box, or one choice"
+            raise DataError(f"{self.name} takes actions of the kind {kind}", hint)
+        if action.shape != space.shape and (action.ndim or space.shape != (1,)):
+            raise DataError(
+                f"an action of the plan has the shape {_shown(action.shape)}, and {self.name} takes "
+                f"{_shown(space.shape)}",
+                f"declare the actions with {_shown(('T', *space.shape))}",
+            )
+        wanted = action.reshape(space.shape).astype(space.dtype)
+        inside = np.clip(wanted, space.low, space.high)
+        return inside, bool((inside != wanted).any())
+
+    def _choice(self, space: Any, action: Array) -> tuple[int, bool]:
+        if action.size != 1 or action.dtype.kind not in "iub":
+            raise DataError(
+                f"{self.name} takes one of {space.n} actions, and the plan has {action.dtype} of the shape "
+                f"{_shown(action.shape)}",
+                f"declare the actions as class[{space.n}][T]",
+            )
+        chosen = int(action.reshape(()))
+        if not 0 <= chosen < space.n:
+            raise DataError(
+                f"{self.name} has {space.n} actions, and the plan chooses number {chosen}",
+                f"declare the actions as class[{space.n}][T]",
+            )
+        return chosen + int(space.start), False
+
+    def shaken(self, action: Array, share: float, rng: np.random.Generator) -> Array:
+        drawn = self.random(rng)
+        if drawn is None:
+            raise DataError(f"the actions of {self.name} have no range", "leave out the noise")
+        space = self._env.action_space
+        if type(space).__name__ == "Discrete":
+            return drawn.reshape(action.shape) if rng.random() < share else action
+        noise = share * (space.high - space.low) * rng.standard_normal(space.shape)
+        return action + noise.reshape(action.shape)
+
+    def random(self, rng: np.random.Generator) -> Array | None:
+        space = self._env.action_space
+        if type(space).__name__ == "Discrete":
+            return np.asarray(rng.integers(int(space.n)))
+        if type(space).__name__ != "Box" or not (np.isfinite(space.low) & np.isfinite(space.high)).all():
+            return None
+        return rng.uniform(space.low, space.high).astype(space.dtype)
+
+    def picture(self) -> Array | None:
+        if self._env.render_mode != "rgb_array":
+            return None
+        from gymnasium.error import Error
+
+        try:
+            return np.asarray(self._env.render())
+        except Error as error:
+            raise DataError(
+                f"{self.name} shows no pictures: {error}", "pip install 'ebmlang[plan]'"
+            ) from error
+
+    def close(self) -> None:
+        if self._owned:
+            self._env.close()
+
+
+class FunctionWorld(World):
+    """A Python function from a state and an action to the next state, or to the pair (next state, reward),
+    or to (next state, reward, ended). `first` is the state that every episode begins at, or a function of
+    the seed."""
+
+    name = "the function"
+
+    def __init__(self, function: Callable[[Any, Any], Any], first: Any) -> None:
+        self._function, self._first = function, first
+        self._state: Any = None
+
+    def begin(self, seed: int) -> Any:
+        self._state = self._first(seed) if callable(self._first) else self._first
+        return self._state
+
+    def step(self, action: Array) -> Step:
+        answer = self._function(self._state, action)
+        parts = answer if isinstance(answer, tuple) else (answer,)
+        if len(parts) > 3:
+            raise DataError(
+                f"the function returns {len(parts)} values",
+                "the next state, a reward, and whether it has ended",
+            )
+        self._state = parts[0]
+        reward = float(parts[1]) if len(parts) > 1 else float("nan")
+        return Step(self._state, reward, bool(parts[2]) if len(parts) > 2 else False)
+
+
+def world_of(given: Any, first: Any = None, pictures: bool = False) -> World:
+    """The world that a caller means: `gymnasium:NAME`, an environment, or a function. Raises DataError."""
+    if isinstance(given, World):
+        return given
+    if isinstance(given, str):
+        return _named(given, pictures)
+    if hasattr(given, "reset") and hasattr(given, "step"):
+        return GymnasiumWorld(given, getattr(getattr(given, "spec", None), "id", type(given).__name__), False)
+    if callable(given):
+        if first is None:
+            raise DataError("a function needs a state to begin at", "first=[...]")
+        return FunctionWorld(given, first)
+    raise DataError(
+        f"{type(given).__name__} is no world to act in",
+        'a name such as "gymnasium:Pendulum-v1", or a function',
+    )
+
+
+def _named(spec: str, pictures: bool) -> World:
+    """`gymnasium:NAME,OPTION=VALUE`. Raises DataError."""
+    if not spec.startswith(GYMNASIUM):
+        raise DataError(f"there is no environment `{spec}`", "gymnasium:NAME, such as gymnasium:Pendulum-v1")
+    name, *pairs = spec.removeprefix(GYMNASIUM).split(",")
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise DataError(f"{spec} needs gymnasium", "pip install 'ebmlang[plan]'") from error
+    from gymnasium.error import Error
+
+    if pictures:
+        # What draws is never shown: without a display nothing else works, and nothing is to be said.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    options = dict(_option(pair) for pair in pairs)
+    try:
+        env = gymnasium.make(name, render_mode="rgb_array" if pictures else None, **options)
+    except (Error, ImportError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"gymnasium does not make `{name}`: {text}", "check its name and options") from error
+    return GymnasiumWorld(env, name, True)
+
+
+def _option(pair: str) -> tuple[str, Any]:
+    name, equals, text = pair.partition("=")
+    if not equals or not name.isidentifier():
+        raise DataError(f"`{pair}` is no option of an environment", "gymnasium:Pendulum-v1,g=9.8")
+    for value in ({"true": True, "false": False}.get(text), _number(text)):
+        if value is not None:
+            return name, value
+    return name, text
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None
+
+
+def _shown(shape: tuple[Any, ...]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+Observed = Mapping[str, Any]
+"""Values of observed variables by name, each without a dimension of the rows."""
