@@ -325,7 +325,7 @@ class Model(nn.Module):
         max_memory: int | str | None = None,
         progress: bool | Callable[[int, int], None] = False,
         trace: bool = False,
-        start: Mapping[str, Any] | None = None,
+        starts: Mapping[str, Any] | None = None,
         within: float | str | None = None,
         **values: Any,
     ) -> Result:

@@ -202,9 +202,9 @@ class Inference:
             raise DataError(plan.because, "give these variables, or ask for others with find")
         part = part_of(model, asked, plan)
         blocks = blocks_of(model, asked, plan)
-        known = starting.checked(model.checked, asked, starts or {})
+        begun = starting.checked(model.checked, asked, starts or {})
         return Inference(
-            model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks, known
+            model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks, begun
         )
 
     # --- chunks ---

@@ -26,7 +26,7 @@ def checked(model: typed.Model, asked: Asked, starts: Mapping[str, Any]) -> dict
     for name, value in starts.items():
         if name not in known:
             hint = did_you_mean(name, known) or (f"sought are {listing(known, 'and')}" if known else "")
-            raise DataError(f"start= names `{name}`, which is no real unknown of the question", hint)
+            raise DataError(f"starts= names `{name}`, which is no real unknown of the question", hint)
         try:
             found[name] = (
                 value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=float))

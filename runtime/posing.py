@@ -188,8 +188,8 @@ def _unknown(bound: Bound, spec: VariableSpec, known: dict[str, Tensor], mask: T
         fixed = torch.where(mask, value, torch.zeros_like(value))
         start = fixed
     elif spec.start or spec.name in bound.starts:
-        begin = bound.starts.get(spec.name)
-        begin = bound.instance.start(spec.name, known) if begin is None else begin
+        given = spec.name in bound.starts
+        begin = bound.starts[spec.name] if given else bound.instance.start(spec.name, known)
         start = expanded(spec, begin, shape, bound.settings)
         start = start if spec.per_example else start[None]
         if not isinstance(begin, int) and bool(torch.isnan(start).any()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests.gallery.figures import System
 from tests.gallery.joint_embedding import vicreg_digits, vicreg_local_digits
+from tests.gallery.joint_embedding import vicreg_local_digits
+from tests.gallery.planning import pendulum_mpc
 from tests.gallery.training import (
     adversarial,
     blurry_average,
@@ -36,4 +38,5 @@ SYSTEMS: tuple[System, ...] = (
     missing_outputs.SYSTEM,
     vicreg_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,
+    pendulum_mpc.SYSTEM,
 )

@@ -211,10 +211,10 @@ def test_many_plans_do_not_grow() -> None:
 def test_starts_and_times_of_a_search() -> None:
     text = "model two() {\n  latent x : real = 1\n  energy e = (x^2 - 1)^2 + 0.1 * x\n}"
     m = ebmlang.loads(text)
-    right, left = m.infer()["x"], m.infer(start={"x": -2.0})["x"]
+    right, left = m.infer()["x"], m.infer(starts={"x": -2.0})["x"]
     assert right.item() > 0.9
     assert left.item() < -0.9
-    found = m.infer(start={"x": -2.0}, within=1e-9)
+    found = m.infer(starts={"x": -2.0}, within=1e-9)
     assert found.status == ("time limit reached before the tolerance",)
     assert found["x"].item() == -2.0
     assert not found.converged.any()
@@ -223,7 +223,7 @@ def test_starts_and_times_of_a_search() -> None:
         ({"x": [[1.0, 2.0]]}, "has the shape"),
     ):
         with pytest.raises(ebmlang.DataError, match=says):
-            m.infer(start=start)
+            m.infer(starts=start)
 
 
 def test_starts_of_rows() -> None:
@@ -234,7 +234,7 @@ def test_starts_of_rows() -> None:
     }"""
     start = torch.tensor([[2.0, -2.0], [-2.0, 2.0], [2.0, 2.0]])
     m = ebmlang.loads(text)
-    found = m.infer(y=torch.zeros(3, 2), start={"x": start})["x"]
+    found = m.infer(y=torch.zeros(3, 2), starts={"x": start})["x"]
     assert torch.equal(torch.sign(found), torch.sign(start))
-    piecewise = m.infer(y=torch.zeros(3, 2), start={"x": start}, max_memory="1KiB")["x"]
+    piecewise = m.infer(y=torch.zeros(3, 2), starts={"x": start}, max_memory="1KiB")["x"]
     assert torch.allclose(found, piecewise)

@@ -34,7 +34,8 @@ def best_first_action(s0: np.ndarray, times: int = 12) -> np.ndarray:
             forced[t, :, k] = (np.linalg.matrix_power(A, t - k) @ B)[:, 0]
     matrix = np.concatenate([forced.reshape(-1, times), np.sqrt(0.1) * np.eye(times)])
     target = -np.concatenate([np.concatenate(free), np.zeros(times)])
-    return np.linalg.lstsq(matrix, target, rcond=None)[0][:1]
+    found: np.ndarray = np.linalg.lstsq(matrix, target, rcond=None)[0]
+    return found[:1]
 
 
 class Cart(gymnasium.Env[Any, Any]):

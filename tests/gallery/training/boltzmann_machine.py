@@ -26,7 +26,7 @@ def log_likelihood(m: ebmlang.Model) -> float:
 def measure() -> list[Figure]:
     pictures = generate("bars_and_stripes", rows=280)
     m = ebmlang.load(SYSTEM.path, h=16, seed=0)
-    m.fit(**pictures, steps=2000, seed=0)
+    m.fit(pictures, steps=2000, seed=0)
     floors = (("uniform", -9 * 0.6931471805599453),)
     return [
         Figure("mean log-likelihood (best possible -2.639)", log_likelihood(m), at_least=-3.0, floors=floors)

@@ -28,7 +28,7 @@ def measure() -> list[Figure]:
     losses = []
     for _ in range(STEPS):
         optimiser.zero_grad()
-        loss = _masked(own, data["x"], data["y"])
+        loss = _masked(list(own), data["x"], data["y"])
         losses.append(float(loss.detach()))
         loss.backward()
         optimiser.step()
