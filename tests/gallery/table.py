@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.gallery.figures import System
 from tests.gallery.joint_embedding import vicreg_digits, vicreg_local_digits
-from tests.gallery.joint_embedding import vicreg_local_digits
 from tests.gallery.planning import pendulum_mpc
 from tests.gallery.training import (
     adversarial,
