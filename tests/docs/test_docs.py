@@ -135,7 +135,15 @@ def test_every_option_that_is_named_exists() -> None:
     """An option in the text of a page is an option of some command."""
     actions = [action for sub in generate.subparsers().values() for action in sub._actions]
     known = {option for action in actions for option in action.option_strings}
-    others = {"--version", "--update-golden", "--nnodes", "--nproc-per-node", "--models", "--write"}
+    torchrun = {
+        "--nnodes",
+        "--nproc-per-node",
+        "--max-restarts",
+        "--rdzv-backend",
+        "--rdzv-endpoint",
+        "--rdzv-id",
+    }
+    others = {"--version", "--update-golden", "--models", "--write"} | torchrun
     for page in PAGES:
         text = re.sub(r"<!--.*?-->", "", page.read_text(encoding="utf-8"))
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
