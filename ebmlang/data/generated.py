@@ -105,6 +105,15 @@ def _white_mixtures(rows: int, rng: np.random.Generator) -> Arrays:
     return {"x": 3**0.5 * source @ rotation, "source": source}
 
 
+def _sparse_signals(rows: int, rng: np.random.Generator) -> Arrays:
+    """Sums of few of 64 columns of length 32 and noise of 0.01; the codes, and the dictionary D [32, 64]."""
+    # The dictionary is the same for every seed, so that another seed gives other signals of the same kind.
+    columns = np.random.Generator(np.random.PCG64(32)).standard_normal((32, 64))
+    dictionary = columns / np.linalg.norm(columns, axis=0)
+    code = rng.standard_normal((rows, 64)) * (rng.random((rows, 64)) < 0.1)
+    return {"y": code @ dictionary.T + 0.01 * rng.standard_normal((rows, 32)), "code": code, "D": dictionary}
+
+
 GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] = (
     ("bars_and_stripes", _bars_and_stripes),
     ("bouncing_dot", bouncing_dot),
@@ -116,6 +125,7 @@ GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] 
     ("moving_textures", moving_textures),
     ("ring", _ring),
     ("rings", _rings),
+    ("sparse_signals", _sparse_signals),
     ("spins", _spins),
     ("two_futures", _two_futures),
     ("white_mixtures", _white_mixtures),
@@ -124,7 +134,10 @@ GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] 
 
 
 def generate(name: str, rows: int = 1000, seed: int = 0) -> Arrays:
-    """The arrays of a generated set, [rows, ...] each, float64, int64 or bool. Raises DataError."""
+    """The arrays of a generated set, float64, int64 or bool: [rows, ...] each, but for what all rows share.
+
+    Raises DataError.
+    """
     draw = dict(GENERATED).get(name)
     if draw is None:
         known = [known for known, _ in GENERATED]
