@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from tests.gallery.figures import Figure, System
 STEPS = 100
 
 
-def _masked(layers: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+def _masked(layers: Sequence[Tensor], x: Tensor, y: Tensor) -> Tensor:
     """The mean over the rows of the squared errors of the entries that are there."""
     w, b, v, c = layers
     error = torch.tanh(x @ w.T + b) @ v.T + c - y
