@@ -126,7 +126,9 @@ def _finished(
         lines,
         found.gap,
     )
-    for row in (~done & ~broken).nonzero()[:, 0].tolist():
+    # Far out rounding may make any slope 0.
+    far = at.abs().amax(1) > FAR_OUT * (1 + x.abs().amax(1)) if x.shape[1] else ~done
+    for row in ((~done | far) & ~broken).nonzero()[:, 0].tolist():
         settled = _without_answer(asked, row, program_of(row))
         if settled is not None:
             outcome = _replaced(outcome, torch.tensor([row], device=x.device), settled)

@@ -174,3 +174,30 @@ def test_what_is_known_in_part_is_kept() -> None:
         )
         assert float(r.energy[row]) == pytest.approx(expected, abs=1e-9)
         assert r.x[row].numpy()[~free] == pytest.approx(inside[row, ~free])
+
+
+def test_an_answer_that_rounding_makes_far_out_is_none() -> None:
+    """A direction without curvature along which the energy falls, in numbers where steps went 1e12 far."""
+    rng = np.random.default_rng(87)
+    n, k = int(rng.integers(2, 5)), int(rng.integers(1, 5))
+    m = int(rng.integers(1, n + 1))
+    shapes = {"q": (3, n), "F": (3, m, n), "G": (3, k, n)}
+    data = {name: rng.integers(-2, 3, size=shape).astype(float) for name, shape in shapes.items()}
+    data["h"] = rng.integers(0, 5, size=(3, k)).astype(float)
+    model = ebmlang.loads(
+        """
+        model program(n: int, k: int, m: int) {
+          observed q : real[n]
+          observed F : real[m, n]
+          observed G : real[k, n]
+          observed h : real[k]
+          latent x : real[n]
+          energy bend = 1/2 * ||F @ x||^2
+          energy price = q @ x
+          subject to below : G @ x <= h
+          infer x
+        }
+        """
+    )
+    r = model.infer(data, dtype="float64")
+    assert r.status[2] == "unbounded: the energy falls without end in term 'price' along 'x'"
