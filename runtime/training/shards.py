@@ -2,9 +2,9 @@
 
 FSDP2 of torch holds them (`fully_shard`; Zhao et al. 2023, "PyTorch FSDP"; the idea is ZeRO, Rajbhandari et
 al. 2020). Before a loss is looked at, all processes gather the pieces; what they find is lent to the model,
-which reads whole parameters and needs to know nothing; gradients are scattered back while they are added up,
-and the optimiser moves the pieces. So optimisers, averages and the copies of the last finite step are pieces
-too, and only the parameters of a look and their gradients are whole.
+which reads whole parameters and needs to know nothing. While the backward pass goes on, gradients of one
+bucket after the other are added up and scattered, and the optimiser moves the pieces. So optimisers, averages
+and the copies of the last finite step are pieces too, and only the parameters of a look are whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -23,8 +23,23 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.training.moved import gradient_squares
 from ebmlang.runtime.training.pieces import Divided
 
-_BUCKET = 1 << 23
+_BUCKET = 1 << 22
 """Numbers of a message; a parameter with more is a message of its own."""
+
+
+class _Lent(torch.autograd.Function):
+    """Parameters as they are. The slope of `tick`, which is 0, is there when those of all of them are: FSDP
+    waits for the slopes of the inputs of a module before it sends those of its parameters."""
+
+    @staticmethod
+    def forward(ctx: Any, tick: Tensor, *held: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.nothing = torch.zeros_like(tick)
+        return tuple(p.view_as(p) for p in held)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        return ctx.nothing, *gradients
 
 
 class _Bucket(nn.Module):
@@ -34,8 +49,9 @@ class _Bucket(nn.Module):
         super().__init__()
         self.held = nn.ParameterList(nn.Parameter(p.detach().clone()) for p in parameters)
 
-    def forward(self) -> tuple[Tensor, ...]:
-        return tuple(p.view_as(p) for p in self.held)
+    def forward(self, tick: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = _Lent.apply(tick, *self.held)  # type: ignore[no-untyped-call]
+        return found
 
 
 class _Buckets(nn.Module):
@@ -43,19 +59,22 @@ class _Buckets(nn.Module):
         super().__init__()
         self.parts = nn.ModuleList(parts)
 
-    def forward(self) -> tuple[Tensor, ...]:
-        return tuple(value for part in self.parts for value in part())
+    def forward(self, ticks: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        pairs = zip(self.parts, ticks, strict=True)
+        return tuple(value for part, tick in pairs for value in part(tick))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shards:
     """`originals` are the parameters of the model, empty while a run goes on; `leaves` are the pieces of this
-    process, cut along the first dimension, in the memory of FSDP. `mesh` is torch's list of the processes."""
+    process, cut along the first dimension, in the memory of FSDP. `mesh` is torch's list of the processes.
+    `ticks` are those of the last look, one for each bucket."""
 
     buckets: Any
     originals: tuple[nn.Parameter, ...]
     leaves: tuple[nn.Parameter, ...]
     mesh: Any
+    ticks: list[Tensor] = field(default_factory=list)
 
     @staticmethod
     @torch.no_grad()
@@ -85,10 +104,11 @@ class Shards:
         """The whole parameters by the ids of the originals. Gradients with respect to them reach `collect`.
         All processes call this together."""
         self.rest()  # what was gathered before the pieces moved is old
+        self.ticks[:] = [self.leaves[0].new_zeros(()).requires_grad_() for _ in self.buckets.parts]
         with warnings.catch_warnings():
             # Nobody changes what is lent in place, which is what torch warns of.
             warnings.filterwarnings("ignore", "FSDP2-wrapped module")
-            whole = self.buckets()
+            whole = self.buckets(self.ticks)
         return {id(own): value for own, value in zip(self.originals, whole, strict=True)}
 
     def rest(self) -> None:
@@ -103,9 +123,9 @@ class Shards:
             held.grad = leaf.grad = None
 
     def sources(self, leaves: Sequence[nn.Parameter]) -> list[Tensor]:
-        """What the gradients of leaves are taken in, between `lend` and the backward pass."""
+        """What the gradients of leaves are taken in, and the ticks, between `lend` and the backward pass."""
         held = {id(leaf): p for leaf, p in zip(self.leaves, self.buckets.parameters(), strict=True)}
-        return [held.get(id(leaf), leaf) for leaf in leaves]
+        return [*(held.get(id(leaf), leaf) for leaf in leaves), *self.ticks]
 
     def collect(self) -> None:
         """The pieces of the gradients, in the leaves."""
