@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from tests.gallery.figures import System
-from tests.gallery.joint_embedding import vicreg_digits, vicreg_local_digits
+from tests.gallery.joint_embedding import (
+    jepa_bouncing_dot,
+    losses_on_digits,
+    motion_and_content,
+    source_separation,
+    vicreg_digits,
+    vicreg_local_digits,
+)
 from tests.gallery.planning import pendulum_mpc
 from tests.gallery.training import (
     adversarial,
@@ -50,7 +57,11 @@ SYSTEMS: tuple[System, ...] = (
     autoencoders.SATURATING,
     denoising_score.SYSTEM,
     inpainting.SYSTEM,
-    vicreg_digits.SYSTEM,
-    vicreg_local_digits.SYSTEM,
     pendulum_mpc.SYSTEM,
+    vicreg_digits.SYSTEM,
+    losses_on_digits.SYSTEM,
+    vicreg_local_digits.SYSTEM,
+    source_separation.SYSTEM,
+    jepa_bouncing_dot.SYSTEM,
+    motion_and_content.SYSTEM,
 )

@@ -1,4 +1,4 @@
-"""Codes of digits without labels, read by linear and nearest-neighbour probes; and what collapses."""
+"""Codes of digits without labels, read by linear probes of all and of few labels; and what collapses."""
 
 from __future__ import annotations
 
