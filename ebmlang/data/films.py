@@ -59,7 +59,8 @@ def moving_textures(rows: int, rng: np.random.Generator) -> dict[str, NDArray[An
 
     def picture(places: NDArray[Any]) -> NDArray[Any]:
         angles = np.einsum("rijc,rwc->rijw", places, wave) + start[:, None, None]
-        return np.cos(angles).mean(axis=-1) * np.sqrt(24)
+        waves: NDArray[Any] = np.cos(angles).mean(axis=-1) * np.sqrt(24)
+        return waves
 
     flow = turned + shift - pixels
     before = picture(np.broadcast_to(pixels, (rows, 16, 16, 2)))

@@ -13,7 +13,7 @@ from tests.gallery.figures import Figure, System
 from tests.gallery.probes import TRAINED, effective_rank, few_shots, linear_probe
 
 
-def codes(images: NDArray[Any], epochs: int, **hypers: float) -> NDArray[Any]:
+def codes(images: NDArray[Any], epochs: int, **hypers: Any) -> NDArray[Any]:
     """The codes [rows, d] of all images after training on the first ones."""
     m = ebmlang.load(SYSTEM.path, seed=0, **hypers)
     m.bind(image=images)
