@@ -91,7 +91,7 @@ def test_white_mixtures_are_white_and_of_independent_sources() -> None:
 
 def test_the_flow_carries_one_texture_to_the_other() -> None:
     data = generate("moving_textures", rows=5)
-    places = np.moveaxis(np.stack(np.mgrid[0:16, 0:16], axis=-1) + data["flow"], -1, 1)
+    places = np.moveaxis(np.moveaxis(np.mgrid[0:16, 0:16], 0, -1) + data["flow"], -1, 1)
     inner = (slice(4, -4), slice(4, -4))
     for before, after, at in zip(data["before"], data["after"], places, strict=True):
         found = map_coordinates(before, at, order=3)
