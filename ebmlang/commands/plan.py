@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "plan"
 HELP = "plan and act in an environment"
-EXAMPLE = "ebmlang plan models/gallery/planning/pendulum_mpc.ebm --env gymnasium:Pendulum-v1 --steps 20"
+EXAMPLE = "ebmlang plan models/gallery/planning/swing_up.ebm --env gymnasium:Pendulum-v1"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

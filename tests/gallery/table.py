@@ -11,7 +11,7 @@ from tests.gallery.joint_embedding import (
     vicreg_digits,
     vicreg_local_digits,
 )
-from tests.gallery.planning import pendulum_mpc
+from tests.gallery.planning import swing_up
 from tests.gallery.training import (
     adversarial,
     autoencoders,
@@ -61,7 +61,7 @@ SYSTEMS: tuple[System, ...] = (
     autoencoders.SATURATING,
     denoising_score.SYSTEM,
     inpainting.SYSTEM,
-    pendulum_mpc.SYSTEM,
+    swing_up.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,

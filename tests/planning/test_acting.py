@@ -167,7 +167,7 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     from ebmlang.cli import main
 
     out, plot, gif = (str(tmp_path / name) for name in ("t.npz", "t.png", "t.gif"))
-    model = "models/gallery/planning/pendulum_mpc.ebm"
+    model = "models/gallery/planning/swing_up.ebm"
     env = ["--env", "gymnasium:Pendulum-v1", "--steps", "2", "--no-progress"]
     how = ["--iterations", "1", "--set", "T=3", "-o", out, "--plot", plot, "--gif", gif]
     assert main(["plan", model, *env, *how]) == 0

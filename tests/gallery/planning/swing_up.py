@@ -16,4 +16,4 @@ def measure() -> list[Figure]:
     return [Figure("mean return of seeds 0 to 9", mean, at_least=-131.5, floors=floors)]
 
 
-SYSTEM = System("pendulum", "planning/pendulum_mpc.ebm", "gymnasium", measure, long=True)
+SYSTEM = System("pendulum", "planning/swing_up.ebm", "gymnasium", measure, long=True)
