@@ -120,8 +120,8 @@ class GymnasiumWorld(World):
         space = self._env.action_space
         if type(space).__name__ == "Discrete":
             return drawn.reshape(action.shape) if rng.random() < share else action
-        noise = share * (space.high - space.low) * rng.standard_normal(space.shape)
-        return action + noise.reshape(action.shape)
+        noise: Array = share * (space.high - space.low) * rng.standard_normal(space.shape)
+        return np.add(action, noise.reshape(action.shape))
 
     def random(self, rng: np.random.Generator) -> Array | None:
         space = self._env.action_space
@@ -129,7 +129,7 @@ class GymnasiumWorld(World):
             return np.asarray(rng.integers(int(space.n)))
         if type(space).__name__ != "Box" or not (np.isfinite(space.low) & np.isfinite(space.high)).all():
             return None
-        return rng.uniform(space.low, space.high).astype(space.dtype)
+        return np.asarray(rng.uniform(space.low, space.high), dtype=space.dtype)
 
     def picture(self) -> Array | None:
         if self._env.render_mode != "rgb_array":
