@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.decomposition import DictionaryLearning, sparse_encode
+from sklearn.exceptions import ConvergenceWarning
 
 import ebmlang
 from tests.gallery.figures import Figure, System
@@ -20,16 +23,9 @@ def lowest(y: Array, dictionary: Array) -> tuple[Array, Array]:
     return z, 0.5 * ((y - z @ dictionary.T) ** 2).sum(1) + LAM * abs(z).sum(1)
 
 
-def measure() -> list[Figure]:
-    x = load_digits().data
-    m = ebmlang.load(SYSTEM.path, k=K, lam=LAM, seed=0)
-    m.bind(x=x.astype(np.float32))
-    start = m.value("codes.D").detach().double().numpy()
-    m.fit(x=x, steps=300, batch_size=300, seed=0)
-    found = m.infer(x=x, dtype="float64")
-    dictionary = m.value("codes.D").detach().double().numpy()
-    z, energies = lowest(x / 16, dictionary)
-    theirs = DictionaryLearning(
+def _theirs(y: Array) -> Array:
+    """The dictionary that scikit-learn finds in a hundred rounds."""
+    learner = DictionaryLearning(
         K,
         alpha=LAM,
         max_iter=100,
@@ -37,8 +33,23 @@ def measure() -> list[Figure]:
         transform_algorithm="lasso_cd",
         transform_alpha=LAM,
         random_state=0,
-    ).fit(x / 16)
-    other = float(lowest(x / 16, theirs.components_.T)[1].mean())
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of single codes, a few digits short
+        dictionary: Array = learner.fit(y).components_.T
+    return dictionary
+
+
+def measure() -> list[Figure]:
+    x = load_digits().data
+    m = ebmlang.load(SYSTEM.path, k=K, lam=LAM, seed=0)
+    m.bind(x=x.astype(np.float32))
+    start = m.value("codes.D").detach().double().numpy()
+    m.fit(x=x, steps=1500, batch_size=300, seed=0)
+    found = m.infer(x=x, dtype="float64")
+    dictionary = m.value("codes.D").detach().double().numpy()
+    z, energies = lowest(x / 16, dictionary)
+    other = float(lowest(x / 16, _theirs(x / 16))[1].mean())
     return [
         Figure(
             "largest relative difference of the energy of a row",
@@ -55,7 +66,6 @@ def measure() -> list[Figure]:
             "mean energy over that with scikit-learn's dictionary",
             float(energies.mean()) / other,
             at_most=1.0,
-            shortfall="50 passes of gradients against 100 rounds of coordinate descent",
             floors=(("untrained", float(lowest(x / 16, start)[1].mean()) / other),),
         ),
     ]
