@@ -1,17 +1,17 @@
-"""What `plan` and `collect` share: the model, the world, and the run that joins them."""
+"""What `plan` and `collect` share: the model, the world, and the run in which they meet."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ebmlang import data, planning
+from ebmlang import data, planning, report
 from ebmlang.api import Model
 from ebmlang.commands import engine, options
-from ebmlang.data import Wanted
 from ebmlang.durations import budget
 from ebmlang.errors import DataError
+from ebmlang.reading import wanted_of
 
 
 def model_of(args: Namespace) -> Model:
@@ -21,18 +21,35 @@ def model_of(args: Namespace) -> Model:
     return engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
 
 
-def world_of(args: Namespace, model: Model | None, pictures: bool) -> planning.World:
-    """The world of `--env`. Raises DataError."""
+def played(
+    args: Namespace, title: str, model: Model | None, *, pictures: bool = False, noise: float = 0.0
+) -> tuple[planning.Episodes, bool]:
+    """The episodes of the command line, and whether the user interrupted: what had been done by then is among
+    them. Without a model actions are random. Raises DataError where model and world do not fit."""
+    fixed = _fixed(args, model) if model is not None else {}
     if args.env == "model" and model is not None:
-        return planning.world_in(model, "model", None, _fixed(args, model), pictures)
-    return planning.world_of(args.env, None, pictures)
-
-
-def acting_of(args: Namespace, model: Model | None, world: planning.World) -> planning.Acting:
-    """The run of the command line. Raises DataError where model and world do not fit."""
-    known = vars(args)
-    pictures, noise = known.get("gif") is not None, known.get("noise") or 0.0
+        world = planning.world_in(model, "model", None, fixed, pictures)
+    else:
+        world = planning.world_of(args.env, None, pictures)
     course = planning.Course(args.episodes, args.steps, args.seed, pictures, noise)
+    found: list[planning.Episode] = []
+    shown = report.progress(title, args.episodes, unit="episodes") if args.progress else report.no_progress()
+    try:
+        with shown as update:
+            run = _acting(args, model, world, course, fixed)
+            interrupted = _take(run.episodes(update), found)
+    finally:
+        world.close()
+    return planning.Episodes(world.name, tuple(found)), interrupted
+
+
+def _acting(
+    args: Namespace,
+    model: Model | None,
+    world: planning.World,
+    course: planning.Course,
+    fixed: Mapping[str, Any],
+) -> planning.Acting:
     if model is None:
         return planning.Acting(planning.RandomActions(world), world, {}, course)
     asking = planning.Asking(
@@ -47,7 +64,7 @@ def acting_of(args: Namespace, model: Model | None, world: planning.World) -> pl
     )
     settings = model.settings({}, args.dtype, args.device, args.seed, None)
     mapping = {name: "" if key == "*" else key for name, key in options.once(args.mapping, "--map").items()}
-    return planning.acting_in(model, world, asking, course, settings, mapping, _fixed(args, model))
+    return planning.acting_in(model, world, asking, course, settings, mapping, fixed)
 
 
 def _fixed(args: Namespace, model: Model) -> dict[str, Any]:
@@ -55,9 +72,7 @@ def _fixed(args: Namespace, model: Model) -> dict[str, Any]:
     if args.data is None:
         return {}
     wanted = {
-        v.name: Wanted(v.name, v.role, False, v.type.rank, not v.per_example)
-        for v in model.checked.variables
-        if v.role == "observed"
+        v.name: wanted_of(model, v, required=False) for v in model.checked.variables if v.role == "observed"
     }
     found = data.read(args.data, wanted)
     values = {}
@@ -72,8 +87,8 @@ def _fixed(args: Namespace, model: Model) -> dict[str, Any]:
     return values
 
 
-def take(episodes: Iterable[planning.Episode], found: list[planning.Episode]) -> bool:
-    """Gather episodes; whether the user interrupted. What had been done by then is among them."""
+def _take(episodes: Iterable[planning.Episode], found: list[planning.Episode]) -> bool:
+    """Gather episodes; whether the user interrupted."""
     try:
         for episode in episodes:
             found.append(episode)  # noqa: PERF402 - those before an interruption stay

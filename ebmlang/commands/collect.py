@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
 
 from ebmlang.commands import options, plan
-
-if TYPE_CHECKING:
-    from ebmlang.planning import Episode
 
 NAME = "collect"
 HELP = "gather transitions of an environment by random actions or by plans"
@@ -46,31 +42,20 @@ def run(args: Namespace) -> int:
         raise options.UsageError("--env model needs the model: collect FILE --env model")
     if args.noise and not args.file:
         raise options.UsageError("--noise goes with a model: without one, actions are random already")
-    from ebmlang import data, planning, report
+    from ebmlang import data
     from ebmlang.commands import acting
 
     data.require_writable(args.output, args.force)
     model = acting.model_of(args) if args.file else None
-    found: list[Episode] = []
-    shown = (
-        report.progress("collect", args.episodes, unit="episodes") if args.progress else report.no_progress()
-    )
-    world = acting.world_of(args, model, pictures=False)
-    try:
-        with shown as update:
-            run = acting.acting_of(args, model, world)
-            interrupted = acting.take(run.episodes(update), found)
-    finally:
-        world.close()
-    episodes = planning.Episodes(world.name, tuple(found))
+    episodes, interrupted = acting.played(args, "collect", model, noise=args.noise or 0.0)
     rows = episodes.transitions()
     if rows:
         data.write(args.output, rows, args.force)
     if args.json:
         print(json.dumps({**episodes.to_json(), "output": args.output}, indent=2))
     else:
-        count = sum(e.steps for e in found)
-        print(f"{episodes.world}: {count:,} transitions of {len(found):,} episodes")
+        count = sum(e.steps for e in episodes)
+        print(f"{episodes.world}: {count:,} transitions of {len(episodes):,} episodes")
         print("  ".join(f"{name} {list(values.shape)}" for name, values in rows.items()))
         print(f"wrote {args.output}" if rows else "nothing was written")
     for trouble in episodes.trouble:

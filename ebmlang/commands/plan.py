@@ -11,7 +11,7 @@ from ebmlang.commands import options
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
-    from ebmlang.planning import Episode, Episodes, World
+    from ebmlang.planning import Episodes
 
 NAME = "plan"
 HELP = "plan and act in an environment"
@@ -82,7 +82,7 @@ def add_search(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from ebmlang import data, planning, report
+    from ebmlang import data
     from ebmlang.commands import acting
     from ebmlang.planning import pictures
     from ebmlang.planning.pictures import PLOTS
@@ -93,16 +93,7 @@ def run(args: Namespace) -> int:
         if place:
             pictures.require(place, endings, args.force)
     model = acting.model_of(args)
-    found: list[Episode] = []
-    shown = report.progress("plan", args.episodes, unit="episodes") if args.progress else report.no_progress()
-    world: World = acting.world_of(args, model, pictures=args.gif is not None)
-    try:
-        with shown as update:
-            run = acting.acting_of(args, model, world)
-            interrupted = acting.take(run.episodes(update), found)
-    finally:
-        world.close()
-    episodes = planning.Episodes(world.name, tuple(found))
+    episodes, interrupted = acting.played(args, "plan", model, pictures=args.gif is not None)
     _keep(args, episodes)
     _print(args, model, episodes)
     for trouble in episodes.trouble:
@@ -111,7 +102,7 @@ def run(args: Namespace) -> int:
         return 130
     if episodes.trouble:
         return 1
-    return 3 if args.strict and not all(e.converged.all() for e in found) else 0
+    return 3 if args.strict and not all(e.converged.all() for e in episodes) else 0
 
 
 def _keep(args: Namespace, episodes: Episodes) -> None:

@@ -192,12 +192,10 @@ def _run(args: Namespace, peers: Peers) -> int:
 
 def _check_health(args: Namespace) -> None:
     """Raises UsageError for names of no rule."""
-    from ebmlang.compiler.diagnostics import did_you_mean
-    from ebmlang.runtime.training.rules import rule_names
+    from ebmlang.runtime.training.rules import unknown_rule
 
     for name in args.fail_on:
-        if name not in rule_names():
-            hint = did_you_mean(name, rule_names()) or f"rules are {', '.join(rule_names())}"
+        if hint := unknown_rule(name):
             raise options.UsageError(f"--fail-on {name}: there is no such rule; {hint}")
     if args.fail_on and args.health_every == 0:
         raise options.UsageError("--fail-on needs looks at the run: it does not go with --health-every 0")

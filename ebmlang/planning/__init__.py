@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ebmlang.durations import deadline_of
-from ebmlang.inference import Inference, given_arrays
 from ebmlang.planning.acting import Acting, Course, Heard
 from ebmlang.planning.episodes import Episode, Episodes
 from ebmlang.planning.own import ModelWorld
@@ -14,7 +12,6 @@ from ebmlang.planning.planner import Asking, Planner, observed_by
 from ebmlang.planning.random import RandomActions
 from ebmlang.planning.worlds import FunctionWorld, GymnasiumWorld, Step, World, world_of
 from ebmlang.questions import ask_plan
-from ebmlang.runtime.search import Search
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
@@ -72,11 +69,7 @@ def acting_in(
 def planned(model: Model, given: Mapping[str, Any], asking: Asking, settings: Settings) -> Result:
     """One plan for every row of the given values. Raises DataError."""
     asked = ask_plan(model.checked, asking.objective, frozenset(given))
-    deadline = deadline_of(asking.within)
-    search = Search("", asking.steps, asking.tol, asking.restarts, settings.seed, deadline=deadline)
-    arrays = given_arrays(model.ranks, given)
-    run = Inference.settled(model, arrays, {}, settings, search, asked, frozenset(), asking.using)
-    return run.all()
+    return asking.answer(model, asked, given, settings)[1]
 
 
 def episodes_in(acting: Acting, heard: Heard | None = None) -> Episodes:

@@ -30,7 +30,7 @@ class ModelWorld(World):
     name = "the model"
 
     def __init__(self, model: Model, first: Mapping[str, Any]) -> None:
-        self._model, self._next = model, successors(model.checked)
+        self._next = successors(model.checked)
         if not self._next:
             raise DataError(
                 "the model does not say how what is observed goes on", "let s[0] = s0, with s0 observed"

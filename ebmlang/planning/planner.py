@@ -47,6 +47,22 @@ class Asking:
         if self.every is not None and self.every < 1:
             raise DataError(f"every {self.every} actions a plan is made", "at least 1")
 
+    def answer(
+        self,
+        model: Model,
+        asked: Asked,
+        values: Mapping[str, Any],
+        settings: Settings,
+        starts: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Inference, Result]:
+        """One search for every row of the values, in the time that begins now. Raises DataError."""
+        search = Search(
+            "", self.steps, self.tol, self.restarts, settings.seed, deadline=deadline_of(self.within)
+        )
+        given = given_arrays(model.ranks, values)
+        run = Inference.settled(model, given, {}, settings, search, asked, frozenset(), self.using, starts)
+        return run, run.all()
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -92,36 +108,19 @@ class Planner:
     def plan(self, observed: Observed, number: int) -> Planned:
         """The plan from what is observed now. `number` counts plans: it moves the seed of random starts."""
         begin = time.perf_counter()
-        deadline = deadline_of(self.asking.within)
-        how = self.asking
-        seed = self.settings.seed + number
-        search = Search(
-            how.using or "", how.steps, how.tol, how.restarts, seed, trace=False, deadline=deadline
-        )
-        values = {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
-        run = Inference.settled(
-            self.model,
-            given_arrays(self.model.ranks, values),
-            {},
-            replace(self.settings, seed=seed),
-            search,
-            self.asked,
-            frozenset(),
-            how.using,
-            starts=self.begun,
-        )
-        result = run.all()
+        settings = replace(self.settings, seed=self.settings.seed + number)
+        values = self._values(observed)
+        run, result = self.asking.answer(self.model, self.asked, values, settings, self.begun)
         actions = result[self.action].detach().cpu().numpy()[0]
         if not self.every:
             self._settle(run, actions.shape)
-        if how.warm:
+        if self.asking.warm:
             self._move_on(result, actions.shape[0])
         return Planned(result, actions[: self.every], time.perf_counter() - begin)
 
     def expected(self, observed: Observed, action: Array) -> Result:
         """What the model says of an action that is carried out in a state, and of going on like that."""
-        values = {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
-        shape = self._action_shape
+        values, shape = self._values(observed), self._action_shape
         whole = torch.as_tensor(np.asarray(action)).reshape(shape[1:]).expand(shape)
         others = {n: v for n, v in self.begun.items() if n != self.action}
         given = given_arrays(self.model.ranks, {**values, **others, self.action: whole[None]})
@@ -130,6 +129,9 @@ class Planner:
             self.model, given, {}, self.settings, Search(""), replace(asked, sought=()), frozenset()
         )
         return run.all()
+
+    def _values(self, observed: Observed) -> dict[str, Any]:
+        return {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
 
     def _settle(self, run: Inference, shape: tuple[int, ...]) -> None:
         """How many actions of a plan are carried out, as the caller or the file says; else 1."""

@@ -12,7 +12,7 @@ from ebmlang.compiler.training import settings_of
 from ebmlang.compiler.typed import Optimiser
 from ebmlang.errors import DataError
 from ebmlang.runtime.training.checkup import EVERY
-from ebmlang.runtime.training.rules import rule_names
+from ebmlang.runtime.training.rules import unknown_rule
 
 EPOCHS = 100
 """Passes over the data when nobody says."""
@@ -92,8 +92,7 @@ def _rules(names: Iterable[str], every: int) -> frozenset[str]:
     """Names of rules of health. Raises DataError."""
     wanted = (names,) if isinstance(names, str) else tuple(names)
     for name in wanted:
-        if name not in rule_names():
-            hint = did_you_mean(name, rule_names()) or f"rules are {', '.join(rule_names())}"
+        if hint := unknown_rule(name):
             raise DataError(f"there is no rule of health `{name}`", hint)
     if wanted and not every:
         raise DataError("a run that is never looked at cannot end by a rule of health", "health_every=50")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebmlang.runtime.constrained.problem import Constrained
-from ebmlang.runtime.constrained.quadratic import PROBED_NUMBERS, QuadraticProgram
+from ebmlang.runtime.constrained.quadratic import PROBED_NUMBERS, QuadraticProgram, own_numbers
 
 Array = NDArray[np.float64]
 
@@ -85,15 +85,12 @@ def measure(constrained: Constrained, x: Tensor) -> list[LinearProgram]:
     with torch.no_grad():
         offset = constrained.values(x)
     entries = offset.shape[1]
-    numbers = rows * (size + entries) + sum(v.numel() for n, v in problem.held.items() if _own(problem, n))
+    numbers = rows * (size + entries) + own_numbers(problem)
     at_once = max(1, PROBED_NUMBERS // max(1, numbers))
     parts: list[list[Any]] = [[] for _ in range(rows)]
     for begin in range(0, entries, at_once):
-        some = torch.eye(entries, dtype=x.dtype, device=x.device)[begin : begin + at_once]
-        count = some.shape[0]
-        many = constrained.select(torch.arange(rows, device=x.device).repeat_interleave(count))
-        _, slopes = many.pulled_back(x.repeat_interleave(count, 0), some.repeat(rows, 1))
-        for row, block in enumerate(slopes.reshape(rows, count, size).cpu().numpy()):
+        some = range(begin, min(begin + at_once, entries))
+        for row, block in enumerate(constrained.jacobian(x, some).cpu().numpy()):
             parts[row].append(scipy.sparse.csr_matrix(block))
     lo, hi = (_numbers(side.expand(rows, size) - x) for side in problem.space.bounds())
     cost, c, equal = _numbers(gradient), _numbers(offset), constrained.equal(x).cpu().numpy()
@@ -178,11 +175,6 @@ def way_down(program: LinearProgram) -> Array | None:
     d: Array = found.x
     curved = bend is not None and most > 0 and np.abs(bend @ d).max() > FLAT * most * np.abs(d).max()
     return None if curved else d
-
-
-def _own(problem: Any, name: str) -> bool:
-    """Whether every row has a value of its own."""
-    return name in problem.row_values and bool(problem.held[name].shape[0] == problem.space.rows > 1)
 
 
 def _numbers(value: Tensor) -> Array:

@@ -123,13 +123,9 @@ def solve(
 
 def equations_at(constrained: Constrained, x: Tensor) -> Equations:
     """The equations of every row; once for all where they are the same."""
-    rows, size = x.shape
-    count = constrained.equal(x).shape[0]
-    many = constrained.select(torch.arange(rows, device=x.device).repeat_interleave(count))
-    units = torch.eye(count, dtype=x.dtype, device=x.device).repeat(rows, 1)
-    _, slopes = many.pulled_back(x.repeat_interleave(count, 0), units)
-    matrix = torch.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0).reshape(rows, count, size)
-    if rows > 1 and bool((matrix == matrix[:1]).all()):
+    slopes = constrained.jacobian(x, range(constrained.equal(x).shape[0]))
+    matrix = torch.nan_to_num(slopes, nan=0.0, posinf=0.0, neginf=0.0)
+    if x.shape[0] > 1 and bool((matrix == matrix[:1]).all()):
         matrix = matrix[:1]
     left, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
     most = sizes.amax(1, keepdim=True) if sizes.shape[1] else sizes

@@ -99,6 +99,15 @@ class Constrained:
             (slope,) = torch.autograd.grad(weighted, leaf)
         return c.detach(), self.problem.space.sought(slope)
 
+    def jacobian(self, x: Tensor, entries: range) -> Tensor:
+        """The gradients of some of the constraints at x [R, N], [R, len(entries), N]."""
+        rows, count = x.shape[0], len(entries)
+        units = torch.zeros(count, self.equal(x).shape[0], dtype=x.dtype, device=x.device)
+        units[range(count), entries] = 1.0
+        many = self.select(torch.arange(rows, device=x.device).repeat_interleave(count))
+        _, slopes = many.pulled_back(x.repeat_interleave(count, 0), units.repeat(rows, 1))
+        return slopes.reshape(rows, count, x.shape[1])
+
     def select(self, rows: Tensor) -> Constrained:
         """The given rows; they may repeat."""
         return replace(self, problem=self.problem.select(rows))

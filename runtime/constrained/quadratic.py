@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.constrained.problem import Constrained
+from ebmlang.runtime.problem import Problem
 
 LARGEST_UNKNOWNS = 1_000
 LARGEST_CONSTRAINTS = 4_000
@@ -60,8 +61,7 @@ def measure(constrained: Constrained, x: Tensor) -> QuadraticProgram:
     step = 2.0 ** math.ceil(math.log2(max(1.0, most)))  # a power of two: moving and dividing are exact
     hessian = torch.empty(rows, size, size, dtype=x.dtype, device=x.device)
     jacobian = torch.empty(rows, offset.shape[1], size, dtype=x.dtype, device=x.device)
-    own = [v for n, v in problem.held.items() if n in problem.row_values and v.shape[0] == rows > 1]
-    at_once = max(1, PROBED_NUMBERS // max(1, rows * size + sum(v.numel() for v in own)))
+    at_once = max(1, PROBED_NUMBERS // max(1, rows * size + own_numbers(problem)))
     for start in range(0, size, at_once):
         entries = torch.arange(start, min(start + at_once, size), device=x.device)
         count = entries.shape[0]
@@ -80,6 +80,13 @@ def measure(constrained: Constrained, x: Tensor) -> QuadraticProgram:
         hessian = hessian * mask[:, None] * mask[..., None]
     hessian = (hessian + hessian.transpose(1, 2)) / 2
     return QuadraticProgram(x, hessian, gradient, jacobian, offset, constrained.equal(x), lo, hi)
+
+
+def own_numbers(problem: Problem) -> int:
+    """How many of the held numbers belong to single rows: those that are copied where rows are."""
+    rows = problem.space.rows
+    own = (v for n, v in problem.held.items() if n in problem.row_values and v.shape[0] == rows > 1)
+    return sum(v.numel() for v in own)
 
 
 def convex(program: QuadraticProgram) -> Tensor:

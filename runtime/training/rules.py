@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from math import isnan
 from statistics import median
 
+from ebmlang.compiler.diagnostics import did_you_mean
+
 ANY = "any"
 """Stands for all rules where a run is to stop by one."""
 
@@ -248,6 +250,12 @@ RULES: tuple[Rule, ...] = (
         "take smaller steps: --lr, or using adam(lr = 1e-4)",
     ),
 )
+
+
+def unknown_rule(name: str) -> str:
+    """What may have been meant by a name that no rule has; empty for one that is known."""
+    names = rule_names()
+    return "" if name in names else did_you_mean(name, names) or f"rules are {', '.join(names)}"
 
 
 def rule_names() -> tuple[str, ...]:

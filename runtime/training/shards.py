@@ -75,6 +75,7 @@ class Shards:
     leaves: tuple[nn.Parameter, ...]
     mesh: Any
     ticks: list[Tensor] = field(default_factory=list)
+    _own: frozenset[int] = frozenset()
 
     @staticmethod
     @torch.no_grad()
@@ -96,7 +97,7 @@ class Shards:
         leaves = tuple(nn.Parameter(p.to_local()) for p in buckets.parameters())
         for one in parameters:
             _empty(one)
-        return Shards(buckets, tuple(parameters), leaves, mesh)
+        return Shards(buckets, tuple(parameters), leaves, mesh, _own=frozenset(map(id, leaves)))
 
     # --- a look at the loss ---
 
@@ -160,7 +161,8 @@ class Shards:
         return next(found, None)
 
     def has(self, leaf: Tensor) -> bool:
-        return any(leaf is one for one in self.leaves)
+        """Whether a leaf is a piece."""
+        return id(leaf) in self._own
 
     def divided(self, leaf: Tensor, local: Tensor) -> Divided:
         """A piece of something that lies like a parameter, ready for a checkpoint."""

@@ -141,16 +141,7 @@ CODES = """model codes(n: int) {{
 }}
 """
 
-SHORT = """model short(n: int) {{
-  observed y : real[n]
-  latent z : real[16] = 0
-  param D : real[n, 16] in unit_columns = normal()
-  energy fit = 1/2 * ||y - D @ z||^2
-  regularizer sparsity = 0.1 * ||z||_1
-  infer z using fista{}
-  train D using adam(lr = 1e-2)
-}}
-"""
+SHORT = CODES.replace("{}", "0.1").replace("infer z", "infer z using fista{}")
 
 NEAR = "0.3 + 0.1 * normal()"
 
