@@ -274,6 +274,15 @@ def test_ctrl_c_keeps_finished_chunks(monkeypatch: pytest.MonkeyPatch, y: Path, 
         assert found["z"].shape == (6, 2)
 
 
+@pytest.fixture
+def foreground() -> Iterator[None]:
+    """Ctrl-C means what it means in a terminal, also where the tests themselves run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("foreground")
 def test_ctrl_c_between_two_arrays_of_a_chunk_waits(
     connected: list[Question], monkeypatch: pytest.MonkeyPatch, y: Path, capsys: Capture
 ) -> None:
