@@ -14,12 +14,9 @@ from ebmlang.compiler.binders import KEPT_NAMES, Binders, declare
 from ebmlang.compiler.catalogue.model import (
     Misplaced,
     NoTerms,
-    PlateSubscripts,
     TooManyModelMistakes,
 )
 from ebmlang.compiler.catalogue.names import DeclaredTwice, KeptName, UnusedHyper
-from ebmlang.compiler.catalogue.types import TermNotScalar
-from ebmlang.compiler.catalogue.values import BatchTermPerExample, CoupledTerm
 from ebmlang.compiler.collector import collector_paused
 from ebmlang.compiler.composition.joining import Joined
 from ebmlang.compiler.composition.library import Library, Models, in_order
@@ -39,7 +36,6 @@ from ebmlang.compiler.nets.tuples import taken_apart
 from ebmlang.compiler.programmes import Programmes
 from ebmlang.compiler.questions import Questions
 from ebmlang.compiler.scope import (
-    Declared,
     Entry,
     Functions,
     LetEntry,
@@ -48,12 +44,11 @@ from ebmlang.compiler.scope import (
     TermEntry,
     Unbuilt,
     broken,
-    origins,
 )
 from ebmlang.compiler.sizes import Size
-from ebmlang.compiler.source import NOWHERE, Source, Span
+from ebmlang.compiler.source import NOWHERE, Source
+from ebmlang.compiler.terms import TermStatements
 from ebmlang.compiler.training import check_training
-from ebmlang.compiler.typed import Expr, Level
 
 MOST_MISTAKES = 50
 """Errors after which a model is given up: what follows is rarely news."""
@@ -107,11 +102,13 @@ class _ModelChecker:
     joined: Joined = field(init=False)
     nets: NetStatements = field(init=False)
     programmes: Programmes = field(init=False)
+    terms: TermStatements = field(init=False)
 
     def __post_init__(self) -> None:
         self.expressions = Expressions(self.report, Functions(Scope()), Prover({}))
         self.declarations = Declarations(self.expressions, self.scope)
         self.lets = LetStatements(self.expressions, self.scope)
+        self.terms = TermStatements(self.expressions, self.scope)
         self.programmes = Programmes(self.expressions, self.scope, self.declarations)
         self.questions = Questions(self.expressions, self.scope, self.declarations, self.programmes)
         self.nets = NetStatements(self.expressions, self.scope)
@@ -321,7 +318,7 @@ class _ModelChecker:
         recurrences = self.lets.recurrences
         if not recurrences.found_in(body, scope):
             return body
-        recurrences.check(body, scope, self.plate_guard(scope))
+        recurrences.check(body, scope, self.terms.guard(scope))
         return tuple(
             s
             for s in body
@@ -343,99 +340,21 @@ class _ModelChecker:
         for s in body:
             if isinstance(s, ast.Term | ast.LetCell | ast.Subject):
                 self.lets.pending.pop(s.name.text, None)
-                self.silence(s.name)
+                self.terms.silence(s.name)
             elif isinstance(s, ast.Plate):
                 self.forget(s.body)
 
-    def silence(self, name: ast.Identifier) -> None:
-        entry = self.scope.entries.get(name.text)
-        if isinstance(entry, TermEntry | LetEntry):
-            self.scope.entries[name.text] = broken(entry.span)
-
-    # --- terms ---
+    # --- terms and constraints ---
 
     def term(self, node: ast.Term, scope: Scope) -> None:
-        self.plate_subscripts(node.name, node.subscripts, scope)
-        value = self.expressions.value(node.value, scope)
-        name = node.name.text
-        entry = self.scope.find(name)
-        if not isinstance(entry, TermEntry) or entry.span != node.name.span:
-            return
-        if value.type.kind == "error" or not self.is_scalar(value, node):
-            self.silence(node.name)
-            return
-        guard = self.plate_guard(scope)
-        self.reach(value, guard, node)
-        term = typed.Term(name, node.kind, node.batch, scope.axes, guard, value, node.doc, node.span)
-        self.scope.entries[name] = TermEntry(term, node.name.span)
-        self.expressions.terms.append(term)
-
-    def is_scalar(self, value: Expr, node: ast.Term) -> bool:
-        if value.type.scalar and value.type.numeric:
-            return True
-        self.report.add(
-            TermNotScalar(node.value.span, node.name.text, str(value.type), origins(self.scope, value))
-        )
-        return False
-
-    def reach(self, value: Expr, guard: Expr | None, node: ast.Term) -> None:
-        """A batch term is one number for the batch, any other term looks at its own example."""
-        parts = (value,) if guard is None else (value, guard)
-        level, coupled = max(p.level for p in parts), any(p.coupled for p in parts)
-        if node.batch and level is Level.EXAMPLE:
-            places = self.per_example(parts)
-            self.report.add(BatchTermPerExample(node.value.span, node.name.text, places))
-        elif not node.batch and coupled:
-            names = sorted(n for p in parts for n in typed.reads(p))
-            entries = [(n, self.scope.find(n)) for n in names]
-            coupled_lets = [
-                (n, e) for n, e in entries if isinstance(e, LetEntry) and e.value and e.value.coupled
-            ]
-            places = tuple(Label(e.span, f"`{n}` looks at all examples") for n, e in coupled_lets[:2])
-            self.report.add(CoupledTerm(node.value.span, node.name.text, places))
-
-    def per_example(self, parts: tuple[Expr, ...]) -> tuple[Label, ...]:
-        """Where the values that differ by example are declared: at most two."""
-        places: list[Label] = []
-        for part in parts:
-            for name in sorted(typed.reads(part)):
-                entry = self.scope.find(name)
-                if isinstance(entry, Declared) and entry.level is Level.EXAMPLE:
-                    places.append(Label(entry.span, f"`{name}` has one value per example"))
-        return tuple(places[:2])
-
-    def plate_guard(self, scope: Scope | None) -> Expr | None:
-        """The guards of all enclosing plates together."""
-        guard: Expr | None = None
-        while scope is not None:
-            own = scope.guard
-            if own is not None:
-                guard = (
-                    own if guard is None else self.expressions.apply("and", (own, guard), own.type, own.span)
-                )
-            scope = scope.parent
-        return guard
-
-    def plate_subscripts(
-        self, name: ast.Identifier, subscripts: tuple[ast.Expr | ast.Slice, ...], scope: Scope
-    ) -> None:
-        if not subscripts:
-            return
-        wanted = [n for axis in scope.axes for n in axis.names]
-        found = [s.text if isinstance(s, ast.Name) else self.source.extract(s.span) for s in subscripts]
-        if found != wanted:
-            end = subscripts[-1].span
-            span = name.span.to(Span(end.start, end.end + 1))
-            self.report.add(PlateSubscripts(span, name.text, ", ".join(found), ", ".join(wanted)))
-
-    # --- constraints ---
+        self.terms.term(node, scope)
 
     def subject(self, node: ast.Subject, scope: Scope) -> None:
-        self.plate_subscripts(node.name, node.subscripts, scope)
+        self.terms.subscripts(node.name, node.subscripts, scope)
         found = relation(self.expressions, node, scope)
         if found is None or self.scope.find(node.name.text) is None:
             return
-        guard = self.plate_guard(scope)
+        guard = self.terms.guard(scope)
         self.constraints.append(
             typed.Constraint(
                 node.name.text,
@@ -452,14 +371,14 @@ class _ModelChecker:
     # --- parts ---
 
     def compose(self, node: ast.Compose, scope: Scope) -> None:
-        self.plate_subscripts(node.name, node.subscripts, scope)
+        self.terms.subscripts(node.name, node.subscripts, scope)
         if node.word == "use":
-            self.joined.use(node, scope, self.plate_guard(scope))
+            self.joined.use(node, scope, self.terms.guard(scope))
         else:
             self.joined.solve(node, scope)
 
     def part(self, node: ast.Part, scope: Scope) -> None:
-        self.plate_subscripts(node.name, node.subscripts, scope)
+        self.terms.subscripts(node.name, node.subscripts, scope)
         self.joined.part(node, scope)
 
     def net(self, node: ast.Net, scope: Scope) -> None:
