@@ -114,17 +114,8 @@ class Questions:
 
     def question(self, node: ast.Question, stage: str) -> None:
         """A question with its names resolved. Verbs that are not built yet are checked all the same."""
-        label = node.label.text if node.label is not None else None
-        if node.label is not None:
-            other = self.labels.setdefault(node.label.text, node.label)
-            if other is not node.label:
-                places = (Label(other.span, "the other one"),)
-                self.report.add(SameLabel(node.label.span, node.label.text, places))
-        clauses: dict[str, ast.Clause] = {}
-        for clause in node.clauses:
-            if clause.word in clauses:
-                self.report.add(RepeatedPart(clause.span, clause.word))
-            clauses.setdefault(clause.word, clause)
+        label = self._label(node.label)
+        clauses = self._once(node.clauses)
         if not node.targets and node.verb != "train":
             self.report.add(NoQuestionTarget(node.span, node.verb))
             return
@@ -173,6 +164,24 @@ class Questions:
                 prediction,
             )
         )
+
+    def _label(self, node: ast.Identifier | None) -> str | None:
+        """The label of a line, which no other line may have."""
+        if node is None:
+            return None
+        other = self.labels.setdefault(node.text, node)
+        if other is not node:
+            self.report.add(SameLabel(node.span, node.text, (Label(other.span, "the other one"),)))
+        return node.text
+
+    def _once(self, clauses: tuple[ast.Clause, ...]) -> dict[str, ast.Clause]:
+        """The clauses of a line by their word."""
+        found: dict[str, ast.Clause] = {}
+        for clause in clauses:
+            if clause.word in found:
+                self.report.add(RepeatedPart(clause.span, clause.word))
+            found.setdefault(clause.word, clause)
+        return found
 
     def _turn(self, clauses: dict[str, ast.Clause], stage: str) -> typed.Turn:
         """When a `train` line runs."""
