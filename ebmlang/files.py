@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ebmlang.compiler.diagnostics import Located
 from ebmlang.compiler.parse import LARGEST_FILE
 from ebmlang.compiler.source import Source, Span
 from ebmlang.errors import DataError, ModelError
+from ebmlang.runtime.durable import replace_safely
 
 _MOST_BYTES = 4 * LARGEST_FILE
 
@@ -92,19 +92,6 @@ def write_whole(path: Path, content: bytes, force: bool = False) -> None:
     """
     path = require_place(path, force)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        replace_safely(path, content)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}", "another folder") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except OSError as error:
-        os.unlink(name)
-        raise DataError(f"{path} cannot be written: {error.strerror or error}", "another folder") from None
-    except BaseException:
-        os.unlink(name)
-        raise

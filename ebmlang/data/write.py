@@ -24,6 +24,7 @@ from ebmlang.compiler.diagnostics import listing
 from ebmlang.data.dataset import DType, Numbers, refusal
 from ebmlang.data.stored import SAFETENSORS_DTYPES
 from ebmlang.errors import DataError
+from ebmlang.files import require_place
 from ebmlang.runtime.durable import sync, sync_folder
 
 ENDINGS = (".npz", ".safetensors")
@@ -41,15 +42,7 @@ def require_writable(path: str | Path, force: bool) -> Path:
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"results are not written as {path.name!r}", f"a name ending in {listing(ENDINGS)}")
-    path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise DataError(f"{path} is a folder", "a file in it")
-    if not path.parent.is_dir():
-        raise DataError(
-            f"there is no folder {path.parent} to write {path.name} to", f"mkdir -p {path.parent}"
-        )
-    if path.exists() and not force:
-        raise DataError(f"{path} exists already and is not overwritten", "another name, or --force")
+    path = require_place(path, force)
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise DataError(f"nothing may be written to {path.parent}: permission denied", "another folder")
     return path

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from ebmlang.runtime.training.history import HealthWarning, Record
-from ebmlang.runtime.training.rules import RULES, SPAN, Rule, Seen
+from ebmlang.runtime.training.rules import RULES, SPAN, Reading, Rule
 
 _MOST_LOOKS = 20
 """Looks that rules see, beside the first one: the last ones."""
@@ -41,8 +41,8 @@ class Judge:
 
     descends: bool = False
     sampled: bool = False
-    _begun: Seen | None = None
-    _looks: deque[Seen] = field(default_factory=lambda: deque(maxlen=_MOST_LOOKS))
+    _begun: Reading | None = None
+    _looks: deque[Reading] = field(default_factory=lambda: deque(maxlen=_MOST_LOOKS))
     _first: list[float] = field(default_factory=list)
     _last: deque[float] = field(default_factory=lambda: deque(maxlen=SPAN))
     _early: int = 0
@@ -59,7 +59,7 @@ class Judge:
         if not record.health:
             return record
         early, self._early, self._rows = self._early / max(self._rows, 1), 0, 0
-        seen = Seen(
+        seen = Reading(
             record.step, record.health, record.loss, tuple(self._first), tuple(self._last), early,
             self.descends, self.sampled,
         )  # fmt: skip
@@ -70,7 +70,7 @@ class Judge:
         ]
         return replace(record, warnings=tuple(said)) if said else record
 
-    def _judged(self, rule: Rule, about: str, seen: Seen) -> HealthWarning | None:
+    def _judged(self, rule: Rule, about: str, seen: Reading) -> HealthWarning | None:
         """What one rule has to say of one thing now, if that is new."""
         state = self._states.setdefault((rule.name, about), _State())
         assert self._begun is not None
@@ -95,7 +95,7 @@ class Judge:
         )
 
 
-def _things(rule: Rule, seen: Seen) -> list[str]:
+def _things(rule: Rule, seen: Reading) -> list[str]:
     """What a rule has to judge: everything that there is such a number of, or the run."""
     if not rule.number:
         return [""]

@@ -21,7 +21,7 @@ SPAN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Reading:
     """One look: the step, its numbers by name, the losses of the first steps and of the last ones, the share
     of searches since the look before that ended early, whether the loss is one that should not rise, and
     whether negatives are drawn from the model."""
@@ -44,17 +44,17 @@ class Rule:
 
     name: str
     number: str
-    judge: Callable[[Sequence[Seen], str], str]
+    judge: Callable[[Sequence[Reading], str], str]
     title: str
     advice: str
     looks: int = 2
 
 
-def _at(seen: Seen, what: str, of: str) -> float:
+def _at(seen: Reading, what: str, of: str) -> float:
     return seen.numbers.get(f"{what}.{of}" if of else what, float("nan"))
 
 
-def _known(looks: Sequence[Seen], what: str, of: str) -> list[float]:
+def _known(looks: Sequence[Reading], what: str, of: str) -> list[float]:
     """A number at all looks that have it."""
     return [x for x in (_at(seen, what, of) for seen in looks) if not isnan(x)]
 
@@ -68,7 +68,7 @@ values."""
 _FEW_DIRECTIONS, _SOME_DIRECTIONS = 1.5, 3.0
 
 
-def _collapse(looks: Sequence[Seen], of: str) -> str:
+def _collapse(looks: Sequence[Reading], of: str) -> str:
     spreads, size = _known(looks, "std", of), _at(looks[-1], "size", of)
     now, begun = spreads[-1], spreads[0]
     alike = now <= _FLAT * size and now <= _SHRUNK * begun
@@ -81,7 +81,7 @@ def _collapse(looks: Sequence[Seen], of: str) -> str:
     )
 
 
-def _low_rank(looks: Sequence[Seen], of: str) -> str:
+def _low_rank(looks: Sequence[Reading], of: str) -> str:
     ranks = _known(looks, "rank", of)
     if ranks[0] < _SOME_DIRECTIONS or ranks[-1] >= _FEW_DIRECTIONS:
         return ""
@@ -96,7 +96,7 @@ def _low_rank(looks: Sequence[Seen], of: str) -> str:
 _FAR = 10.0
 
 
-def _energy_gap(looks: Sequence[Seen], of: str) -> str:
+def _energy_gap(looks: Sequence[Reading], of: str) -> str:
     gap, spread = _at(looks[-1], "gap", of), _at(looks[-1], "energy_std", of)
     # Negatives of noise may lie as far above as they like: they are easy to tell from the data then.
     if abs(gap) <= _FAR * (1 + spread) or (gap > 0 and not looks[-1].sampled):
@@ -108,7 +108,7 @@ def _energy_gap(looks: Sequence[Seen], of: str) -> str:
     )
 
 
-def _acceptance(looks: Sequence[Seen], of: str) -> str:
+def _acceptance(looks: Sequence[Reading], of: str) -> str:
     now = _at(looks[-1], "acceptance", of)
     if now >= 0.05:
         return ""
@@ -121,7 +121,7 @@ _GROWN = 100.0
 _WEAK = 1e-7
 
 
-def _exploding(looks: Sequence[Seen], of: str) -> str:
+def _exploding(looks: Sequence[Reading], of: str) -> str:
     norms = _known(looks, "gradient", of)
     before = median(norms[:-1]) if len(norms) > 4 else 0.0
     risen = looks[-1].loss > median(seen.loss for seen in looks[:-1]) if len(looks) > 1 else False
@@ -130,7 +130,7 @@ def _exploding(looks: Sequence[Seen], of: str) -> str:
     return f"the gradient of `{of}` is {norms[-1]:.2g}, {norms[-1] / before:,.0f} times what it was"
 
 
-def _vanishing(looks: Sequence[Seen], of: str) -> str:
+def _vanishing(looks: Sequence[Reading], of: str) -> str:
     if isnan(_at(looks[-1], "gradient", of)):
         return f"no gradient reaches `{of}`: the loss does not move with it"
     recent = [_at(seen, "weakest", of) for seen in looks[-3:]]
@@ -142,7 +142,7 @@ def _vanishing(looks: Sequence[Seen], of: str) -> str:
 # --- units and codes ----------------------------------------------------------------------------
 
 
-def _saturation(looks: Sequence[Seen], of: str) -> str:
+def _saturation(looks: Sequence[Reading], of: str) -> str:
     now = _at(looks[-1], "stuck", of)
     return (
         ""
@@ -151,7 +151,7 @@ def _saturation(looks: Sequence[Seen], of: str) -> str:
     )
 
 
-def _dead_codes(looks: Sequence[Seen], of: str) -> str:
+def _dead_codes(looks: Sequence[Reading], of: str) -> str:
     now = _at(looks[-1], "unused", of)
     return "" if now <= 0.25 else f"{now:.0%} of `{of}` is never used"
 
@@ -159,14 +159,14 @@ def _dead_codes(looks: Sequence[Seen], of: str) -> str:
 # --- the run ------------------------------------------------------------------------------------
 
 
-def _search(looks: Sequence[Seen], of: str) -> str:
+def _search(looks: Sequence[Reading], of: str) -> str:
     now = looks[-1].early
     return (
         "" if now <= 0.2 else f"{now:.0%} of the searches inside ended early: the gradient is inexact there"
     )
 
 
-def _rising(looks: Sequence[Seen], of: str) -> str:
+def _rising(looks: Sequence[Reading], of: str) -> str:
     now = looks[-1]
     if not now.descends or now.step < 2 * SPAN or not min(now.last) > max(now.first):
         return ""

@@ -10,18 +10,11 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 import ebmlang
-from tests.composition.parts import RIDGE, SMOOTH
+from tests.composition.parts import RIDGE, SMOOTH, ridge
 from tests.composition.slopes import right_slopes
 from tests.draws import normal
 
 F64 = torch.float64
-
-
-def ridge(a: Tensor, y: Tensor, lam: Tensor) -> Tensor:
-    """The minimum by its normal equations, rows of a, y and lam together."""
-    eye = torch.eye(a.shape[-1], dtype=F64)
-    z: Tensor = torch.linalg.solve(a.mT @ a + lam[..., None, None] * eye, (a.mT @ y[..., None]))[..., 0]
-    return z
 
 
 def test_ridge_inside() -> None:

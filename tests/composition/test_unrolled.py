@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 import ebmlang
+from tests.composition.parts import RIDGE, ridge
 from tests.composition.slopes import right_slopes
-from tests.composition.test_nested import RIDGE, ridge
 from tests.draws import normal
 
 F64 = torch.float64
