@@ -63,7 +63,8 @@ def acting_in(
     if isinstance(world, ModelWorld):
         world.ask(planner)
         return Acting(planner, world, world.takes, course)
-    return Acting(planner, world, observed_by(model.checked, planner.asked, mapping, fixed), course)
+    takes = observed_by(model.checked, planner.asked, mapping, fixed, world.entries)
+    return Acting(planner, world, takes, course)
 
 
 def planned(model: Model, given: Mapping[str, Any], asking: Asking, settings: Settings) -> Result:

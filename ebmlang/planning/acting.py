@@ -12,7 +12,8 @@ from ebmlang.compiler.diagnostics import listing
 from ebmlang.errors import DataError
 from ebmlang.planning.episodes import Episode, Recorder
 from ebmlang.planning.planner import Planned
-from ebmlang.planning.worlds import Array, Observed, World
+from ebmlang.planning.spaces import Array
+from ebmlang.planning.worlds import Observed, World
 
 Heard = Callable[[int, int], None]
 """Called with the number of the episode and of the step."""

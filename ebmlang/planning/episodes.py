@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ebmlang.planning.planner import Planned
-from ebmlang.planning.worlds import Array, Step
+from ebmlang.planning.spaces import Array
+from ebmlang.planning.worlds import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import torch
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.successors import successors
 from ebmlang.errors import DataError
-from ebmlang.planning.worlds import Array, Step, World
+from ebmlang.planning.spaces import Array
+from ebmlang.planning.worlds import Step, World
 
 if TYPE_CHECKING:
     from ebmlang.api import Model

@@ -15,7 +15,7 @@ from ebmlang.files import require_place, write_whole
 
 if TYPE_CHECKING:
     from ebmlang.planning.episodes import Episodes
-    from ebmlang.planning.worlds import Array
+    from ebmlang.planning.spaces import Array
 
 _MOST_LINES = 6
 """Entries of an array that get a line of their own."""

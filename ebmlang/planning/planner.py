@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.durations import deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference, given_arrays
-from ebmlang.planning.worlds import Array, Observed
+from ebmlang.planning.spaces import Array
+from ebmlang.planning.worlds import Observed
 from ebmlang.questions import Asked, ask_plan
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.result import Result
@@ -188,11 +189,16 @@ def _action_of(model: typed.Model, asked: Asked) -> str:
 
 
 def observed_by(
-    model: typed.Model, asked: Asked, mapping: Mapping[str, str], fixed: Observed
+    model: typed.Model,
+    asked: Asked,
+    mapping: Mapping[str, str],
+    fixed: Observed,
+    entries: Sequence[str] = (),
 ) -> dict[str, str]:
     """Variable -> what of an observation it takes: "" for the whole, else the entry of a dictionary.
 
-    By `mapping`, else the variable `obs`, else the only observed one that has no value yet. Raises DataError.
+    By `mapping`, else the variables that are called like `entries` of the observation, else the variable
+    `obs`, else the only observed one that has no value yet. Raises DataError.
     """
     open_ = [
         v.name
@@ -205,6 +211,9 @@ def observed_by(
             raise DataError(f"`{name}` is no observed variable without a value", hint)
     if mapping:
         return dict(mapping)
+    same = {name: name for name in open_ if name in entries}
+    if same:
+        return same
     if "obs" in open_:
         return {"obs": ""}
     needed = [v.name for v in model.variables if v.name in open_ and v.init is None]

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ebmlang.errors import DataError
-
-Array = NDArray[Any]
+from ebmlang.planning.spaces import Array, Space, space_of
 
 GYMNASIUM = "gymnasium:"
+GENERATED = "generated:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,10 @@ class World(ABC):
     """Something that can be begun anew from a seed, and answers to actions."""
 
     name: str
+    space: Space | None = None
+    """The actions that it takes; None where that is not known before one is carried out."""
+    entries: tuple[str, ...] = ()
+    """The names in an observation that is a dictionary, where they are known."""
 
     @abstractmethod
     def begin(self, seed: int) -> Any:
@@ -47,16 +50,19 @@ class World(ABC):
 
         Raises DataError for a shape that the world does not take.
         """
-        return action, False
+        return (action, False) if self.space is None else self.space.fit(self.name, action)
 
     def random(self, rng: np.random.Generator) -> Array | None:
         """An action by chance, as a plan would have it; None where the world has no bounds to draw from."""
-        return None
+        return None if self.space is None else self.space.random(rng)
 
     def shaken(self, action: Array, share: float, rng: np.random.Generator) -> Array:
         """The action with noise, whose deviation is a share of the range of actions: a choice is another
         one with this probability. Raises DataError where actions have no range."""
-        raise DataError(f"the actions of {self.name} have no range", "leave out the noise")
+        drawn = self.random(rng)
+        if self.space is None or drawn is None:
+            raise DataError(f"the actions of {self.name} have no range", "leave out the noise")
+        return self.space.shaken(action, share, drawn, rng)
 
     def picture(self) -> Array | None:
         """The world as it looks now, uint8 [height, width, 3]; None where it has no looks."""
@@ -71,6 +77,9 @@ class GymnasiumWorld(World):
 
     def __init__(self, env: Any, name: str, owned: bool) -> None:
         self._env, self.name, self._owned = env, name, owned
+        self.space = space_of(getattr(env, "action_space", None))
+        seen: Any = getattr(env, "observation_space", None)
+        self.entries = tuple(seen.spaces) if type(seen).__name__ == "Dict" else ()
 
     def begin(self, seed: int) -> Any:
         observation, _ = self._env.reset(seed=seed)
@@ -79,57 +88,6 @@ class GymnasiumWorld(World):
     def step(self, action: Any) -> Step:
         observation, reward, ended, cut, _ = self._env.step(action)
         return Step(observation, float(reward), bool(ended), bool(cut))
-
-    def fit(self, action: Array) -> tuple[Any, bool]:
-        space = self._env.action_space
-        kind = type(space).__name__
-        if kind == "Discrete":
-            return self._choice(space, action)
-        if kind != "Box":
-            hint = "wrap it: its actions have to be numbers in a box, or one choice"
-            raise DataError(f"{self.name} takes actions of the kind {kind}", hint)
-        if action.shape != space.shape and (action.ndim or space.shape != (1,)):
-            raise DataError(
-                f"an action of the plan has the shape {_shown(action.shape)}, and {self.name} takes "
-                f"{_shown(space.shape)}",
-                f"declare the actions with {_shown(('T', *space.shape))}",
-            )
-        wanted = action.reshape(space.shape).astype(space.dtype)
-        inside = np.clip(wanted, space.low, space.high)
-        return inside, bool((inside != wanted).any())
-
-    def _choice(self, space: Any, action: Array) -> tuple[int, bool]:
-        if action.size != 1 or action.dtype.kind not in "iub":
-            raise DataError(
-                f"{self.name} takes one of {space.n} actions, and the plan has {action.dtype} of the shape "
-                f"{_shown(action.shape)}",
-                f"declare the actions as class[{space.n}][T]",
-            )
-        chosen = int(action.reshape(()))
-        if not 0 <= chosen < space.n:
-            raise DataError(
-                f"{self.name} has {space.n} actions, and the plan chooses number {chosen}",
-                f"declare the actions as class[{space.n}][T]",
-            )
-        return chosen + int(space.start), False
-
-    def shaken(self, action: Array, share: float, rng: np.random.Generator) -> Array:
-        drawn = self.random(rng)
-        if drawn is None:
-            raise DataError(f"the actions of {self.name} have no range", "leave out the noise")
-        space = self._env.action_space
-        if type(space).__name__ == "Discrete":
-            return drawn.reshape(action.shape) if rng.random() < share else action
-        noise: Array = share * (space.high - space.low) * rng.standard_normal(space.shape)
-        return np.add(action, noise.reshape(action.shape))
-
-    def random(self, rng: np.random.Generator) -> Array | None:
-        space = self._env.action_space
-        if type(space).__name__ == "Discrete":
-            return np.asarray(rng.integers(int(space.n)))
-        if type(space).__name__ != "Box" or not (np.isfinite(space.low) & np.isfinite(space.high)).all():
-            return None
-        return np.asarray(rng.uniform(space.low, space.high), dtype=space.dtype)
 
     def picture(self) -> Array | None:
         if self._env.render_mode != "rgb_array":
@@ -195,10 +153,22 @@ def world_of(given: Any, first: Any = None, pictures: bool = False) -> World:
 
 
 def _named(spec: str, pictures: bool) -> World:
-    """`gymnasium:NAME,OPTION=VALUE`. Raises DataError."""
-    if not spec.startswith(GYMNASIUM):
-        raise DataError(f"there is no environment `{spec}`", "gymnasium:NAME, such as gymnasium:Pendulum-v1")
-    name, *pairs = spec.removeprefix(GYMNASIUM).split(",")
+    """`gymnasium:NAME,OPTION=VALUE`, or the same of a generated world. Raises DataError."""
+    kind = next((kind for kind in (GYMNASIUM, GENERATED) if spec.startswith(kind)), None)
+    if kind is None:
+        hint = "gymnasium:NAME, such as gymnasium:Pendulum-v1, or generated:two_rooms"
+        raise DataError(f"there is no environment `{spec}`", hint)
+    name, *pairs = spec.removeprefix(kind).split(",")
+    options = dict(_option(pair) for pair in pairs)
+    if kind == GENERATED:
+        # It imports this module.
+        from ebmlang.planning.generated import generated_world
+
+        return generated_world(name, options)
+    return _of_gymnasium(spec, name, options, pictures)
+
+
+def _of_gymnasium(spec: str, name: str, options: Mapping[str, Any], pictures: bool) -> World:
     try:
         import gymnasium
     except ImportError as error:
@@ -208,7 +178,6 @@ def _named(spec: str, pictures: bool) -> World:
     if pictures:
         # What draws is never shown: without a display nothing else works, and nothing is to be said.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    options = dict(_option(pair) for pair in pairs)
     try:
         env = gymnasium.make(name, render_mode="rgb_array" if pictures else None, **options)
     except (Error, ImportError, TypeError) as error:
@@ -234,10 +203,6 @@ def _number(text: str) -> int | float | None:
         except ValueError:
             pass
     return None
-
-
-def _shown(shape: tuple[Any, ...]) -> str:
-    return f"[{', '.join(map(str, shape))}]"
 
 
 Observed = Mapping[str, Any]
