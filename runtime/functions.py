@@ -70,6 +70,14 @@ def stack_cells(cells: dict[int, Tensor], dim: int) -> Tensor:
     return torch.stack(ordered, dim)
 
 
+def stack_entries(*entries: dict[int, Tensor]) -> Tensor:
+    """The cells of a recurrence over vectors from those of its entries, [..., cells, entries]."""
+    arrays = [stack_cells(cells, -1) for cells in entries]
+    if any(array.shape != arrays[0].shape for array in arrays):
+        arrays = list(torch.broadcast_tensors(*arrays))
+    return torch.stack(arrays, -1)
+
+
 def take(base: Tensor, lead: int, subscripts: tuple[Tensor | slice | int | None, ...]) -> Tensor:
     """Indexing with `lead` dimensions in front that every operand shares.
 

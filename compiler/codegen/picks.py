@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import notation, typed
+from ebmlang.compiler.codegen.apart import constant_index
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, aligned, layout_of, spread
 from ebmlang.compiler.codegen.reach import always_inside, decided
 from ebmlang.compiler.codegen.scans import write_cell
 from ebmlang.compiler.indexing import affine, misses
 from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pick, SliceOf
+from ebmlang.compiler.typed import Axis, Expr, NewAxis, Pack, Pick, SliceOf
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
@@ -44,7 +45,11 @@ class Picks:
         cell = write_cell(self.e, node.base, form[1]) if form is not None and not form[0] else None
         if cell is None:
             return node
-        return replace(node, base=cell, subscripts=rest) if rest else cell
+        if not rest:
+            return cell
+        found = replace(node, base=cell, subscripts=rest)
+        number = constant_index(found)
+        return cell.items[number] if isinstance(cell, Pack) and number is not None else found
 
     # --- slices ---
 

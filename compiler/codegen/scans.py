@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import typed
+from ebmlang.compiler.codegen.apart import entries_apart
 from ebmlang.compiler.codegen.layout import ATOM, Code, Layout, comment, spread
 from ebmlang.compiler.codegen.lines import Line, Loop
 from ebmlang.compiler.codegen.names import local_name
@@ -25,16 +26,26 @@ if TYPE_CHECKING:
 
 def write_scan(e: Emitter, scan: Scan) -> Code:
     """The array of one state; the states of one recurrence share the loop."""
-    key = _key(scan)
-    if key not in e.loops:
-        e.loops[key] = _Loop(e, scan).write()
-    cells = e.loops[key][scan.which]
-    where = _layout(scan, scan.which)
-    text = f"functions.stack_cells({cells}, {scan.state.dim - scan.type.rank})"
+    apart = entries_apart(scan, e.canonical)
+    if apart is not None:
+        tables = [_table(e, entry) for entry in apart]
+        where = _layout(scan, scan.which)
+        text = f"functions.stack_entries({', '.join(tables)})"
+        return Code(text, ATOM, where.batch, where.axes, scan.type.rank, scan.type.kind)
+    table, where = _table(e, scan), _layout(scan, scan.which)
+    text = f"functions.stack_cells({table}, {scan.state.dim - scan.type.rank})"
     return Code(text, ATOM, where.batch, where.axes, scan.type.rank, scan.type.kind)
 
 
-def write_cell(e: Emitter, base: Expr, index: Size) -> Read | None:
+def _table(e: Emitter, scan: Scan) -> str:
+    """The name of the table of cells of one state."""
+    key = _key(scan)
+    if key not in e.loops:
+        e.loops[key] = _Loop(e, scan).write()
+    return e.loops[key][scan.which]
+
+
+def write_cell(e: Emitter, base: Expr, index: Size) -> Expr | None:
     """One cell of a recurrence that is written here, without the array of all of them; None elsewhere."""
     base = e.canonical(base)
     name = base.name if isinstance(base, Read) else ""
@@ -43,10 +54,20 @@ def write_cell(e: Emitter, base: Expr, index: Size) -> Read | None:
     scan = e.canonical(e.lets[name].value) if name in e.lets else base
     if not isinstance(scan, Scan) or scan.state.dim or id(scan) in e.hoisted:
         return None
-    write_scan(e, scan)
+    apart = entries_apart(scan, e.canonical)
+    if apart is None:
+        return _cell(e, scan, index)
+    items = tuple(_cell(e, entry, index) for entry in apart)
+    type_ = scan.type.with_shape(scan.type.shape[1:])
+    return typed.Pack(type_, items[0].axes, max(i.level for i in items), scan.coupled, scan.span, items)
+
+
+def _cell(e: Emitter, scan: Scan, index: Size) -> Read:
+    """One cell of the table of a state."""
+    table = _table(e, scan)
     # A recurrence that runs backwards may begin its table above 0: the array is counted from its first cell.
     first = scan.axis.start + scan.state.offset if scan.backward else ZERO
-    text = f"{e.loops[_key(scan)][scan.which]}[{e.size(first + index)}]"
+    text = f"{table}[{e.size(first + index)}]"
     e.available[text] = text
     shape, level = scan.type.shape[1:], max(scan.level, Level.SHARED)
     return Read(scan.type.with_shape(shape), scan.axes, level, scan.coupled, scan.span, text)
@@ -69,6 +90,7 @@ class _Loop:
     cells: tuple[str, ...] = ()
     leaves: dict[str, str] = field(default_factory=dict)
     carries: dict[int, bool] = field(default_factory=dict)
+    inside: dict[int, Expr] = field(default_factory=dict)
 
     def write(self) -> tuple[str, ...]:
         """Write the starts and the loop; the names of the tables of cells."""
@@ -165,13 +187,12 @@ class _Loop:
             parts = (
                 self._leaf(a, self.index, (), Level.CONSTANT)
                 if isinstance(a, typed.Position) and a.axis is self.scan.axis
-                else typed.mapped(a, change, done)
+                else typed.mapped(a, change, self.inside)
                 for a in call.arguments
             )
             return typed.rebuilt(call, tuple(parts))
 
-        done: dict[int, Expr] = {}
-        return typed.mapped(body, change, done)
+        return typed.mapped(body, change, self.inside)
 
     def _carry(self, node: Carry) -> Expr:
         which = next(i for i, s in enumerate(self.scan.states) if s.name == node.name)
