@@ -24,8 +24,9 @@ from ebmlang.compiler.losses.amortized import EVIDENCE, REGRESSION, TITLES
 from ebmlang.compiler.losses.table import find_written
 from ebmlang.compiler.optimisers import OptimiserRow, optimiser_text
 from ebmlang.compiler.query import default_question, marginalized
-from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of, term_parts
+from ebmlang.compiler.training import kept_terms, reached, settings_of, targets_of
 from ebmlang.compiler.typed import Apply, Expr, Level, Method, Model, Optimiser, Question, Turn, Variable
+from ebmlang.compiler.unread import borders, unneeded, unread, without
 
 _REGRESSED = "distance of the prediction"
 
@@ -121,7 +122,9 @@ def loss_of(model: Model, line: Question | None, given: frozenset[str], incomple
     skipped = tuple(t.name for t in model.terms if t not in kept)
     smaller = _without(model, kept, given) if skipped else model
     if line is not None and line.of is not None:
-        smaller = _without_latents(model, _unread(model, line.of) - given)
+        carried = (line.of, *(update.value for update in model.programme.updates))
+        needless = unread(model, (line.of,), "latent") | unneeded(model, carried, frozenset())
+        smaller = without(model, needless - given)
     latents = {v.name for v in smaller.variables if v.role == "latent"}
     summed = (marginalized(model) & latents) - clamped
     sought = ((latents - clamped) | incomplete) - summed
@@ -158,32 +161,6 @@ def _by_evidence(model: Model, line: Question | None, given: frozenset[str]) -> 
         return line
     plain = line or Question("train", None, (), None, (), None, "train", "", model.span)
     return replace(plain, of=drawn[0].of, loss=drawn[0].loss)
-
-
-def _unread(model: Model, of: Expr) -> frozenset[str]:
-    """Latents that an objective does not read: they need not be found."""
-    read = reached(model, (of,))
-    return frozenset(v.name for v in model.variables if v.role == "latent" and v.name not in read)
-
-
-def _without_latents(model: Model, gone: frozenset[str]) -> Model:
-    """The model without some latents, and without what depends on them."""
-    if not gone:
-        return model
-    graph = FactorGraph(model, ())
-
-    def stays(parts: tuple[Expr, ...]) -> bool:
-        return not any(graph.depends(part, gone) for part in parts)
-
-    return replace(
-        model,
-        variables=tuple(v for v in model.variables if v.name not in gone),
-        lets=tuple(let for let in model.lets if stays((let.value,))),
-        terms=tuple(t for t in model.terms if stays(term_parts(t))),
-        constraints=tuple(c for c in model.constraints if stays((c.value,))),
-        questions=(),
-        properties=(),
-    )
 
 
 def _without(model: Model, kept: tuple[typed.Term, ...], given: frozenset[str]) -> Model:
@@ -230,15 +207,10 @@ def obstacles(loss: Loss, graph: FactorGraph) -> Iterator[Diagnostic]:
         yield LossMisfit(loss.line.span, named.name, because, advice)
         return
     for variable in loss.model.variables:
-        if variable.name in loss.inside and reached(loss.model, _borders(variable)) & targets:
+        if variable.name in loss.inside and reached(loss.model, borders(variable)) & targets:
             yield NotBuilt(variable.span, f"training what the domain of `{variable.name}` depends on")
     yield from _other_energies(loss)
     yield from _other_weights(loss, graph)
-
-
-def _borders(variable: Variable) -> tuple[Expr, ...]:
-    where = () if variable.domain.where is None else (variable.domain.where,)
-    return (*variable.domain.arguments, *where)
 
 
 def _other_energies(loss: Loss) -> Iterator[Diagnostic]:

@@ -271,6 +271,7 @@ class Recurrences:
                 self._show(advance)
 
     def _define(self, advances: list[Advance], guard: Expr | None) -> None:
+        advances = [a for a in advances if a.value is not None]  # the others have a mistake, as reported
         names = {a.name for a in advances}
         direct = {
             a.name: typed.reads(a.value) & names | ({a.name} if guard is not None else frozenset())

@@ -15,6 +15,7 @@ from ebmlang.compiler.choose_sampler import choose_sampler, explain_sampling
 from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
 from ebmlang.compiler.explanation import explain, found_lines, line, solved_lines
 from ebmlang.compiler.query import Query
+from ebmlang.compiler.questions import SEARCHED_VERBS
 from ebmlang.compiler.structure import Structure
 from ebmlang.compiler.typed import Question
 from ebmlang.errors import ModelError
@@ -50,11 +51,11 @@ def explain_file(
     if not everything:
         return _question(model, given, find, of, objective, using, settings)
     parts = [f"model {model.name}"]
-    if not any(q.verb == "infer" for q in model.questions):
+    if not any(q.verb in SEARCHED_VERBS for q in model.questions):
         head = "infer (the file has no `infer` line: all latents)"
         parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using, settings))}")
     for question in model.questions:
-        if question.verb == "infer":
+        if question.verb in SEARCHED_VERBS:
             told = _question(model, given, None, None, question, using, settings)
             parts.append(f"{question.text}\n{_indented(told)}")
         elif question.verb == "marginalize":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
@@ -11,6 +11,7 @@ from ebmlang.compiler.query import Query, default_question, default_sought, marg
 from ebmlang.compiler.questions import CALLERS_OBJECTIVE
 from ebmlang.compiler.source import Source
 from ebmlang.compiler.typed import Expr, Method, Question
+from ebmlang.compiler.unread import unneeded, without
 from ebmlang.errors import DataError, ModelError
 
 
@@ -90,7 +91,21 @@ def ask_roles(
     summed = _summed(model, sought, given - incomplete) if sought else frozenset()
     sought |= incomplete - summed
     ordered = tuple(v.name for v in model.variables if v.name in sought | summed)
-    return Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+    asked = Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+    return _lean(asked, given)
+
+
+def _lean(asked: Asked, given: frozenset[str]) -> Asked:
+    """The question about a model without those observed variables that have no value and that the objective
+    does not read: nor is there, then, anything that is computed from them."""
+    if asked.objective is None:
+        return asked
+    gone = unneeded(asked.model, (asked.objective,), frozenset(asked.sought)) - given - set(asked.sought)
+    claims = asked.model.properties[-1:] if asked.of is not None else ()
+    if not gone:
+        return asked
+    model = replace(without(asked.model, gone), properties=claims)
+    return replace(asked, model=model, variant=f"{asked.variant} without {' '.join(sorted(gone))}")
 
 
 def ask_plan(model: typed.Model, label: str | None, given: frozenset[str]) -> Asked:

@@ -24,7 +24,7 @@ _ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "dia
 def find_rollout(block: Block) -> tuple[Finding, ...]:
     """`rollout`: steps from state to state under one sought array, with costs of one time each; and
     `linear-quadratic rollout`, where the steps are affine and the costs quadratic."""
-    if block.joint is not None or block.limits or len(block.sought) != 1 or block.query.of is not None:
+    if block.joint is not None or block.limits or len(block.sought) != 1:
         return ()
     action = block.sought[0]
     if action.type.kind != "real" or not action.type.shape:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ebmlang.compiler import typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
+from ebmlang.compiler.graph import FactorGraph
+from ebmlang.compiler.training import term_parts
 from ebmlang.durations import deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference, given_arrays
@@ -125,9 +127,8 @@ class Planner:
         whole = torch.as_tensor(np.asarray(action)).reshape(shape[1:]).expand(shape)
         others = {n: v for n, v in self.begun.items() if n != self.action}
         given = given_arrays(self.model.ranks, {**values, **others, self.action: whole[None]})
-        asked = self.model.asked((), given.names(), None, None, frozenset())
         run = Inference.settled(
-            self.model, given, {}, self.settings, Search(""), replace(asked, sought=()), frozenset()
+            self.model, given, {}, self.settings, Search(""), replace(self.asked, sought=()), frozenset()
         )
         return run.all()
 
@@ -202,21 +203,20 @@ def observed_by(
     """
     open_ = [
         v.name
-        for v in model.variables
+        for v in asked.model.variables
         if v.role == "observed" and v.name not in fixed and v.name not in asked.sought
     ]
     for name in mapping:
         if name not in open_:
             hint = did_you_mean(name, open_) or f"there are {listing(open_, 'and')}"
             raise DataError(f"`{name}` is no observed variable without a value", hint)
-    if mapping:
-        return dict(mapping)
-    same = {name: name for name in open_ if name in entries}
-    if same:
-        return same
-    if "obs" in open_:
-        return {"obs": ""}
+    taken = dict(mapping) or {name: name for name in open_ if name in entries}
+    if not taken and "obs" in open_:
+        taken = {"obs": ""}
     needed = [v.name for v in model.variables if v.name in open_ and v.init is None]
+    if taken:
+        _require_others(asked, [name for name in needed if name not in taken])
+        return taken
     if len(needed) == 1:
         return {needed[0]: ""}
     if not needed:
@@ -225,3 +225,17 @@ def observed_by(
         f"which variable takes the observation: {listing(needed, 'or')}?",
         f"call it obs, or --map {needed[0]}=observation; give the others a value",
     )
+
+
+def _require_others(asked: Asked, lacking: Sequence[str]) -> None:
+    """Raises DataError where a plan reads more than the observation, and nobody gives it."""
+    if not lacking:
+        return
+    graph, name = FactorGraph(asked.model, ()), lacking[0]
+    reading = [
+        t.name for t in asked.model.terms if any(graph.depends(p, frozenset((name,))) for p in term_parts(t))
+    ]
+    others = [t.name for t in asked.model.terms if t.name not in reading]
+    because = f", and {listing(reading, 'and')} cannot do without" if reading else ""
+    spared = f"plan {asked.sought[0]} of {' + '.join(others)}" if others and asked.objective is None else ""
+    raise DataError(f"`{name}` has no value in the world{because}", spared or "a value that holds: --data")
