@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ebmlang.compiler.graph import FactorGraph
-from ebmlang.compiler.typed import Constant, Let, Level, Term, Update
 from ebmlang.compiler.typed import Model as CheckedModel
-from ebmlang.compiler.types import REAL
+from ebmlang.compiler.typed import Update
+from ebmlang.computed import computing
 from ebmlang.inference import Inference
 from ebmlang.questions import Asked
 from ebmlang.runtime.bind import Bound, Settings
@@ -43,7 +42,8 @@ class Updates:
         if not moved:
             return None
         given = source.given
-        asked = Asked(_with_updates(model.checked, given.names()), (), None, None, (), "updates")
+        wanted = {_let(u.state): u.value for u in _running(model.checked)}
+        asked = Asked(computing(model.checked, wanted, given.names()), (), None, None, (), "updates")
         settings = replace(settings, first_row=0)
         run = Inference.settled(model, given, {}, settings, Search(), asked, frozenset())
         bound, examples = source.bound(run)
@@ -69,24 +69,3 @@ def _let(state: str) -> str:
 
 def _running(model: CheckedModel) -> tuple[Update, ...]:
     return tuple(u for u in model.programme.updates if u.state not in model.programme.episodic)
-
-
-def _with_updates(model: CheckedModel, given: frozenset[str]) -> CheckedModel:
-    """The model with its updates as lets, and nothing that they do not need."""
-    updates = [Let(_let(u.state), u.value, "", u.span) for u in _running(model)]
-    graph = FactorGraph(model, ())
-    needed = {name for u in updates for name in graph.inputs(u.value)} | given
-    kept = tuple(v for v in model.variables if v.role in ("hyper", "param", "random") or v.name in needed)
-    gone = frozenset(v.name for v in model.variables) - {v.name for v in kept}
-    lets = tuple(let for let in model.lets if not graph.depends(let.value, gone))
-    zero = Constant(REAL, (), Level.CONSTANT, False, model.span, 0.0)
-    nothing = Term("nothing", "energy", False, (), None, zero, "", model.span)
-    return replace(
-        model,
-        variables=kept,
-        lets=(*lets, *updates),
-        terms=(nothing,),
-        constraints=(),
-        questions=(),
-        properties=(),
-    )
