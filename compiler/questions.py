@@ -211,6 +211,8 @@ class Questions:
             return True
         if isinstance(entry, NetEntry) and verb == "train":
             return True
+        if isinstance(entry, LetEntry) and verb == "plan":
+            return True  # what a policy does is a value
         if self._quiet(entry, node):
             return False
         known = tuple(n for n in self.scope.entries if _has_role(self.scope, n, UNKNOWN_ROLES))

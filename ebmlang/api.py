@@ -339,6 +339,7 @@ class Model(Known, nn.Module):
         iterations: int | None = None,
         tol: float | None = None,
         restarts: int | None = None,
+        by: str = "plan",
         seed: int | None = None,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
@@ -356,10 +357,11 @@ class Model(Known, nn.Module):
         rest of the one before it, unless `warm` is False. `within` is the time for a plan, `iterations` the
         steps of its search. `observe` says which observed variable takes which entry of an observation that
         is a dictionary, or "" for all of it; by default the variable `obs`, or the only one that has no
-        value. `objective` is the label of a line. Values that are given hold in every plan. Raises DataError
+        value. `objective` is the label of a line. `by="policy"` searches nothing: what an `amortize` line
+        predicts of the actions is carried out. Values that are given hold in every plan. Raises DataError
         and ModelError; what a world raises is noted in the episode.
         """
-        asking = planning.Asking(objective, using, every, budget(within), iterations, tol, restarts, warm)
+        asking = planning.Asking(objective, using, every, budget(within), iterations, tol, restarts, warm, by)
         given = merged(data, values)
         settings = self.settings(given, dtype, device, seed, None)
         if world is None:

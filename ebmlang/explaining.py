@@ -12,6 +12,7 @@ from typing import Any
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.choose_mixed import why_not_gaussian
 from ebmlang.compiler.choose_sampler import choose_sampler, explain_sampling
+from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
 from ebmlang.compiler.explanation import explain, found_lines, line, solved_lines
 from ebmlang.compiler.query import Query
@@ -62,10 +63,8 @@ def explain_file(
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
         elif question.verb in typed.TRAINING:
             parts.append(f"{question.text}\n{_indented(_trained(model, given, question))}")
-        elif question.verb == "sample":
-            parts.append(f"{question.text}\n{_indented(_sampled(model, given, question))}")
         else:
-            parts.append(f"{question.text}\n  understood; asking `{question.verb}` is not built yet")
+            parts.append(f"{question.text}\n{_indented(_sampled(model, given, question))}")
     return "\n\n".join(parts)
 
 
@@ -80,6 +79,10 @@ def _question(
 ) -> str:
     asked = ask_roles(model, find, frozenset(given), of, objective, frozenset())
     note = ""
+    named = set(asked.question.targets) if asked.question is not None else set()
+    values = [let.name for let in model.lets if let.name in named]
+    if values and not asked.sought:
+        return "\n".join([f"seek nothing: {listing(values, 'and')} is computed", *solved_lines(model)])
     if not asked.sought:
         # Nothing is unknown by role, so the question is about entries that the data lacks.
         holes = frozenset(v.name for v in model.variables if v.missing)

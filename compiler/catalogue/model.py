@@ -54,8 +54,8 @@ class NoTerms(Diagnostic):
 class NotSought(Diagnostic):
     """A question asks for something that is not unknown.
 
-    Questions in a file name latents and params. Other roles are chosen when asking:
-    `ebmlang infer FILE --given x --find y`.
+    Questions in a file name latents and params; a `plan` line may also name a let, whose values are then the
+    actions. Other roles are chosen when asking: `ebmlang infer FILE --given x --find y`.
     """
 
     code: ClassVar[str] = "E0503"

@@ -22,10 +22,11 @@ def model_of(args: Namespace) -> Model:
 
 
 def played(
-    args: Namespace, title: str, model: Model | None, *, pictures: bool = False, noise: float = 0.0
+    args: Namespace, title: str, model: Model | None, by: str, *, pictures: bool = False, noise: float = 0.0
 ) -> tuple[planning.Episodes, bool]:
     """The episodes of the command line, and whether the user interrupted: what had been done by then is among
-    them. Without a model actions are random. Raises DataError where model and world do not fit."""
+    them. Actions come from plans or from the policy, as `by` says; without a model they are random. Raises
+    DataError where model and world do not fit."""
     fixed = _fixed(args, model) if model is not None else {}
     if args.env == "model" and model is not None:
         world = planning.world_in(model, "model", None, fixed, pictures)
@@ -36,7 +37,7 @@ def played(
     shown = report.progress(title, args.episodes, unit="episodes") if args.progress else report.no_progress()
     try:
         with shown as update:
-            run = _acting(args, model, world, course, fixed)
+            run = _acting(args, model, by, world, course, fixed)
             interrupted = _take(run.episodes(update), found)
     finally:
         world.close()
@@ -46,6 +47,7 @@ def played(
 def _acting(
     args: Namespace,
     model: Model | None,
+    by: str,
     world: planning.World,
     course: planning.Course,
     fixed: Mapping[str, Any],
@@ -61,6 +63,7 @@ def _acting(
         args.tol,
         args.restarts,
         not args.cold,
+        by,
     )
     settings = model.settings({}, args.dtype, args.device, args.seed, None)
     mapping = {name: "" if key == "*" else key for name, key in options.once(args.mapping, "--map").items()}

@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
 
     data.require_writable(args.output, args.force)
     model = acting.model_of(args) if args.file else None
-    episodes, interrupted = acting.played(args, "collect", model, noise=args.noise or 0.0)
+    episodes, interrupted = acting.played(args, "collect", model, args.by, noise=args.noise or 0.0)
     rows = episodes.transitions()
     if rows:
         data.write(args.output, rows, args.force)

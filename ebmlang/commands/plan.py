@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ebmlang.commands import options
 
@@ -32,6 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_output(parser, "where the steps go, .npz or .safetensors; without it only a summary")
     parser.add_argument("--plot", metavar="OUT", help="rewards, actions and observations, .png, .svg or .pdf")
     parser.add_argument("--gif", metavar="OUT", help="moving pictures of all episodes")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="the same episodes once more, by what an `amortize` line predicts",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 3 when a plan did not converge")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     options.add_progress(parser)
@@ -70,6 +75,12 @@ def add_search(parser: ArgumentParser) -> None:
     """How plans are made."""
     search = parser.add_argument_group("the plans")
     search.add_argument("--objective", metavar="NAME", help="a `plan` line by its label")
+    search.add_argument(
+        "--by",
+        choices=("plan", "policy"),
+        default="plan",
+        help="policy: nothing is searched, actions are what an `amortize` line predicts",
+    )
     search.add_argument("--every", metavar="K", type=options.count, help="actions before the next plan")
     search.add_argument("--within", metavar="5ms", help="time for a plan: the best by then is taken")
     search.add_argument("--cold", action="store_true", help="every plan begins at the declared start")
@@ -93,14 +104,18 @@ def run(args: Namespace) -> int:
         if place:
             pictures.require(place, endings, args.force)
     model = acting.model_of(args)
-    episodes, interrupted = acting.played(args, "plan", model, pictures=args.gif is not None)
+    episodes, interrupted = acting.played(args, "plan", model, args.by, pictures=args.gif is not None)
     _keep(args, episodes)
-    _print(args, model, episodes)
-    for trouble in episodes.trouble:
-        print(f"error: {trouble}", file=sys.stderr)
+    other = None
+    if args.compare and not interrupted:
+        other, interrupted = acting.played(args, "policy", model, "policy")
+    _print(args, model, episodes, other)
+    trouble = (*episodes.trouble, *(other.trouble if other is not None else ()))
+    for text in trouble:
+        print(f"error: {text}", file=sys.stderr)
     if interrupted:
         return 130
-    if episodes.trouble:
+    if trouble:
         return 1
     return 3 if args.strict and not all(e.converged.all() for e in episodes) else 0
 
@@ -117,23 +132,37 @@ def _keep(args: Namespace, episodes: Episodes) -> None:
         episodes.gif(args.gif, args.force)
 
 
-def _print(args: Namespace, model: Model, episodes: Episodes) -> None:
+def _print(args: Namespace, model: Model, episodes: Episodes, other: Episodes | None) -> None:
+    """The summary; with that of the policy in the same episodes, where they are compared."""
     if args.json:
-        print(json.dumps({**episodes.to_json(), "output": args.output}, indent=2))
+        compared = {} if other is None else {"policy": other.to_json()}
+        print(json.dumps({**episodes.to_json(), **compared, "output": args.output}, indent=2))
         return
     print(f"{args.file}: model {model.name} in {episodes.world}\n")
     print(episodes)
     for line in notes(episodes):
         print(line)
+    if other is not None:
+        print(f"\nthe same by the policy\n\n{other}\n\n{_compared(episodes, other)}")
     if args.output:
         print(f"\nwrote {args.output}")
+
+
+def _compared(episodes: Episodes, other: Episodes) -> str:
+    """What the policy reaches, and in which time."""
+    import numpy as np
+
+    mean, reached = episodes.returns.mean(), other.returns.mean()
+    share = np.median(other.seconds) / np.median(episodes.seconds)
+    return f"policy      a return of {reached:.5g} where plans have {mean:.5g}, in {share:.2g} of their time"
 
 
 def notes(episodes: Episodes) -> list[str]:
     """What else is worth knowing: constraints that were violated, actions that were cut, unfinished plans."""
     plans = sum(e.plans for e in episodes)
     done = sum(int(e.converged.sum()) for e in episodes)
-    found: list[Any] = [f"\nconverged   {done:,} of {plans:,} plans"]
+    searched = any(e.iterations.any() for e in episodes)
+    found = [f"\nconverged   {done:,} of {plans:,} plans" if searched else "\nnothing was searched"]
     names = dict.fromkeys(name for e in episodes for name in e.violations)
     for name in names:
         most = max(e.violations.get(name, 0.0) for e in episodes)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ebmlang.planning.acting import Acting, Course, Heard
 from ebmlang.planning.episodes import Episode, Episodes
 from ebmlang.planning.own import ModelWorld
-from ebmlang.planning.planner import Asking, Planner, observed_by
+from ebmlang.planning.planner import BY, POLICY, Asking, Planner, observed_by
+from ebmlang.planning.policies import Policy
 from ebmlang.planning.random import RandomActions
 from ebmlang.planning.worlds import FunctionWorld, GymnasiumWorld, Step, World, world_of
 from ebmlang.questions import ask_plan
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ebmlang.runtime.result import Result
 
 __all__ = [
+    "BY",
     "Acting",
     "Asking",
     "Course",
@@ -28,6 +30,7 @@ __all__ = [
     "GymnasiumWorld",
     "ModelWorld",
     "Planner",
+    "Policy",
     "RandomActions",
     "Step",
     "World",
@@ -60,11 +63,12 @@ def acting_in(
     if isinstance(world, ModelWorld):
         fixed = {name: value for name, value in fixed.items() if name not in world.takes}
     planner = Planner.of(model, asking, settings, fixed)
+    actor = Policy.of(planner) if asking.by == POLICY or not planner.searches else planner
     if isinstance(world, ModelWorld):
         world.ask(planner)
-        return Acting(planner, world, world.takes, course)
+        return Acting(actor, world, world.takes, course)
     takes = observed_by(model.checked, planner.asked, mapping, fixed, world.entries)
-    return Acting(planner, world, takes, course)
+    return Acting(actor, world, takes, course)
 
 
 def planned(model: Model, given: Mapping[str, Any], asking: Asking, settings: Settings) -> Result:

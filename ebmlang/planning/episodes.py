@@ -22,8 +22,10 @@ class Episode:
     observations: [n + 1, *shape], or a dictionary of such. actions: [n, *shape], as the world took them.
     rewards [n], nan where the world gives none. ended: the task came to an end; cut: the world stopped
     otherwise. plans: how many plans were made; seconds [plans], energies [plans], iterations [plans],
-    converged bool [plans] are theirs, `violations` by how much each constraint was violated at most.
-    outside: actions that had to be cut to the bounds of the world. trouble: what broke the episode off.
+    converged bool [plans] are theirs, `violations` by how much each constraint was violated at most. A plan
+    that was predicted, not searched, has the energy nan, no iterations, and is no trouble. whole: the actions
+    of every plan, [plans, T, *shape], and begun [plans] the steps that they begin at. outside: actions that
+    had to be cut to the bounds of the world. trouble: what broke the episode off.
     """
 
     number: int
@@ -38,6 +40,8 @@ class Episode:
     iterations: Array
     converged: Array
     violations: Mapping[str, float]
+    whole: Array
+    begun: Array
     outside: int
     trouble: str
     pictures: tuple[Array, ...] = field(default=(), repr=False)
@@ -72,6 +76,23 @@ class _Plan:
     iterations: int
     converged: bool
     violations: Mapping[str, float]
+    whole: Array
+    begun: int
+
+    @staticmethod
+    def of(planned: Planned, seconds: float, begun: int) -> _Plan:
+        result = planned.result
+        if result is None:
+            return _Plan(seconds, math.nan, 0, True, {}, planned.whole, begun)
+        return _Plan(
+            seconds,
+            float(result.energy[0].detach()),
+            int(result.iterations[0]),
+            bool(result.converged[0]),
+            {name: float(value.max()) for name, value in result.violations.items()},
+            planned.whole,
+            begun,
+        )
 
 
 @dataclass(slots=True)
@@ -103,19 +124,9 @@ class Recorder:
         self._observations.append(_copied(observation))
 
     def plan(self, planned: Planned) -> None:
-        """A plan was made."""
-        result = planned.result
-        if result is None:
-            return
-        self._plans.append(
-            _Plan(
-                planned.seconds,
-                float(result.energy[0].detach()),
-                int(result.iterations[0]),
-                bool(result.converged[0]),
-                {name: float(value.max()) for name, value in result.violations.items()},
-            )
-        )
+        """A plan was made, or an action was drawn."""
+        if planned.seconds is not None:
+            self._plans.append(_Plan.of(planned, planned.seconds, self.steps))
 
     def step(self, action: Any, step: Step, cut: bool) -> None:
         """An action was carried out."""
@@ -147,6 +158,8 @@ class Recorder:
             np.array([plan.iterations for plan in self._plans], dtype=np.int64),
             np.array([plan.converged for plan in self._plans], dtype=bool),
             {n: max(plan.violations[n] for plan in self._plans if n in plan.violations) for n in names},
+            np.stack([plan.whole for plan in self._plans]) if self._plans else np.zeros((0, 0)),
+            np.array([plan.begun for plan in self._plans], dtype=np.int64),
             self._outside,
             self.trouble,
             tuple(self.pictures),
@@ -184,7 +197,10 @@ class Episodes(Sequence[Episode]):
     def transitions(self) -> dict[str, Array]:
         """Every step as a row: obs, action, next_obs, reward, ended (the task came to its end), episode, t.
 
-        Entries of observations that are dictionaries are obs.KEY and next_obs.KEY.
+        `to_go` is what the rest of the episode cost, the step among it: minus the sum of its rewards. Where
+        there were plans, `plan` [rows, T, *shape] is the one that the step is of, from this step on; what
+        comes after its end repeats its end. Entries of observations that are dictionaries are obs.KEY and
+        next_obs.KEY.
         """
         parts: list[dict[str, Array]] = []
         for e in (e for e in self.found if e.steps):
@@ -196,7 +212,9 @@ class Episodes(Sequence[Episode]):
                 row |= {f"obs{dotted}": values[:-1], f"next_obs{dotted}": values[1:]}
             ended = np.zeros(n, dtype=bool)
             ended[-1] = e.ended
-            row |= {"ended": ended, "episode": np.full(n, e.number), "t": np.arange(n)}
+            row |= {"ended": ended, "episode": np.full(n, e.number), "t": np.arange(n), "to_go": _to_go(e)}
+            if e.plans:
+                row["plan"] = _rests(e)
             parts.append(row)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
@@ -269,6 +287,20 @@ def _stacked(observations: list[Any]) -> Any:
     if isinstance(observations[0], Mapping):
         return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
     return np.stack(observations)
+
+
+def _to_go(episode: Episode) -> Array:
+    """Minus the sum of the rewards from each step to the end, [n]."""
+    return -np.cumsum(episode.rewards[::-1])[::-1]
+
+
+def _rests(episode: Episode) -> Array:
+    """The plan of every step from that step on, its end repeated, [n, T, *shape]."""
+    steps = np.arange(episode.steps)
+    plan = np.searchsorted(episode.begun, steps, side="right") - 1
+    times = np.arange(episode.whole.shape[1]) + (steps - episode.begun[plan])[:, None]
+    found: Array = episode.whole[plan[:, None], np.minimum(times, episode.whole.shape[1] - 1)]
+    return found
 
 
 def _finite(value: float) -> float | None:

@@ -29,12 +29,19 @@ if TYPE_CHECKING:
     from ebmlang.api import Model
 
 
+PLAN, POLICY = "plan", "policy"
+
+BY = (PLAN, POLICY)
+"""What actions may come from: a search, or what an `amortize` line predicts of what it would find."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """How a caller wants plans to be made; None leaves the choice to the file, or to the compiler.
 
     `every` actions are carried out before a new plan is made; `within` seconds a plan is to be ready, the
-    best one found by then is taken. Without `warm` every plan begins at the declared start.
+    best one found by then is taken. Without `warm` every plan begins at the declared start. `by` says whether
+    plans are searched, or are what the model predicts of them.
     """
 
     objective: str | None = None
@@ -45,8 +52,11 @@ class Asking:
     tol: float | None = None
     restarts: int | None = None
     warm: bool = True
+    by: str = PLAN
 
     def __post_init__(self) -> None:
+        if self.by not in BY:
+            raise DataError(f"actions by `{self.by}`", f"by {listing(BY, 'or')}")
         if self.every is not None and self.every < 1:
             raise DataError(f"every {self.every} actions a plan is made", "at least 1")
 
@@ -69,12 +79,14 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One plan. `actions` [n, *shape] are those that are to be carried out before the next one; `seconds`
-    is the time that it took. `result` is None where nothing was searched."""
+    """One plan. `actions` [n, *shape] are those that are to be carried out before the next one, and `whole`
+    [T, *shape] all of them; `seconds` is the time that it took. `result` is None where nothing was searched,
+    and both it and `seconds` where actions come by chance."""
 
     result: Result | None
     actions: Array
-    seconds: float
+    whole: Array
+    seconds: float | None
 
 
 @dataclass(slots=True)
@@ -104,6 +116,11 @@ class Planner:
         asked = ask_plan(model.checked, asking.objective, frozenset(fixed))
         return Planner(model, asked, asking, settings, _action_of(model.checked, asked), fixed)
 
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to search; actions that are a `let` may follow from what is observed."""
+        return bool(self.asked.sought)
+
     def begin(self, seed: int) -> None:
         """A new episode, whose first plan begins at the declared start."""
         self.begun.clear()
@@ -112,34 +129,36 @@ class Planner:
         """The plan from what is observed now. `number` counts plans: it moves the seed of random starts."""
         begin = time.perf_counter()
         settings = replace(self.settings, seed=self.settings.seed + number)
-        values = self._values(observed)
+        values = self.values(observed)
         run, result = self.asking.answer(self.model, self.asked, values, settings, self.begun)
         actions = result[self.action].detach().cpu().numpy()[0]
         if not self.every:
-            self._settle(run, actions.shape)
+            self.settle(run.bound_rows(0, 1).sizes, actions.shape)
         if self.asking.warm:
             self._move_on(result, actions.shape[0])
-        return Planned(result, actions[: self.every], time.perf_counter() - begin)
+        return Planned(result, actions[: self.every], actions, time.perf_counter() - begin)
 
     def expected(self, observed: Observed, action: Array) -> Result:
         """What the model says of an action that is carried out in a state, and of going on like that."""
-        values, shape = self._values(observed), self._action_shape
+        values, shape = self.values(observed), self._action_shape
         whole = torch.as_tensor(np.asarray(action)).reshape(shape[1:]).expand(shape)
-        others = {n: v for n, v in self.begun.items() if n != self.action}
-        given = given_arrays(self.model.ranks, {**values, **others, self.action: whole[None]})
+        if self.action in self.asked.sought:
+            values |= {**self.begun, self.action: whole[None]}
+        given = given_arrays(self.model.ranks, values)
         run = Inference.settled(
             self.model, given, {}, self.settings, Search(""), replace(self.asked, sought=()), frozenset()
         )
         return run.all()
 
-    def _values(self, observed: Observed) -> dict[str, Any]:
+    def values(self, observed: Observed) -> dict[str, Any]:
+        """Everything that is given in one plan, as one example."""
         return {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
 
-    def _settle(self, run: Inference, shape: tuple[int, ...]) -> None:
+    def settle(self, sizes: Mapping[str, int], shape: tuple[int, ...]) -> None:
         """How many actions of a plan are carried out, as the caller or the file says; else 1."""
         line = self.asked.question
         size = line.turn.every if line is not None else None
-        every = self.asking.every or (1 if size is None else size.evaluate(run.bound_rows(0, 1).sizes))
+        every = self.asking.every or (1 if size is None else size.evaluate(sizes))
         if every > shape[0]:
             raise DataError(
                 f"{every} actions are to be carried out, and a plan has {shape[0]}",
@@ -182,9 +201,11 @@ def _action_of(model: typed.Model, asked: Asked) -> str:
     targets = line.targets if line is not None else asked.sought
     variables = {v.name: v for v in model.variables}
     name = targets[0]
-    if not variables[name].type.rank:
+    values = {let.name: let.value for let in model.lets}
+    declared = values[name].type if name in values else variables[name].type
+    if not declared.shape:
         raise DataError(f"`{name}` is a single number: a plan has actions over time", f"{name} : real[T]")
-    if not variables[name].per_example:
+    if name in variables and not variables[name].per_example:
         raise DataError(f"`{name}` is the same for all examples", "an unknown of each example")
     return name
 

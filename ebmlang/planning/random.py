@@ -24,4 +24,5 @@ class RandomActions:
         action = self._world.random(self._rng)
         if action is None:
             raise DataError(f"{self._world.name} has no actions to draw from", "a model that plans")
-        return Planned(None, np.asarray(action)[None], 0.0)
+        one = np.asarray(action)[None]
+        return Planned(None, one, one, None)
