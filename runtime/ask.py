@@ -163,7 +163,8 @@ def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
     known: MixtureForm | None = None if kept is None else kept.find(plain.held)
     if known is not None:
         return known
-    proven = Mixture(wide_instance(bound), *bound.module.MIXTURE)
+    wide = Unshared(wide_instance(bound), frozenset(), bound.module.WRITTEN)
+    proven = Mixture(wide, *bound.module.MIXTURE)
     form = mixture_form(proven, problem.space, problem.row_values, lambda rows: plain.select(rows).held)
     if isinstance(form, str):
         return form

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -85,6 +86,11 @@ class Draws:
         return self._tensor(name, seeded.uniform(self.seed, f"{name}/{number}", self._rows(name), shape))
 
 
+NUMBERED = "numbers of rows"
+"""Among the held values while nets are thinned: the global numbers of the rows that the others are of, int64
+[B], on which the masks of dropout depend. No variable has a space in its name."""
+
+
 class GeneratedModel:
     """What every generated class offers. Methods named `start_X`, `domain_X` and `property_X`
     exist for the variables and properties whose tables say so."""
@@ -93,6 +99,14 @@ class GeneratedModel:
     dtype: torch.dtype
     device: torch.device
     draw: Draws
+
+    def following(self, held: Values) -> Self:
+        """The same functions with the masks of dropout of the rows that `held` is of."""
+        if NUMBERED not in held:
+            return self
+        own = cast(Any, self)
+        thinned: Self = replace(own, nets=own.nets.of_rows(held[NUMBERED].cpu().numpy()))
+        return thinned
 
     def prepare(self, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +31,9 @@ class Dropout(nn.Module):
     """Entries set to 0 with probability p, the others divided by 1 - p (Srivastava et al. 2014).
 
     The mask is a function of seed, net, layer and row: a net has one mask for all calls while one question
-    is answered, also at every step of a recurrence (Gal and Ghahramani 2016). Off outside of training.
+    is answered, also at every step of a recurrence (Gal and Ghahramani 2016) and at every position of a
+    plate. So an energy has one value, whether the steps are taken in turn or written side by side. Off
+    outside of training.
     """
 
     def __init__(self, p: float) -> None:
@@ -52,11 +53,9 @@ class Dropout(nn.Module):
 
     def _kept(self, drawn: Thinning, x: Tensor) -> Tensor:
         name = f"{drawn.name}/{self.layer}/dropout"
-        shared = x.ndim == 1 or x.shape[0] != len(drawn.rows) * drawn.times
-        rows = np.zeros(1, dtype=np.int64) if shared else drawn.rows
-        shape = tuple(x.shape) if shared else (drawn.times, *x.shape[1:])
-        found = torch.from_numpy(seeded.uniform(drawn.seed, name, rows, shape) >= self.p)
-        return found.reshape(x.shape).to(x.device, x.dtype)
+        draws = seeded.uniform(drawn.seed, name, drawn.rows, tuple(x.shape[1:]))
+        found = torch.from_numpy(draws >= self.p).to(x.device, x.dtype)
+        return found.repeat_interleave(drawn.times, 0)
 
 
 class Residual(nn.Module):

@@ -52,8 +52,8 @@ class Net:
     The leading dimensions of the inputs broadcast against each other; results are [*lead, *shape], one tensor
     or a tuple. Parameters are used in the precision of the inputs. `state` has parameters and buffers, those
     of the module, or what stands for them where it is `lent`. `seed` and `rows` are those of a training step,
-    in which dropout is on; `drops` says whether there is any. `tap` hears of every call: the net, its inputs
-    and its results.
+    in which dropout is on; `drops` says whether there is any. One row stands for all that a call is of. `tap`
+    hears of every call: the net, its inputs and its results.
     """
 
     spec: NetSpec
@@ -105,6 +105,24 @@ class Net:
         found = tuple((n, state.get(id(p), p)) for n, p in self.state)
         return replace(self, state=found, lent=True, entries=tuple(e.over(state) for e in self.entries))
 
+    @property
+    def alike(self) -> Net:
+        """The same net for values that all examples share: one mask, whichever examples there are."""
+        return self if self.rows is None else self.changed(rows=np.zeros(1, dtype=np.int64))
+
+    @property
+    def thinned(self) -> bool:
+        """Whether there are masks."""
+        return self.seed is not None and (self.drops or any(e.drops for e in self.entries))
+
+    def by_row(self, lead: Shape) -> Shape:
+        """Leading dimensions, with an entry for every row of which there is a mask."""
+        if not self.thinned or self.rows is None or len(self.rows) == 1 or lead[:1] == (len(self.rows),):
+            return lead
+        if lead[:1] != (1,):
+            raise RuntimeError(f"{self} is called for {lead} with the masks of {len(self.rows)} rows")
+        return (len(self.rows), *lead[1:])
+
     def __getitem__(self, index: int | Tensor | tuple[int | Tensor, ...]) -> NetAt:
         """The nets of a plate at indices: numbers, or tensors that line up with the leading dimensions."""
         flat: int | Tensor = 0
@@ -126,14 +144,14 @@ class Net:
             found = self._run(values[0])
             return found if self.spec.form == "features" or self.outputs[0] else found.squeeze(-1)
         pairs = list(zip(values, self.inputs, strict=True))
-        lead = joined(*(v.shape[: v.ndim - len(s)] for v, s in pairs))
+        lead = self.by_row(joined(*(v.shape[: v.ndim - len(s)] for v, s in pairs)))
         found = [v if v.shape == (*lead, *s) else v.expand(*lead, *s) for v, s in pairs]
         results = self._thinned(found, lead)
         return results[0] if len(results) == 1 else results
 
     def _direct(self, value: Tensor) -> bool:
         """Whether the module takes the value as it is: one input and one result, along the last dimension."""
-        if not len(self.inputs) == len(self.outputs) == 1 or (self.drops and self.seed is not None):
+        if not len(self.inputs) == len(self.outputs) == 1 or self.thinned:
             return False
         # Of one row per example there is nothing to rearrange.
         rows = self.spec.form == "flat" and len(self.outputs[0]) < 2 and value.shape[1:] == self.inputs[0]
@@ -143,8 +161,7 @@ class Net:
     def _thinned(self, values: list[Tensor], lead: Shape) -> tuple[Tensor, ...]:
         if self.seed is None or self.rows is None or not self.drops:
             return self._results(values, lead)
-        count = math.prod(lead)
-        times = count // len(self.rows) if lead and lead[0] == len(self.rows) else 1
+        times = math.prod(lead) // max(len(self.rows), 1)
         token = THINNING.set(Thinning(self.seed, self.spec.name, self.rows, times))
         try:
             return self._results(values, lead)
@@ -238,7 +255,7 @@ class NetAt:
             return self._one(int(self.index))(*values)
         net = self.net
         leads = [v.shape[: v.ndim - len(s)] for v, s in zip(values, net.inputs, strict=True)]
-        lead = joined(*leads, self.index.shape)
+        lead = net.by_row(joined(*leads, self.index.shape))
         flat = self.index.expand(lead).reshape(-1)
         if not flat.numel():
             empty = tuple(values[0].new_zeros(*lead, *s) for s in net.outputs)
@@ -259,12 +276,11 @@ class NetAt:
     def _rows(self, order: Tensor, lead: Shape) -> Tensor:
         """The place among the rows of every position, for the masks of dropout."""
         rows = self.net.rows
-        each = rows is not None and len(lead) > 0 and lead[0] == len(rows)
-        return order // (order.numel() // lead[0]) if each and lead[0] else torch.zeros_like(order)
+        return order // (order.numel() // len(rows)) if rows is not None else order
 
     def _one(self, k: int, places: Tensor | None = None) -> Net:
         net = self.net.entries[k]
-        if net.rows is None or places is None:
+        if not net.thinned or net.rows is None or places is None:
             return net
         return replace(net, rows=net.rows[places.cpu().numpy()])
 
@@ -294,6 +310,16 @@ class Nets:
     def thinned(self, seed: int, rows: Rows) -> Nets:
         """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
         return Nets({n: net.changed(seed=seed, rows=rows) for n, net in self.own.items()})
+
+    @property
+    def thinned_rows(self) -> Rows | None:
+        """The numbers of the rows that masks are drawn for; None where there are no masks."""
+        nets = (one for net in self.own.values() for one in (net, *net.entries))
+        return next((net.rows for net in nets if net.thinned), None)
+
+    def of_rows(self, rows: Rows) -> Nets:
+        """The same nets with the masks of other rows."""
+        return Nets({n: net.changed(rows=rows) for n, net in self.own.items()})
 
     def tapped(self, tap: Tap | None) -> Nets:
         """The same nets, of whose calls somebody hears, or nobody."""

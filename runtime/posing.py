@@ -13,7 +13,7 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded, net_specs
 from ebmlang.runtime.constrained.problem import Constrained
 from ebmlang.runtime.domain_base import DomainError
-from ebmlang.runtime.generated import GeneratedModel, HessianPlaces
+from ebmlang.runtime.generated import NUMBERED, GeneratedModel, HessianPlaces
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.layout import hessian_form
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
@@ -28,7 +28,10 @@ Values = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Unshared:
-    """The generated functions, for a solver that keeps values shared by all examples as [1, ...]."""
+    """The generated functions, for a solver that keeps values shared by all examples as [1, ...].
+
+    While nets are thinned, each row keeps its masks, whatever rows are held beside it.
+    """
 
     instance: GeneratedModel
     shared: frozenset[str]
@@ -38,40 +41,64 @@ class Unshared:
         return _unshared(unknown, self.shared)
 
     def energy(self, unknown: Values, held: Values) -> Tensor:
-        return self.instance.energy(self.seen(unknown), held)
+        return self.instance.following(held).energy(self.seen(unknown), held)
 
     def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.terms(self.seen(unknown), held)
+        return self.instance.following(held).terms(self.seen(unknown), held)
 
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.constraints(self.seen(unknown), held)
+        return self.instance.following(held).constraints(self.seen(unknown), held)
 
     def smooth(self, unknown: Values, held: Values) -> Tensor:
-        return self.instance.smooth(self.seen(unknown), held)
+        return self.instance.following(held).smooth(self.seen(unknown), held)
 
     def absolute(self, held: Values) -> dict[str, Tensor]:
-        return self.instance.absolute(held)
+        return self.instance.following(held).absolute(held)
 
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.instance.energy_and_gradient(self.seen(unknown), held)
+        return self.instance.following(held).energy_and_gradient(self.seen(unknown), held)
 
     def gradient(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        return self.instance.gradient(self.seen(unknown), held)
+        return self.instance.following(held).gradient(self.seen(unknown), held)
 
     def smooth_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.instance.smooth_and_gradient(self.seen(unknown), held)
+        return self.instance.following(held).smooth_and_gradient(self.seen(unknown), held)
 
     def hessian_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
-        return self.instance.hessian_times(self.seen(unknown), held, self.seen(direction))
+        return self.instance.following(held).hessian_times(self.seen(unknown), held, self.seen(direction))
 
     def hessian_entries(self, unknown: Values, held: Values) -> tuple[Tensor, ...]:
-        return self.instance.hessian_entries(self.seen(unknown), held)
+        return self.instance.following(held).hessian_entries(self.seen(unknown), held)
 
     def hessian_places(self, held: Values, number: Values) -> HessianPlaces:
-        return self.instance.hessian_places(held, self.seen(number))
+        return self.instance.following(held).hessian_places(held, self.seen(number))
 
     def normal_times(self, unknown: Values, held: Values, direction: Values) -> dict[str, Tensor]:
-        return self.instance.normal_times(self.seen(unknown), held, self.seen(direction))
+        return self.instance.following(held).normal_times(self.seen(unknown), held, self.seen(direction))
+
+    def prepare(self, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).prepare(held)
+
+    def closed_form(self, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).closed_form(held)
+
+    def scores(self, unknown: Values, held: Values) -> list[tuple[Tensor, Tensor]]:
+        return self.instance.following(held).scores(self.seen(unknown), held)
+
+    def rest(self, unknown: Values, held: Values) -> Tensor:
+        return self.instance.following(held).rest(self.seen(unknown), held)
+
+    def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).lets(self.seen(unknown), held)
+
+    def first_states(self, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).first_states(held)
+
+    def next_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).next_states(states, self.seen(unknown), held)
+
+    def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
+        return self.instance.following(held).cost_of_states(states, self.seen(unknown), held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +128,10 @@ def _unshared(unknown: Values, shared: frozenset[str]) -> Values:
 def held_values(bound: Bound) -> dict[str, Tensor]:
     """Everything that is not sought, with what the module prepares from it."""
     held = {n: v for n, v in bound.values.items() if n not in bound.module.SOUGHT}
-    return {**held, **bound.instance.prepare(held)}
+    held |= bound.instance.prepare(held)
+    if net_specs(bound.module) and (rows := cast(Any, bound.instance).nets.thinned_rows) is not None:
+        held[NUMBERED] = torch.from_numpy(rows).to(bound.settings.device)
+    return held
 
 
 def make_problem(bound: Bound, observed: Values) -> Problem:
@@ -128,22 +158,22 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     if summed:
         return _free_problem(bound, observed, space, shared)
     functions = Unshared(bound.instance, shared, module.WRITTEN)
-    rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT)
+    rows = frozenset(n for n in module.ROW_VALUES if n not in module.SOUGHT) | {NUMBERED}
     held = held_values(bound)
     split = functions if module.SPLIT else None
-    rollout = None if observed else _rollout(bound)
+    rollout = None if observed else _rollout(bound, functions)
     form = hessian_form(bound, space, functions, held)
-    closed = bound.instance.closed_form if vars(module).get("CLOSED_FORM", False) else None
+    closed = functions.closed_form if vars(module).get("CLOSED_FORM", False) else None
     problem = Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
     return replace(problem, lengths=vars(module).get("LENGTHS", ()))
 
 
-def _rollout(bound: Bound) -> Rollout | None:
+def _rollout(bound: Bound, functions: Unshared) -> Rollout | None:
     """The rollout of the plan, if it has one, and where its recursion stays for the next question."""
     found: tuple[tuple[str, ...], str, bool, bool] | None = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
-    return Rollout(bound.instance, *found, prepared(bound))
+    return Rollout(functions, *found, prepared(bound))
 
 
 def prepared(bound: Bound) -> Remembered | None:
@@ -159,7 +189,7 @@ def prepared(bound: Bound) -> Remembered | None:
 def _free_problem(bound: Bound, observed: Values, space: Space, shared: frozenset[str]) -> Problem:
     """Lowering the free energy of what is summed out over the coordinates of the others."""
     free, held = free_of(bound, held_values(bound), observed)
-    rows = (frozenset(bound.module.ROW_VALUES) | {GIVEN}) & held.keys()
+    rows = (frozenset(bound.module.ROW_VALUES) | {GIVEN, NUMBERED}) & held.keys()
     return Problem(UnsharedFree(free, shared), held, rows, space)
 
 

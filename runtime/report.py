@@ -16,7 +16,7 @@ from ebmlang.runtime.constrained.problem import (
     violation,
 )
 from ebmlang.runtime.driver import Limits
-from ebmlang.runtime.generated import Report
+from ebmlang.runtime.generated import NUMBERED, Report
 from ebmlang.runtime.mixed.free import FreeEnergy
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.posing import constraint_specs
@@ -87,8 +87,9 @@ def _tables(bound: Bound, unknown: Values, held: Values) -> Report:
     parts = []
     for k in range(count):
         low, high = batch * k // count, batch * (k + 1) // count
-        some = (_between(values, module.ROW_VALUES, batch, low, high) for values in (unknown, held))
-        found = bound.instance.terms(*some)
+        own = module.ROW_VALUES | {NUMBERED}
+        x, known = (_between(values, own, batch, low, high) for values in (unknown, held))
+        found = bound.instance.following(known).terms(x, known)
         parts.append({n: v.reshape(-1).expand(high - low) for n, v in found.items()})
     terms = {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
     return terms, {}, bound.instance.lets(unknown, held)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.blocks import Blocks, Part
 from ebmlang.runtime.picking import make_solver, picked
-from ebmlang.runtime.posing import make_problem
+from ebmlang.runtime.posing import Unshared, make_problem
 from ebmlang.runtime.problem import Problem
 
 Values = Mapping[str, Tensor]
@@ -40,4 +40,5 @@ def _part(bound: Bound, module: ModuleType, values: Values, observed: Values) ->
     )
     problem = make_problem(part, {n: m for n, m in observed.items() if n in module.SOUGHT}).detached()
     name, _ = picked(part, problem, "")
-    return Part(problem, make_solver(name, {}, module.QUADRATIC), instance.prepare)
+    functions = Unshared(instance, frozenset(), module.WRITTEN)
+    return Part(problem, make_solver(name, {}, module.QUADRATIC), functions.prepare)

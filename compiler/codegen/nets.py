@@ -10,7 +10,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.codegen.writing import lead, result
 from ebmlang.compiler.nets.constructors import constructor
 from ebmlang.compiler.nets.net import Net
-from ebmlang.compiler.typed import Apply, Expr, Model, Read
+from ebmlang.compiler.typed import Apply, Expr, Level, Model, Read
 from ebmlang.compiler.types import Type
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def write_call(e: Emitter, node: Apply) -> Code:
     assert isinstance(at, int)
     indices, arguments = rest[:at], rest[at:]
     shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in arguments]
-    text = f"{_chosen(e, node, own.name, indices)}({', '.join(shown)})"
+    text = f"{_chosen(e, node, own.name, indices, rest)}({', '.join(shown)})"
     if count == 1:
         return result(e, node, text, ATOM, "real")
     key = (own.name, *(id(e.canonical(a)) for a in rest))
@@ -50,18 +50,20 @@ def write_slope(e: Emitter, node: Apply) -> Code:
     assert isinstance(inputs, int)
     shown = [lead(e.tensor(_operand(e, a)), node, a.type.rank).text for a in rest[at:]]
     parts = [
-        _chosen(e, node, own.name, rest[:at]), _tuple(shown[:inputs]), _tuple(shown[inputs:]),
-        repr(node.option("along")), repr(node.option("free")),
+        _chosen(e, node, own.name, rest[:at], rest[: at + inputs]),
+        _tuple(shown[:inputs]), _tuple(shown[inputs:]), repr(node.option("along")), repr(node.option("free")),
     ]  # fmt: skip
     if count != 1:
         parts.append(repr(node.option("output")))
     return result(e, node, f"slopes.of_net({', '.join(parts)})", ATOM, "real")
 
 
-def _chosen(e: Emitter, node: Apply, name: str, indices: list[Expr]) -> str:
-    """A net, and of a plate of them the one at the indices."""
+def _chosen(e: Emitter, node: Apply, name: str, indices: list[Expr], seen: list[Expr]) -> str:
+    """A net, and of a plate of them the one at the indices; `seen` is all that its results depend on."""
     which = f"[{', '.join(_index(e, node, i) for i in indices)}]" if indices else ""
-    return f'self.nets["{name}"]{which}'
+    shared = all(s.level is not Level.EXAMPLE for s in seen)
+    # Rows of shared values are no examples: the masks of dropout need to be told.
+    return f'self.nets["{name}"]{".alike" if shared else ""}{which}'
 
 
 def _operand(e: Emitter, argument: Expr) -> Code:

@@ -15,6 +15,7 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, chosen_of
 from ebmlang.runtime.discrete.network import Field, Network, Numbers, RawTable, checked, network_of
 from ebmlang.runtime.discrete.stocks import ARRANGED, check_given, shuffled, stock_of
+from ebmlang.runtime.generated import NUMBERED
 from ebmlang.runtime.spec import ConstraintSpec, TableSpec
 
 Values = Mapping[str, Tensor]
@@ -95,18 +96,19 @@ class Question:
                     self._allowed({**self.values(a[None]), **self.other}, self.held, 1) for a in assignment
                 ]
                 return torch.cat(each)
-            own = self.bound.module.ROW_VALUES
+            own = self.bound.module.ROW_VALUES | {NUMBERED}
             held = {n: _taken(v, rows) if n in own else v for n, v in self.held.items()}
             other = {n: _taken(v, rows) for n, v in self.other.items()}
             return self._allowed({**self.values(assignment), **other}, held, assignment.shape[0])
 
     def _allowed(self, unknown: Values, held: Values, rows: int) -> Tensor:
         """Energies [rows], inf where a hard constraint does not hold; `rows` is 1 in a joint problem."""
-        found = self.bound.instance.energy(unknown, held).to(torch.float64)
+        instance = self.bound.instance.following(held)
+        found = instance.energy(unknown, held).to(torch.float64)
         found = found.sum().reshape(1) if self.joint else found.reshape(-1).expand(rows)
         known: tuple[ConstraintSpec, ...] = vars(self.bound.module).get("CONSTRAINTS", ())
         specs = [s for s in known if not s.given]
-        values = self.bound.instance.constraints(unknown, held) if specs else {}
+        values = instance.constraints(unknown, held) if specs else {}
         for spec in specs:
             off = values[spec.name].double()
             off = off.abs() if spec.relation == "==" else off
@@ -120,7 +122,7 @@ class Question:
     def networks(self) -> list[Network]:
         """The energy as tables: one network for all rows, or one for each where the entries that a
         term joins differ by example."""
-        module, instance = self.bound.module, self.bound.instance
+        module, instance = self.bound.module, self.bound.instance.following(self.held)
         tables = instance.tables(self.other, self.held)
         scopes = instance.scopes(self.other, self.held)
         raw = [self._raw(spec, tables[spec.key], scopes[spec.key]) for spec in module.TABLES]

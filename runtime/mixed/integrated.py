@@ -46,8 +46,9 @@ class IntegratedEnergy:
             # Terms without examples are in the energy of every row, and count once.
             z = {n: v.detach() for n, v in problem.space.values(found.mean).items()}
             wide = _wide(unknown)
-            known = _wide({**held, **self.outer.instance.prepare(_wide(held))})
-            whole = self.outer.instance.energy({**wide, **z}, known).sum()
+            instance = self.outer.instance.following(held)
+            known = _wide({**held, **instance.prepare(_wide(held))})
+            whole = instance.energy({**wide, **z}, known).sum()
             each = problem.functions.energy(z, problem.held).expand(problem.space.rows).sum()
             free = (free.sum() + whole - each).reshape(1)
         return free.to(self.dtype)
@@ -72,9 +73,8 @@ class IntegratedEnergy:
         rows = max((v.shape[0] for n, v in unknown.items() if own.specs[n].per_example), default=own.batch)
         known = {n: v for n, v in held.items() if n in own.specs and n not in own.module.SOUGHT}
         values = _wide({**own.values, **known, **unknown})
-        if own.batch != rows:
-            instance = replace(own.instance, batch=rows)  # type: ignore[type-var]
-            own = replace(own, batch=rows, instance=instance)
+        instance = replace(own.instance.following(held), batch=rows)  # type: ignore[type-var]
+        own = replace(own, batch=rows, instance=instance)
         problem = self.pose(replace(own, values=values), {})
         if problem.space.size > MOST_TRACED:
             raise DataError(

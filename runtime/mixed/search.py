@@ -12,6 +12,7 @@ from torch import Tensor
 from ebmlang.compiler.choose import MOST_STATES
 from ebmlang.compiler.methods import find_method
 from ebmlang.errors import DataError
+from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.methods import (
     DISCRETE,
@@ -334,13 +335,7 @@ def _copies(bound: Bound, question: Question, observed: Values, count: int) -> Q
     """The countable unknowns for `count` copies of every row."""
     whole = bound if question.joint else repeated(bound, bound.module, count)
     masks = {n: m if question.joint else copied(m, count) for n, m in observed.items()}
-    return discrete_question(whole, masks, _held(whole))
-
-
-def _held(bound: Bound) -> dict[str, Tensor]:
-    """Everything that is not sought, with what the module prepares from it."""
-    held = {n: v for n, v in bound.values.items() if n not in bound.module.SOUGHT}
-    return {**held, **bound.instance.prepare(held)}
+    return discrete_question(whole, masks, posing.held_values(whole))
 
 
 def _discrete_step(question: Question, effort: Effort) -> tuple[Tensor, str]:
