@@ -144,6 +144,9 @@ class GeneratedModel:
     def absolute(self, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def majorant(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
     def obligations(self, held: Values) -> dict[str, Tensor]:
         """Values by the text of what must hold of them, for the method of the plan."""
         return {}

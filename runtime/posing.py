@@ -55,6 +55,9 @@ class Unshared:
     def absolute(self, held: Values) -> dict[str, Tensor]:
         return self.instance.following(held).absolute(held)
 
+    def majorant(self, unknown: Values, held: Values) -> Tensor:
+        return self.instance.following(held).majorant(self.seen(unknown), held)
+
     def energy_and_gradient(self, unknown: Values, held: Values) -> tuple[Tensor, dict[str, Tensor]]:
         return self.instance.following(held).energy_and_gradient(self.seen(unknown), held)
 
@@ -165,7 +168,8 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
     form = hessian_form(bound, space, functions, held)
     closed = functions.closed_form if vars(module).get("CLOSED_FORM", False) else None
     problem = Problem(functions, held, rows & held.keys(), space, split, functions, rollout, form, closed)
-    return replace(problem, lengths=vars(module).get("LENGTHS", ()))
+    majorant = functions.majorant if vars(module).get("MAJORANT", False) else None
+    return replace(problem, lengths=vars(module).get("LENGTHS", ()), majorant=majorant)
 
 
 def _rollout(bound: Bound, functions: Unshared) -> Rollout | None:

@@ -104,7 +104,8 @@ class Problem:
     space the energies of all examples are summed, so functions that include a term of the whole batch must
     return it once: as a total of shape [] or [1]. Without a `form` nothing is known about the Hessian.
     `lengths` names variables whose weights are those of lengths of groups, not of absolute values, with how
-    many leading dimensions number the groups.
+    many leading dimensions number the groups. `majorant` is a quadratic whose Hessian is nowhere less than
+    that of the smooth part of the split.
     """
 
     functions: Functions
@@ -119,6 +120,7 @@ class Problem:
     mixture: MixtureForm | None = None
     blocks: Blocks | None = None
     lengths: tuple[tuple[str, int], ...] = ()
+    majorant: Callable[[Values, Values], Tensor] | None = None
 
     @property
     def pattern(self) -> Pattern:

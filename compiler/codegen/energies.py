@@ -104,7 +104,17 @@ class Energies:
         value = self.smooth_total(e, parts)
         doc = "The energy without its absolute values: [B]."
         owners = {s.name: s for s in self.plan.block.summands}
-        return [self.method("smooth", "Tensor", doc, e, value), self.absolute(owners)]
+        made = [self.method("smooth", "Tensor", doc, e, value), self.absolute(owners)]
+        return (
+            [*made, self._majorant([simplified(part) for part in split.majorant])] if split.majorant else made
+        )
+
+    def _majorant(self, parts: list[Expr]) -> Method:
+        e = self.functions.method()
+        e.count(*parts)
+        value = self.smooth_total(e, parts)
+        doc = "A quadratic whose Hessian is nowhere less than that of the smooth part: [B]."
+        return self.method("majorant", "Tensor", doc, e, value)
 
     def smooth_parts(self) -> list[Expr]:
         """The summands of the smooth part."""

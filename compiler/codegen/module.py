@@ -189,6 +189,7 @@ class _Writer:
         if split is not None:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
+            roots += [("majorant", simplified(part)) for part in split.majorant]
         roots += self.mixtures.roots()
         # The answer of a search is named, so that lets and terms do not ask for it again.
         roots = [*self._answers(), *roots]

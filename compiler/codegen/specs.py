@@ -93,6 +93,7 @@ def specs(
         f"WRITTEN = frozenset({sorted(written)!r})",
         f"HESSIAN_SHARED, HESSIAN_CONSTANT = {hessian!r}".replace("(", "").replace(")", ""),
         f"SPLIT = {plan.split is not None}",
+        *(["MAJORANT = True"] if plan.split is not None and plan.split.majorant else []),
         f"LEAST_SQUARES = {plan.split is not None and plan.split.least_squares}",
         f"OBLIGATIONS = {tuple((o.says, o.kind) for o in plan.obligations)!r}",
         _sentence("BECAUSE", plan.because),

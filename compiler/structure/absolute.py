@@ -17,6 +17,7 @@ from ebmlang.compiler.derivatives import algebra
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding
+from ebmlang.compiler.structure.majorant import majorant_of
 from ebmlang.compiler.structure.pieces import negated, one, pieces, times, weighted
 from ebmlang.compiler.structure.squares import least_squares
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read
@@ -57,7 +58,9 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     weighed = ", ".join(dict.fromkeys(map(_shown, absolute)))
     because = f"{terms} weighs {weighed}, the rest is {{}}"
     quadratic = all(block.calculus.quadratic(part) for part in smooth)
+    majorant, bends = ((), "") if quadratic else majorant_of(block, tuple(smooth))
     because = because.format("quadratic" if quadratic else "smooth")
+    because += f", and bends no more than a quadratic: {bends}" if bends else ""
     return (
         Finding(
             "smooth plus absolute values",
@@ -67,6 +70,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             absolute=tuple(absolute),
             smooth=tuple(smooth),
             smooth_of=tuple(smooth_of),
+            majorant=majorant,
             quadratic=quadratic,
             least_squares=least_squares(block, tuple(smooth)),
         ),

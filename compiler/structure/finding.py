@@ -115,7 +115,8 @@ class Finding:
 
     It holds for values that meet the obligations. A split into a smooth part and absolute values
     carries its parts, and in `smooth_of` the summand of every smooth part; `quadratic` says that the
-    smooth part is a polynomial of degree 2, `least_squares` that it is a sum of squares. The other
+    smooth part is a polynomial of degree 2, `least_squares` that it is a sum of squares, and `majorant` has
+    for every other smooth part a quadratic of no smaller Hessian, if all have one. The other
     fields belong to one property each: `losses`
     to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
     plus quadratic and (with `form`) to separate scores, `blocks` to convex by blocks, `bound` (of the
@@ -129,6 +130,7 @@ class Finding:
     absolute: tuple[AbsolutePart, ...] = ()
     smooth: tuple[Expr, ...] = ()
     smooth_of: tuple[str, ...] = ()
+    majorant: tuple[Expr, ...] = ()
     quadratic: bool = False
     least_squares: bool = False
     losses: tuple[LossPart, ...] = ()

@@ -20,6 +20,7 @@ from ebmlang.runtime.domain_base import Kind, row_dot, row_norm
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.solvers.gram import gram_of
 from ebmlang.runtime.solvers.gram_fista import GramMemory, gram_start, gram_step
+from ebmlang.runtime.solvers.proven_steps import ProvenMemory, proven_length, proven_start, proven_step
 from ebmlang.runtime.solvers.solver import (
     AbstractSolver,
     Halt,
@@ -75,7 +76,8 @@ class Fista(AbstractSolver):
     `quadratic` says that the smooth part is a polynomial of degree 2 in the unknowns. Then a step is a round
     of iterations with its matrix, if that is not too large (`gram` False: never). Otherwise the gradient at
     the extrapolated point is an exact combination of two known ones, and a step costs a single evaluation.
-    If the smooth part is not quadratic, a step costs one gradient and one energy. `growth` is how much such a
+    If the smooth part is not quadratic, a step costs one gradient and one energy; with a proven bound of its
+    curvature, a step is a round of iterations that cost one gradient each. `growth` is how much such a
     step size may grow from one step to the next; `patience` is the number of steps without any progress after
     which a row ends.
     """
@@ -92,6 +94,9 @@ class Fista(AbstractSolver):
         matrix = gram_of(problem, x) if self.quadratic and self.gram and not problem.lengths else None
         if matrix is not None:
             return gram_start(problem, matrix, x)
+        proven = None if self.quadratic else proven_length(problem, x)
+        if proven is not None:
+            return proven_start(problem, proven, x, proximal_point)
         smooth, gradient = problem.smooth_and_gradient(x)
         length = 1 / _curvature(problem, x, gradient)
         weights = problem.absolute()
@@ -106,6 +111,8 @@ class Fista(AbstractSolver):
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         if isinstance(state.memory, GramMemory):
             return gram_step(problem, x, state, self.patience)
+        if isinstance(state.memory, ProvenMemory):
+            return proven_step(problem, x, state, self.growth, self.patience, proximal_point)
         memory: FistaMemory = state.memory
         weights = problem.absolute()
         length = memory.length * self.growth
@@ -142,7 +149,7 @@ class Fista(AbstractSolver):
         return where_rows(keep, move.to, x), State(energy, optimality, keep, after)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
-        memory: FistaMemory | GramMemory = state.memory
+        memory: FistaMemory | GramMemory | ProvenMemory = state.memory
         return torch.where(memory.stall.stalled, int(Halt.PRECISION), 0).to(torch.int8)
 
 

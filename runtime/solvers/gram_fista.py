@@ -191,7 +191,7 @@ def _round(memory: GramMemory, edges: Edges, x: Tensor) -> tuple[Tensor, Tensor,
     # Steps v - length (H v - right) are products with 1 - length H.
     right = (gram.times(x) - memory.gradient) * gram.length[:, None]
     keep = torch.eye(size, dtype=x.dtype, device=x.device)
-    shares = torch.tensor(_momentum(), dtype=x.dtype, device=x.device)
+    shares = torch.tensor(momentum(), dtype=x.dtype, device=x.device)
     if gram.shared is not None:
         length = float(gram.length[0])
         sweep = _Sweep(torch.sub(keep, gram.shared.tensor, alpha=length), edges, length, gram.length, shares)
@@ -208,7 +208,7 @@ def _round(memory: GramMemory, edges: Edges, x: Tensor) -> tuple[Tensor, Tensor,
 
 
 @cache
-def _momentum() -> tuple[float, ...]:
+def momentum() -> tuple[float, ...]:
     """(t_k - 1) / t_{k+1} for t_1 = 1, t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2 (Beck and Teboulle 2009)."""
     shares, t = [], 1.0
     for _ in range(OLDEST + RESTART_EVERY):

@@ -16,7 +16,9 @@ import numpy as np
 from ebmlang.compiler import notation, pipeline, typed
 from ebmlang.compiler.curvature.calculus import Calculus
 from ebmlang.compiler.curvature.obligation import Obligation, Proof
-from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.query import Query
+from ebmlang.compiler.structure.block import Block
+from ebmlang.compiler.structure.majorant import majorant_of
 from ebmlang.compiler.typed import Expr, Model
 from tests.reference import Reference
 
@@ -49,16 +51,16 @@ class Line:
     def check(self) -> None:
         """Every claim about every part of the model."""
         graph = pipeline.graph_of(self.model)
-        depends = Dependence(graph, self.sought)
-        calculus = Calculus(depends)
+        block = Block(graph, Query(tuple(sorted(self.sought))))
         roots = [t.value for t in self.model.terms] + [x.value for x in self.model.lets]
         nodes = {id(n): n for root in roots for n in typed.walk(root)}
         with pipeline.room_for_passes(), np.errstate(all="ignore"):
             for node in nodes.values():
                 if node.type.kind in ("real", "int", "bool"):
-                    self._node(node, calculus)
+                    self._node(node, block)
 
-    def _node(self, node: Expr, calculus: Calculus) -> None:
+    def _node(self, node: Expr, block: Block) -> None:
+        calculus = block.calculus
         place = self._place(node)
         if place is None:
             return
@@ -71,6 +73,7 @@ class Line:
             if not calculus.depends(node):
                 continue
             self._degree(node, calculus, values)
+            self._majorant(node, block, values, row, place)
             for sign, want in ((1.0, "convex"), (-1.0, "concave")):
                 proof = calculus.prove(node, "convex" if want == "convex" else "concave")
                 if proof is not None and self._met(proof, row, place):
@@ -99,6 +102,25 @@ class Line:
         third = values[3] - 3 * values[2] + 3 * values[1] - values[0]
         found = np.abs(second if degree <= 1 else third).max(initial=0.0)
         assert found <= 1e-7 * scale, f"{notation.text(node)} has no degree {degree}: {found}"
+
+    def _majorant(
+        self, node: Expr, block: Block, values: list[Any], row: int, place: Mapping[int, int]
+    ) -> None:
+        """A majorant is at most quadratic and bends at least as much, entry by entry."""
+        found = majorant_of(block, (node,))[0] if node.type.kind == "real" else ()
+        if not found or block.calculus.quadratic(node) or not all(np.isfinite(v).all() for v in values):
+            return
+        above = [np.asarray(p.value(found[0], row, place), dtype=float) for p in self.points]
+        if not all(np.isfinite(v).all() for v in above):
+            return
+        self.seen["majorant"] += 1
+        self._degree(found[0], block.calculus, above)
+        assert block.calculus.quadratic(found[0]), notation.text(found[0])
+        scale = 1 + max(float(np.abs(v).max(initial=0.0)) for v in (*values, *above))
+        for k in (0, 1):
+            excess = [v[k] - 2 * v[k + 1] + v[k + 2] for v in (values, above)]
+            least = (excess[1] - excess[0]).min(initial=np.inf)
+            assert least >= -TOL * scale, f"{notation.text(found[0])} bends less than {notation.text(node)}"
 
     def _met(self, proof: Proof, row: int, place: Mapping[int, int]) -> bool:
         return all(self._holds(o, row, place) for o in proof)

@@ -52,3 +52,4 @@ def test_random_compositions() -> None:
     assert seen["convex"] > 400, seen
     assert seen["concave"] > 200, seen
     assert seen["degree 2"] > 80, seen
+    assert seen["majorant"] > 100, seen
