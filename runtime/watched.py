@@ -21,6 +21,12 @@ class Watched(Mapping[str, Tensor]):
         value = self.held[name]
         return value.double() if self.wide and value.is_floating_point() else value
 
+    def __contains__(self, name: object) -> bool:
+        if name not in self.held:
+            return False  # what is not there is not read
+        self.reads.add(str(name))
+        return True
+
     def __iter__(self) -> Iterator[str]:
         # Whoever goes through all of them may read any.
         self.reads.update(self.held)
