@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ebmlang.compiler.indexing import affine
 from ebmlang.compiler.sizes import ZERO, Size
 from ebmlang.compiler.typed import (
     Apply,
@@ -62,7 +63,7 @@ def text(node: Expr, strength: int = 0) -> str:
     """The expression in the language's own notation, for findings, reports and golden tests.
 
     `strength` is how tightly the place binds: 4 a sum, 5 a product, 6 a sign, 7 a power, 9 a
-    subscript. What binds less gets parentheses. Only a Tabulate has no notation of its own.
+    subscript. What binds less gets parentheses. A Tabulate that is no slice has no notation of its own.
     """
     match node:
         case Constant() | SizeOf():
@@ -81,7 +82,7 @@ def text(node: Expr, strength: int = 0) -> str:
         case Fold():
             return f"{node.function}({text(node.body)}, over = {_over_text(node)})"
         case Tabulate():
-            return f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
+            return _window_text(node) or f"[{text(node.body)} for {', '.join(map(str, node.over))}]"
         case OverExamples():
             return f"{node.function}({text(node.body)}, over = batch)"
         case Solve():
@@ -208,6 +209,44 @@ def _over_text(node: Fold) -> str:
     return f"{axis}{guard}"
 
 
+def _window_text(node: Tabulate) -> str:
+    """A slice that moves: the entries of an array, tabulated in their order; empty for anything else."""
+    over, body = list(node.over), node.body
+    if not isinstance(body, Pick):
+        return ""
+    shown: list[str] = []
+    for s, size in zip(body.subscripts, body.base.type.shape, strict=False):
+        form = affine(s) if isinstance(s, Expr) else None
+        if isinstance(s, Expr) and not any(a in node.over for a in s.axes):
+            shown.append(text(s))
+        elif isinstance(s, SliceOf) and not over:
+            shown.append(_slice_text(str(s.start), str(s.stop), size))
+        elif form is not None and over and dict(form[0]).get(over[0]) == 1:
+            axis = over.pop(0)
+            assert axis.size is not None
+            steps, first = tuple(p for p in form[0] if p[0] is not axis), form[1] + axis.start
+            if any(a in node.over for a, _ in steps):
+                return ""
+            shown.append(
+                _slice_text(_affine_text(steps, first), _affine_text(steps, first + axis.size), size)
+            )
+        else:
+            return ""
+    return "" if over else f"{text(body.base, 9)}[{', '.join(shown)}]"
+
+
+def _affine_text(steps: tuple[tuple[Axis, int], ...], rest: Size) -> str:
+    """A linear form of indices: t, 2 * t + 1, t - p."""
+    names = " + ".join(a.names[0] if c == 1 else f"{c} * {a.names[0]}" for a, c in steps)
+    if not names or rest == ZERO:
+        return names or str(rest)
+    return f"{names} - {str(rest)[1:]}" if str(rest).startswith("-") else f"{names} + {rest}"
+
+
+def _slice_text(start: str, stop: str, size: Size) -> str:
+    return f"{'' if start == str(ZERO) else start}..{'' if stop == str(size) else stop}"
+
+
 def _subscripts_text(node: Pick) -> str:
     """The subscripts, without whole dimensions at the end."""
     dims = iter(node.base.type.shape)
@@ -218,8 +257,7 @@ def _subscripts_text(node: Pick) -> str:
             continue
         size = next(dims)
         if isinstance(s, SliceOf):
-            start, stop = "" if s.start == ZERO else str(s.start), "" if s.stop == size else str(s.stop)
-            shown.append(f"{start}..{stop}")
+            shown.append(_slice_text(str(s.start), str(s.stop), size))
         else:
             shown.append(text(s))
     while len(shown) > 1 and shown[-1] == "..":

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebmlang.compiler import ast, notation, typed
-from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.shapes import EmptyRange, OutOfRange, TooManySubscripts
 from ebmlang.compiler.catalogue.types import IntegerExpected
 from ebmlang.compiler.indexing import Room, affine, pick
-from ebmlang.compiler.scope import Index, Scope, origins
+from ebmlang.compiler.scope import Scope, origins
 from ebmlang.compiler.sizes import ZERO, Size
-from ebmlang.compiler.sizing import names_in, read_size
+from ebmlang.compiler.sizing import read_size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, Level
 from ebmlang.compiler.types import INT
+from ebmlang.compiler.windows import Part, Window, Windows
 
 if TYPE_CHECKING:
     from ebmlang.compiler.expressions import Expressions
@@ -27,6 +27,10 @@ class Subscripts:
 
     checker: Expressions
     scope: Scope
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.checker, self.scope)
 
     def index(self, node: ast.Index) -> Expr:
         return self.of(self.checker.check(node.base, self.scope), node)
@@ -44,7 +48,7 @@ class Subscripts:
             places = origins(self.scope, base)
             checker.report.add(TooManySubscripts(node.span, used, str(base.type), places))
             return checker.error(node.span)
-        final: list[typed.Subscript] = []
+        final: list[Part] = []
         dims = iter(base.type.shape)
         for s, written in zip(subscripts, node.subscripts, strict=True):
             if isinstance(s, typed.NewAxis):
@@ -61,7 +65,10 @@ class Subscripts:
             final.append(checked)
         final.extend(typed.SliceOf(ZERO, size) for size in dims)
         checker.node_count += 1
-        return pick(base, tuple(final), node.span)
+        fixed = tuple(s for s in final if not isinstance(s, Window))
+        if len(fixed) < len(final):
+            return self.windows.of(base, final, node.span)
+        return pick(base, fixed, node.span)
 
     def _subscript(self, node: ast.Expr | ast.Slice) -> typed.Subscript | ast.Slice | None:
         if isinstance(node, ast.Slice):
@@ -123,10 +130,10 @@ class Subscripts:
 
     # --- slices ---
 
-    def slice(self, node: ast.Slice, size: Size, base: Expr) -> typed.SliceOf | None:
+    def slice(self, node: ast.Slice, size: Size, base: Expr) -> typed.SliceOf | Window | None:
         checker = self.checker
-        if self._moves(node):
-            return None
+        if self.windows.moves(node):
+            return self.windows.window(node, size, base)
         start = self._bound(node.start, ZERO, size)
         stop = self._bound(node.stop, size, size)
         if start is None or stop is None:
@@ -151,19 +158,6 @@ class Subscripts:
                 reason = f"the slice {shown} does not fit into 0..{size}"
                 checker.requirements.append(typed.Requirement(room, reason, node.span))
         return typed.SliceOf(start, stop)
-
-    def _moves(self, node: ast.Slice) -> bool:
-        """Whether a slice moves with a plate index, which is refused."""
-        for bound in (node.start, node.stop):
-            for name in names_in(bound) if bound is not None else ():
-                if isinstance(self.scope.find(name.text), Index):
-                    advice = (
-                        f"write the window with an index: sum(x[{name.text} + k] * w[k], over = k in 0..3)"
-                    )
-                    what = f"a slice that moves with the index `{name.text}`"
-                    self.checker.report.add(NotBuilt(node.span, what, advice))
-                    return True
-        return False
 
     def _bound(self, node: ast.Expr | None, default: Size, size: Size) -> Size | None:
         if node is None:

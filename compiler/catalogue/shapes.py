@@ -319,3 +319,21 @@ class TooFewEntries(Diagnostic):
 
     def related(self) -> Sequence[Label]:
         return self.places
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MovingLength(Diagnostic):
+    """A slice that has another length at every index of a plate: arrays are rectangular."""
+
+    code: ClassVar[str] = "E0415"
+    found: str = ""
+    index: str = ""
+
+    def message(self) -> str:
+        return f"the length of the slice {self.found} changes with `{self.index}`"
+
+    def expected(self) -> str:
+        return f"bounds that move together: x[{self.index}..{self.index}+3]"
+
+    def hint(self) -> str:
+        return f"sum over an index with a guard: sum(x[k], over = k in 0..n if k <= {self.index})"

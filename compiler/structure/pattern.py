@@ -110,7 +110,7 @@ def _chained(shapes: Shapes, couplings: tuple[Coupling, ...], chain: Chain, apar
 def _reach(coupling: Coupling, chain: Chain) -> int:
     """How far apart the two entries are along the chain."""
     first, second = (e.index[chain.along[e.variable][-1]] for e in (coupling.first, coupling.second))
-    return abs(distance(first, second) or 0)
+    return distance(first, second) or 0
 
 
 def _arrow(shapes: Shapes, couplings: tuple[Coupling, ...], chain: Chain, apart: str) -> Sparsity:

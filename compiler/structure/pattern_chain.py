@@ -122,7 +122,7 @@ class Chains:
             if last is None:
                 fixed.append(c)
             else:
-                bandwidth = max(bandwidth, abs(last))
+                bandwidth = max(bandwidth, last)
         if not _long(self.shapes, along, bandwidth):
             return None
         left = sum(
@@ -145,8 +145,18 @@ def _long(shapes: Shapes, along: Along, bandwidth: int) -> bool:
 
 
 def distance(a: Index, b: Index) -> int | None:
-    """How far the second index is from the first, where that is one number; else None."""
-    return (b - a).constant
+    """How far the second index is at most from the first, where that is known to the program; else None."""
+    apart = b - a
+    low = high = apart.rest.constant
+    for atom, factor in apart.terms:
+        if low is None or high is None or not isinstance(atom, Running):
+            return None
+        start, size = atom.start.constant, atom.size.constant
+        if start is None or size is None:
+            return None
+        ends = (factor * start, factor * (start + size - 1))
+        low, high = low + min(ends), high + max(ends)
+    return None if low is None or high is None else max(abs(low), abs(high))
 
 
 def block_size(shapes: Shapes, along: Along) -> Size:

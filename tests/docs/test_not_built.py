@@ -17,7 +17,8 @@ MODEL = """model m(n: int, k: int) {{
 
 STATEMENTS = {
     "permutation as a parameter": "param p : permutation[n]",
-    "moving slice": "for t in 0..n-2 { energy window[t] = sum(x[t..t+3]) }",
+    "moving slice and indices": "observed A : real[n, n]; observed o : class[n][2]; "
+    "for t in 0..n-2 { energy w[t] = sum(A[o, t..t+3]) }",
     "missing shared": "shared observed c : real[n] missing",
 }
 
