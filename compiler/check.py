@@ -27,6 +27,7 @@ from ebmlang.compiler.diagnostics import Label, Report
 from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.floors import Floors, floors_of
 from ebmlang.compiler.functions import UserFunctions
+from ebmlang.compiler.hierarchy import check_levels
 from ebmlang.compiler.indexing import Prover
 from ebmlang.compiler.letting import LetStatements
 from ebmlang.compiler.losses.amortized import begun
@@ -157,6 +158,7 @@ class _ModelChecker:
         )
         if not self.failed:
             check_training(checked, self.report)
+            check_levels(checked, self.report)
         return checked
 
     def so_far(self) -> typed.Model:

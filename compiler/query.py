@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ebmlang.compiler.hierarchy import lowest
 from ebmlang.compiler.typed import Expr, Method, Model, Question, Variable
 
 
@@ -23,11 +24,7 @@ def default_question(model: Model, label: str | None = None) -> Question | None:
     """The `infer` line that applies: the labelled one, else the first; a `plan` line else."""
     if label is not None:
         return next((q for q in model.questions if q.label == label), None)
-    for verb in ("infer", "plan"):
-        for question in model.questions:
-            if question.verb == verb:
-                return question
-    return None
+    return next((q for q in model.questions if q.verb == "infer"), None) or lowest(model)
 
 
 def marginalized(model: Model) -> frozenset[str]:

@@ -15,6 +15,7 @@ from ebmlang.compiler.choose_sampler import choose_sampler, explain_sampling
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.envelope import explain_training, loss_of, obstacles
 from ebmlang.compiler.explanation import explain, found_lines, line, solved_lines
+from ebmlang.compiler.hierarchy import above
 from ebmlang.compiler.query import Query
 from ebmlang.compiler.questions import SEARCHED_VERBS
 from ebmlang.compiler.structure import Structure
@@ -57,8 +58,9 @@ def explain_file(
         parts.append(f"{head}\n{_indented(_question(model, given, None, None, None, using, settings))}")
     for question in model.questions:
         if question.verb in SEARCHED_VERBS:
-            told = _question(model, given, None, None, question, using, settings)
-            parts.append(f"{question.text}\n{_indented(told)}")
+            told = [line("after", f"`{q.text}`, whose answer is given") for q in above(model, question)]
+            told.append(_indented(_question(model, given, None, None, question, using, settings)))
+            parts.append("\n".join([question.text, *told]))
         elif question.verb == "marginalize":
             parts.append(f"{question.text}\n{_indented(_summed(model, given, question))}")
         elif question.verb in typed.TRAINING:

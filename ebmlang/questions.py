@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
+from ebmlang.compiler.hierarchy import below, lowest
 from ebmlang.compiler.query import Query, default_question, default_sought, marginalized
 from ebmlang.compiler.questions import CALLERS_OBJECTIVE
 from ebmlang.compiler.source import Source
 from ebmlang.compiler.typed import Expr, Method, Question
-from ebmlang.compiler.unread import unneeded, without
+from ebmlang.compiler.unread import unneeded, unread, without
 from ebmlang.errors import DataError, ModelError
 
 
@@ -83,6 +84,9 @@ def ask_roles(
         model = objective_model(model, of)
     question = objective if isinstance(objective, Question) else _line(model, objective)
     _check_names(model, find or (), given)
+    whole = model
+    if question is not None and of is None and find is None:
+        model = _narrowed(model, question, given)
     sought = set(default_sought(model, question))
     if find is not None:
         latents = {v.name for v in model.variables if v.role == "latent"}
@@ -91,8 +95,18 @@ def ask_roles(
     summed = _summed(model, sought, given - incomplete) if sought else frozenset()
     sought |= incomplete - summed
     ordered = tuple(v.name for v in model.variables if v.name in sought | summed)
-    asked = Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed))
+    variant = f"of line {question.span.start}" if question is not None and model is not whole else ""
+    asked = Asked(model, ordered, question, of, tuple(n for n in ordered if n in summed), variant)
     return _lean(asked, given)
+
+
+def _narrowed(model: typed.Model, line: Question, given: frozenset[str]) -> typed.Model:
+    """The model without the unknowns that lines below this one plan, as far as its objective does not read
+    them: they are not decided yet when the line is asked."""
+    if line.of is None:
+        return model
+    gone = (below(model, line) & unread(model, (line.of,), "latent")) - given - set(line.targets)
+    return replace(without(model, gone), questions=model.questions) if gone else model
 
 
 def _lean(asked: Asked, given: frozenset[str]) -> Asked:
@@ -108,19 +122,25 @@ def _lean(asked: Asked, given: frozenset[str]) -> Asked:
     return replace(asked, model=model, variant=f"{asked.variant} without {' '.join(sorted(gone))}")
 
 
-def ask_plan(model: typed.Model, label: str | None, given: frozenset[str]) -> Asked:
-    """What is planned: what the `plan` line of this label names, or the first one, and other latents with it.
+def plan_line(model: typed.Model, label: str | None) -> Question:
+    """The `plan` line of this label. Without one it is the first line, or the one below it that rests on it.
 
     Raises DataError.
     """
     lines = [q for q in model.questions if q.verb == "plan"]
-    if not lines:
+    first = lowest(model)
+    if first is None:
         raise DataError(f"the model {model.name} has no `plan` line", "add one: plan a")
     labels = [q.label for q in lines if q.label]
-    line = lines[0] if label is None else next((q for q in lines if q.label == label), None)
+    line = first if label is None else next((q for q in lines if q.label == label), None)
     if line is None:
         hint = f"it names {listing(labels, 'and')}" if labels else f"name a line of it: plan {label}: ..."
         raise DataError(f"no `plan` line is called `{label}`", did_you_mean(str(label), labels) or hint)
+    return line
+
+
+def ask_line(model: typed.Model, line: Question, given: frozenset[str]) -> Asked:
+    """What a line seeks: what it names, and other latents with it. Raises DataError."""
     return ask_roles(model, None, given, None, line, frozenset())
 
 

@@ -326,6 +326,28 @@ class TooManyModelMistakes(Diagnostic):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class PlansInCircle(Diagnostic):
+    """Each of some `plan` lines takes as given what another one of them plans: none can be asked first.
+
+    A line with `given g` is asked after the line that plans g, with its answer as the value of g.
+    """
+
+    code: ClassVar[str] = "E0518"
+    names: tuple[str, ...] = ()
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        names = listing([f"`{name}`" for name in self.names], "and")
+        return f"plans wait for each other in a circle: {names} are given"
+
+    def hint(self) -> str:
+        return "leave `given` out of the line that is to be asked first, or plan them together: plan a, g"
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class NotARelation(Diagnostic):
     """A constraint compares two numbers with `<=`, `>=` or `==`.
 

@@ -163,6 +163,9 @@ def notes(episodes: Episodes) -> list[str]:
     done = sum(int(e.converged.sum()) for e in episodes)
     searched = any(e.iterations.any() for e in episodes)
     found = [f"\nconverged   {done:,} of {plans:,} plans" if searched else "\nnothing was searched"]
+    for name in episodes.above:
+        upper = [e.above[name].converged for e in episodes if name in e.above]
+        found.append(f"            {sum(map(sum, upper)):,} of {sum(map(len, upper)):,} of `{name}`, above")
     names = dict.fromkeys(name for e in episodes for name in e.violations)
     for name in names:
         most = max(e.violations.get(name, 0.0) for e in episodes)

@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.planning.acting import Acting, Course, Heard
-from ebmlang.planning.episodes import Episode, Episodes
+from ebmlang.planning.episodes import Episode, Episodes, UpperPlans
+from ebmlang.planning.levels import Levels, planned
 from ebmlang.planning.own import ModelWorld
-from ebmlang.planning.planner import BY, POLICY, Asking, Planner, observed_by
+from ebmlang.planning.planner import BY, Asking, Planner, observed_by
 from ebmlang.planning.policies import Policy
 from ebmlang.planning.random import RandomActions
 from ebmlang.planning.worlds import FunctionWorld, GymnasiumWorld, Step, World, world_of
-from ebmlang.questions import ask_plan
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
     from ebmlang.runtime.bind import Settings
-    from ebmlang.runtime.result import Result
 
 __all__ = [
     "BY",
@@ -28,11 +27,13 @@ __all__ = [
     "Episodes",
     "FunctionWorld",
     "GymnasiumWorld",
+    "Levels",
     "ModelWorld",
     "Planner",
     "Policy",
     "RandomActions",
     "Step",
+    "UpperPlans",
     "World",
     "acting_in",
     "episodes_in",
@@ -62,19 +63,12 @@ def acting_in(
     """A planner of the model in a world. Raises DataError where they do not fit."""
     if isinstance(world, ModelWorld):
         fixed = {name: value for name, value in fixed.items() if name not in world.takes}
-    planner = Planner.of(model, asking, settings, fixed)
-    actor = Policy.of(planner) if asking.by == POLICY or not planner.searches else planner
+    levels = Levels.of(model, asking, settings, fixed)
     if isinstance(world, ModelWorld):
-        world.ask(planner)
-        return Acting(actor, world, world.takes, course)
-    takes = observed_by(model.checked, planner.asked, mapping, fixed, world.entries)
-    return Acting(actor, world, takes, course)
-
-
-def planned(model: Model, given: Mapping[str, Any], asking: Asking, settings: Settings) -> Result:
-    """One plan for every row of the given values. Raises DataError."""
-    asked = ask_plan(model.checked, asking.objective, frozenset(given))
-    return asking.answer(model, asked, given, settings)[1]
+        world.ask(levels)
+        return Acting(levels, world, world.takes, course)
+    takes = observed_by(model.checked, levels.questions, mapping, fixed, world.entries)
+    return Acting(levels, world, takes, course)
 
 
 def episodes_in(acting: Acting, heard: Heard | None = None) -> Episodes:

@@ -16,6 +16,17 @@ from ebmlang.planning.worlds import Step
 
 
 @dataclass(frozen=True, slots=True)
+class UpperPlans:
+    """The plans of an upper level in an episode: how long each took, whether its search converged, the step
+    it was made at, each [plans], and the actions of the level that it found [plans, K, *shape]."""
+
+    seconds: Array
+    converged: Array
+    steps: Array
+    actions: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Episode:
     """One episode of n steps.
 
@@ -25,7 +36,8 @@ class Episode:
     converged bool [plans] are theirs, `violations` by how much each constraint was violated at most. A plan
     that was predicted, not searched, has the energy nan, no iterations, and is no trouble. whole: the actions
     of every plan, [plans, T, *shape], and begun [plans] the steps that they begin at. outside: actions that
-    had to be cut to the bounds of the world. trouble: what broke the episode off.
+    had to be cut to the bounds of the world. trouble: what broke the episode off. above: the plans of upper
+    levels, by the names of what they plan.
     """
 
     number: int
@@ -45,6 +57,7 @@ class Episode:
     outside: int
     trouble: str
     pictures: tuple[Array, ...] = field(default=(), repr=False)
+    above: Mapping[str, UpperPlans] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -80,8 +93,8 @@ class _Plan:
     begun: int
 
     @staticmethod
-    def of(planned: Planned, seconds: float, begun: int) -> _Plan:
-        result = planned.result
+    def of(planned: Planned, begun: int) -> _Plan:
+        result, seconds = planned.result, planned.seconds or 0.0
         if result is None:
             return _Plan(seconds, math.nan, 0, True, {}, planned.whole, begun)
         return _Plan(
@@ -93,6 +106,16 @@ class _Plan:
             planned.whole,
             begun,
         )
+
+
+def _upper(plans: Sequence[_Plan]) -> UpperPlans:
+    """All plans of an upper level."""
+    return UpperPlans(
+        np.array([plan.seconds for plan in plans]),
+        np.array([plan.converged for plan in plans]),
+        np.array([plan.begun for plan in plans]),
+        np.stack([plan.whole for plan in plans]),
+    )
 
 
 @dataclass(slots=True)
@@ -107,6 +130,7 @@ class Recorder:
     _actions: list[Array] = field(default_factory=list)
     _steps: list[Step] = field(default_factory=list)
     _plans: list[_Plan] = field(default_factory=list)
+    _above: dict[str, list[_Plan]] = field(default_factory=dict)
     _outside: int = 0
 
     @property
@@ -125,8 +149,10 @@ class Recorder:
 
     def plan(self, planned: Planned) -> None:
         """A plan was made, or an action was drawn."""
+        for name, upper in planned.above.items():
+            self._above.setdefault(name, []).append(_Plan.of(upper, self.steps))
         if planned.seconds is not None:
-            self._plans.append(_Plan.of(planned, planned.seconds, self.steps))
+            self._plans.append(_Plan.of(planned, self.steps))
 
     def step(self, action: Any, step: Step, cut: bool) -> None:
         """An action was carried out."""
@@ -163,6 +189,7 @@ class Recorder:
             self._outside,
             self.trouble,
             tuple(self.pictures),
+            {name: _upper(plans) for name, plans in self._above.items()},
         )
 
 
@@ -188,6 +215,12 @@ class Episodes(Sequence[Episode]):
     def seconds(self) -> Array:
         """The time of every plan."""
         return np.concatenate([episode.seconds for episode in self.found]) if self.found else np.zeros(0)
+
+    @property
+    def above(self) -> dict[str, Array]:
+        """The time of every plan of the upper levels, by the names of what they plan."""
+        names = dict.fromkeys(name for episode in self.found for name in episode.above)
+        return {n: np.concatenate([e.above[n].seconds for e in self.found if n in e.above]) for n in names}
 
     @property
     def trouble(self) -> tuple[str, ...]:
@@ -231,6 +264,10 @@ class Episodes(Sequence[Episode]):
                     "plans": e.plans,
                     "converged": int(e.converged.sum()),
                     "seconds_per_plan": _finite(float(np.median(e.seconds))) if e.plans else None,
+                    "upper": {
+                        name: {"plans": len(p.seconds), "seconds_per_plan": float(np.median(p.seconds))}
+                        for name, p in e.above.items()
+                    },
                     "violations": dict(e.violations),
                     "outside": e.outside,
                     "trouble": e.trouble,
@@ -257,6 +294,9 @@ class Episodes(Sequence[Episode]):
             lines.append(
                 f"{'mean':>7}  {'':>6}  {'':>6}  {self.returns.mean():>10.5g}  {1e3 * typical:>9.3g}"
             )
+        for name, spent in self.above.items():
+            typical, worst = 1e3 * np.median(spent), 1e3 * spent.max()
+            lines.append(f"above: {name}, {len(spent):,} plans, {typical:.3g} ms each, {worst:.3g} at worst")
         return "\n".join(lines)
 
     def plot(self, path: str | Path | None = None, force: bool = False) -> Any:

@@ -16,7 +16,7 @@ from ebmlang.planning.worlds import Step, World
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
-    from ebmlang.planning.planner import Planner
+    from ebmlang.planning.levels import Levels
     from ebmlang.runtime.result import Result
 
 
@@ -31,7 +31,8 @@ class ModelWorld(World):
     name = "the model"
 
     def __init__(self, model: Model, first: Mapping[str, Any]) -> None:
-        self._next = successors(model.checked)
+        self._model = model.checked
+        self._next = successors(self._model)
         if not self._next:
             raise DataError(
                 "the model does not say how what is observed goes on", "let s[0] = s0, with s0 observed"
@@ -41,15 +42,16 @@ class ModelWorld(World):
             raise DataError(f"no value for {listing(missing, 'and')} to begin at", f"pass {missing[0]}=...")
         self._first = {name: np.asarray(first[name], dtype=float) for name in self._next}
         self._now = dict(self._first)
-        self._planner: Planner | None = None
+        self._planner: Levels | None = None
 
     @property
     def takes(self) -> dict[str, str]:
         """Every variable takes the entry of its name."""
         return {name: name for name in self._next}
 
-    def ask(self, planner: Planner) -> None:
-        """The planner whose plans are carried out: it knows the other values."""
+    def ask(self, planner: Levels) -> None:
+        """The planner whose plans are carried out: it knows the other values, and whose states follow."""
+        self._next = successors(self._model, planner.lowest.action)
         self._planner = planner
 
     def begin(self, seed: int) -> Any:

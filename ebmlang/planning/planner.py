@@ -15,12 +15,13 @@ from ebmlang.compiler import typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.training import term_parts
+from ebmlang.compiler.typed import Question
 from ebmlang.durations import deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference, given_arrays
 from ebmlang.planning.spaces import Array
 from ebmlang.planning.worlds import Observed
-from ebmlang.questions import Asked, ask_plan
+from ebmlang.questions import Asked, ask_line
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
@@ -81,12 +82,14 @@ class Asking:
 class Planned:
     """One plan. `actions` [n, *shape] are those that are to be carried out before the next one, and `whole`
     [T, *shape] all of them; `seconds` is the time that it took. `result` is None where nothing was searched,
-    and both it and `seconds` where actions come by chance."""
+    and both it and `seconds` where actions come by chance. `above` holds the plans of upper levels that were
+    made for it, by the names of their actions."""
 
     result: Result | None
     actions: Array
     whole: Array
     seconds: float | None
+    above: Mapping[str, Planned] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -94,27 +97,40 @@ class Planner:
     """Answers a `plan` line again and again.
 
     The variable `action` has the time steps in its first dimension; `every` of them are carried out, a number
-    that the first plan settles. `begun` holds what the next plan begins with, by name.
+    that the first plan settles. `begun` holds what the next plan begins with, by name. Actions that are
+    `lasting` are those of an upper level: each of them lasts until the next plan.
     """
 
     model: Model
+    line: Question
     asked: Asked
     asking: Asking
     settings: Settings
     action: str
     fixed: Observed
+    lasting: bool = False
     every: int = 0
     begun: dict[str, Tensor] = field(default_factory=dict)
     _action_shape: tuple[int, ...] = ()
 
     @staticmethod
-    def of(model: Model, asking: Asking, settings: Settings, fixed: Observed) -> Planner:
-        """The planner of a line of the model; `fixed` are values that are the same in every plan.
+    def of(
+        model: Model,
+        line: Question,
+        asking: Asking,
+        settings: Settings,
+        fixed: Observed,
+        known: frozenset[str],
+        lasting: bool = False,
+    ) -> Planner:
+        """The planner of a line of the model; `fixed` are values that are the same in every plan, and `known`
+        the names of those and of what is decided above this line.
 
-        Raises DataError where the model has no such line, or no actions over time.
+        Raises DataError where the line has no actions over time.
         """
-        asked = ask_plan(model.checked, asking.objective, frozenset(fixed))
-        return Planner(model, asked, asking, settings, _action_of(model.checked, asked), fixed)
+        asked = ask_line(model.checked, line, known)
+        action = _action_of(model.checked, line)
+        return Planner(model, line, asked, asking, settings, action, fixed, lasting)
 
     @property
     def searches(self) -> bool:
@@ -125,22 +141,34 @@ class Planner:
         """A new episode, whose first plan begins at the declared start."""
         self.begun.clear()
 
-    def plan(self, observed: Observed, number: int) -> Planned:
-        """The plan from what is observed now. `number` counts plans: it moves the seed of random starts."""
+    def plan(self, observed: Observed, number: int, most: int | None = None) -> Planned:
+        """The plan from what is observed now. `number` counts plans: it moves the seed of random starts. At
+        most `most` actions of it are to be carried out."""
         begin = time.perf_counter()
         settings = replace(self.settings, seed=self.settings.seed + number)
-        values = self.values(observed)
+        values = self._read(observed)
         run, result = self.asking.answer(self.model, self.asked, values, settings, self.begun)
         actions = result[self.action].detach().cpu().numpy()[0]
         if not self.every:
             self.settle(run.bound_rows(0, 1).sizes, actions.shape)
+        carried = self.carried(most)
         if self.asking.warm:
-            self._move_on(result, actions.shape[0])
-        return Planned(result, actions[: self.every], actions, time.perf_counter() - begin)
+            self._move_on(result, actions.shape[0], carried)
+        return Planned(result, actions[:carried], actions, time.perf_counter() - begin)
+
+    def carried(self, most: int | None) -> int:
+        """How many rows of a plan are over when the next one is made."""
+        return 1 if self.lasting else min(self.every, most or self.every)
+
+    def answers(self, planned: Planned) -> dict[str, Array]:
+        """What the line names, as a plan has it."""
+        result, others = planned.result, self.line.targets[1:]
+        found = {} if result is None else {n: result[n].detach().cpu().numpy()[0] for n in others}
+        return {self.action: planned.whole, **found}
 
     def expected(self, observed: Observed, action: Array) -> Result:
         """What the model says of an action that is carried out in a state, and of going on like that."""
-        values, shape = self.values(observed), self._action_shape
+        values, shape = self._read(observed), self._action_shape
         whole = torch.as_tensor(np.asarray(action)).reshape(shape[1:]).expand(shape)
         if self.action in self.asked.sought:
             values |= {**self.begun, self.action: whole[None]}
@@ -154,19 +182,23 @@ class Planner:
         """Everything that is given in one plan, as one example."""
         return {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
 
+    def _read(self, observed: Observed) -> dict[str, Any]:
+        """What the question takes of it; other levels read other observations."""
+        names = {v.name for v in self.asked.model.variables}
+        return {name: value for name, value in self.values(observed).items() if name in names}
+
     def settle(self, sizes: Mapping[str, int], shape: tuple[int, ...]) -> None:
         """How many actions of a plan are carried out, as the caller or the file says; else 1."""
-        line = self.asked.question
-        size = line.turn.every if line is not None else None
+        size = self.line.turn.every
         every = self.asking.every or (1 if size is None else size.evaluate(sizes))
-        if every > shape[0]:
+        if every > shape[0] and not self.lasting:
             raise DataError(
                 f"{every} actions are to be carried out, and a plan has {shape[0]}",
                 f"every at most {shape[0]}",
             )
         self.every, self._action_shape = every, shape
 
-    def _move_on(self, result: Result, times: int) -> None:
+    def _move_on(self, result: Result, times: int, by: int) -> None:
         """Begin the next plan with this one, moved on in time; what comes after its end repeats its end.
 
         Unknowns without a time stay as they are. A plan that is not finite is no start.
@@ -181,7 +213,7 @@ class Planner:
                 continue
             # States have one more time than actions.
             timed = found.ndim > 1 and found.shape[1] in (times, times + 1)
-            self.begun[name] = _shifted(found, self.every) if timed else found
+            self.begun[name] = _shifted(found, by) if timed else found
 
 
 def _shifted(values: Tensor, by: int) -> Tensor:
@@ -195,12 +227,10 @@ def _row(value: Any) -> Any:
     return value[None] if isinstance(value, Tensor) else np.asarray(value)[None]
 
 
-def _action_of(model: typed.Model, asked: Asked) -> str:
+def _action_of(model: typed.Model, line: Question) -> str:
     """The variable whose rows are carried out: the first one that the line names."""
-    line = asked.question
-    targets = line.targets if line is not None else asked.sought
     variables = {v.name: v for v in model.variables}
-    name = targets[0]
+    name = line.targets[0]
     values = {let.name: let.value for let in model.lets}
     declared = values[name].type if name in values else variables[name].type
     if not declared.shape:
@@ -212,21 +242,18 @@ def _action_of(model: typed.Model, asked: Asked) -> str:
 
 def observed_by(
     model: typed.Model,
-    asked: Asked,
+    questions: Sequence[Asked],
     mapping: Mapping[str, str],
     fixed: Observed,
     entries: Sequence[str] = (),
 ) -> dict[str, str]:
     """Variable -> what of an observation it takes: "" for the whole, else the entry of a dictionary.
 
-    By `mapping`, else the variables that are called like `entries` of the observation, else the variable
+    It is about the variables that the questions read, of which there is one for every level of the plan. By `mapping`, else the variables that are called like `entries` of the observation, else the variable
     `obs`, else the only observed one that has no value yet. Raises DataError.
     """
-    open_ = [
-        v.name
-        for v in asked.model.variables
-        if v.role == "observed" and v.name not in fixed and v.name not in asked.sought
-    ]
+    read = {v.name for asked in questions for v in asked.model.variables if v.name not in asked.sought}
+    open_ = [v.name for v in model.variables if v.role == "observed" and v.name in read - fixed.keys()]
     for name in mapping:
         if name not in open_:
             hint = did_you_mean(name, open_) or f"there are {listing(open_, 'and')}"
@@ -236,7 +263,9 @@ def observed_by(
         taken = {"obs": ""}
     needed = [v.name for v in model.variables if v.name in open_ and v.init is None]
     if taken:
-        _require_others(asked, [name for name in needed if name not in taken])
+        for asked in questions:
+            read = {v.name for v in asked.model.variables}
+            _require_others(asked, [name for name in needed if name not in taken and name in read])
         return taken
     if len(needed) == 1:
         return {needed[0]: ""}

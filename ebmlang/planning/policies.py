@@ -46,14 +46,14 @@ class Policy:
         self.planner.begin(seed)
         self.computed.begin()
 
-    def plan(self, observed: Observed, number: int) -> Planned:
-        """The predicted actions, given what is observed now."""
+    def plan(self, observed: Observed, number: int, most: int | None = None) -> Planned:
+        """The predicted actions, given what is observed now; at most `most` of them are to be carried out."""
         begin = time.perf_counter()
         found = self.computed.values(self.planner.values(observed))
         actions = self._inside(found).cpu().numpy()[0]
         if not self.planner.every:
             self.planner.settle(self.computed.sizes, actions.shape)
-        return Planned(None, actions[: self.planner.every], actions, time.perf_counter() - begin)
+        return Planned(None, actions[: self.planner.carried(most)], actions, time.perf_counter() - begin)
 
     def _inside(self, found: dict[str, Tensor]) -> Tensor:
         bounds = [value for name, value in found.items() if name.startswith(_BOUND)]
