@@ -249,8 +249,9 @@ def observed_by(
 ) -> dict[str, str]:
     """Variable -> what of an observation it takes: "" for the whole, else the entry of a dictionary.
 
-    It is about the variables that the questions read, of which there is one for every level of the plan. By `mapping`, else the variables that are called like `entries` of the observation, else the variable
-    `obs`, else the only observed one that has no value yet. Raises DataError.
+    It is about the variables that the questions read, one question for every level of the plan. By `mapping`,
+    else the variables that are called like `entries` of the observation, else the variable `obs`, else the
+    only observed one that has no value yet. Raises DataError.
     """
     read = {v.name for asked in questions for v in asked.model.variables if v.name not in asked.sought}
     open_ = [v.name for v in model.variables if v.role == "observed" and v.name in read - fixed.keys()]
