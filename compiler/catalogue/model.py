@@ -341,7 +341,8 @@ class PlansInCircle(Diagnostic):
         return f"plans wait for each other in a circle: {names} are given"
 
     def hint(self) -> str:
-        return "leave `given` out of the line that is to be asked first, or plan them together: plan a, g"
+        together = ", ".join(self.names)
+        return f"leave `given` out of the line to ask first, or plan them together: plan {together}"
 
     def related(self) -> Sequence[Label]:
         return self.places
