@@ -149,6 +149,10 @@ class Net:
         results = self._thinned(found, lead)
         return results[0] if len(results) == 1 else results
 
+    def takes(self, value: Tensor) -> bool:
+        """Whether a call with this value alone is one of the module itself, in its own precision."""
+        return self._direct(value) and not self._elsewhere(value.dtype)
+
     def _direct(self, value: Tensor) -> bool:
         """Whether the module takes the value as it is: one input and one result, along the last dimension."""
         if not len(self.inputs) == len(self.outputs) == 1 or self.thinned:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ebmlang.runtime.leads import joined
 from ebmlang.runtime.nets import Net, NetAt
+from ebmlang.runtime.pullbacks import plain_stack, pulled_back
 
 
 def of_net(
@@ -30,6 +31,10 @@ def of_net(
     free argument]. Where gradients are recorded it can be differentiated, in the parameters of the net too.
     """
     recording = torch.is_grad_enabled()
+    if not (recording or along or free):
+        found = _by_layers(net, inputs[0], arguments[0])
+        if found is not None:
+            return found
     own = net.net if isinstance(net, NetAt) else net
     shapes = [*own.inputs, own.outputs[output], *(own.inputs[i] for i in along)]
     count, missing = len(own.inputs), free >= len(own.inputs)
@@ -48,6 +53,18 @@ def of_net(
         for i, direction in zip(along, rest[1:], strict=True):
             total = (_gradient(total, xs[i], True) * direction).sum()
         return _gradient(total, rest[free - count] if missing else xs[free], recording)
+
+
+def _by_layers(net: Net | NetAt, x: Tensor, weights: Tensor) -> Tensor | None:
+    """The gradient in the only input of a plain stack of layers, where the net takes it as it is."""
+    if isinstance(net, NetAt) or net.tap is not None or not net.takes(x):
+        return None
+    layers = plain_stack(net.module)
+    if layers is None:
+        return None
+    result = (*x.shape[:-1], *net.outputs[0])
+    weights = weights.expand(result)
+    return pulled_back(layers, x, weights if net.outputs[0] else weights[..., None])
 
 
 def _followed(x: Tensor) -> Tensor:

@@ -377,7 +377,8 @@ def space_of(
                 held = torch.where(free, held, unknown.fixed)
         masks.append(_leading(free[None] if joint and free.ndim else free, shape))
         helds.append(_leading(held[None] if joint and held.ndim else held, shape))
-    return replace(space, mask=space._stack(masks), held=space._stack(helds))
+    mask = space._stack(masks)
+    return space if bool(mask.all()) else replace(space, mask=mask, held=space._stack(helds))
 
 
 def _support(domain: Domain) -> Tensor | None:

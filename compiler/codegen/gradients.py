@@ -46,8 +46,9 @@ class Gradients:
     """Writes the methods that differentiate the energy of a plan.
 
     `gradient`, `smooth_gradient` and `product` are None where an operation has no derivative row: then the
-    generated class lacks the method, and automatic differentiation stands in. `gauss_newton` is there for the
-    methods that take it.
+    generated class lacks the method, and automatic differentiation stands in. `alone` is the gradient for
+    steps that need no energy, where there are such steps, and `gauss_newton` is there for the methods that
+    take it.
     """
 
     plan: Plan
@@ -57,6 +58,7 @@ class Gradients:
     smooth_gradient: Parts | None = field(init=False, default=None)
     product: Parts | None = field(init=False, default=None)
     gauss_newton: Parts | None = field(init=False, default=None)
+    alone: Parts | None = field(init=False, default=None)
     hessian_entries: list[HessianEntry] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -65,7 +67,10 @@ class Gradients:
             self.gradient = None
             return
         one = algebra.constant(1.0, block.graph.model.span)
-        self.gradient = self._gradient([(simplified(s.total), one) for s in block.summands])
+        seeds = [(simplified(s.total), one) for s in block.summands]
+        self.gradient = self._gradient(seeds)
+        if self._without_energy():
+            self.alone = self.gradient or self._past_nets(seeds)
         split = self.plan.split
         if split is not None:
             owners = {s.name: s for s in block.summands}
@@ -100,12 +105,33 @@ class Gradients:
         return algebra.sum_examples(one) if repeated else one
 
     def _gradient(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
-        if _meet_nets([value for value, _ in seeds], self.plan.block.depends):
+        """Not where a net lies between what is sought and a value: automatic differentiation remembers the
+        layers of its one forward pass, and a written gradient beside the energy would pass forward again."""
+        depends = self.plan.block.depends
+        if _calls_of_nets([value for value, _ in seeds], depends):
             return None
+        return self._adjoint(seeds)
+
+    def _past_nets(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
+        """The gradient without the energy, where it passes forward through every net once."""
+        found = self._adjoint(seeds)
+        if found is None:
+            return None
+        nets = [call.arguments[0] for call in _calls_of_nets(_all(found), self.plan.block.depends)]
+        names = [net.name for net in nets if isinstance(net, Read)]
+        return found if len(set(names)) == len(nets) else None
+
+    def _adjoint(self, seeds: list[tuple[Expr, Expr]]) -> Parts | None:
         try:
             return Adjoint(self.plan.block.depends, self.functions.canonical).gradient(seeds)
         except NoDerivativeError:
             return None
+
+    def _without_energy(self) -> bool:
+        """Whether there are steps that need the gradient alone."""
+        method, question = self.plan.method, self.plan.block.query.question
+        sampled = question is not None and question.verb == "sample"
+        return method is not None and (sampled or method.name in WITHOUT_ENERGY)
 
     def _product(self, gradient: Parts | None) -> Parts | None:
         if gradient is None:
@@ -138,9 +164,9 @@ class Gradients:
     def roots(self) -> list[tuple[str, Expr]]:
         """Everything that will be written, for what can be computed once."""
         found = []
-        for suffix, table in (("gradient", self.gradient), ("gradient", self.smooth_gradient)):
+        for table in (self.gradient or self.alone, self.smooth_gradient):
             for name, parts in (table or {}).items():
-                found += [(f"{local_name(name)}_{suffix}", part) for part in parts]
+                found += [(f"{local_name(name)}_gradient", part) for part in parts]
         found += [("entry", entry.value) for entry in self.hessian_entries]
         for products in (self.product, self.gauss_newton):
             for name, parts in (products or {}).items():
@@ -175,15 +201,13 @@ class Gradients:
 
     def _gradient_alone(self) -> Method | None:
         """The gradient for steps that need no energy."""
-        method, question = self.plan.method, self.plan.block.query.question
-        sampled = question is not None and question.verb == "sample"
-        if self.gradient is None or method is None or not (sampled or method.name in WITHOUT_ENERGY):
+        if self.alone is None:
             return None
         e = self.functions.method()
         e.guards += self.guarded()
         e.in_place = True
-        e.count(*_all(self.gradient))
-        entries = self._entries(e, self.gradient, "gradient")
+        e.count(*_all(self.alone))
+        entries = self._entries(e, self.alone, "gradient")
         doc = f"The gradient of the energy along {self.energies.sought_text}; not to be differentiated."
         return self._method("gradient", _TABLE, doc, e, entries)
 
@@ -314,19 +338,17 @@ def _all(table: Parts) -> list[Expr]:
     return [part for parts in table.values() for part in parts]
 
 
-def _meet_nets(values: list[Expr], depends: Dependence) -> bool:
-    """Whether a net lies between what is sought and a value.
-
-    Automatic differentiation remembers the layers of its one forward pass; a written gradient would pass
-    forward a second time.
-    """
+def _calls_of_nets(values: list[Expr], depends: Dependence) -> list[Apply]:
+    """The different calls of nets, and derivatives of nets, that lie between what is sought and some
+    values."""
     seen: set[str] = set()
+    found: dict[int, Apply] = {}
     stack = list(values)
     while stack:
         for node in walk(stack.pop()):
             if isinstance(node, Apply) and BUILTINS[node.function].form == "net" and depends(node):
-                return True
+                found[id(node)] = node
             if isinstance(node, Read) and node.name in depends.graph.lets and node.name not in seen:
                 seen.add(node.name)
                 stack.append(depends.graph.lets[node.name].value)
-    return False
+    return list(found.values())

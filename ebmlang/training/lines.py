@@ -236,13 +236,14 @@ def _negatives(
     """The question of what a loss draws from the model: its variable, with all that is unknown, where nothing
     of the variable counts as given."""
     named = loss.line.loss if loss.line is not None else None
-    if named is None or named.negatives is None:
+    if loss.line is None or named is None or named.negatives is None:
         return None
     if named.variable not in given.names():
         raise DataError(f"`{named.name}` compares with `{named.variable}`, which is not given", "pass it")
     names = {named.variable, *loss.inside}
     ordered = tuple(v.name for v in loss.model.variables if v.name in names)
-    asked = Asked(loss.model, ordered, None, None, (), f"negatives {' '.join(loss.skipped)}")
+    drawn = Question("sample", None, ordered, None, (), None, "", "", loss.line.span)
+    asked = Asked(loss.model, ordered, drawn, None, (), f"negatives {' '.join(loss.skipped)}")
     own = given.counts[named.variable] is not None
     hidden = np.zeros(given.shapes[named.variable][own:], dtype=bool)
     nothing = {**masks, named.variable: hidden}

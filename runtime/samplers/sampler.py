@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -89,7 +90,12 @@ def walked(
 
 def certain(x: Tensor) -> Info:
     """Of a step that is always taken, after one evaluation per chain."""
-    rows, device = x.shape[0], x.device
+    return _certain(x.shape[0], x.device)
+
+
+@lru_cache(maxsize=4)
+def _certain(rows: int, device: torch.device) -> Info:
+    # Of cheap steps of few chains, making these would be a good part.
     return Info(
         torch.ones(rows, device=device),
         torch.zeros(rows, dtype=torch.bool, device=device),

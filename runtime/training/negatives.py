@@ -32,12 +32,12 @@ _AT_ONCE = 64
 class KeyedRandomness:
     """Random numbers of each row that follow from a seed, the number of the call and the global row.
 
-    They are made for several calls at once: first for one, then always for twice as many, so that at most
-    half of them are for nothing. How many depends on no other row.
+    They are made for several calls at once, `calls` if these are not many numbers: as many as a sampler takes
+    steps. How many depends on no other row.
     """
 
-    def __init__(self, seed: int, rows: Rows, dtype: torch.dtype, device: torch.device) -> None:
-        self._seed, self._rows, self._dtype, self._device = seed, rows, dtype, device
+    def __init__(self, seed: int, rows: Rows, dtype: torch.dtype, device: torch.device, calls: int) -> None:
+        self._seed, self._rows, self._dtype, self._device, self._calls = seed, rows, dtype, device, calls
         self._made = {"normal": 0, "uniform": 0}
         self._left: dict[tuple[str, int], list[Tensor]] = {}
 
@@ -52,11 +52,10 @@ class KeyedRandomness:
         if not left:
             number = self._made[kind]
             self._made[kind] += 1
-            calls = min(2**number, max(1, _AT_ONCE // max(1, size)))
+            calls = min(self._calls, max(1, _AT_ONCE // max(1, size)))
             found = draw(self._seed, f"negatives/{kind}/{number}", self._rows, (calls, size))
-            left += (
-                torch.from_numpy(found).to(self._device, self._dtype).transpose(0, 1).contiguous().unbind()
-            )
+            whole = torch.from_numpy(found).to(self._device, self._dtype)
+            left += whole.transpose(0, 1).contiguous().unbind()
             left.reverse()
         return left.pop()
 
@@ -130,7 +129,7 @@ class Chains:
         for name, value in begun.items():
             parts[name] = value.reshape(parts[name].shape).to(space.dtype)
         u = target.coordinates(space.join([parts[one.name] for one in space.unknowns]))
-        randomness = KeyedRandomness(seed, rows, space.dtype, space.device)
+        randomness = KeyedRandomness(seed, rows, space.dtype, space.device, self.steps)
         u, acceptance = walked(self.sampler, target, u, self.steps, randomness)
         end = target.point(u)
         found = zip(space.unknowns, space.split(end), space.row_shapes, strict=True)
@@ -148,7 +147,7 @@ class Chains:
             count = network.batch if network is not None else question.rows
             target = countable_of(question, network, 1, 1.0)
             own = rows[row : row + count]
-            randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device)
+            randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device, self.steps)
             x = _cases(question, begun)[row : row + count]
             if bool(hidden.any()):
                 # What has no start is drawn first, given the rest, as in a Boltzmann machine (Hinton 2002).
