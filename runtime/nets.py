@@ -313,6 +313,8 @@ class Nets:
 
     def thinned(self, seed: int, rows: Rows) -> Nets:
         """The same nets in a training step, with dropout drawn from a seed and the numbers of the rows."""
+        if not any(one.drops for net in self.own.values() for one in (net, *net.entries)):
+            return self
         return Nets({n: net.changed(seed=seed, rows=rows) for n, net in self.own.items()})
 
     @property

@@ -76,8 +76,11 @@ def _heard(module: nn.Module) -> bool:
 
 
 def pulled_back(layers: Sequence[nn.Module], x: Tensor, slope: Tensor) -> Tensor:
-    """The gradient of sum(slope * f(x)) in x, for the stack f: x [..., n], slope [..., m] -> [..., n]. It is
-    not recorded."""
+    """The gradient of sum(slope * f(x)) in x, for the stack f: x [..., n] -> [..., n]. It is not recorded.
+
+    `slope` [..., m] broadcasts to the result of f, and may do so as long as it is the same for all rows; what
+    is found broadcasts to x.
+    """
     rows = [_BY_LAYER[type(layer)] for layer in layers]
     bends = [k for k, row in enumerate(rows) if row.needs != "nothing"]
     kept: list[Tensor] = []

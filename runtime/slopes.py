@@ -62,9 +62,8 @@ def _by_layers(net: Net | NetAt, x: Tensor, weights: Tensor) -> Tensor | None:
     layers = plain_stack(net.module)
     if layers is None:
         return None
-    result = (*x.shape[:-1], *net.outputs[0])
-    weights = weights.expand(result)
-    return pulled_back(layers, x, weights if net.outputs[0] else weights[..., None])
+    weights = weights if net.outputs[0] else weights[..., None]
+    return pulled_back(layers, x, weights).expand(x.shape)
 
 
 def _followed(x: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class Source:
         rows = self.given.rows
         if self.reader is None:
             bound = run.bound_rows(0, rows)
-            return bound, Held(bound, {n: run.mask(bound, n, 0, rows) for n in run.incomplete})
+            return bound, Held.of(bound, {n: run.mask(bound, n, 0, rows) for n in run.incomplete})
         head = run.bound_rows(0, self.first)
         own = {n for n, count in self.given.counts.items() if count is not None}
         bound = replace(head, batch=rows, values={n: v for n, v in head.values.items() if n not in own})

@@ -144,12 +144,19 @@ class Held:
 
     bound: Bound
     held_masks: Mapping[str, Tensor]
+    own: Mapping[str, Tensor]
+    """Values that differ by example."""
+
+    @staticmethod
+    def of(bound: Bound, held_masks: Mapping[str, Tensor]) -> Held:
+        """Of a bound model with all its rows."""
+        given = {n: bound.values[n] for n in bound.given if bound.specs[n].per_example}
+        own = {n: v for n, v in given.items() if v.shape[0] == bound.batch}
+        return Held(bound, held_masks, own)
 
     def values(self, rows: Rows) -> Mapping[str, Tensor]:
-        bound, index = self.bound, self._index(rows)
-        own = [n for n in bound.given if bound.specs[n].per_example]
-        found = {n: bound.values[n] for n in own}
-        return {n: _picked(v, index) for n, v in found.items() if v.shape[0] == bound.batch}
+        index = self._index(rows)
+        return {n: _picked(v, index) for n, v in self.own.items()}
 
     def masks(self, rows: Rows) -> Mapping[str, Tensor]:
         index = self._index(rows) if self.held_masks else None

@@ -67,10 +67,7 @@ def evaluate(
     What the module seeks, and does not sum out, is minimised with everything else held, and the loss is the
     energy at the minimum, not differentiated through the search (envelope theorem).
     """
-    unknown: Values = {}
-    early = torch.zeros(bound.batch, dtype=torch.bool)
-    if not form.sums:
-        unknown, early = _minimum(bound, search, observed)
+    unknown, early = ({}, None) if form.sums else _minimum(bound, search, observed)
     half = torch.autocast(bound.settings.device.type, torch.bfloat16) if form.half else nullcontext()
     heeded = nullcontext(bound) if look is None else look.listening(bound)
     with heard(bound) as notes, half, heeded as some:
@@ -79,9 +76,9 @@ def evaluate(
     if look is not None:
         _show(look, bound, unknown, observed, form)
     for note in notes:
-        early = early | note.rows
+        early = note.rows.expand(bound.batch) if early is None else early | note.rows
     means = {n: v.detach().mean() for n, v in terms.items()}
-    return Evaluated(loss, means, int(early.sum()), rows.detach())
+    return Evaluated(loss, means, 0 if early is None else int(early.sum()), rows.detach())
 
 
 def _rows(bound: Bound, unknown: Values, observed: Values, form: Form) -> tuple[Tensor, dict[str, Tensor]]:
@@ -115,11 +112,12 @@ def _show(look: Look, bound: Bound, unknown: Values, observed: Values, form: For
     look.found(bound, found)
 
 
-def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], Tensor]:
-    """What the module seeks, without gradients, and which rows did not converge, bool [B]."""
+def _minimum(bound: Bound, search: Search, observed: Values) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What the module seeks, without gradients, and which rows did not converge, bool [B]; None where nothing
+    is sought."""
     sought = [name for name in bound.module.SOUGHT if name not in summed_names(bound)]
     if not sought:
-        return {}, torch.zeros(bound.batch, dtype=torch.bool)
+        return {}, None
     still = replace(bound, values={n: v.detach() for n, v in bound.values.items()})
     with shared(1):  # rows are searched on their own, in every process as long as it takes
         found = ask.infer(still, search, observed, brief=True)

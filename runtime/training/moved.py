@@ -95,12 +95,13 @@ def gradient_squares(leaves: Sequence[Tensor]) -> Tensor:
     return found
 
 
-@torch.no_grad()
 def gradient_norm(all_of_them: Sequence[Moved]) -> Tensor:
     """The Euclidean norm of all gradients together, []."""
     grads = [m.leaf.grad for m in all_of_them if m.leaf.grad is not None]
     if not grads:
         return torch.zeros(())
-    norms = torch.stack(torch._foreach_norm(grads))
-    total: Tensor = torch.linalg.vector_norm(norms)
+    norms = torch._foreach_norm(grads)
+    if len(norms) == 1:
+        return norms[0]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
     return total
