@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -46,9 +48,10 @@ class Together:
 def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:
     """An optimiser of `torch.optim` by the name of its class. Raises DataError where this torch has it
     not."""
-    kind = getattr(torch.optim, implementation, None)
-    if kind is None:
+    found = getattr(torch.optim, implementation, None)
+    if found is None:
         raise DataError(f"torch {torch.__version__} has no {implementation}", "using adamw")
+    kind = _eager(found)
     if implementation == "LBFGS":
         return kind(leaves, line_search_fn="strong_wolfe", **options)
     if implementation == "Muon":
@@ -58,6 +61,21 @@ def make_optimiser(implementation: str, options: Mapping[str, Any], leaves: Sequ
     if implementation in _FUSED and plain and all(p.device.type in ("cpu", "cuda") for p in leaves):
         return kind(leaves, fused=True, **options)
     return kind(leaves, **options)
+
+
+@lru_cache
+def _eager(kind: type[torch.optim.Optimizer]) -> Any:
+    """The optimiser without what torch wraps around its methods for `torch.compile` and profiles: the first
+    call of such a method imports the compiler, which takes as long as torch itself."""
+    bare_step = unwrap(kind.step)
+
+    def step(self: torch.optim.Optimizer, look: Callable[[], Tensor] | None = None) -> Any:
+        with torch.no_grad():
+            return bare_step(self, look)
+
+    # The constructor wraps every step that does not carry this mark.
+    setattr(step, "hooked", True)  # noqa: B010
+    return type(kind.__name__, (kind,), {"step": step, "add_param_group": unwrap(kind.add_param_group)})
 
 
 def _muon(kind: Any, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:

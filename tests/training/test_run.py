@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +194,25 @@ def test_a_line_search_backs_away_from_what_is_not_finite() -> None:
     assert not history.stopped
     mean = y.mean(0)
     np.testing.assert_allclose(m.value("W").detach(), (mean + (mean**2 + 2).sqrt()) / 2, rtol=1e-6)
+
+
+FIRST_STEP = """
+import sys, ebmlang
+m = ebmlang.loads(sys.argv[1])
+m.fit(x=[[1.0, 2.0], [3.0, 4.0]], y=[[1.0, 2.0], [3.0, 4.0]], steps=2)
+print(*({"torch._dynamo", "torch._inductor", "sympy", "networkx"} & set(sys.modules)))
+"""
+
+
+def test_the_first_step_waits_for_no_compiler_of_torch() -> None:
+    """It takes as long to import as torch itself."""
+    text = """model m {
+      observed x : real[2]; observed y : real[2]
+      net f : real[2] -> real[2] = mlp([4])
+      energy fit = ||y - f(x)||^2
+      train using adam(lr = 1e-3)
+    }"""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_STEP, text], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
