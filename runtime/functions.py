@@ -204,6 +204,18 @@ def _four(x: Tensor, lead: tuple[int, ...]) -> Tensor:
     return x.reshape(first, -1, *x.shape[-2:])
 
 
+_SHORT = 16
+"""Entries along an axis below which torch walks a softmax over it one by one, several times slower."""
+
+
+def shares(x: Tensor) -> Tensor:
+    """The softmax along the last axis."""
+    if x.shape[-1] >= _SHORT:
+        return torch.softmax(x, -1)
+    above = torch.exp(x - x.detach().amax(-1, keepdim=True))
+    return above / above.sum(-1, keepdim=True)
+
+
 def top_softmax(x: Tensor, count: int) -> Tensor:
     """softmax over the `count` largest entries of the last dimension, exactly 0 elsewhere.
 

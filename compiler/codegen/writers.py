@@ -23,7 +23,7 @@ from ebmlang.compiler.codegen.layout import (
 from ebmlang.compiler.codegen.nets import write_call, write_slope
 from ebmlang.compiler.codegen.writing import lead, result
 from ebmlang.compiler.facts import number
-from ebmlang.compiler.typed import Apply, Level, SizeOf
+from ebmlang.compiler.typed import Apply, Level, NewAxis, Pick, SizeOf
 
 if TYPE_CHECKING:
     from ebmlang.compiler.codegen.expressions import Emitter
@@ -178,6 +178,30 @@ def _elementwise(e: Emitter, node: Apply) -> Code:
     options = dict(node.static)
     text = row.torch.format(*(c.text if inside else c.at(ATOM) for c in shown), **options)
     return result(e, node, text, ATOM if inside else SUM, kind)
+
+
+def _exp(e: Emitter, node: Apply) -> Code:
+    return _softmax(e, node) or _elementwise(e, node)
+
+
+def _softmax(e: Emitter, node: Apply) -> Code | None:
+    """`exp(x - logsumexp(x))` along the last axis, where nothing else asks for the logarithm: in one pass."""
+    match e.canonical(node.arguments[0]):
+        case Apply(function="sub", arguments=(x, total)) as inner:
+            parts = [inner, e.canonical(total)]
+        case _:
+            return None
+    match parts[-1]:
+        case Pick(base=base, subscripts=(*_, NewAxis())) as kept if kept.type.rank == x.type.rank:
+            parts.append(e.canonical(base))
+    match parts[-1]:
+        case Apply(function="logsumexp", arguments=(of,)) as found if e.canonical(of) is e.canonical(x):
+            last = found.option("axis") == -1 if len(parts) > 2 else found.option("dims") == 1
+        case _:
+            return None
+    if not last or not all(map(e.written_here, parts)):
+        return None
+    return result(e, node, f"functions.shares({e.tensor(e.real(x)).text})", ATOM, "real")
 
 
 def _finite(node: Apply) -> bool:
@@ -379,6 +403,7 @@ _BY_FORM: dict[str, Writer] = {
 _BY_NAME: dict[str, Writer] = {
     "net": write_call,
     "net_slope": write_slope,
+    "exp": _exp,
     "neg": _neg,
     "pow": _pow,
     "floordiv": _division,

@@ -40,3 +40,13 @@ def test_rows_that_an_index_picks(base: tuple[int, ...], index: tuple[int, ...])
     assert torch.equal(found, expected)
     slopes = [torch.autograd.grad(v.square().sum(), values)[0] for v in (found, expected)]
     torch.testing.assert_close(*slopes)
+
+
+@pytest.mark.parametrize("count", [1, 3, 15, 16, 40])
+def test_shares_are_a_softmax(count: int) -> None:
+    x = (300 * normal(7, 2, count)).requires_grad_()
+    found, expected = functions.shares(x), torch.softmax(x, -1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-300)
+    weights = normal(7, 2, count, seed=1)
+    slopes = [torch.autograd.grad((v * weights).sum(), x)[0] for v in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-14)

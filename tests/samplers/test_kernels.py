@@ -10,7 +10,9 @@ import torch
 
 import ebmlang
 from ebmlang import cli
+from ebmlang.compiler import pipeline
 from ebmlang.errors import DataError
+from ebmlang.questions import ask_samples
 from ebmlang.runtime import functions
 
 RING = """model ring(k: int, sigma: real in positive = 0.5) {
@@ -76,3 +78,15 @@ def test_numbers_keep_their_powers() -> None:
     found = torch.tensor([functions.power(a, b) for a, b in cases], dtype=torch.float64)
     a, b = torch.tensor(cases, dtype=torch.float64).unbind(1)
     assert torch.allclose(found, torch.pow(a, b), rtol=1e-15, equal_nan=True)
+
+
+def test_a_softmax_alone_needs_no_logarithm() -> None:
+    """In the gradient of a mixture; beside the energy the logarithm is there anyway."""
+    model = ebmlang.loads(RING)
+    asked = ask_samples(model.checked, None, frozenset({"M"}), None, None, frozenset())
+    source = pipeline.generate_for(model.compiled(asked, None)[0]).text
+    methods = (source.split(f"def {name}(")[1] for name in ("energy_and_gradient", "gradient"))
+    beside, alone = (method.split("def ")[0] for method in methods)
+    assert "functions.shares(" in alone
+    assert "logsumexp" not in alone
+    assert "functions.shares(" not in beside
