@@ -429,6 +429,8 @@ class Model(Known, nn.Module):
         shard: bool = False,
         health_every: int | None = None,
         fail_on: Iterable[str] = (),
+        easy_first: str | None = None,
+        widen: int | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: int | str | None = None,
         seed: int | None = None,
@@ -450,7 +452,9 @@ class Model(Known, nn.Module):
         the same. With `shard`, the processes of a group divide the parameters among them; those of the model
         are NaN until the run ends. Every `health_every` steps (50 if not given, 0: never) a look is taken at
         the health of the run: bad signs become warnings, on stderr and in `History.warnings`, and the run
-        ends by those whose rules `fail_on` names. `checkpoint` is a folder that the run is kept in: the same
+        ends by those whose rules `fail_on` names. `easy_first` names an observed number of each row: steps
+        look at rows where it is low first, at more and more of them, after `widen` steps at all.
+        `checkpoint` is a folder that the run is kept in: the same
         call goes on from there after it was cut off, and ends with the same numbers; `checkpoint_every` is a
         number of steps, or a time such as "5min" (one minute if not given). `seed` sets the order and the
         draws. Parameters that exist are kept, not drawn again. Returns the record of every step. A loss that
@@ -473,6 +477,8 @@ class Model(Known, nn.Module):
             shard,
             health_every,
             fail_on,
+            easy_first,
+            widen,
         )
         sets = {name: given_of(self, values, {}) for name, values in (on or {}).items()}
         changes = {} if lr is None else {"lr": lr}

@@ -62,6 +62,12 @@ def _add_course(parser: ArgumentParser) -> None:
     course.add_argument("--using", metavar="NAME", help="an optimiser instead of the one of the line")
     course.add_argument("--lr", type=options.positive, help="its step size")
     course.add_argument(
+        "--easy-first", metavar="VARIABLE", help="a number of each row: rows where it is low come first"
+    )
+    course.add_argument(
+        "--widen", metavar="N", type=options.count, help="steps after which all rows take part"
+    )
+    course.add_argument(
         "--validate", metavar="SHARE", type=options.share, help="rows that are held out to judge by"
     )
     course.add_argument(

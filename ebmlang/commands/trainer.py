@@ -71,7 +71,7 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
     course = Course.of(
         args.epochs, args.steps, args.batch_size, args.seed, args.validate, args.patience, args.precision,
         args.max_memory, args.workers, args.shard,
-        args.health_every, args.fail_on,
+        args.health_every, args.fail_on, args.easy_first, args.widen,
     )  # fmt: skip
     given = given_rows(model, data, matching)
     changes = {} if args.lr is None else {"lr": args.lr}

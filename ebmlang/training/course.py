@@ -32,7 +32,8 @@ class Course:
     data may take, None: a part of what is free; data that takes more is read step by step, by so many
     `workers` for the steps to come. `shard`: processes divide the parameters among them. Every `health_every`
     steps, and at the first, a look is taken at the health of the run (0: never); it ends by the rules of
-    `fail_on`.
+    `fail_on`. `easy_first` names the variable that says how hard a row is; after `widen` steps all rows take
+    part.
     """
 
     epochs: int | None = None
@@ -47,6 +48,8 @@ class Course:
     shard: bool = False
     health_every: int = EVERY
     fail_on: frozenset[str] = frozenset()
+    easy_first: str | None = None
+    widen: int | None = None
 
     @staticmethod
     def of(
@@ -62,12 +65,15 @@ class Course:
         shard: bool = False,
         health_every: int | None = None,
         fail_on: Iterable[str] = (),
+        easy_first: str | None = None,
+        widen: int | None = None,
     ) -> Course:
         """Raises DataError for numbers that are no counts, shares that are none, names of no rule."""
         every = EVERY if health_every is None else health_every
         counts: dict[str, tuple[object, int]] = {
             "epochs": (epochs, 1), "steps": (steps, 1), "batch_size": (batch_size, 1),
             "patience": (patience, 1), "workers": (workers, 0), "health_every": (every, 0),
+            "widen": (widen, 1),
         }  # fmt: skip
         for name, (value, least) in counts.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
@@ -76,6 +82,11 @@ class Course:
             raise DataError(f"validate is {validate}, not a share between 0 and 1", "validate=0.1")
         if patience is not None and validate is None:
             raise DataError("patience is about rows that are held out, and none are", "validate=0.1")
+        if (easy_first is None) != (widen is None):
+            raise DataError(
+                "a curriculum is a variable that says how hard a row is, and the steps until all take part",
+                'easy_first="d", widen=500, or --easy-first d --widen 500',
+            )
         if precision not in (None, *get_args(Precision)):
             known = get_args(Precision)
             hint = did_you_mean(precision or "", known) or f"it is {' or '.join(known)}"
@@ -84,7 +95,7 @@ class Course:
         # A programme of stages may end by itself; `Fitting` sets the limit where nothing does.
         return Course(
             epochs, steps, batch_size, seed, validate, patience, chosen, max_memory, workers, shard, every,
-            _rules(fail_on, every),
+            _rules(fail_on, every), easy_first, widen,
         )  # fmt: skip
 
 

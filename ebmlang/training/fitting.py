@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ebmlang.compiler.diagnostics import did_you_mean
+from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.compiler.optimisers import COMMON, OptimiserRow, Value
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.typed import Programme, Question, Turn
@@ -23,6 +24,7 @@ from ebmlang.runtime.bind import Bound, Settings
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.training.batches import Batch, Examples, Walk, held_out, scheduled, seed_of_step, walk
 from ebmlang.runtime.training.checkup import Checkup
+from ebmlang.runtime.training.curriculum import EasyFirst
 from ebmlang.runtime.training.history import Record
 from ebmlang.runtime.training.judge import Judge
 from ebmlang.runtime.training.look import Look
@@ -44,6 +46,9 @@ from ebmlang.training.updates import Updates
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
+
+_AT_ONCE = 2**16
+"""Rows whose difficulty is read together."""
 
 OPTIONS_OF_LINE = tuple(name for name, _ in COMMON)
 """Options that are not those of an optimiser of torch."""
@@ -395,15 +400,39 @@ def _limit(stretches: tuple[Stretch, ...], way: Walk, course: Course) -> int | N
 def _split(line: Line, course: Course) -> tuple[Walk, Rows | None]:
     """The walk over the rows that train, and the rows that are held out."""
     count = line.bound.batch
-    if course.validate is None:
-        return walk(count, course.batch_size, course.seed), None
-    kept, aside = held_out(count, course.validate, course.seed)
+    kept, aside = np.arange(count, dtype=np.int64), None
+    if course.validate is not None:
+        kept, aside = held_out(count, course.validate, course.seed)
     if not len(kept):
         raise DataError(
             f"{course.validate:g} of {count:,} row{'s' * (count != 1)} held out leaves none to train with",
             "validate=0.1, or more data",
         )
-    return Walk(kept, course.batch_size, course.seed), aside
+    return Walk(kept, course.batch_size, course.seed, curriculum=_curriculum(line, kept, course)), aside
+
+
+def _curriculum(line: Line, rows: Rows, course: Course) -> EasyFirst | None:
+    """The rows of a line by their difficulty, if somebody asks for that. Raises DataError."""
+    name = course.easy_first
+    if name is None or course.widen is None:
+        return None
+    numbers = [
+        s.name for s in line.bound.specs.values() if s.per_example and not s.shape and s.role == "observed"
+    ]
+    if name not in numbers:
+        known = f"numbers of rows are {listing(numbers, 'and')}" if numbers else f"observed {name} : real"
+        raise DataError(
+            f"`{name}` is to say how hard a row is, and is no observed number of each row",
+            did_you_mean(name, numbers) or known,
+        )
+    pieces = [rows[k : k + _AT_ONCE] for k in range(0, len(rows), _AT_ONCE)]
+    found = [line.examples.values(piece).get(name) for piece in pieces]
+    difficulty = np.concatenate([v.double().cpu().numpy() for v in found if v is not None] or [np.empty(0)])
+    if len(difficulty) != len(rows):
+        raise DataError(
+            f"`{name}` is to say how hard a row is, and is the same for all rows", "one number a row"
+        )
+    return EasyFirst.of(rows, difficulty, course.widen, course.seed)
 
 
 def _fit_for(peers: Peers, lines: tuple[Line, ...], way: Walk) -> None:

@@ -40,6 +40,7 @@ def identity_of(fitting: Fitting, extra: Mapping[str, Any]) -> dict[str, Any]:
         "validate": course.validate,
         "patience": course.patience,
         "precision": course.precision,
+        **({} if course.easy_first is None else {"easy_first": course.easy_first, "widen": course.widen}),
         "dtype": str(fitting.bound.settings.dtype).removeprefix("torch."),
         **extra,
     }

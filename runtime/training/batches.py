@@ -16,6 +16,7 @@ from ebmlang.compiler.schedules import STEP, TRAINING
 from ebmlang.runtime import seeded
 from ebmlang.runtime.bind import Bound, fill, net_specs
 from ebmlang.runtime.seeded import Rows
+from ebmlang.runtime.training.curriculum import EasyFirst
 
 _DRAWN = 2**20
 """Rows whose places in an epoch are drawn together."""
@@ -61,13 +62,15 @@ class Walk:
     maybe smaller. Without a size, or with one that holds all rows, each step sees all of them in their own
     order.
 
-    Any step can be asked for, so that a run may begin in the middle.
+    Any step can be asked for, so that a run may begin in the middle. While a `curriculum` lasts, steps draw
+    from its rows instead.
     """
 
     rows: Rows
     size: int | None
     seed: int
     name: str = ""
+    curriculum: EasyFirst | None = None
     _orders: dict[int, Rows] = field(default_factory=dict)
 
     @property
@@ -77,6 +80,8 @@ class Walk:
     @property
     def smallest(self) -> int:
         """Rows of the smallest batch."""
+        if self.curriculum is not None and self.whole:
+            return self.curriculum.count(1, self.size)
         if self.size is None or self.whole:
             return len(self.rows)
         return len(self.rows) % self.size or self.size
@@ -89,6 +94,9 @@ class Walk:
     def at(self, step: int) -> Batch:
         """The batch of a step, which counts from 1."""
         epoch, place = divmod(step - 1, self.per_epoch)
+        if self.curriculum is not None and step <= self.curriculum.steps:
+            some = self.curriculum.at(step, self.size)
+            return Batch(step, epoch + 1, some, len(some))
         if self.size is None or self.whole:
             return Batch(step, epoch + 1, self.rows, len(self.rows))
         rows = self._order_of(epoch + 1)[place * self.size : (place + 1) * self.size]
