@@ -111,6 +111,8 @@ def _round(
     bound, x = slopes.bound(tol, outcome.optimality[index]), at
     if not proven.convex:
         suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep & ~endless)[:, None]
+        if bool(suspected.any()):
+            suspected = suspected & ~solver.curves_up(part, at)[:, None]
         x, found = way_down(part, at, slopes, suspected)
         go_on = go_on | found
         bound = torch.where(found, torch.inf, bound)

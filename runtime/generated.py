@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ebmlang.compiler.codegen.names import method_name
@@ -16,6 +17,11 @@ from ebmlang.runtime import seeded
 from ebmlang.runtime.seeded import Rows
 
 Values = Mapping[str, Tensor]
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Entries = Sequence[Array] | Array
+"""Entries of a state or an action, each [R]."""
+
 EnergyAndGradient = tuple[Tensor, dict[str, Tensor]]
 """The energy, and its gradient along every sought variable by name."""
 
@@ -176,6 +182,20 @@ class GeneratedModel:
         raise NotImplementedError
 
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
+    def cost_slopes(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def step_slopes(self, states: Values, unknown: Values, held: Values, seeds: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def stage_bends(
+        self, states: Values, unknown: Values, held: Values, seeds: Values, direction: Values
+    ) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def next_entries(self, t: int, states: Entries, action: Entries, held: Arrays) -> tuple[Array, ...]:
         raise NotImplementedError
 
     def factors(self, unknown: Values, held: Values) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from ebmlang.errors import DataError
 from ebmlang.runtime.bind import Bound, domain_of, expanded, net_specs
 from ebmlang.runtime.constrained.problem import Constrained
 from ebmlang.runtime.domain_base import DomainError
-from ebmlang.runtime.generated import NUMBERED, GeneratedModel, HessianPlaces
+from ebmlang.runtime.generated import NUMBERED, Array, Arrays, Entries, GeneratedModel, HessianPlaces
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.layout import hessian_form
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
@@ -103,6 +103,20 @@ class Unshared:
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
         return self.instance.following(held).cost_of_states(states, self.seen(unknown), held)
 
+    def cost_slopes(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.cost_slopes(states, self.seen(unknown), held)
+
+    def step_slopes(self, states: Values, unknown: Values, held: Values, seeds: Values) -> dict[str, Tensor]:
+        return self.instance.step_slopes(states, self.seen(unknown), held, seeds)
+
+    def stage_bends(
+        self, states: Values, unknown: Values, held: Values, seeds: Values, direction: Values
+    ) -> dict[str, Tensor]:
+        return self.instance.stage_bends(states, self.seen(unknown), held, seeds, direction)
+
+    def next_entries(self, t: int, states: Entries, action: Entries, held: Arrays) -> tuple[Array, ...]:
+        return self.instance.next_entries(t, states, action, held)
+
 
 @dataclass(frozen=True, slots=True)
 class UnsharedFree:
@@ -177,7 +191,9 @@ def _rollout(bound: Bound, functions: Unshared) -> Rollout | None:
     found: tuple[tuple[str, ...], str, bool, bool] | None = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
-    return Rollout(functions, *found, prepared(bound))
+    made = vars(type(bound.instance))
+    stepped, written = "next_entries" in made, "stage_bends" in made
+    return Rollout(functions, *found, prepared(bound), stepped, written)
 
 
 def prepared(bound: Bound) -> Remembered | None:

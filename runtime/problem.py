@@ -18,8 +18,9 @@ from ebmlang.runtime.hessian import HessianForm, hessian, hessian_times, normal_
 from ebmlang.runtime.linear.matrix import Matrix
 from ebmlang.runtime.linear.patterns import DensePattern, Pattern
 from ebmlang.runtime.mixture import MixtureForm
-from ebmlang.runtime.rollout import Rollout, Stages, expand, follow, measure
+from ebmlang.runtime.rollout import Rollout, Stages, measure
 from ebmlang.runtime.space import Space, Unknown
+from ebmlang.runtime.trajectories import Trajectories
 
 Values = Mapping[str, Tensor]
 
@@ -154,6 +155,8 @@ class Problem:
     def energy_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[R, N] -> [R], [R, N]; the gradient is 0 at given entries."""
         derivatives = self.derivatives
+        if self.rollout is not None and self.rollout.marched and self.space.device.type == "cpu":
+            return self.trajectories().energy_and_gradient(x)
         if derivatives is not None and "energy_and_gradient" in derivatives.written:
             return self._written(derivatives.energy_and_gradient, x)
         return self._differentiate(self.functions.energy, x)
@@ -287,23 +290,22 @@ class Problem:
 
         return measure(rollout, self.space, self.held, self.row_values, probed)
 
-    def expansion(self, x: Tensor) -> Stages:
-        """The second-order model of a rollout around the actions x [R, N], in terms of changes."""
+    def trajectories(self) -> Trajectories:
+        """The rollouts of all rows."""
         if self.rollout is None:
             raise RuntimeError("this problem has no rollout")
-        rows = torch.arange(x.shape[0], device=x.device)
 
         def repeated(count: int) -> Values:
-            return self.held if count == 1 else self.select(rows.repeat_interleave(count)).held
+            if count == 1 or self.space.rows == 1:
+                return self.held
+            return {
+                name: value.repeat(count, *[1] * (value.ndim - 1))
+                if name in self.row_values and value.shape[0] != 1
+                else value
+                for name, value in self.held.items()
+            }
 
-        return expand(self.rollout, self.space, x, repeated)
-
-    def follow(self, x: Tensor, constant: Tensor, gain: Tensor) -> Tensor:
-        """Actions x [R, N] changed by `constant` [R, T, m] plus `gain` [R, T, m, d] times how far the states
-        have moved, time by time, and kept inside their bounds; [R, N]."""
-        if self.rollout is None:
-            raise RuntimeError("this problem has no rollout")
-        return follow(self.rollout, self.space, x, self.held, constant, gain)
+        return Trajectories(self.rollout, self.space, self.held, repeated)
 
     def terms(self, x: Tensor) -> dict[str, Tensor]:
         """Every term by name, as the functions return it. In a joint space x must be one row."""

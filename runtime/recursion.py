@@ -330,24 +330,5 @@ def _vectors(step: Array, back: _Matrices, offset: Array, slope: Array) -> Array
     return shifts
 
 
-def one_by_one(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
-    """K [R, T, m, d] and k [R, T, m] of the law -K s - k, and whether it is the only best one [R], for rows
-    with matrices of their own; what is said of a row without one means nothing."""
-    found = []
-    with np.errstate(invalid="ignore", over="ignore"):
-        for row in range(stages.first.shape[0]):
-            step, curvature = (
-                np.ascontiguousarray(as_numpy(v)[row]) for v in (stages.step, stages.curvature)
-            )
-            back = _matrices(step, curvature)
-            shifts = np.zeros((*back.gains.shape[:2], 1))
-            if back.positive:
-                offset, slope = (as_numpy(v)[row, ..., None] for v in (stages.offset, stages.slope))
-                shifts = _vectors(step, back, offset, slope)
-            found.append((back.gains, shifts[..., 0], back.positive))
-    gains, constants, positive = zip(*found, strict=True)
-    return torch.from_numpy(np.stack(gains)), torch.from_numpy(np.stack(constants)), torch.tensor(positive)
-
-
 def as_numpy(x: Tensor) -> Array:
     return x.detach().cpu().double().numpy()

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.generated import Array, Arrays, Entries
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.space import Space
 from ebmlang.runtime.watched import Watched
@@ -36,11 +37,27 @@ class RolloutFunctions(Protocol):
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
         """What of the energy depends on the action, [B]."""
 
+    def cost_slopes(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """The slopes of the cost along states and actions. This and what follows is there where it could be
+        written."""
+
+    def step_slopes(self, states: Values, unknown: Values, held: Values, seeds: Values) -> dict[str, Tensor]:
+        """The slopes of the next states times `seeds` along states and actions."""
+
+    def stage_bends(
+        self, states: Values, unknown: Values, held: Values, seeds: Values, direction: Values
+    ) -> dict[str, Tensor]:
+        """How the sum of both changes along a direction of states and actions."""
+
+    def next_entries(self, t: int, states: Entries, action: Entries, held: Arrays) -> tuple[Array, ...]:
+        """The entries of the state after time t, in numpy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """`shared` says that the matrices are the same for all rows, `whole` that every term depends on the
-    action; `kept` is where the recursion over them stays for the next question, if anywhere."""
+    action; `kept` is where the recursion over them stays for the next question, if anywhere. `stepped` says
+    that there is a step in numpy, `written` that derivatives of stages are written."""
 
     functions: RolloutFunctions
     states: tuple[str, ...]
@@ -48,6 +65,13 @@ class Rollout:
     shared: bool
     whole: bool = False
     kept: Remembered | None = None
+    stepped: bool = False
+    written: bool = False
+
+    @property
+    def marched(self) -> bool:
+        """Whether the energy and its gradient can be had by going along the states in numpy."""
+        return self.stepped and self.written and self.whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +92,7 @@ class Stages:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shapes:
+class Shapes:
     """Shapes of one state of each name, of one action, and the number of steps."""
 
     cells: dict[str, torch.Size]
@@ -80,8 +104,12 @@ class _Shapes:
         return sum(cell.numel() for cell in self.cells.values())
 
     @property
+    def actions(self) -> int:
+        return self.action.numel()
+
+    @property
     def width(self) -> int:
-        return self.states + self.action.numel()
+        return self.states + self.actions
 
 
 def width(rollout: Rollout, space: Space, held: Values) -> int:
@@ -105,7 +133,7 @@ def measure(
     """The stages of every row. `rowwise` names the held values that differ by row; `probed` gives the held
     values of the rows that are probed: of one row where the matrices are shared, else of every row as many
     times in a row as it is told."""
-    shapes = _shapes_of(rollout, space, held)
+    shapes = shapes_of(rollout, space, held)
     width, times = shapes.width, shapes.steps + 1
     count = 1 if rollout.shared else space.rows
     # The first probe is at 0, and finds what does not depend on states and actions.
@@ -133,96 +161,14 @@ def measure(
     )
 
 
-def _shapes_of(rollout: Rollout, space: Space, held: Values) -> _Shapes:
+def shapes_of(rollout: Rollout, space: Space, held: Values) -> Shapes:
     found = rollout.functions.first_states(held)
     (unknown,) = space.unknowns
     steps, *action = space.row_shape(unknown)
-    return _Shapes({n: found[n].shape[1:] for n in rollout.states}, torch.Size(action), steps)
+    return Shapes({n: found[n].shape[1:] for n in rollout.states}, torch.Size(action), steps)
 
 
-def expand(rollout: Rollout, space: Space, x: Tensor, repeated: Callable[[int], Values]) -> Stages:
-    """The stages of the second-order model around the actions x [R, N], in terms of changes.
-
-    The curvature is that of stage cost plus costate times step, so that the model has the gradient and the
-    Hessian of the energy along the actions (Dunn & Bertsekas 1989). `repeated` gives the held values of every
-    row, as many times in a row as it is told.
-    """
-    functions = rollout.functions
-    (unknown,) = space.unknowns
-    steps, *rest = space.row_shape(unknown)
-    rows, held = x.shape[0], repeated(1)
-    action = x.reshape(rows, steps, *rest)
-    with torch.no_grad():
-        found = functions.lets({rollout.action: action}, held)
-        arrays = [found[name].expand(rows, *found[name].shape[1:]) for name in rollout.states]
-    shapes = _Shapes(
-        {n: a.shape[2:] for n, a in zip(rollout.states, arrays, strict=True)}, torch.Size(rest), steps
-    )
-    d, width = shapes.states, shapes.width
-    z = x.new_zeros(rows, steps + 1, width)
-    z[..., :d] = torch.cat([a.reshape(rows, steps + 1, -1) for a in arrays], -1)
-    z[:, :steps, d:] = action.reshape(rows, steps, -1)
-
-    # Row by row of the Jacobian, at all times together: entry k of the next state in copy k.
-    leaf = z.repeat_interleave(d, 0).requires_grad_(True)
-    with torch.enable_grad():
-        ends, cost = _parts(rollout, shapes, leaf, repeated(d))
-        chosen = ends.reshape(rows, d, steps, d).diagonal(dim1=1, dim2=3).sum()
-        jacobian = _slope(chosen, leaf, again=False)
-        slope = _slope(cost.sum(), leaf, again=False)
-    step = jacobian.reshape(rows, d, steps + 1, width)[:, :, :steps].transpose(1, 2)
-    slope = slope.reshape(rows, d, steps + 1, width)[:, 0]
-    costate = [slope[:, steps, :d]]
-    for t in reversed(range(1, steps)):
-        back = (costate[-1][:, None] @ step[:, t, :, :d])[:, 0]
-        costate.append(slope[:, t, :d] + back)
-    costates = torch.stack(costate[::-1], 1)[:, :steps].repeat_interleave(width, 0)
-
-    leaf = z.repeat_interleave(width, 0).requires_grad_(True)
-    with torch.enable_grad():
-        ends, cost = _parts(rollout, shapes, leaf, repeated(width))
-        first = _slope(cost.sum() + (costates * ends).sum(), leaf, again=True)
-        unit = torch.eye(width, dtype=x.dtype, device=x.device).repeat(rows, 1)[:, None]
-        product = _slope((first * unit).sum(), leaf, again=False)
-    bend = product.reshape(rows, width, steps + 1, width).transpose(1, 2)
-    nothing = x.new_zeros(rows, steps, d)
-    return Stages(nothing[:, 0], step, nothing, (bend + bend.mT) / 2, slope)
-
-
-def follow(rollout: Rollout, space: Space, x: Tensor, held: Values, constant: Tensor, gain: Tensor) -> Tensor:
-    """The actions of a closed loop, [R, N]; see `Problem.follow`.
-
-    All steps are evaluated to take one: at the sizes of a control problem a call costs as much as a step.
-    """
-    (unknown,) = space.unknowns
-    steps, *rest = space.row_shape(unknown)
-    rows = x.shape[0]
-    before = x.reshape(rows, steps, -1)
-    with torch.no_grad():
-        found = rollout.functions.lets({rollout.action: x.reshape(rows, steps, *rest)}, held)
-        old = {n: found[n].expand(rows, *found[n].shape[1:]) for n in rollout.states}
-        states = {n: v.clone() for n, v in old.items()}
-        lo, hi = (b.expand(rows, -1).reshape(rows, steps, -1) for b in space.bounds())
-        action = before.clone()
-        for t in range(steps):
-            moved = torch.cat([(states[n][:, t] - old[n][:, t]).reshape(rows, -1) for n in old], 1)
-            change = constant[:, t] + (gain[:, t] @ moved[..., None])[..., 0]
-            action[:, t] = torch.minimum(torch.maximum(before[:, t] + change, lo[:, t]), hi[:, t])
-            unknown_now = {rollout.action: action.reshape(rows, steps, *rest)}
-            after = rollout.functions.next_states(states, unknown_now, held)
-            for n, value in states.items():
-                value[:, t + 1] = after[n][:, t]
-    return action.reshape(rows, -1)
-
-
-def _slope(value: Tensor, leaf: Tensor, again: bool) -> Tensor:
-    if not value.requires_grad:
-        return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(value, leaf, create_graph=again, retain_graph=True, materialize_grads=True)
-    return found
-
-
-def _split(rollout: Rollout, shapes: _Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split(rollout: Rollout, shapes: Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The states by name and the action, from both side by side, z [P, T + 1, d + m]."""
     states, at = {}, 0
     for name, cell in shapes.cells.items():
@@ -235,14 +181,7 @@ def _split(rollout: Rollout, shapes: _Shapes, z: Tensor) -> tuple[dict[str, Tens
     }
 
 
-def _parts(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
-    """The next states [P, T, d] and the cost of each row at states and actions z, [P] or less."""
-    states, action = _split(rollout, shapes, z)
-    cost = rollout.functions.cost_of_states(states, action, held)
-    return _ends(rollout, shapes, states, action, held), cost
-
-
-def _ends(rollout: Rollout, shapes: _Shapes, states: Values, action: Values, held: Values) -> Tensor:
+def ends_of(rollout: Rollout, shapes: Shapes, states: Values, action: Values, held: Values) -> Tensor:
     after = rollout.functions.next_states(states, action, held)
     rows = action[rollout.action].shape[0]
     ends = [
@@ -252,13 +191,13 @@ def _ends(rollout: Rollout, shapes: _Shapes, states: Values, action: Values, hel
     return torch.cat(ends, -1)
 
 
-def _evaluate(rollout: Rollout, shapes: _Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
+def _evaluate(rollout: Rollout, shapes: Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
     """The next states [P, T, d] and the slopes of the cost [P, T + 1, d + m] at states and actions z."""
-    states, action = _split(rollout, shapes, z)
+    states, action = split(rollout, shapes, z)
     # Each part a leaf of its own: a slice inside the graph would cost copies on the way back.
     states, action = ({n: v.detach().contiguous() for n, v in part.items()} for part in (states, action))
     with torch.no_grad():
-        ends = _ends(rollout, shapes, states, action, held)
+        ends = ends_of(rollout, shapes, states, action, held)
     leaves = [v.requires_grad_(True) for v in (*states.values(), *action.values())]
     with torch.enable_grad():
         cost = rollout.functions.cost_of_states(states, action, held).sum()

@@ -108,7 +108,7 @@ class Gradients:
         """Not where a net lies between what is sought and a value: automatic differentiation remembers the
         layers of its one forward pass, and a written gradient beside the energy would pass forward again."""
         depends = self.plan.block.depends
-        if _calls_of_nets([value for value, _ in seeds], depends):
+        if calls_of_nets([value for value, _ in seeds], depends):
             return None
         return self._adjoint(seeds)
 
@@ -117,7 +117,7 @@ class Gradients:
         found = self._adjoint(seeds)
         if found is None:
             return None
-        nets = [call.arguments[0] for call in _calls_of_nets(_all(found), self.plan.block.depends)]
+        nets = [call.arguments[0] for call in calls_of_nets(_all(found), self.plan.block.depends)]
         names = [net.name for net in nets if isinstance(net, Read)]
         return found if len(set(names)) == len(nets) else None
 
@@ -338,7 +338,7 @@ def _all(table: Parts) -> list[Expr]:
     return [part for parts in table.values() for part in parts]
 
 
-def _calls_of_nets(values: list[Expr], depends: Dependence) -> list[Apply]:
+def calls_of_nets(values: list[Expr], depends: Dependence) -> list[Apply]:
     """The different calls of nets, and derivatives of nets, that lie between what is sought and some
     values."""
     seen: set[str] = set()

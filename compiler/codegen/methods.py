@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ebmlang.compiler.codegen.lines import INDENT, Statement, layout, pruned
+from ebmlang.compiler.codegen.lines import INDENT, WIDTH, Statement, layout, pruned
 
 _QUOTE = re.compile(r'"(?="|$)|(?<=")"')
 """Quotes beside another one or at an end, which could close a string early."""
@@ -23,6 +23,9 @@ class Method:
 
     def text(self) -> str:
         head = f"{INDENT}def {self.name}(self, {self.arguments}) -> {self.result}:"
+        if len(head) > WIDTH + len(INDENT):
+            head = f"{INDENT}def {self.name}(\n{INDENT * 2}self, {self.arguments}"
+            head += f"\n{INDENT}) -> {self.result}:"
         body = "\n".join(layout(line, 2) for line in pruned(self.lines))
         return f"{head}\n{INDENT * 2}{quoted(self.doc, INDENT * 2)}\n{body}"
 

@@ -8,12 +8,16 @@ from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.energies import number
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
+from ebmlang.compiler.codegen.gradients import calls_of_nets
 from ebmlang.compiler.codegen.layout import ATOM, SUM, Code, Layout, comment, spread
 from ebmlang.compiler.codegen.lines import Line, Statement
+from ebmlang.compiler.codegen.marches import step_in_numpy
 from ebmlang.compiler.codegen.methods import Method
 from ebmlang.compiler.codegen.names import local_name
-from ebmlang.compiler.lifting import next_cells
-from ebmlang.compiler.typed import Scan
+from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
+from ebmlang.compiler.facts import Dependence, direction_name
+from ebmlang.compiler.lifting import array_type, next_cells
+from ebmlang.compiler.typed import Expr, Level, Read, Scan
 
 _ARGUMENTS = "states: Values, unknown: Values, held: Values"
 
@@ -31,7 +35,10 @@ class Rollouts:
             return []
         scan = self.plan.block.graph.lets[rollout.states[0]].value
         assert isinstance(scan, Scan)
-        return [self.starts(scan), self.steps(scan), self.cost(scan)]
+        methods = [self.starts(scan), self.steps(scan), self.cost(scan), *self.slopes(scan)]
+        (action,) = self.plan.block.sought
+        by_entries = step_in_numpy(self.functions, scan, action)
+        return methods if by_entries is None else [*methods, by_entries]
 
     def _emitter(self, scan: Scan) -> Emitter:
         """An emitter that reads the states as they are given."""
@@ -83,3 +90,93 @@ class Rollouts:
         doc = "What of the energy depends on the action, at states that are given: [B]."
         lines = [*self._lines(scan, e), Line((), " + ".join(texts))]
         return Method("cost_of_states", _ARGUMENTS, "Tensor", doc, lines)
+
+    # --- derivatives ---
+
+    def slopes(self, scan: Scan) -> list[Method]:
+        """What the second-order model of a stage is made from; nothing where an operation has no derivative
+        row, or a net is called: automatic differentiation stands in."""
+        canonical = self.functions.canonical
+        ends = [canonical(cell) for cell in next_cells(scan)]
+        costs = [canonical(simplified(s.total)) for s in self.plan.block.touching]
+        seeds = [_seed(s.name, cell) for s, cell in zip(scan.states, ends, strict=True)]
+        one = algebra.constant(1.0, scan.span)
+        moves = Dependence(self.plan.block.graph, frozenset(v.name for v in self._along(scan)))
+        if calls_of_nets([*ends, *costs], moves):
+            return []
+        try:
+            adjoint = Adjoint(moves, canonical)
+            along_steps = adjoint.gradient(list(zip(ends, seeds, strict=True)))
+            along_costs = adjoint.gradient([(cost, one) for cost in costs])
+            tangent = Tangent(moves, canonical)
+            bends = {
+                name: [tangent(p) for p in (*along_steps[name], *along_costs[name]) if moves(p)]
+                for name in along_steps
+            }
+        except NoDerivativeError:
+            return []
+        return [
+            self._table(
+                scan, "cost_slopes", "The slopes of the cost along states and actions.", along_costs, ""
+            ),
+            self._table(
+                scan, "step_slopes", "The slopes of the next states times `seeds`.", along_steps, "seeds"
+            ),
+            self._table(
+                scan,
+                "stage_bends",
+                "How the slopes of the cost, and of the next states times `seeds`, change along a direction.",
+                bends,
+                "seeds, direction",
+            ),
+        ]
+
+    def _along(self, scan: Scan) -> list[Read]:
+        """The arrays of states and the action, as a step reads them."""
+        (action,) = self.plan.block.sought
+        found = [Read(action.type, (), Level.EXAMPLE, False, scan.span, action.name)]
+        arrays = enumerate(scan.states)
+        states = [Read(array_type(scan, k), (), Level.EXAMPLE, False, scan.span, s.name) for k, s in arrays]
+        return [*states, *found]
+
+    def _table(self, scan: Scan, name: str, doc: str, parts: dict[str, list[Expr]], given: str) -> Method:
+        """A method that gives an array for each of states and actions; one that is 0 everywhere is left
+        out."""
+        e = self._emitter(scan)
+        heads = []
+        for array in self._along(scan):
+            asked = [("seeds", _seed_name(array.name))] if "seeds" in given else []
+            asked += [("direction", direction_name(array.name))] if "direction" in given else []
+            for source, own in asked:
+                local = e.fresh(f"{local_name(array.name)}_{source.removesuffix('s')}")
+                e.available[own] = local
+                heads.append((local, f'{source}["{array.name}"]'))
+        totals = {
+            array.name: self.functions.canonical(
+                algebra.widened(algebra.total(parts[array.name]), array.type.shape)
+            )
+            for array in self._along(scan)
+            if parts.get(array.name)
+        }
+        e.count(*totals.values())
+        entries = []
+        for own, value in totals.items():
+            hint = f"{local_name(own)}_slope"
+            code = e.tensor(e.converted(e.emit(value, hint), "real"))
+            code = spread(code, Layout(True, (), value.type.rank))
+            entries.append(f'"{own}": {e.assign(hint, code, value.type.shape).text}')
+        lines = self._lines(scan, e)
+        used = [Line((local,), text) for local, text in heads if local in e.used]
+        count = len(lines) - len(e.lines)
+        arguments = _ARGUMENTS + "".join(f", {word}: Values" for word in given.split(", ") if word)
+        result = Line((), f"{{{', '.join(entries)}}}")
+        return Method(name, arguments, "dict[str, Tensor]", doc, [*lines[:count], *used, *e.lines, result])
+
+
+def _seed_name(state: str) -> str:
+    """A name for what the next values of a state are multiplied with, that no program can use."""
+    return f"seeds of {state}"
+
+
+def _seed(state: str, cells: Expr) -> Read:
+    return Read(cells.type, (), Level.EXAMPLE, False, cells.span, _seed_name(state))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from ebmlang.compiler.choose import Plan
@@ -25,7 +26,10 @@ def header(plan: Plan, tables: str, body: str, nets: str) -> str:
     report = "Report, " if "-> Report" in body else ""
     places = "HessianPlaces, " if "-> HessianPlaces" in body else ""
     scopes = "Scopes, " if "-> Scopes:" in body else ""
-    names = f"Draws, {pair}GeneratedModel, {places}{report}{scopes}"
+    numpy = "def next_entries" in body
+    entries = "Array, Arrays, " if numpy else ""
+    stepped = "Entries, " if numpy else ""
+    names = f"{entries}Draws, {pair}{stepped}GeneratedModel, {places}{report}{scopes}"
     texts = {"distances": body, "functions": body, "layers": nets, "leads": body, "slopes": body}
     modules = [m for m, text in texts.items() if f"{m}." in text]
     runtime = [f"from ebmlang.runtime import {', '.join(modules)}"] if modules else []
@@ -43,6 +47,7 @@ def header(plan: Plan, tables: str, body: str, nets: str) -> str:
             *(["import math"] if "math." in body else []),
             "from dataclasses import dataclass",
             "",
+            *(["import numpy as np"] if re.search(r"\bnp\.", body) else []),
             "import torch",
             *(["import torch.nn.functional as F"] if "F." in body else []),
             f"from torch import Tensor{', nn' if 'nn.' in nets else ''}",

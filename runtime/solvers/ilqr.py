@@ -16,34 +16,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.domain_base import Kind, row_dot
+from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.laws import GROW, Law, best_law, changes
 from ebmlang.runtime.problem import Problem, View
-from ebmlang.runtime.rollout import Stages
-from ebmlang.runtime.solvers.projected_gradient import Moved
 from ebmlang.runtime.solvers.projected_lbfgs import NEAR, bent_search
-from ebmlang.runtime.solvers.riccati import policy
 from ebmlang.runtime.solvers.solver import (
     AbstractSolver,
     Halt,
     Stall,
     State,
     all_active,
-    evaluate_rows,
-    full_energy_and_gradient,
     no_stall,
     noise,
     running,
+    where_every,
     where_rows,
 )
+from ebmlang.runtime.trajectories import Expansion, Trajectories
 
-FIRST = 1e-4
-"""The first shift that is tried, beside the largest curvature along an action."""
-
-GROW = 8.0
-"""How much a shift grows when the model still has no minimum, or the step had to be cut."""
-
-ATTEMPTS = 24
-SHARES = 6
+SHARES = ((1.0, 0.5, 0.25), (0.125, 0.0625, 0.03125))
+"""Shares of a step: those of a group are tried side by side, the next group where none of them will do."""
 
 DECREASE = 1e-4
 """The part of the decrease that the slope promises which a step must bring (Armijo 1966)."""
@@ -51,12 +43,29 @@ DECREASE = 1e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IlqrMemory:
-    """`gradient` [R, N] at the current actions; `shift` [R] is added to the curvature along actions."""
+    """The `states` [R, T + 1, d] of the current actions and the model around them; `shift` [R] is added to
+    the curvature along actions, `beside` [R] is the part of the energy that no action changes."""
 
-    gradient: Tensor
+    states: Tensor
+    model: Expansion
     shift: Tensor
+    beside: Tensor
     stall: Stall
     halt: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    """Where a search along a law ends: actions x [R, N], their states and energy [R], the share of the step
+    [R], and whether the energy is low enough [R]. Where it is `level` [R] with the one before, to rounding,
+    slopes decide."""
+
+    x: Tensor
+    states: Tensor
+    energy: Tensor
+    share: Tensor
+    found: Tensor
+    level: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,137 +82,121 @@ class Ilqr(AbstractSolver):
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.BOX})
 
     def init(self, problem: Problem, x: Tensor) -> State:
-        energy, gradient = problem.energy_and_gradient(x)
-        memory = IlqrMemory(gradient, torch.zeros_like(energy), no_stall(energy), running(energy))
-        return State(energy, problem.space.optimality(x, gradient), all_active(energy), memory)
+        around = problem.trajectories()
+        states = around.states(x)
+        cost, model = around.cost(x, states), around.expansion(x, states)
+        whole = problem.rollout is not None and problem.rollout.whole
+        energy = cost if whole else problem.energy(x)
+        stall, halt = no_stall(energy), running(energy)
+        memory = IlqrMemory(states, model, torch.zeros_like(energy), energy - cost, stall, halt)
+        return State(energy, problem.space.optimality(x, model.gradient), all_active(energy), memory)
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: IlqrMemory = state.memory
-        space, gradient = problem.space, memory.gradient
+        space, around, gradient = problem.space, problem.trajectories(), memory.model.gradient
         lo, hi = space.bounds()
         near = torch.clamp(state.optimality, max=NEAR)[:, None]
         bound = ((x <= lo + near) & (gradient > 0)) | ((x >= hi - near) & (gradient < 0))
-        plan = newton_policy(problem.expansion(x), gradient, ~bound, memory.shift)
-        moved, share = _followed(problem, x, state, gradient, plan)
-        left = state.active & ~moved.found
+        law = best_law(memory.model, ~bound, memory.shift)
+        trial = _along(around, x, state, law)
+        left = state.active & ~(trial.found | trial.level)
         if bool(left.any()):
-            direction = torch.where(bound, -gradient, plan.change)
-            first = torch.ones_like(state.energy)
-            other = bent_search(problem, x, state.energy, gradient, direction, bound, first, left)
-            moved = Moved(
-                where_rows(left, other.x, moved.x),
-                torch.where(left, other.energy, moved.energy),
-                where_rows(left, other.gradient, moved.gradient),
-                moved.found | (left & other.found),
-            )
-        optimality = space.optimality(moved.x, moved.gradient)
-        stall = memory.stall.after(moved.energy, optimality, self.patience)
-        ended = (state.active & ~moved.found) | stall.stalled
+            trial = _along_a_line(problem, around, x, state, law, bound, left, trial)
+        model = around.expansion(trial.x, trial.states)
+        optimality = space.optimality(trial.x, model.gradient)
+        sharper = trial.level & (optimality <= 0.5 * state.optimality)
+        moved = state.active & (trial.found | sharper) & torch.isfinite(model.gradient).all(1)
+        stall = memory.stall.after(
+            torch.where(moved, trial.energy, state.energy),
+            torch.where(moved, optimality, state.optimality),
+            self.patience,
+        )
+        ended = (state.active & ~moved) | stall.stalled
         halt = torch.where(ended, int(Halt.PRECISION), memory.halt.int()).to(torch.int8)
-        # A step that was cut asks for a shorter one, a whole one for less of a shift and soon for none.
-        less = torch.where(plan.shift < plan.unit, 0.0, plan.shift / GROW)
-        more = torch.maximum(GROW * plan.shift, plan.unit)
-        shift = torch.where(share == 1, less, torch.where(share < 0.2, more, plan.shift))
-        after = IlqrMemory(moved.gradient, shift, stall, halt)
-        return moved.x, State(moved.energy, optimality, state.active, after)
+        after = IlqrMemory(trial.states, model, _next_shift(law, trial.share), memory.beside, stall, halt)
+        reached = State(trial.energy, optimality, state.active, after)
+        if bool(moved.all()):
+            return trial.x, reached
+        # Rows that stay keep everything as it was, but for the verdict.
+        kept = replace(state, memory=replace(memory, stall=stall, halt=halt))
+        return where_rows(moved, trial.x, x), where_every(moved, reached, kept)
+
+    def curves_up(self, problem: Problem, x: Tensor) -> Tensor:
+        around = problem.trajectories()
+        model = around.expansion(x, around.states(x))
+        pushed = problem.space.residual(x, model.gradient) == 0
+        law = best_law(model, ~(pushed & (model.gradient != 0)), torch.zeros(x.shape[0]))
+        return law.positive & (law.shift == 0)
 
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
         memory: IlqrMemory = state.memory
         return memory.halt
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Policy:
-    """Changes of actions da = k + K ds that lower the energy: K [R, T, m, d], k [R, T, m].
-
-    `change` [R, N] is k + K ds along the linear steps; `shift` [R] is what was added to the curvature along
-    every action so that the model has a minimum, `unit` [R] its first size.
-    """
-
-    gain: Tensor
-    constant: Tensor
-    change: Tensor
-    shift: Tensor
-    unit: Tensor
+def _next_shift(law: Law, share: Tensor) -> Tensor:
+    """A step that was cut asks for a shorter one, a whole one for less of a shift and soon for none."""
+    shift, unit = law.shift.to(share.dtype), law.unit.to(share.dtype)
+    less = torch.where(shift < unit, 0.0, shift / GROW)
+    more = torch.maximum(GROW * shift, unit)
+    return torch.where(share == 1, less, torch.where(share < 0.2, more, shift))
 
 
-def newton_policy(model: Stages, gradient: Tensor, free: Tensor, shift: Tensor) -> Policy:
-    """The minimum of the model over the free actions [R, N]; minus the gradient where no shift gives one."""
-    model = restricted(model, free)
-    rows, times, d = model.slope.shape[0], model.slope.shape[1] - 1, model.step.shape[2]
-    m = model.slope.shape[2] - d
-    along = model.curvature.diagonal(dim1=-2, dim2=-1)[..., d:]
-    unit = (FIRST * along.abs().amax((-2, -1))).clamp(min=torch.finfo(along.dtype).tiny)
-    gain = gradient.new_zeros(rows, times, m, d)
-    constant = torch.where(free, -gradient, 0.0).reshape(rows, times, m)
-    change, left = constant.reshape(rows, -1), torch.ones_like(shift, dtype=torch.bool)
-    for _ in range(ATTEMPTS):
-        extra = torch.zeros_like(model.slope)
-        extra[..., d:] = shift[:, None, None]
-        gains, constants, positive = policy(
-            replace(model, curvature=model.curvature + torch.diag_embed(extra))
+def _along(around: Trajectories, x: Tensor, state: State, law: Law) -> _Trial:
+    """The lowest of the shares 1, 1/2, 1/4... of the step that lower the energy enough, with states that
+    follow each other and actions that answer to them."""
+    memory: IlqrMemory = state.memory
+    rows, promise = x.shape[0], law.promise.to(x.dtype)
+    nowhere = torch.zeros_like(state.active)
+    best = _Trial(x, memory.states, state.energy, torch.zeros_like(state.energy), nowhere, nowhere)
+    searching = state.active
+    for shares in SHARES:
+        points, paths = around.follow(x, memory.states, law.constant, law.gain, shares)
+        energies = around.cost(points, paths).reshape(-1, rows) + memory.beside
+        share = torch.tensor(shares, dtype=x.dtype, device=x.device)[:, None]
+        enough = torch.isfinite(energies) & (energies <= state.energy + DECREASE * share * promise)
+        which = torch.where(enough, energies, torch.inf).argmin(0)
+        found = enough.any(0)
+        # What rounding cannot tell apart is tried as a whole step.
+        level = ~found & ((energies[0] - state.energy).abs() <= noise(state.energy))
+        at = which.where(found, 0) * rows + torch.arange(rows, device=x.device)
+        taken = searching & (found | (level & (shares[0] == 1)))
+        best = _Trial(
+            where_rows(taken, points[at], best.x),
+            torch.where(taken[:, None, None], paths[at], best.states),
+            torch.where(taken, energies.flatten()[at], best.energy),
+            torch.where(taken, share[:, 0][which.where(found, 0)], best.share),
+            best.found | (searching & found),
+            best.level | (taken & ~found),
         )
-        gains, constants = -gains.to(gradient.dtype), -constants.to(gradient.dtype)
-        linear = _linear(model, gains, constants)
-        good = left & positive & torch.isfinite(linear).all(1) & (row_dot(linear, gradient) <= 0)
-        gain = torch.where(good[:, None, None, None], gains, gain)
-        constant = torch.where(good[:, None, None], constants, constant)
-        change, left = where_rows(good, linear, change), left & ~good
-        if not bool(left.any()):
-            break
-        shift = torch.where(left, torch.maximum(GROW * shift, unit), shift)
-    return Policy(gain, constant, torch.where(free, change, 0.0), shift, unit)
-
-
-def _linear(model: Stages, gain: Tensor, constant: Tensor) -> Tensor:
-    """The changes of all actions along the linear steps, [R, N]."""
-    state = torch.zeros_like(model.first)
-    changes = []
-    for t in range(gain.shape[1]):
-        action = constant[:, t] + (gain[:, t] @ state[..., None])[..., 0]
-        changes.append(action)
-        state = (model.step[:, t] @ torch.cat((state, action), 1)[..., None])[..., 0]
-    return torch.cat(changes, 1)
-
-
-def _followed(
-    problem: Problem, x: Tensor, state: State, gradient: Tensor, plan: Policy
-) -> tuple[Moved, Tensor]:
-    """The first of the shares 1, 1/2, 1/4... of the step that lowers the energy enough, with states that
-    follow each other and actions that answer to them; and that share [R], 0 where there is none."""
-    slope, slack = row_dot(plan.change, gradient), noise(state.energy)
-    best = Moved(x, state.energy, gradient, torch.zeros_like(state.active))
-    taken = torch.zeros_like(state.energy)
-    searching, share = state.active, 1.0
-    for _ in range(SHARES):
-        point = where_rows(searching, problem.follow(x, share * plan.constant, plan.gain), x)
-        trial, slopes = evaluate_rows(problem, point, searching, full_energy_and_gradient)
-        enough = trial <= state.energy + DECREASE * share * slope
-        sharper = problem.space.optimality(point, slopes) <= 0.5 * state.optimality
-        level = ((trial - state.energy).abs() <= slack) & sharper
-        good = searching & torch.isfinite(trial) & torch.isfinite(slopes).all(1) & (enough | level)
-        best = Moved(
-            where_rows(good, point, best.x),
-            torch.where(good, trial, best.energy),
-            where_rows(good, slopes, best.gradient),
-            best.found | good,
-        )
-        taken = torch.where(good, share, taken)
-        searching = searching & ~good
+        searching = searching & ~taken
         if not bool(searching.any()):
             break
-        share /= 2
-    return best, taken
+    return best
 
 
-def restricted(model: Stages, free: Tensor) -> Stages:
-    """The model in which the other actions keep still."""
-    rows, times, d = model.slope.shape[0], model.slope.shape[1], model.step.shape[2]
-    m = model.slope.shape[2] - d
-    kept = torch.ones_like(model.slope, dtype=torch.bool)
-    kept[:, : times - 1, d:] = free.reshape(rows, times - 1, m)
-    # What keeps still costs its own square, and is never moved away from 0.
-    alone = torch.diag_embed((~kept).to(model.slope.dtype))
-    curvature = torch.where(kept[..., None] & kept[..., None, :], model.curvature, alone)
-    step = torch.where(kept[:, :-1, None], model.step, 0.0)
-    return replace(model, step=step, curvature=curvature, slope=torch.where(kept, model.slope, 0.0))
+def _along_a_line(
+    problem: Problem,
+    around: Trajectories,
+    x: Tensor,
+    state: State,
+    law: Law,
+    bound: Tensor,
+    left: Tensor,
+    trial: _Trial,
+) -> _Trial:
+    """The trial with rows `left` [R] moved along the projection of a ray, which no state bends."""
+    gradient = state.memory.model.gradient
+    ahead = changes(state.memory.model, law).to(x.dtype)
+    direction = torch.where(bound, -gradient, ahead)
+    first = torch.ones_like(state.energy)
+    other = bent_search(problem, x, state.energy, gradient, direction, bound, first, left)
+    new = left & other.found
+    point = where_rows(new, other.x, trial.x)
+    return _Trial(
+        point,
+        torch.where(new[:, None, None], around.states(point), trial.states),
+        torch.where(new, other.energy, trial.energy),
+        trial.share,
+        trial.found | new,
+        trial.level,
+    )

@@ -25,14 +25,11 @@ from ebmlang.runtime.checked import Outright
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.problem import Problem, View
-from ebmlang.runtime.recursion import FLAT, Least, Recursion, one_by_one
+from ebmlang.runtime.recursion import FLAT, Least, Recursion
 from ebmlang.runtime.rollout import Rollout, Stages, first_states
 from ebmlang.runtime.solvers.solver import AbstractSolver, Halt, State, all_active, where_rows
 
 Values = Mapping[str, Tensor]
-
-FEW_ROWS = 8
-"""Rows with matrices of their own that are quicker one after the other in numpy than at once in PyTorch."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,15 +196,6 @@ def _solved(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     least = factor.diagonal(dim1=-2, dim2=-1).amin(-1).square()
     steep = least > FLAT * matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
     return torch.cholesky_solve(right, factor), (info == 0) & steep, factor
-
-
-def policy(stages: Stages) -> tuple[Tensor, Tensor, Tensor]:
-    """The best action -K s - k at every time: K [R, T, m, d], k [R, T, m], and per row [R] whether it is
-    the only one; in float64."""
-    if stages.first.shape[0] <= FEW_ROWS and stages.step.device.type == "cpu":
-        return one_by_one(stages)
-    back = _backward(_ByRow(stages))
-    return torch.stack(back.gains, 1), torch.stack(back.shifts, 1)[..., 0], back.positive
 
 
 @dataclass(frozen=True, slots=True, eq=False)

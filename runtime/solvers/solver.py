@@ -76,6 +76,11 @@ class AbstractSolver(ABC):
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
         """Halt codes, int8 [R]."""
 
+    def curves_up(self, problem: Problem, x: Tensor) -> Tensor:
+        """Rows [R] where the method knows that the energy curves upwards along every entry that may move from
+        the stationary point x [R, N]: nobody need look for a way down."""
+        return torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+
 
 class Shared:
     """A tensor in a solver's memory that has no rows: all rows use the same one."""
@@ -96,6 +101,21 @@ def select_rows(value: T, rows: Tensor) -> T:
     elif is_dataclass(value) and not isinstance(value, type):
         changed = {item.name: select_rows(getattr(value, item.name), rows) for item in fields(value)}
         picked = replace(value, **changed)
+    result: T = picked
+    return result
+
+
+def where_every(rows: Tensor, new: T, old: T) -> T:
+    """Every tensor in nested dataclasses and tuples from `new` where [R] is True, from `old` elsewhere; what
+    is no tensor is that of `new`."""
+    picked: Any = new
+    if isinstance(new, Tensor) and isinstance(old, Tensor):
+        picked = torch.where(rows.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+    elif isinstance(new, tuple) and isinstance(old, tuple):
+        picked = tuple(where_every(rows, a, b) for a, b in zip(new, old, strict=True))
+    elif is_dataclass(new) and not isinstance(new, type):
+        changed = {f.name: where_every(rows, getattr(new, f.name), getattr(old, f.name)) for f in fields(new)}
+        picked = replace(new, **changed)
     result: T = picked
     return result
 

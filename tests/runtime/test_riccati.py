@@ -25,7 +25,7 @@ from ebmlang.runtime.posing import make_problem
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.rollout import Stages
-from ebmlang.runtime.solvers.riccati import FEW_ROWS, Riccati, best_actions, policy
+from ebmlang.runtime.solvers.riccati import Riccati, best_actions
 from tests.numeric.gallery import Array, load
 
 F64 = torch.float64
@@ -449,23 +449,3 @@ def test_expensive_and_cheap_actions_together() -> None:
         "s0": rng.normal(size=(2, 2)),
     }
     answers(load("lqr", T=8), values)
-
-
-def test_the_law_of_a_few_rows_is_that_of_many() -> None:
-    """Rows with matrices of their own, of which one has no best action."""
-    rng = np.random.default_rng(8)
-    steps, d, m, rows = 6, 3, 2, FEW_ROWS + 1
-    root = torch.tensor(rng.normal(size=(rows, steps + 1, d + m, d + m)))
-    curvature = root @ root.mT
-    curvature[3] *= -1.0
-    curvature[:, steps, d:], curvature[:, steps, :, d:] = 0.0, 0.0
-    shapes = ((rows, d), (rows, steps, d, d + m), (rows, steps, d), (rows, steps + 1, d + m))
-    first, step, offset, slope = (torch.tensor(rng.normal(size=shape)) for shape in shapes)
-    many = policy(Stages(first, step, offset, curvature, slope))
-    some = slice(FEW_ROWS)
-    few = policy(Stages(first[some], step[some], offset[some], curvature[some], slope[some]))
-    good = torch.tensor([row != 3 for row in range(FEW_ROWS)])
-    assert torch.equal(few[2], good)
-    assert torch.equal(many[2][:FEW_ROWS], good)
-    for mine, theirs in zip(few[:2], many[:2], strict=True):
-        assert torch.allclose(mine[good], theirs[:FEW_ROWS][good], rtol=1e-9, atol=1e-10)
