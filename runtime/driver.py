@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ebmlang.runtime.falling import falls_without_end, floor_under
 from ebmlang.runtime.problem import Problem
+from ebmlang.runtime.racing import Race
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.solvers.solver import (
@@ -274,12 +275,13 @@ def _restarted(
     """Restarts are further rows of one problem: restart k of row i is row k * R + i."""
     space, numbers = problem.space, _row_numbers(problem, starts)
     start = space.start(starts.seed, numbers)
-    draws = [space.draw(start.x, starts.seed, numbers, k) for k in range(1, starts.restarts)]
+    begun = solver.starts(problem, start.x, starts.seed, numbers, starts.restarts)
     repeated = torch.arange(space.rows, device=space.device).repeat(starts.restarts)
     outside = start.outside.repeat(starts.restarts)
     many = _search(
-        problem.select(repeated), solver, limits, torch.cat([start.x, *draws]), outside, progress, trace
-    )
+        problem.select(repeated), solver, limits, begun, outside, progress, trace,
+        groups=space.rows if solver.races else None,
+    )  # fmt: skip
     table = many.energy.reshape(starts.restarts, space.rows)
     winner = torch.where(torch.isnan(table), torch.inf, table).argmin(0)
     chosen = winner * space.rows + torch.arange(space.rows, device=space.device)
@@ -304,12 +306,14 @@ def _search(
     progress: Callable[[Progress], None] | None,
     trace: bool,
     bound: Tensor | None = None,
+    groups: int | None = None,
 ) -> Outcome:
     ledger = _Ledger(problem, x, trace)
     state = solver.init(problem, x)
     rows = _first_rows(limits, x, outside, state, bound)
     state = _judged(state, rows)
     ledger.follow(rows, state.energy)
+    race = None if groups is None else Race(groups, state.energy)
     total, period, stopped = x.shape[0], CHECK_EVERY if x.is_cuda else 1, _Code.STEP_LIMIT
     for iteration in range(limits.steps):
         if iteration % period == 0:
@@ -330,6 +334,9 @@ def _search(
                 state, rows = select_rows(state, kept), select_rows(rows, kept)
         x, state = solver.step(problem, x, state)
         rows = _advance(rows, x, state, solver.done(problem, x, state))
+        if race is not None:
+            behind = race.losers(rows.index, rows.best_energy) & (rows.code == int(_Code.RUNNING))
+            rows = replace(rows, code=rows.code.masked_fill(behind, int(_Code.SETTLED)))
         if iteration + 1 in _LOOKS:
             rows = _look_ahead(problem, rows, _Code.RUNNING)
         state = _judged(state, rows)

@@ -63,7 +63,8 @@ def best_law(model: Expansion, free: Tensor, shift: Tensor) -> Law:
         for _ in range(AT_ONCE - 1):
             shifts.append(np.maximum(GROW * shifts[-1], unit[left]))
         some = (moves, costs) if len(left) == rows else (moves[:, left], costs[:, left])
-        found = _laws(*(np.concatenate([v] * AT_ONCE, 1) for v in some), np.concatenate(shifts))
+        several = [np.concatenate([v] * AT_ONCE, 1) for v in some]
+        found = _laws(several[0], several[1], np.concatenate(shifts))
         good = found.positive.reshape(AT_ONCE, -1)
         any_ = good.any(0)
         pick = (good.argmax(0) * len(left) + np.arange(len(left)))[any_]
@@ -149,7 +150,7 @@ def _solved(matrix: Array, right: Array) -> tuple[Array, Array]:
     """matrix^-1 right, and whether the matrix [R, m, m] is positive definite; the rest means nothing."""
     if matrix.shape[1] == 1:
         return right / matrix, matrix[:, 0, 0] > 0
-    good = np.isfinite(matrix).all((1, 2))
+    good: Array = np.isfinite(matrix).all((1, 2))
     identity = np.eye(matrix.shape[1])
     least = np.linalg.eigvalsh(np.where(good[:, None, None], matrix, identity))
     good &= least[:, 0] > FLAT * np.abs(least).max(1)

@@ -23,7 +23,7 @@ class Method:
 
     def text(self) -> str:
         head = f"{INDENT}def {self.name}(self, {self.arguments}) -> {self.result}:"
-        if len(head) > WIDTH + len(INDENT):
+        if len(head) > WIDTH:
             head = f"{INDENT}def {self.name}(\n{INDENT * 2}self, {self.arguments}"
             head += f"\n{INDENT}) -> {self.result}:"
         body = "\n".join(layout(line, 2) for line in pruned(self.lines))

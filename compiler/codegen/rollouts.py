@@ -19,6 +19,9 @@ from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.lifting import array_type, next_cells
 from ebmlang.compiler.typed import Expr, Level, Read, Scan
 
+STEPPING = frozenset({"ilqr"})
+"""Methods that go along a rollout again and again."""
+
 _ARGUMENTS = "states: Values, unknown: Values, held: Values"
 
 
@@ -35,10 +38,12 @@ class Rollouts:
             return []
         scan = self.plan.block.graph.lets[rollout.states[0]].value
         assert isinstance(scan, Scan)
-        methods = [self.starts(scan), self.steps(scan), self.cost(scan), *self.slopes(scan)]
+        methods = [self.starts(scan), self.steps(scan), self.cost(scan)]
+        if self.plan.method is None or self.plan.method.name not in STEPPING:
+            return methods
         (action,) = self.plan.block.sought
         by_entries = step_in_numpy(self.functions, scan, action)
-        return methods if by_entries is None else [*methods, by_entries]
+        return [*methods, *self.slopes(scan), *([] if by_entries is None else [by_entries])]
 
     def _emitter(self, scan: Scan) -> Emitter:
         """An emitter that reads the states as they are given."""

@@ -16,9 +16,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.courses import best_courses
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.laws import GROW, Law, best_law, changes
 from ebmlang.runtime.problem import Problem, View
+from ebmlang.runtime.seeded import Rows
 from ebmlang.runtime.solvers.projected_lbfgs import NEAR, bent_search
 from ebmlang.runtime.solvers.solver import (
     AbstractSolver,
@@ -80,6 +82,10 @@ class Ilqr(AbstractSolver):
 
     needs: ClassVar[frozenset[View]] = frozenset({View.GRADIENT, View.ROLLOUT})
     handles: ClassVar[frozenset[Kind]] = frozenset({Kind.LINEAR, Kind.BOX})
+    races: ClassVar[bool] = True
+
+    def starts(self, problem: Problem, x: Tensor, seed: int, rows: Rows, count: int) -> Tensor:
+        return best_courses(problem, x, seed, rows, count)
 
     def init(self, problem: Problem, x: Tensor) -> State:
         around = problem.trajectories()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.problem import Problem, View
+from ebmlang.runtime.seeded import Rows
 
 T = TypeVar("T")
 Evaluation = Callable[[Problem, Tensor], tuple[Tensor, Tensor]]
@@ -63,6 +64,8 @@ class AbstractSolver(ABC):
 
     needs: ClassVar[frozenset[View]]
     handles: ClassVar[frozenset[Kind]]
+    races: ClassVar[bool] = False
+    """Whether a start that falls behind the others of its row may be given up early."""
 
     @abstractmethod
     def init(self, problem: Problem, x: Tensor) -> State:
@@ -75,6 +78,12 @@ class AbstractSolver(ABC):
     @abstractmethod
     def done(self, problem: Problem, x: Tensor, state: State) -> Tensor:
         """Halt codes, int8 [R]."""
+
+    def starts(self, problem: Problem, x: Tensor, seed: int, rows: Rows, count: int) -> Tensor:
+        """The start x [R, N] and `count` - 1 others for every row, [count * R, N]; `rows` are global row
+        numbers."""
+        space = problem.space
+        return torch.cat([x, *(space.draw(x, seed, rows, k) for k in range(1, count))])
 
     def curves_up(self, problem: Problem, x: Tensor) -> Tensor:
         """Rows [R] where the method knows that the energy curves upwards along every entry that may move from

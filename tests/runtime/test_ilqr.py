@@ -256,22 +256,22 @@ def test_states_and_slopes_in_numpy(dtype: str) -> None:
     assert problem.rollout.marched
     x = torch.tensor(rng.uniform(-1, 1, size=(6, 14))).to(settings.dtype)
     twice = problem.select(torch.tensor([0, 1, 2, 0, 1, 2]))
-    bound = {"rtol": 1e-10, "atol": 1e-10} if dtype == "float64" else {"rtol": 1e-5, "atol": 1e-5}
+    bound = 1e-10 if dtype == "float64" else 1e-5
     energy, gradient = problem.energy_and_gradient(x)
     expected, slope = twice._differentiate(twice.functions.energy, x)
-    torch.testing.assert_close(energy, expected, **bound)
-    torch.testing.assert_close(gradient, slope, **bound)
+    torch.testing.assert_close(energy, expected, rtol=bound, atol=bound)
+    torch.testing.assert_close(gradient, slope, rtol=bound, atol=bound)
     around = twice.trajectories()
     states = around.states(x)
     functions = twice.rollout.functions if twice.rollout is not None else None
     assert functions is not None
     found = functions.lets({"a": x.reshape(6, 7, 2)}, twice.held)["s"]
-    torch.testing.assert_close(states, found, **bound)
+    torch.testing.assert_close(states, found, rtol=bound, atol=bound)
     constant = torch.tensor(rng.normal(size=(6, 7, 2)))
     gain = torch.tensor(rng.normal(size=(6, 7, 2, 3)))
     points, paths = around.follow(x, states, constant, gain, (1.0, 0.5))
     others, ways = around._looped(x, _Law(states, constant, gain, (1.0, 0.5)))
-    torch.testing.assert_close(points, others, **bound)
-    torch.testing.assert_close(paths, ways, **bound)
+    torch.testing.assert_close(points, others, rtol=bound, atol=bound)
+    torch.testing.assert_close(paths, ways, rtol=bound, atol=bound)
     assert (points.abs() <= 1).all()
     assert (points.abs() == 1).any()
