@@ -150,7 +150,7 @@ def _solved(matrix: Array, right: Array) -> tuple[Array, Array]:
     """matrix^-1 right, and whether the matrix [R, m, m] is positive definite; the rest means nothing."""
     if matrix.shape[1] == 1:
         return right / matrix, matrix[:, 0, 0] > 0
-    good: Array = np.isfinite(matrix).all((1, 2))
+    good: Array = np.asarray(np.isfinite(matrix).all((1, 2)))
     identity = np.eye(matrix.shape[1])
     least = np.linalg.eigvalsh(np.where(good[:, None, None], matrix, identity))
     good &= least[:, 0] > FLAT * np.abs(least).max(1)
