@@ -89,8 +89,8 @@ class Subscripts:
         if s.type.kind == "class":
             if s.type.classes != size:
                 places = origins(self.scope, base, s)
-                reach = f"{s.type.classes} - 1" if s.type.classes is not None else ""
-                self.checker.report.add(OutOfRange(span, notation.text(s), reach, str(size), places))
+                shown = (notation.text(s), str(s.type.classes), str(size))
+                self.checker.report.add(OutOfRange(span, *shown, places, what="class"))
                 return None
             return s
         form = affine(s)

@@ -144,7 +144,8 @@ def searched(
             return with_directions(problem, outcome) if name == "quadratic" else outcome
         if at is None:
             at = problem.space.start(starts.seed, starts.numbers(problem.space.batch)).x
-        proven = Proven(vars(bound.module).get("CONVEX", False), bound.module.QUADRATIC)
+        known = vars(bound.module)
+        proven = Proven(known.get("CONVEX", False), bound.module.QUADRATIC, known.get("JUMPS", False))
         return vetted(problem, solver, at, outcome, limits, proven)
 
     outcome = run(name, options)

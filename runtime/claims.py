@@ -34,10 +34,12 @@ ROUNDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What the compiler has proven of the energy, as far as answers are judged by it."""
+    """What the compiler has proven of the energy, as far as answers are judged by it. With `jumps` parts of
+    it are piecewise constant."""
 
     convex: bool
     quadratic: bool
+    jumps: bool = False
 
 
 def vetted(
@@ -100,6 +102,9 @@ def _round(
     slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
     flat = _flat(part, solver, begin, at, ~claimed & slopes.below(tol), tol)
     outcome = _marked(outcome, _where(rows, flat), Status.CONVERGED)
+    if proven.jumps:
+        blind = claimed & (slopes.usual == 0).any(1)
+        outcome, claimed = _marked(outcome, _where(rows, blind), Status.BLIND), claimed & ~blind
     endless = falls_at_edge(part, at)
     steep = claimed & ~endless & ~slopes.negligible(tol)
     if bool(steep.any()):

@@ -22,6 +22,7 @@ class Status(Enum):
     MANY = "converged: a minimum, one of many{}"
     UNBOUNDED = "unbounded{}"
     SETTLED = "settled: the best energy has not fallen for a while, at the smallest step size"
+    BLIND = "no slope: the energy jumps, and nothing shows which way is down"
     RECEDING = "no minimum was reached: the slope is small, but no smaller than around the answer"
     PRECISION = "no further decrease possible in {}, tolerance not reached"
     STEP_LIMIT = "step limit reached before the tolerance"

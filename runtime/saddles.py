@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.domain_base import row_dot, row_norm
+from ebmlang.runtime.domain_base import Kind, row_dot, row_norm
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.solvers.solver import rounding, where_rows
 from ebmlang.runtime.steepness import Slopes
@@ -47,9 +47,15 @@ def way_down(problem: Problem, x: Tensor, slopes: Slopes, suspected: Tensor) -> 
 
 
 def _held_back(problem: Problem, x: Tensor) -> Tensor:
-    """Entries whose slope pushes them against their bound, bool [R, N]."""
+    """Entries whose slope pushes them against their bound, bool [R, N]. On a simplex slopes that are all
+    alike push nowhere, and only entries at 0 have a bound."""
+    space = problem.space
     _, gradient = problem.energy_and_gradient(x)
-    return (gradient != 0) & (problem.space.residual(x, gradient) == 0)
+    held = (gradient != 0) & (space.residual(x, gradient) == 0)
+    boxes = [
+        torch.full((n,), u.domain.kind is Kind.BOX) for u, n in zip(space.unknowns, space.sizes, strict=True)
+    ]
+    return held & (torch.cat(boxes).to(x.device) | (x == 0)) if boxes else held
 
 
 def _first_fall(problem: Problem, x: Tensor, direction: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

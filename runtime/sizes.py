@@ -78,6 +78,7 @@ def _sizes(
     _solve(pending, sizes, source, specs)
     for name in integers:
         if name not in sizes:
+            _refuse_unsolved(name, pending, sizes, specs)
             users = [s.name for s in specs.values() if any(name in d.names() for d in s.shape)]
             where = f": the shape of {', '.join(f'`{u}`' for u in users[:3])} needs it" if users else ""
             raise DataError(
@@ -161,6 +162,24 @@ def _linear(size: Size, name: str, found: int, sizes: Mapping[str, int]) -> int 
         return None
     rest = found - form[1].constant
     return rest // form[0] if rest % form[0] == 0 and rest // form[0] >= 0 else None
+
+
+def _refuse_unsolved(
+    name: str,
+    pending: list[tuple[str, Size, int]],
+    sizes: Mapping[str, int],
+    specs: Mapping[str, VariableSpec],
+) -> None:
+    """Raise DataError where the data has a dimension that is linear in `name`, and no number gives it."""
+    for variable, size, found in pending:
+        open_names = [n for n in size.names() if n not in sizes]
+        form = size.substitute({n: Size.of(v) for n, v in sizes.items()})
+        if open_names == [name] and form.linear_in(name) is not None:
+            raise DataError(
+                f"`{variable}` is declared {specs[variable]}, and no whole number `{name}` makes {size} the "
+                f"{found} that the data has there",
+                "change the data, or the declaration",
+            )
 
 
 def _conflict(

@@ -23,6 +23,9 @@ SHORTER = 12
 PERIOD = 4093
 """Entries after which the directions in which one looks around repeat: a prime, which no picture is wide."""
 
+EXACT = 16
+"""A slope counts as none up to this many times what rounding makes of a usual one."""
+
 NEARBY = 1e-4
 """The step along which the curvature is measured where nothing else tells a length."""
 
@@ -66,9 +69,10 @@ class Slopes:
         return torch.minimum(torch.where(wanted > 0, wanted, torch.inf), optimality / 10)
 
     def idle(self, start: Tensor) -> Tensor:
-        """Entries without any slope that have stayed where they were, bool [R, N]: they may sit on a
-        ridge."""
-        return (self.x == start) & (self.gradient == 0)
+        """Entries without any slope within the domain that have stayed where they were, bool [R, N]: they may
+        sit on a ridge."""
+        noise = EXACT * torch.finfo(self.x.dtype).eps * self.usual
+        return (self.x == start) & (self.residual <= noise)
 
 
 @torch.no_grad()

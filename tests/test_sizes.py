@@ -189,3 +189,13 @@ def test_a_default_whose_size_nothing_gives() -> None:
     text = f"model m(n: int, k: int = n + 1) {{ {unknowns}; energy e = ||z||^2 + ||x||^2 }}"
     with pytest.raises(ebmlang.DataError, match="nothing gives the size `n`"):
         ebmlang.loads(text).infer()
+
+
+def test_a_dimension_that_no_whole_number_gives_is_named() -> None:
+    text = (
+        "model m(n: int) { observed y : real[2 * n + 1]; latent x : real[n]; energy e = ||y[0..n] - x||^2 }"
+    )
+    assert ebmlang.loads(text).infer(y=[[1.0] * 9] * 2).x.shape == (2, 4)
+    with pytest.raises(ebmlang.DataError, match=r"no whole number `n` makes 2 \* n \+ 1 the 8") as caught:
+        ebmlang.loads(text).infer(y=[[1.0] * 8] * 2)
+    assert "`y` is declared real[2 * n + 1]" in str(caught.value)

@@ -118,7 +118,7 @@ class OutOfRange(Diagnostic):
     """A subscript lies outside of the dimension.
 
     The first entry has index 0, ranges are half-open, and the check holds for every value that
-    a plate index takes.
+    a plate index takes. A class has as many cases as the dimension that it reads has entries.
     """
 
     code: ClassVar[str] = "E0405"
@@ -130,14 +130,20 @@ class OutOfRange(Diagnostic):
     what: str = "subscript"
 
     def message(self) -> str:
+        if self.what == "class":
+            return f"{self.subscript} is one of {self.reach} cases, and reads a dimension of {self.size}"
         if self.subscript == self.reach:
             return f"the {self.what} {self.subscript} is outside of 0..{self.size}"
         return f"the {self.what} {self.subscript} reaches {self.reach}, outside of 0..{self.size}"
 
     def label(self) -> str:
+        if self.what == "class":
+            return f"{self.reach} cases"
         return "" if self.subscript == self.reach else f"reaches {self.reach}"
 
     def expected(self) -> str:
+        if self.what == "class":
+            return f"a class[{self.size}]"
         return f"0 <= index < {self.size}" if self.what == "subscript" else f"a part of 0..{self.size}"
 
     def hint(self) -> str:

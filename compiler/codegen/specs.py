@@ -113,6 +113,7 @@ def _question(plan: Plan, row_values: tuple[str, ...]) -> list[str]:
     """What is sought and how: constants of the module that are there for every question."""
     model, query = plan.block.graph.model, plan.block.query
     interior = tuple(f.variables[0] for f in plan.structure.findings if f.property == "interior")
+    jumps = any(f.property == "steps" for f in plan.structure.findings)
     return [
         f"SOUGHT = {tuple(query.sought)!r}",
         *([f"SUMMED = {query.summed!r}"] if query.summed else []),
@@ -123,6 +124,7 @@ def _question(plan: Plan, row_values: tuple[str, ...]) -> list[str]:
         *([f"INNER = {plan.inner.name!r}"] if plan.inner is not None else []),
         f"FALLBACK = {(plan.fallback.name if plan.fallback is not None else '')!r}",
         *(["CONVEX = True"] if plan.convex else []),
+        *(["JUMPS = True"] if jumps else []),
         f"OPTIONS = {_options(plan)}",
         f"QUADRATIC = {plan.split is not None and plan.split.quadratic}",
         f"INTERIOR = {interior!r}",

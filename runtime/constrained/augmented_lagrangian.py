@@ -19,32 +19,26 @@ Everything is computed in float64; see `ask`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.constrained.augmented import Search
+from ebmlang.runtime.constrained.endless import falls_where_constraints_hold
 from ebmlang.runtime.constrained.problem import (
     Constrained,
     ConstrainedOutcome,
-    Everything,
     excess,
     feasible_within,
-    joined,
     largest,
     sentence,
     stacked,
 )
-from ebmlang.runtime.constrained.problem import flat as flat_values
-from ebmlang.runtime.driver import Limits, Outcome, Progress, solve_from
+from ebmlang.runtime.driver import Limits, Outcome, Progress
 from ebmlang.runtime.falling import falls_without_end, floor_under, named_fall
-from ebmlang.runtime.problem import Problem, Values
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
-from ebmlang.runtime.spec import ConstraintSpec
-
-MULTIPLIERS, PENALTY = "multipliers of constraints", "penalty of constraints"
-"""Names of held values; no variable can be called so."""
 
 MOST_OUTER = 60
 MOST_INNER = 2_000
@@ -66,7 +60,7 @@ MOST_FALLS = 5
 time: a larger one may hold the energy."""
 
 FAR = 1e-3
-"""A violation of less than this share of the way to a far point holds the constraint there."""
+"""With a violation of less than this share of it, the way to a far point may keep the constraints."""
 
 DISTANT = 1e6
 """A point this many times as far out as the start is looked at for an energy without end."""
@@ -74,50 +68,6 @@ DISTANT = 1e6
 MOST_RESTORATIONS = 2
 CLEAR = 1e3
 """A violation counts as proof of infeasibility only above this many tolerances."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Augmented:
-    """The energy with its constraints added; takes the place of the generated functions."""
-
-    base: Everything
-    specs: tuple[ConstraintSpec, ...]
-    equal: Tensor
-    joint: bool
-    only_violation: bool = False
-
-    def energy(self, unknown: Values, held: Values) -> Tensor:
-        added = self._added(unknown, held)
-        return added if self.only_violation else self.base.energy(unknown, held) + added
-
-    def smooth(self, unknown: Values, held: Values) -> Tensor:
-        added = self._added(unknown, held)
-        return added if self.only_violation else self.base.smooth(unknown, held) + added
-
-    def absolute(self, held: Values) -> dict[str, Tensor]:
-        return {} if self.only_violation else self.base.absolute(held)
-
-    def terms(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        """Terms and constraints by name, so that one which is not finite can be named."""
-        found = {} if self.only_violation else dict(self.base.terms(unknown, held))
-        rows = held[MULTIPLIERS].shape[0]
-        for name, value in self._each(unknown, held, rows).items():
-            found[name] = value.sum(1).sum() if self.joint else value.sum(1)
-        return found
-
-    def _each(self, unknown: Values, held: Values, rows: int) -> dict[str, Tensor]:
-        values = self.base.constraints(unknown, held)
-        if self.joint:
-            return {s.name: values[s.name].reshape(1, -1) for s in self.specs}
-        return {s.name: flat_values(values[s.name], s, rows) for s in self.specs}
-
-    def _added(self, unknown: Values, held: Values) -> Tensor:
-        y, r = held[MULTIPLIERS], held[PENALTY]
-        c = joined(list(self._each(unknown, held, y.shape[0]).values()), y)
-        moved = y + r * c
-        moved = torch.where(self.equal, moved, moved.clamp(min=0))
-        added = ((moved.square() - y.square()) / (2 * r)).sum(1)
-        return added[0] if self.joint else added
 
 
 @dataclass(slots=True, eq=False)
@@ -143,45 +93,6 @@ class _Rows:
     optimality: Tensor
     status: list[Status]
     words: dict[int, str]
-
-
-@dataclass(slots=True)
-class _Search:
-    """One call: what stays the same over its outer steps."""
-
-    constrained: Constrained
-    solver: AbstractSolver
-    limits: Limits
-    equal: Tensor
-    bound: Tensor
-    scale: Tensor
-    tol: float
-    near: float
-    start: Tensor
-
-    def augmented(self, rows: Tensor, y: Tensor, r: Tensor, only_violation: bool = False) -> Problem:
-        """The problem of some rows with their constraints added."""
-        problem = self.constrained.problem.select(rows)
-        space = problem.space
-        functions = _Augmented(
-            self.constrained.functions, self.constrained.specs, self.equal, space.joint, only_violation
-        )
-        held = {**problem.held, MULTIPLIERS: y, PENALTY: r[:, None]}
-        split = functions if problem.split is not None else None
-        return replace(
-            problem,
-            functions=functions,
-            held=held,
-            row_values=problem.row_values | {MULTIPLIERS, PENALTY},
-            split=split,
-            derivatives=None,
-        )
-
-    def minimise(
-        self, rows: Tensor, x: Tensor, y: Tensor, r: Tensor, tol: float, steps: int, only: bool = False
-    ) -> Outcome:
-        problem = self.augmented(rows, y, r, only)
-        return solve_from(problem, self.solver, x, Limits(steps, tol, self.limits.deadline))
 
 
 def solve(
@@ -240,14 +151,14 @@ def least_violated(
     return _outcome(search, state, None)
 
 
-def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits) -> _Search:
+def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits) -> Search:
     tol = limits.tolerance(x.dtype)
     first = solver.init(constrained.problem, x)
     usual = torch.nan_to_num(first.optimality, nan=0.0, posinf=0.0)
     with torch.no_grad():
         c = constrained.values(x)
     scale = 1 + torch.nan_to_num(c.abs(), nan=0.0, posinf=0.0)
-    return _Search(
+    return Search(
         constrained,
         solver,
         limits,
@@ -260,7 +171,7 @@ def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits:
     )
 
 
-def _first(search: _Search, x: Tensor, multipliers: Tensor | None) -> _Rows:
+def _first(search: Search, x: Tensor, multipliers: Tensor | None) -> _Rows:
     """Where the search begins; the penalty balances energy and violation (Birgin & Martinez 2014)."""
     energy = search.constrained.problem.energy(x)
     with torch.no_grad():
@@ -290,7 +201,7 @@ def _first(search: _Search, x: Tensor, multipliers: Tensor | None) -> _Rows:
     )
 
 
-def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> None:
+def _outer_step(search: Search, state: _Rows, index: Tensor, outer: int) -> None:
     """Minimise, move the multipliers, judge: for the rows `index` of the state, which is changed in place."""
     left = search.limits.steps - int(state.iterations[index].max())
     tol = max(search.tol / 2, 10.0 ** -(2 + outer))
@@ -325,7 +236,7 @@ def _outer_step(search: _Search, state: _Rows, index: Tensor, outer: int) -> Non
         _restore(search, state, index[hopeless])
 
 
-def _judged(search: _Search, state: _Rows, index: Tensor, found: Outcome, measure: Tensor) -> Tensor:
+def _judged(search: Search, state: _Rows, index: Tensor, found: Outcome, measure: Tensor) -> Tensor:
     """Enter the status of rows that have come to an end; bool [len(index)]."""
     held = measure <= search.near
     stationary = found.optimality <= search.bound[index]
@@ -349,25 +260,25 @@ def _judged(search: _Search, state: _Rows, index: Tensor, found: Outcome, measur
     return ended
 
 
-def _fallen(search: _Search, state: _Rows, index: Tensor, found: Outcome, fell: Tensor) -> None:
-    """Count rows whose energy and penalty fall without end; after several it is the energy that does, if the
-    constraints hold that far out in proportion to the way."""
+def _fallen(search: Search, state: _Rows, index: Tensor, found: Outcome, fell: Tensor) -> None:
+    """Count rows whose energy and penalty fall without end; after several it is the energy that does, if it
+    falls where the constraints hold."""
     state.falls[index] += 1
-    with torch.no_grad():
-        c = search.constrained.select(index).values(found.x[fell])
-    off = largest(excess(c, search.equal) / search.scale[index])
-    along = off <= FAR * (1 + found.x[fell].abs().amax(1))
+    often = state.falls[index] >= MOST_FALLS
+    along = torch.zeros_like(often)
+    if bool(often.any()):
+        along[often] = falls_where_constraints_hold(search, index[often], found.x[fell][often])
     for i, row in enumerate(index.tolist()):
-        if int(state.falls[row]) < MOST_FALLS:
+        if not bool(often[i]):
             continue
         state.status[row] = Status.UNBOUNDED if bool(along[i]) else Status.VIOLATED
         if bool(along[i]):
             state.words[row] = _endless(search, row, found.x[fell][i : i + 1])
 
 
-def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
+def _without_end(search: Search, state: _Rows, index: Tensor) -> Tensor:
     """Enter rows that have gone far while the constraints hold in proportion, if the energy falls without end
-    along their way; bool [len(index)]."""
+    along their way, and where the constraints hold; bool [len(index)]."""
     way = state.x[index].abs().amax(1) if state.x.shape[1] else state.measure[index] * 0
     far = (way > DISTANT * (1 + search.start[index].abs().sum(1))) & (state.violation[index] <= FAR * way)
     found = torch.zeros_like(far)
@@ -376,6 +287,8 @@ def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
     rows = index[far]
     problem, start, x = search.constrained.problem.select(rows), search.start[rows], state.x[rows]
     falls = falls_without_end(problem, start, x, floor_under(problem.energy(start)))
+    if bool(falls.any()):
+        falls[falls.clone()] = falls_where_constraints_hold(search, rows[falls], x[falls])
     found[far] = falls
     for i, (row, does) in enumerate(zip(rows.tolist(), falls.tolist(), strict=True)):
         if does:
@@ -385,7 +298,7 @@ def _without_end(search: _Search, state: _Rows, index: Tensor) -> Tensor:
     return found
 
 
-def _endless(search: _Search, row: int, x: Tensor) -> str:
+def _endless(search: Search, row: int, x: Tensor) -> str:
     """The sentence of a row whose energy falls without end on the way to x [1, N]."""
     index = torch.tensor([row], device=x.device)
     fall = named_fall(search.constrained.problem.select(index), search.start[index], x)
@@ -396,7 +309,7 @@ _TIRED = (Status.SETTLED, Status.PRECISION)
 _BROKEN = (Status.NON_FINITE, Status.NON_FINITE_START, Status.NON_FINITE_GRADIENT, Status.OUTSIDE)
 
 
-def _restore(search: _Search, state: _Rows, index: Tensor) -> None:
+def _restore(search: Search, state: _Rows, index: Tensor) -> None:
     """Minimise the violation alone: rows where it stays are infeasible, the others go on from there."""
     left = search.limits.steps - int(state.iterations[index].max())
     if left <= 0:
@@ -429,7 +342,7 @@ def _restore(search: _Search, state: _Rows, index: Tensor) -> None:
     state.y[index] = torch.where(again[:, None], zeros, state.y[index])
 
 
-def _outcome(search: _Search, state: _Rows, trace: Tensor | None) -> ConstrainedOutcome:
+def _outcome(search: Search, state: _Rows, trace: Tensor | None) -> ConstrainedOutcome:
     constrained = search.constrained
     names, violation = constrained.worst(state.x)
     with torch.no_grad():

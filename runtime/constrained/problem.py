@@ -140,6 +140,17 @@ class ConstrainedOutcome:
     gap: Tensor | None = None
 
 
+WITHOUT_A_POINT = (
+    Status.INFEASIBLE,
+    Status.VIOLATED,
+    Status.NON_FINITE_START,
+    Status.NON_FINITE,
+    Status.NON_FINITE_GRADIENT,
+    Status.OUTSIDE,
+)
+"""How rows end whose x is no point to compare with others: it breaks constraints, or has no energy."""
+
+
 def feasible_within(tol: float) -> float:
     """How much of a violation, relative to 1 + that at the start, counts as none: a tenth of the tolerance
     of gradients, but never less than 1e-9."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.constrained import augmented_lagrangian, null_space, programs
-from ebmlang.runtime.constrained.problem import Constrained, ConstrainedOutcome
+from ebmlang.runtime.constrained.problem import WITHOUT_A_POINT, Constrained, ConstrainedOutcome
+from ebmlang.runtime.constrained.second_look import looked_again
 from ebmlang.runtime.constrained.units import in_own_units, in_units, units_of
 from ebmlang.runtime.driver import Limits, Progress, Starts
 from ebmlang.runtime.result import Status
@@ -67,7 +68,11 @@ def solve(
             return solved(_from_starts(constrained, eliminated, starts, start.x), method, "")
         because = "the equations are too many, or join all examples, so null_space does not apply"
     around = partial(augmented_lagrangian.solve, solver=solver, limits=limits, progress=progress, trace=trace)
-    outcome = _from_starts(constrained, around, starts, start.x)
+
+    def twice(constrained: Constrained, x: Tensor) -> ConstrainedOutcome:
+        return looked_again(constrained, x, around(constrained, x), limits, around)
+
+    outcome = _from_starts(constrained, twice, starts, start.x)
     return solved(outcome, "augmented_lagrangian", because)
 
 
@@ -84,7 +89,7 @@ def _from_starts(constrained: Constrained, search: Search, starts: Starts, x: Te
     draws = [space.draw(x, starts.seed, numbers, k) for k in range(1, starts.restarts)]
     repeated = torch.arange(space.rows, device=x.device).repeat(starts.restarts)
     many = search(constrained.select(repeated), torch.cat([x, *draws]))
-    good = torch.tensor([s not in _WITHOUT_A_POINT for s in many.status], device=x.device)
+    good = torch.tensor([s not in WITHOUT_A_POINT for s in many.status], device=x.device)
     # Rows without a feasible point compete by their violation, behind all that have one.
     key = torch.where(good, many.energy, many.violation)
     key = torch.where(torch.isnan(key), torch.inf, key).reshape(starts.restarts, space.rows)
@@ -92,16 +97,6 @@ def _from_starts(constrained: Constrained, search: Search, starts: Starts, x: Te
     rank = torch.where(good.any(0) & ~good, torch.inf, key)
     chosen = rank.argmin(0) * space.rows + torch.arange(space.rows, device=x.device)
     return _picked(many, chosen)
-
-
-_WITHOUT_A_POINT = (
-    Status.INFEASIBLE,
-    Status.VIOLATED,
-    Status.NON_FINITE_START,
-    Status.NON_FINITE,
-    Status.NON_FINITE_GRADIENT,
-    Status.OUTSIDE,
-)
 
 
 def _picked(many: ConstrainedOutcome, rows: Tensor) -> ConstrainedOutcome:
