@@ -75,11 +75,8 @@ class Model(Known, nn.Module):
         asked = self.asked(None, frozenset(given), None, None, frozenset())
         known = ("observed", "latent")
         open_ = frozenset(v.name for v in self._model.variables if v.role in known) - given.keys()
-        asked = replace(
-            asked,
-            sought=tuple(v.name for v in self._model.variables if v.name in open_ | set(asked.sought)),
-            summed=(),
-        )
+        sought = tuple(v.name for v in self._model.variables if v.name in open_ | set(asked.sought))
+        asked = replace(asked, model=self._model, sought=sought, summed=(), variant="")
         _, module = self.compiled(asked, None)
         gaps = frozenset(v.name for v in self._model.variables if v.missing) & given.keys()
         self.bound(module, given, self.settings(given, None, None, None, None), gaps)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ebmlang.errors import DataError
+from ebmlang.questions import Asked
 from ebmlang.runtime import posing, report
 from ebmlang.runtime.bind import Bound
 
@@ -40,11 +40,9 @@ def terms(
 def _bound(
     model: Model, given: Mapping[str, Any], dtype: str | torch.dtype | None, device: str | None
 ) -> tuple[Bound, Values, Values]:
-    """Bound values for an evaluation: the unknowns of the default question stay arguments."""
-    asked = model.asked(None, frozenset(), None, None, frozenset())
+    """Bound values for an evaluation: the latents stay arguments."""
     latent = tuple(v.name for v in model.checked.variables if v.role == "latent")
-    asked = replace(asked, sought=latent, question=None, of=None, summed=())
-    _, module = model.compiled(asked, None)
+    _, module = model.compiled(Asked(model.checked, latent, None, None), None)
     for name in latent:
         if name not in given:
             raise DataError(f"no value for the latent `{name}`", f"pass {name}=...")

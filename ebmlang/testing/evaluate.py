@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ebmlang.api import Model
 from ebmlang.errors import DataError
+from ebmlang.questions import Asked
 from ebmlang.runtime import posing, report
 from ebmlang.runtime.bind import Bound, Settings, bind
 from ebmlang.testing.case import Case
@@ -28,8 +29,7 @@ def settings(first_row: int = 0, seed: int = 0) -> Settings:
 def evaluation_module(model: Model) -> ModuleType:
     """Generated code in which all latents are arguments."""
     latents = tuple(v.name for v in model.checked.variables if v.role == "latent")
-    asked = model.asked((), frozenset(), None, None, frozenset())
-    return model.compiled(replace(asked, sought=latents, question=None, of=None), None)[1]
+    return model.compiled(Asked(model.checked, latents, None, None), None)[1]
 
 
 def hypers_of(model: Model, values: Values) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def check_inference(model: Model, values: Values) -> Remarks:
     when the question cannot be asked of these values.
     """
     blank = frozenset(n for n, a in values.items() if bool(np.isnan(np.asarray(a, dtype=np.float64)).any()))
-    asked = model.asked(None, frozenset(), None, None, blank)
+    observed = frozenset(v.name for v in model.checked.variables if v.role == "observed") & values.keys()
+    asked = model.asked(None, observed, None, None, blank)
     if not asked.sought:
         return Counter({f"{NOT_CHECKED}nothing is sought": 1})
     plan, module = model.compiled(asked, None)

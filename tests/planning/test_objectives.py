@@ -77,6 +77,17 @@ def test_a_world_is_learned_and_planned_in_by_one_file() -> None:
     np.testing.assert_allclose(learned[0].actions, true[0].actions, atol=2e-3)
 
 
+def test_the_whole_energy_is_evaluated_whatever_the_line_lowers() -> None:
+    m = ebmlang.loads(WORLD.format(box="", bend="", drift=0, of=OF))
+    s, after = torch.ones(2, 2), torch.zeros(2, 2)
+    found = m.terms(s0=s, action=torch.ones(2, 1), after=after, a=torch.zeros(12, 1))
+    assert set(found) == {"prediction", "near", "work", "goal"}
+    expected = (after.double().numpy() - s.numpy() @ A.T - np.ones((2, 1)) @ B.T) ** 2
+    np.testing.assert_allclose(found["prediction"].detach(), expected.sum(1), rtol=1e-5)
+    text = ebmlang.loads(WORLD.format(box="", bend="", drift=0, of=OF))
+    assert text.bind(s0=s).value("drift").item() == 0
+
+
 def test_the_model_as_its_own_world_needs_no_transitions() -> None:
     m = ebmlang.loads(WORLD.format(box="", bend="", drift=0, of=OF))
     (episode,) = run(m, "model", s0=[1.0, 0.0], steps=4)
