@@ -97,7 +97,8 @@ class Plan:
     @property
     def rollout(self) -> Rollout | None:
         """The states and the action, when the energy is that of a rollout."""
-        found = self.structure.find("linear-quadratic rollout") or self.structure.find("rollout")
+        names = ("linear-quadratic rollout", "rollout", "limited rollout")
+        found = next(filter(None, map(self.structure.find, names)), None)
         return found.rollout if found is not None else None
 
     @property

@@ -240,6 +240,16 @@ CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
         "Huangfu & Hall 2018, in scipy; Rockafellar 1970, section 27",
     ),
     MethodRow(
+        "staged_interior_point",
+        "ebmlang.runtime.constrained.programs:by_stages",
+        ("hard constraints", "limited rollout", "separable bounds"),
+        ("steps and stage costs of a rollout", "energy and gradient", "bounds", "constraints"),
+        (),
+        "primal-dual interior point, each step by the Riccati recursion",
+        "optimal: the conditions of Karush, Kuhn and Tucker hold within the tolerance of a convex problem",
+        "Mehrotra 1992; Rao, Wright & Rawlings 1998",
+    ),
+    MethodRow(
         "interior_point",
         "ebmlang.runtime.constrained.programs:by_interior_point",
         ("hard constraints", "quadratic program", "separable bounds"),

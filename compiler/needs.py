@@ -162,6 +162,12 @@ NEEDS: tuple[Need, ...] = (
         _says("no recurrence under one array of actions with costs of one time each"),
         hard=True,
     ),
+    Need(
+        "limited rollout",
+        "affine steps, quadratic costs and affine constraints of one time each",
+        _says("no affine recurrence with costs and constraints of one time each"),
+        hard=True,
+    ),
     Need("separable bounds", "bounds entry by entry", _coupled, hard=True),
     Need("separate coordinates", "one coordinate for each entry", _coupled, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),

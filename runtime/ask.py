@@ -18,9 +18,7 @@ from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.certificates import certificate, with_directions
 from ebmlang.runtime.claims import Proven, vetted
 from ebmlang.runtime.constrained import asking
-from ebmlang.runtime.constrained.problem import (
-    sentence,
-)
+from ebmlang.runtime.constrained.problem import Violation, sentence
 from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.driver import Outcome, Progress, solve, solve_from
 from ebmlang.runtime.gap import lasso_gap
@@ -187,7 +185,9 @@ def _discrete(bound: Bound, search: Search, observed: Values) -> Result:
     for spec in constraint_specs(bound.module):
         if spec.given:
             for row in torch.nonzero(~(report.violations[spec.name] <= SLACK))[:, 0].tolist():
-                status[row] = sentence(Status.INFEASIBLE, spec.name, float(report.violations[spec.name][row]))
+                status[row] = sentence(
+                    Status.INFEASIBLE, Violation(spec.name, "", float(report.violations[spec.name][row]))
+                )
     kept = torch.tensor([a == b for a, b in zip(status, answer.status, strict=True)], dtype=torch.bool)
     return replace(
         report,

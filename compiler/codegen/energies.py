@@ -172,11 +172,7 @@ class Energies:
         if not self.limits:
             return None
         e = self.functions.method()
-        e.count(*(s.value for s in self.limits))
-        entries = []
-        for s in self.limits:
-            code = e.assign(local_name(s.name), self._every_position(e, s), s.value.type.shape, exact=True)
-            entries.append(f'"{s.name}": {code.text}')
+        entries = limit_entries(e, self.limits)
         doc = "What every constraint bounds, [B, plate sizes..., shape]; 0 where a guard is false."
         return self.method("constraints", _TABLE, doc, e, f"{{{', '.join(entries)}}}")
 
@@ -196,23 +192,9 @@ class Energies:
         entries = []
         for s in plated:
             name = f"{local_name(s.name)}{suffix}"
-            code = e.assign(name, self._every_position(e, s), (), exact=not suffix)
+            code = e.assign(name, every_position(e, s), (), exact=not suffix)
             entries.append(f'"{s.name}": {code.text}')
         return entries
-
-    @staticmethod
-    def _every_position(e: Emitter, s: Summand) -> Code:
-        rank = s.value.type.rank
-        with e.guarded(s.mask):
-            value = e.expanded(
-                number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, rank)
-            )
-            if s.mask is None:
-                return value
-            mask = e.tensor(e.code(s.mask))
-        where = Layout(per_row(s), s.axes, rank)
-        text = f"torch.where({_stretched(mask, where)}, {aligned(value, where).text}, 0.0)"
-        return Code(text, ATOM, where.batch, s.axes, rank, "real")
 
     def lets(self) -> Method | None:
         lets = self.plan.block.graph.model.lets
@@ -285,3 +267,28 @@ def per_row(s: Summand) -> bool:
 
 def _summed(text: str) -> str:
     return f"functions.over_examples_sum({text}, self.batch)"
+
+
+def limit_entries(e: Emitter, limits: tuple[Summand, ...]) -> list[str]:
+    """The constraints as entries of a dictionary."""
+    e.count(*(s.value for s in limits))
+    entries = []
+    for s in limits:
+        code = e.assign(local_name(s.name), every_position(e, s), s.value.type.shape, exact=True)
+        entries.append(f'"{s.name}": {code.text}')
+    return entries
+
+
+def every_position(e: Emitter, s: Summand) -> Code:
+    """The value at all positions of its axes, 0 where its guard is false."""
+    rank = s.value.type.rank
+    with e.guarded(s.mask):
+        value = e.expanded(
+            number(e, s.value, local_name(s.name)), Layout(s.value.level is Level.EXAMPLE, s.axes, rank)
+        )
+        if s.mask is None:
+            return value
+        mask = e.tensor(e.code(s.mask))
+    where = Layout(per_row(s), s.axes, rank)
+    text = f"torch.where({_stretched(mask, where)}, {aligned(value, where).text}, 0.0)"
+    return Code(text, ATOM, where.batch, s.axes, rank, "real")

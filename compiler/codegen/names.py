@@ -79,6 +79,7 @@ _ATTRIBUTES = frozenset(
         "first_states",
         "next_states",
         "cost_of_states",
+        "limits_of_states",
         "lets",
         "start",
         "domain",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ebmlang.compiler.choose import Plan
-from ebmlang.compiler.codegen.energies import number
+from ebmlang.compiler.codegen.energies import limit_entries, number
 from ebmlang.compiler.codegen.expressions import Emitter
 from ebmlang.compiler.codegen.functions import Functions, simplified
 from ebmlang.compiler.codegen.gradients import calls_of_nets
@@ -17,6 +17,7 @@ from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.lifting import array_type, next_cells
+from ebmlang.compiler.structure.block import Summand
 from ebmlang.compiler.typed import Expr, Level, Read, Scan
 
 STEPPING = frozenset({"ilqr"})
@@ -39,6 +40,8 @@ class Rollouts:
         scan = self.plan.block.graph.lets[rollout.states[0]].value
         assert isinstance(scan, Scan)
         methods = [self.starts(scan), self.steps(scan), self.cost(scan)]
+        if self.plan.block.limits:
+            methods.append(self.limits(scan))
         if self.plan.method is None or self.plan.method.name not in STEPPING:
             return methods
         (action,) = self.plan.block.sought
@@ -95,6 +98,14 @@ class Rollouts:
         doc = "What of the energy depends on the action, at states that are given: [B]."
         lines = [*self._lines(scan, e), Line((), " + ".join(texts))]
         return Method("cost_of_states", _ARGUMENTS, "Tensor", doc, lines)
+
+    def limits(self, scan: Scan) -> Method:
+        e = self._emitter(scan)
+        limits = tuple(Summand(c.name, c.value, c.axes, c.mask) for c in self.plan.block.limits)
+        entries = limit_entries(e, limits)
+        doc = "What every constraint bounds, at states that are given: [B or 1, plate sizes..., shape]."
+        lines = [*self._lines(scan, e), Line((), f"{{{', '.join(entries)}}}")]
+        return Method("limits_of_states", _ARGUMENTS, "dict[str, Tensor]", doc, lines)
 
     # --- derivatives ---
 

@@ -2,7 +2,8 @@
 
 The states `s[t+1] = f(s[t], a[t])` are taken as if they were unknowns of their own. When every
 summand then reads states and actions of one time only, the energy is a sum of stage costs. With an
-affine f and stage costs of degree 2 this is linear-quadratic control (Bertsekas 2017, section 3.1).
+affine f and stage costs of degree 2 this is linear-quadratic control (Bertsekas 2017, section 3.1), and
+with affine constraints on states and actions of one time each as well, a quadratic program in stages.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ _ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "dia
 
 def find_rollout(block: Block) -> tuple[Finding, ...]:
     """`rollout`: steps from state to state under one sought array, with costs of one time each; and
-    `linear-quadratic rollout`, where the steps are affine and the costs quadratic."""
-    if block.joint is not None or block.limits or len(block.sought) != 1:
+    `linear-quadratic rollout`, where the steps are affine and the costs quadratic. Under hard constraints
+    `limited rollout`, where these are affine and of one time each besides."""
+    if block.joint is not None or len(block.sought) != 1:
         return ()
     action = block.sought[0]
     if action.type.kind != "real" or not action.type.shape:
@@ -35,8 +37,10 @@ def find_rollout(block: Block) -> tuple[Finding, ...]:
     names = tuple(s.name for s in scan.states)
     lifted = Dependence(block.graph, block.names | frozenset(names))
     parts = [part for s in block.touching for _, part in pieces(s.value)]
-    masks = [s.mask for s in block.touching if s.mask is not None]
+    masks = [s.mask for s in (*block.touching, *block.limits) if s.mask is not None]
     if any(map(lifted, masks)) or not all(_of_one_time(lifted, part) for part in parts):
+        return ()
+    if not all(_entries_of_one_time(lifted, limit.value) for limit in block.limits):
         return ()
     steps = ", ".join(f"{name}[{scan.axis.names[0]} + 1]" for name in names)
     every = f"every term of {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
@@ -46,26 +50,29 @@ def find_rollout(block: Block) -> tuple[Finding, ...]:
     degree = Degrees(lifted)
     degrees = [degree(s.body) for s in scan.states]
     degrees += [d if d is None else d - 1 for d in (degree(s.value) for s in block.touching)]
+    degrees += [degree(limit.value) for limit in block.limits]
     if any(d is None or d > 1 for d in degrees):
-        return (found,)
+        return () if block.limits else (found,)
     levels = [_bend(lifted, s.body) for s in scan.states]
     levels += [_bend(lifted, part) for part in parts if degree(part) == 2]
+    levels += [_bend(lifted, limit.value) for limit in block.limits]
     levels += [mask.level for mask in masks]
     shared = max(levels, default=Level.CONSTANT) is not Level.EXAMPLE
     because = (
         f"{steps} is affine in {', '.join(names)} and {action.name}, and every term is quadratic in"
         f" {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
     )
-    exact = Finding(
-        "linear-quadratic rollout", (action.name,), because, rollout=Rollout(names, action.name, shared)
-    )
-    return (exact, found)
+    exact = Rollout(names, action.name, shared)
+    if block.limits:
+        because += f", and {', '.join(limit.name for limit in block.limits)} affine"
+        return (Finding("limited rollout", (action.name,), because, rollout=exact),)
+    return (Finding("linear-quadratic rollout", (action.name,), because, rollout=exact), found)
 
 
 def _only_scan(block: Block) -> Scan | None:
     """The recurrence that everything sought goes through: no other let depends on the block."""
     used: set[str] = set()
-    stack = [n for s in block.touching for n in _names(s.value, s.mask)]
+    stack = [n for s in (*block.touching, *block.limits) for n in _names(s.value, s.mask)]
     while stack:
         name = stack.pop()
         let = block.graph.lets.get(name)
@@ -139,6 +146,11 @@ def _of_one_time(lifted: Dependence, part: Expr) -> bool:
             if inner.type.shape and _row_start(lifted, inner) is not None:
                 return True
     return len(_times(lifted, part) or ()) == 1
+
+
+def _entries_of_one_time(lifted: Dependence, value: Expr) -> bool:
+    """Whether each entry of a constraint reads states and actions of one time."""
+    return _row_start(lifted, value) is not None or len(_times(lifted, value) or ()) == 1
 
 
 def _times(lifted: Dependence, root: Expr) -> frozenset[Affine] | None:

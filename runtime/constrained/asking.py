@@ -116,10 +116,10 @@ def checked(bound: Bound, problem: Problem, outcome: Outcome) -> Outcome:
     broken = constrained.failed_checks(
         outcome.x, feasible_within(Limits().tolerance(outcome.x.dtype))
     ).tolist()
-    names, by = constrained.worst(outcome.x)
+    worst = constrained.worst(outcome.x)
     status = tuple(Status.INFEASIBLE if b else s for b, s in zip(broken, outcome.status, strict=True))
     sentences = tuple(
-        sentence(Status.INFEASIBLE, names[row], float(by[row])) if bad else old
+        sentence(Status.INFEASIBLE, worst[row]) if bad else old
         for row, (bad, old) in enumerate(zip(broken, outcome.sentences, strict=True))
     )
     return replace(outcome, status=status, sentences=sentences)

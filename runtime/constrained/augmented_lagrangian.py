@@ -138,19 +138,6 @@ def solve(
     return _outcome(search, state, torch.stack(lines) if trace else None)
 
 
-def least_violated(
-    constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits
-) -> ConstrainedOutcome:
-    """Minimise the violation alone from x [R, N], for rows that are known to have no feasible point."""
-    constrained = constrained.detached()
-    search = _search(constrained, solver, x, limits)
-    state = _first(search, x, None)
-    state.violation.fill_(torch.inf)  # whatever has the least squares counts as better than the start
-    _restore(search, state, torch.arange(x.shape[0], device=x.device))
-    state.status = [Status.INFEASIBLE] * x.shape[0]
-    return _outcome(search, state, None)
-
-
 def _search(constrained: Constrained, solver: AbstractSolver, x: Tensor, limits: Limits) -> Search:
     tol = limits.tolerance(x.dtype)
     first = solver.init(constrained.problem, x)
@@ -344,7 +331,7 @@ def _restore(search: Search, state: _Rows, index: Tensor) -> None:
 
 def _outcome(search: Search, state: _Rows, trace: Tensor | None) -> ConstrainedOutcome:
     constrained = search.constrained
-    names, violation = constrained.worst(state.x)
+    worst = constrained.worst(state.x)
     with torch.no_grad():
         c = constrained.values(state.x)
     slack = torch.where(search.equal, 0.0, torch.minimum(-c, state.y).abs())
@@ -354,16 +341,13 @@ def _outcome(search: Search, state: _Rows, trace: Tensor | None) -> ConstrainedO
         kind if kind is not Status.STEP_LIMIT else ran_out if ok else Status.VIOLATED
         for kind, ok in zip(state.status, held.tolist(), strict=True)
     ]
-    sentences = tuple(
-        state.words.get(row, sentence(kind, names[row], float(violation[row])))
-        for row, kind in enumerate(status)
-    )
+    sentences = tuple(state.words.get(row, sentence(kind, worst[row])) for row, kind in enumerate(status))
     return ConstrainedOutcome(
         state.x,
         constrained.problem.energy(state.x),
         state.optimality,
         state.y,
-        violation,
+        state.x.new_tensor([violation.by for violation in worst]),
         largest(slack),
         state.iterations,
         tuple(status),

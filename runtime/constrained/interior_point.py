@@ -12,7 +12,8 @@ active set is right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -69,6 +70,9 @@ class _Point:
     s: Tensor
 
 
+Rows = TypeVar("Rows", _Scaled, _Point)
+
+
 def solve(program: QuadraticProgram, steps: int = MOST_STEPS) -> Answer:
     """The minimiser of every row, as good as it gets in so many steps; the caller measures how good."""
     rows, size = program.base.shape
@@ -104,16 +108,21 @@ def _solve(program: QuadraticProgram, limit: int) -> Answer:
     point = _start(scaled)
     rows = program.base.shape[0]
     steps = torch.zeros(rows, dtype=torch.int64, device=point.d.device)
-    running = torch.ones(rows, dtype=torch.bool, device=point.d.device)
+    running = torch.arange(rows, device=point.d.device)
     for _ in range(min(limit, MOST_STEPS)):
-        running = running & ~_accurate(scaled, point)
-        if not bool(running.any()):
+        # A row without a feasible point takes all steps there are, the others a few.
+        part, at = _select(scaled, running), _select(point, running)
+        going = ~_accurate(part, at)
+        if not bool(going.any()):
             break
-        moved = _step(scaled, point)
-        sound = running & _finite(moved)
-        point = _where(sound, moved, point)
-        running = sound
-        steps += sound
+        if not bool(going.all()):
+            running, part, at = running[going], _select(part, going), _select(at, going)
+        moved = _step(part, at)
+        sound = _finite(moved)
+        running = running[sound]
+        for field in fields(point):
+            getattr(point, field.name)[running] = getattr(moved, field.name)[sound]
+        steps[running] += 1
     gap = (point.s * point.z * scaled.live).sum(1) * scaled.energy_scale
     multipliers = torch.zeros_like(program.offset)
     inequalities = point.z[:, : scaled.rows.shape[1]]
@@ -121,6 +130,11 @@ def _solve(program: QuadraticProgram, limit: int) -> Answer:
     multipliers[:, ~program.equal] = inequalities
     multipliers = multipliers * scaled.energy_scale[:, None] / scaled.norms
     return Answer(point.d, multipliers, steps, gap)
+
+
+def _select(parts: Rows, rows: Tensor) -> Rows:
+    """Some rows of tensors that have one row each, given as numbers or as bools."""
+    return replace(parts, **{field.name: getattr(parts, field.name)[rows] for field in fields(parts)})
 
 
 def _scale(program: QuadraticProgram) -> _Scaled:
@@ -269,13 +283,6 @@ def _finite(point: _Point) -> Tensor:
     parts = torch.cat([point.d, point.y, point.z, point.s], 1)
     finite: Tensor = torch.isfinite(parts).all(1)
     return finite
-
-
-def _where(rows: Tensor, new: _Point, old: _Point) -> _Point:
-    def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(rows[:, None], a, b)
-
-    return _Point(pick(new.d, old.d), pick(new.y, old.y), pick(new.z, old.z), pick(new.s, old.s))
 
 
 # --- the active set once more --------------------------------------------------------------------

@@ -160,13 +160,13 @@ def _outcome(
     _, pull = constrained.pulled_back(at, y)
     with torch.no_grad():
         violation = largest(excess(constrained.values(at), constrained.equal(at)))
-    names, by = constrained.worst(at)
+    worst = constrained.worst(at)
     status = tuple(
         Status.INFEASIBLE if bad else kind
         for bad, kind in zip(infeasible.tolist(), found.status, strict=True)
     )
     sentences = tuple(
-        sentence(kind, names[row], float(by[row])) if kind is Status.INFEASIBLE else found.sentences[row]
+        sentence(kind, worst[row]) if kind is Status.INFEASIBLE else found.sentences[row]
         for row, kind in enumerate(status)
     )
     return ConstrainedOutcome(

@@ -45,17 +45,19 @@ class Constrained:
 
     def by_name(self, x: Tensor) -> dict[str, Tensor]:
         """Every constraint, checks too, name -> [R, entries]; differentiable in x [R, N]."""
-        space = self.problem.space
         each = (*self.specs, *self.checks)
-        if not space.joint:
-            found = self.functions.constraints(space.values(x), self.problem.held)
+        if not self.problem.space.joint:
+            found = self._written(x)
             return {s.name: flat(found[s.name], s, x.shape[0]) for s in each}
-        rows = []
-        for row in x:
-            unknown = {name: value[0] for name, value in space.values(row[None]).items()}
-            found = self.functions.constraints(unknown, self.problem.held)
-            rows.append({s.name: found[s.name].reshape(-1) for s in each})
-        return {s.name: torch.stack([row[s.name] for row in rows]) for s in each}
+        rows = [self._written(row[None]) for row in x]
+        return {s.name: torch.stack([row[s.name].reshape(-1) for row in rows]) for s in each}
+
+    def _written(self, x: Tensor) -> dict[str, Tensor]:
+        """Every constraint as the generated code returns it; of one row, x [1, N], in a joint space."""
+        space, unknown = self.problem.space, self.problem.space.values(x)
+        if space.joint:
+            unknown = {name: value[0] for name, value in unknown.items()}
+        return self.functions.constraints(unknown, self.problem.held)
 
     def values(self, x: Tensor) -> Tensor:
         """c(x), [R, N] -> [R, M]; differentiable."""
@@ -79,14 +81,29 @@ class Constrained:
             broken |= ~(violation(found[spec.name], spec.relation == "==") <= tol)
         return broken
 
-    def worst(self, x: Tensor) -> tuple[list[str], Tensor]:
-        """Per row the constraint that is violated most, and by how much [R] (0 when all hold)."""
+    def worst(self, x: Tensor) -> list[Violation]:
+        """The largest violation of every row; by 0 where all constraints hold."""
+        specs = (*self.specs, *self.checks)
         with torch.no_grad():
             found = self.by_name(x)
-        specs = (*self.specs, *self.checks)
-        table = torch.stack([violation(found[s.name], s.relation == "==") for s in specs], 1)
+            shapes = self._shapes(x)
+        each = [excess(found[s.name], torch.tensor(s.relation == "==")) for s in specs]
+        table = torch.cat(each, 1)
+        if not table.shape[1]:
+            return [Violation(specs[0].name, "", 0.0)] * x.shape[0]
         largest = torch.where(torch.isnan(table), torch.inf, table).max(1)
-        return [specs[i].name for i in largest.indices.tolist()], largest.values
+        places = [(s.name, entry) for s in specs for entry in range(found[s.name].shape[1])]
+        worst = []
+        for index, by in zip(largest.indices.tolist(), largest.values.tolist(), strict=True):
+            name, entry = places[index]
+            worst.append(Violation(name, _subscript(entry, shapes[name]), by))
+        return worst
+
+    def _shapes(self, x: Tensor) -> dict[str, tuple[int, ...]]:
+        """The shape of every constraint in one row."""
+        found, joint = self._written(x[:1]), self.problem.space.joint
+        shared = {s.name for s in (*self.specs, *self.checks) if joint or not s.per_example}
+        return {n: tuple(v.shape) if n in shared else tuple(v.shape[1:]) for n, v in found.items()}
 
     def pulled_back(self, x: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:
         """c(x) [R, M], and the gradient of multipliers . c at x, [R, N] (0 at given entries)."""
@@ -166,6 +183,15 @@ def flat(value: Tensor, spec: ConstraintSpec, rows: int) -> Tensor:
     return leading.expand(rows, leading.shape[1])
 
 
+def _subscript(entry: int, shape: tuple[int, ...]) -> str:
+    """Where an entry stands in an array of this shape: [2, 0]; nothing for a single number."""
+    places = []
+    for size in reversed(shape):
+        entry, place = divmod(entry, size)
+        places.append(place)
+    return f"[{', '.join(map(str, reversed(places)))}]" if places else ""
+
+
 def joined(parts: list[Tensor], x: Tensor) -> Tensor:
     return torch.cat(parts, 1) if parts else x.new_zeros(x.shape[0], 0)
 
@@ -208,10 +234,23 @@ def largest(values: Tensor) -> Tensor:
     return torch.where(torch.isnan(values), torch.inf, values).amax(1)
 
 
-def sentence(kind: Status, name: str, by: float) -> str:
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """By how much a constraint is violated, and at which entry: [7, 0], the positions of its plate first."""
+
+    name: str
+    place: str
+    by: float
+
+    def __str__(self) -> str:
+        where = f" at {self.place}" if self.place else ""
+        return f"'{self.name}' is violated by {self.by:.3g}{where}"
+
+
+def sentence(kind: Status, violation: Violation) -> str:
     """The status of a row in words."""
     if kind in (Status.INFEASIBLE, Status.VIOLATED):
-        return kind.sentence(f"'{name}' is violated by {by:.3g}")
+        return kind.sentence(str(violation))
     return kind.sentence("float64" if kind is Status.PRECISION else "")
 
 

@@ -13,14 +13,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.constrained import augmented_lagrangian, interior_point, linear, quadratic
+from ebmlang.runtime.constrained import (
+    augmented_lagrangian,
+    interior_point,
+    linear,
+    quadratic,
+    staged_interior_point,
+)
 from ebmlang.runtime.constrained.problem import (
     Constrained,
     ConstrainedOutcome,
     excess,
     feasible_within,
     largest,
+    sentence,
 )
+from ebmlang.runtime.constrained.stages import staged
 from ebmlang.runtime.driver import Limits, Progress
 from ebmlang.runtime.falling import named_fall
 from ebmlang.runtime.result import Status
@@ -50,6 +58,16 @@ class _Judgement:
     gap: Tensor
     off: Tensor
 
+    def improved(self, other: _Judgement, take: Tensor) -> _Judgement:
+        """With the rows to take, bool [R], from another one."""
+        return _Judgement(
+            torch.where(take, other.stationarity, self.stationarity),
+            torch.where(take, other.violation, self.violation),
+            torch.where(take, other.complementarity, self.complementarity),
+            torch.where(take, other.gap, self.gap),
+            torch.where(take, other.off, self.off),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -76,6 +94,40 @@ def by_interior_point(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     answer = interior_point.solve(program, asked.limits.steps)
     at, y, found = _best(constrained, program, answer, x, asked.limits)
     return "", _finished(asked, at, y, found, answer.steps, lambda row: linear.part_of(program, row))
+
+
+def by_stages(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
+    """The outcome of the interior point over the stages of a rollout, or why it does not apply."""
+    constrained, x, limits = asked.constrained, asked.x, asked.limits
+    if constrained.problem.space.mask is not None:
+        return "some actions are given, so staged_interior_point does not apply", None
+    program = staged(constrained)
+    if not staged_interior_point.convex(program):
+        return "the energy is not convex, so staged_interior_point does not apply", None
+    plain, fine = staged_interior_point.solve(program, limits.steps)
+    equal = constrained.equal(x)
+
+    def placed(answer: staged_interior_point.StagedAnswer) -> tuple[Tensor, Tensor]:
+        y = torch.from_numpy(answer.multipliers).to(x)
+        at = constrained.problem.space.project(torch.from_numpy(answer.actions).to(x))
+        return at, torch.where(equal, y, y.clamp(min=0))
+
+    at, y = placed(fine)
+    found = _judge(constrained, x, at, y, limits)
+    if bool((found.off > 1).any()):
+        there, multipliers = placed(plain)
+        judged = _judge(constrained, x, there, multipliers, limits)
+        take = judged.off < found.off
+        at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
+        found = found.improved(judged, take)
+    steps = torch.from_numpy(plain.steps).to(x.device)
+    return "", _finished(asked, at, y, found, steps, lambda row: _program_of(constrained, x, row))
+
+
+def _program_of(constrained: Constrained, x: Tensor, row: int) -> linear.LinearProgram:
+    """The linear part of one row of a quadratic program."""
+    index = torch.tensor([row], device=x.device)
+    return linear.part_of(quadratic.measure(constrained.select(index), x[index]), 0)
 
 
 def by_linear_program(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
@@ -167,11 +219,53 @@ def _without_answer(asked: Asked, row: int, program: linear.LinearProgram) -> Co
     by, d = least
     at = constrained.problem.space.project(start + torch.from_numpy(d).to(start))
     if by > augmented_lagrangian.CLEAR * near:
-        return augmented_lagrangian.least_violated(constrained, asked.solver, start, asked.limits)
+        return _infeasible(constrained, _least_squares(constrained, start, at))
     way = linear.way_down(program)
     if way is None:
         return None
     return _endless(constrained, at, torch.from_numpy(way).to(start)[None], near)
+
+
+def _least_squares(constrained: Constrained, x: Tensor, at: Tensor) -> Tensor:
+    """The point [1, N] that leaves the least squares of violations v: the least v'v/2 with A d + c - v == 0
+    or <= 0, a program as any other. Where that is large it is `at`, whose largest violation is least."""
+    size, entries = x.shape[1], constrained.equal(x).shape[0]
+    if size + entries > quadratic.LARGEST_UNKNOWNS:
+        return at
+    program = quadratic.measure(constrained, x)
+    unit = torch.eye(entries, dtype=x.dtype, device=x.device)
+    everywhere = torch.full((1, entries), torch.inf, dtype=x.dtype, device=x.device)
+    moved = quadratic.QuadraticProgram(
+        torch.cat([program.base, torch.zeros_like(everywhere)], 1),
+        torch.block_diag(torch.zeros_like(program.hessian[0]), unit)[None],
+        torch.zeros_like(torch.cat([program.gradient, everywhere], 1)),
+        torch.cat([program.jacobian, -unit[None]], 2),
+        program.offset,
+        program.equal,
+        torch.cat([program.lo, -everywhere], 1),
+        torch.cat([program.hi, everywhere], 1),
+    )
+    answer = interior_point.solve(moved)
+    found = constrained.problem.space.project(program.base + answer.d[:, :size])
+    return found if bool(torch.isfinite(found).all()) else at
+
+
+def _infeasible(constrained: Constrained, at: Tensor) -> ConstrainedOutcome:
+    """The outcome of a row without a feasible point, at the point [1, N] that is nearest to one."""
+    energy, gradient = constrained.problem.energy_and_gradient(at)
+    (worst,) = constrained.worst(at)
+    nothing = torch.zeros(1, constrained.equal(at).shape[0], dtype=at.dtype, device=at.device)
+    return ConstrainedOutcome(
+        at,
+        energy,
+        constrained.problem.space.optimality(at, gradient),
+        nothing,
+        torch.full_like(energy, worst.by),
+        torch.zeros_like(energy),
+        torch.zeros_like(energy, dtype=torch.int64),
+        (Status.INFEASIBLE,),
+        (sentence(Status.INFEASIBLE, worst),),
+    )
 
 
 def _endless(constrained: Constrained, at: Tensor, way: Tensor, near: float) -> ConstrainedOutcome | None:
@@ -222,13 +316,7 @@ def _best(
         judged = _judge(constrained, start, there, multipliers, limits)
         take = judged.off < found.off
         at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
-        found = _Judgement(
-            torch.where(take, judged.stationarity, found.stationarity),
-            torch.where(take, judged.violation, found.violation),
-            torch.where(take, judged.complementarity, found.complementarity),
-            torch.where(take, judged.gap, found.gap),
-            torch.where(take, judged.off, found.off),
-        )
+        found = found.improved(judged, take)
 
     refined = interior_point.polished(program, answer)
     improved(refined)

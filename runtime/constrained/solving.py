@@ -27,7 +27,11 @@ class Solved:
     because: str
 
 
-PROGRAMS = {"interior_point": programs.by_interior_point, "linear_program": programs.by_linear_program}
+PROGRAMS = {
+    "staged_interior_point": programs.by_stages,
+    "interior_point": programs.by_interior_point,
+    "linear_program": programs.by_linear_program,
+}
 """Methods that solve a whole program; the augmented Lagrangian takes what they leave."""
 
 

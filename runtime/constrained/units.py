@@ -25,6 +25,7 @@ from ebmlang.runtime.constrained.problem import (
 from ebmlang.runtime.domain_base import row_norm
 from ebmlang.runtime.problem import Values
 from ebmlang.runtime.result import Status
+from ebmlang.runtime.rollout import RolloutFunctions
 from ebmlang.runtime.spec import ConstraintSpec
 from ebmlang.runtime.steepness import slopes_at
 
@@ -65,7 +66,10 @@ class _InUnits:
         return self.base.terms(unknown, held)
 
     def constraints(self, unknown: Values, held: Values) -> dict[str, Tensor]:
-        found = self.base.constraints(unknown, held)
+        return self.divided(self.base.constraints(unknown, held), held)
+
+    def divided(self, found: Mapping[str, Tensor], held: Values) -> dict[str, Tensor]:
+        """Constraints in their units."""
         return {n: v / self._constraint_unit(n, v, held) for n, v in found.items()}
 
     def _energy_unit(self, held: Values) -> Tensor:
@@ -79,6 +83,29 @@ class _InUnits:
             return unit[0]
         spec = next(s for s in self.specs if s.name == name)
         return _along_rows(unit, value if spec.per_example else value[None])
+
+
+@dataclass(frozen=True, slots=True)
+class _RolloutInUnits:
+    """The functions of a rollout, with costs and limits divided by the held units, each row by its own."""
+
+    base: RolloutFunctions
+    units: _InUnits
+
+    def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.base.lets(unknown, held)
+
+    def first_states(self, held: Values) -> dict[str, Tensor]:
+        return self.base.first_states(held)
+
+    def next_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.base.next_states(states, unknown, held)
+
+    def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
+        return self.base.cost_of_states(states, unknown, held) / held[UNIT]
+
+    def limits_of_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.units.divided(self.base.limits_of_states(states, unknown, held), held)
 
 
 def _name_of(constraint: str) -> str:
@@ -108,6 +135,10 @@ def in_units(constrained: Constrained, units: Units) -> Constrained:
     problem = constrained.problem
     ranks = {u.name: u.rank for u in problem.space.unknowns}
     functions = _InUnits(constrained.functions, constrained.specs, ranks, problem.space.joint)
+    rollout = problem.rollout
+    if rollout is not None:
+        inside = _RolloutInUnits(rollout.functions, functions)
+        rollout = replace(rollout, functions=inside, shared=False, kept=None)
     held = {UNIT: units.energy} | {_name_of(name): unit for name, unit in units.constraints.items()}
     problem = replace(
         problem,
@@ -116,6 +147,7 @@ def in_units(constrained: Constrained, units: Units) -> Constrained:
         row_values=problem.row_values | set(held),
         split=functions if problem.split is not None else None,
         derivatives=None,
+        rollout=rollout,
     )
     return replace(constrained, problem=problem, functions=functions)
 
@@ -128,10 +160,10 @@ def in_own_units(constrained: Constrained, found: ConstrainedOutcome, units: Uni
     y = found.multipliers * units.energy[:, None] / rules
     equal = constrained.equal(found.x)
     slack = torch.where(equal, 0.0, torch.minimum(-c, y).abs())
-    names, by = constrained.worst(found.x)
+    worst = constrained.worst(found.x)
     sentences = tuple(
-        sentence(kind, name, amount) if kind in (Status.INFEASIBLE, Status.VIOLATED) else text
-        for kind, text, name, amount in zip(found.status, found.sentences, names, by.tolist(), strict=True)
+        sentence(kind, violation) if kind in (Status.INFEASIBLE, Status.VIOLATED) else text
+        for kind, text, violation in zip(found.status, found.sentences, worst, strict=True)
     )
     return replace(
         found,

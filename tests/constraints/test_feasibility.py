@@ -78,11 +78,11 @@ def test_a_constraint_on_given_values_is_a_check_of_the_data() -> None:
     y = np.array([[0.5, 0.9], [0.5, 3.0]])
     r = ebmlang.loads(text).infer(y=y, top=[1.0, 1.0], dtype="float64")
     assert r.converged.tolist() == [True, False]
-    assert r.status[1] == "no feasible point was found: 'sane' is violated by 1"
+    assert r.status[1] == "no feasible point was found: 'sane' is violated by 1 at [1]"
     only = NEAREST.replace("subject to limit : sum(x) <= top", "subject to sane : y <= top")
     r = ebmlang.loads(only).infer(y=y, top=[1.0, 1.0], dtype="float64")
     assert r.converged.tolist() == [True, False]
-    assert r.status[1] == "no feasible point was found: 'sane' is violated by 2"
+    assert r.status[1] == "no feasible point was found: 'sane' is violated by 2 at [1]"
     assert r.multipliers == {}
 
 

@@ -161,6 +161,7 @@ def _structured() -> tuple[Question, ...]:
       let s[0] = s0
       for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t]; energy e[t] = ||s[t+1]||^2 + 0.1 * ||a[t]||^2 }
       infer a }"""
+    limited = control.replace("infer a", "for t in 0..T { subject to room[t] : s[t+1] <= 0.5 } infer a")
     bent = control.replace("A @ s[t] + B @ a[t]", "sin(A @ s[t]) + B @ a[t]")
     both = {"A": 0.5 * _normal(10, 3, 3), "B": _normal(11, 3, 2), "s0": _normal(12, ROWS, 3)}
     both["start"] = torch.zeros(ROWS, 5, 2, dtype=F64)
@@ -171,6 +172,7 @@ def _structured() -> tuple[Question, ...]:
         Question("robust chain", chain, series, frozenset(), ("x",), "y"),
         Question("grid", grid, picture, frozenset(), ("x",), "y"),
         Question("linear-quadratic control", control, both, shared, ("a",), "s0"),
+        Question("limited control", limited, both, shared, ("a",), "s0"),
         Question("smooth control", bent, both, shared, ("a",), "s0", convex=False),
     )
 

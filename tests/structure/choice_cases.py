@@ -370,6 +370,22 @@ CONTROL = (
         ("linear-quadratic rollout", "quadratic", "convex", "constrained"),
     ),
     Case(
+        "regulator with limits of states",
+        "T: int, d: int, c: int",
+        "observed A : real[d, d]; observed B : real[d, c]; observed s0 : real[d]; latent a : real[T, c] in [-1, 1]; let s : real[T+1, d]; let s[0] = s0; for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t]; cost price[t] = ||a[t]||^2 + ||s[t+1]||^2; subject to room[t] : s[t+1] <= 1 }; subject to end : s[T] == 0",
+        "staged_interior_point",
+        ("limited rollout", "quadratic", "convex", "hard constraints"),
+        ("linear-quadratic rollout",),
+    ),
+    Case(
+        "regulator with a limit over all times",
+        "T: int, d: int, c: int",
+        "observed A : real[d, d]; observed B : real[d, c]; observed s0 : real[d]; latent a : real[T, c]; let s : real[T+1, d]; let s[0] = s0; for t in 0..T { let s[t+1] = A @ s[t] + B @ a[t]; cost price[t] = ||a[t]||^2 + ||s[t+1]||^2 }; subject to fuel : sum(a) <= 1",
+        "interior_point",
+        ("quadratic", "convex", "hard constraints"),
+        ("limited rollout",),
+    ),
+    Case(
         "few thrusts",
         "T: int, h: real, w: real in nonnegative",
         "observed s0 : real[2]; latent a : real[T]; let s : real[T+1, 2]; let s[0] = s0; for t in 0..T { let s[t+1] = [s[t, 0] + h * s[t, 1], s[t, 1] + h * a[t]] }; cost goal = ||s[T]||^2; cost fuel = w * ||a||_1",
