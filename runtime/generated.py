@@ -184,6 +184,9 @@ class GeneratedModel:
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
         raise NotImplementedError
 
+    def limits_of_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        raise NotImplementedError
+
     def cost_slopes(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 

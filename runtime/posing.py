@@ -100,6 +100,9 @@ class Unshared:
     def next_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
         return self.instance.following(held).next_states(states, self.seen(unknown), held)
 
+    def limits_of_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        return self.instance.following(held).limits_of_states(states, self.seen(unknown), held)
+
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
         return self.instance.following(held).cost_of_states(states, self.seen(unknown), held)
 

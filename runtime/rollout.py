@@ -37,7 +37,9 @@ class RolloutFunctions(Protocol):
     def cost_of_states(self, states: Values, unknown: Values, held: Values) -> Tensor:
         """What of the energy depends on the action, [B]."""
 
-<<<<<<< HEAD
+    def limits_of_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
+        """What every constraint bounds, by name; only of rollouts under hard constraints."""
+
     def cost_slopes(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
         """The slopes of the cost along states and actions. This and what follows is there where it could be
         written."""
@@ -52,10 +54,6 @@ class RolloutFunctions(Protocol):
 
     def next_entries(self, t: int, states: Entries, action: Entries, held: Arrays) -> tuple[Array, ...]:
         """The entries of the state after time t, in numpy."""
-=======
-    def limits_of_states(self, states: Values, unknown: Values, held: Values) -> dict[str, Tensor]:
-        """What every constraint bounds, by name; only of rollouts under hard constraints."""
->>>>>>> d5f776a (Linear-quadratic control under limits: interior points by the Riccati recursion; violations name their entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,100 +171,7 @@ def shapes_of(rollout: Rollout, space: Space, held: Values) -> Shapes:
     return Shapes({n: found[n].shape[1:] for n in rollout.states}, torch.Size(action), steps)
 
 
-<<<<<<< HEAD
 def split(rollout: Rollout, shapes: Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-=======
-def probes_of(
-    rollout: Rollout, space: Space, held: Values, z: Tensor
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """States and actions by name, from both side by side, z [P, T + 1, d + m]."""
-    return _split(rollout, _shapes_of(rollout, space, held), z)
-
-
-def expand(rollout: Rollout, space: Space, x: Tensor, repeated: Callable[[int], Values]) -> Stages:
-    """The stages of the second-order model around the actions x [R, N], in terms of changes.
-
-    The curvature is that of stage cost plus costate times step, so that the model has the gradient and the
-    Hessian of the energy along the actions (Dunn & Bertsekas 1989). `repeated` gives the held values of every
-    row, as many times in a row as it is told.
-    """
-    functions = rollout.functions
-    (unknown,) = space.unknowns
-    steps, *rest = space.row_shape(unknown)
-    rows, held = x.shape[0], repeated(1)
-    action = x.reshape(rows, steps, *rest)
-    with torch.no_grad():
-        found = functions.lets({rollout.action: action}, held)
-        arrays = [found[name].expand(rows, *found[name].shape[1:]) for name in rollout.states]
-    shapes = _Shapes(
-        {n: a.shape[2:] for n, a in zip(rollout.states, arrays, strict=True)}, torch.Size(rest), steps
-    )
-    d, width = shapes.states, shapes.width
-    z = x.new_zeros(rows, steps + 1, width)
-    z[..., :d] = torch.cat([a.reshape(rows, steps + 1, -1) for a in arrays], -1)
-    z[:, :steps, d:] = action.reshape(rows, steps, -1)
-
-    # Row by row of the Jacobian, at all times together: entry k of the next state in copy k.
-    leaf = z.repeat_interleave(d, 0).requires_grad_(True)
-    with torch.enable_grad():
-        ends, cost = _parts(rollout, shapes, leaf, repeated(d))
-        chosen = ends.reshape(rows, d, steps, d).diagonal(dim1=1, dim2=3).sum()
-        jacobian = _slope(chosen, leaf, again=False)
-        slope = _slope(cost.sum(), leaf, again=False)
-    step = jacobian.reshape(rows, d, steps + 1, width)[:, :, :steps].transpose(1, 2)
-    slope = slope.reshape(rows, d, steps + 1, width)[:, 0]
-    costate = [slope[:, steps, :d]]
-    for t in reversed(range(1, steps)):
-        back = (costate[-1][:, None] @ step[:, t, :, :d])[:, 0]
-        costate.append(slope[:, t, :d] + back)
-    costates = torch.stack(costate[::-1], 1)[:, :steps].repeat_interleave(width, 0)
-
-    leaf = z.repeat_interleave(width, 0).requires_grad_(True)
-    with torch.enable_grad():
-        ends, cost = _parts(rollout, shapes, leaf, repeated(width))
-        first = _slope(cost.sum() + (costates * ends).sum(), leaf, again=True)
-        unit = torch.eye(width, dtype=x.dtype, device=x.device).repeat(rows, 1)[:, None]
-        product = _slope((first * unit).sum(), leaf, again=False)
-    bend = product.reshape(rows, width, steps + 1, width).transpose(1, 2)
-    nothing = x.new_zeros(rows, steps, d)
-    return Stages(nothing[:, 0], step, nothing, (bend + bend.mT) / 2, slope)
-
-
-def follow(rollout: Rollout, space: Space, x: Tensor, held: Values, constant: Tensor, gain: Tensor) -> Tensor:
-    """The actions of a closed loop, [R, N]; see `Problem.follow`.
-
-    All steps are evaluated to take one: at the sizes of a control problem a call costs as much as a step.
-    """
-    (unknown,) = space.unknowns
-    steps, *rest = space.row_shape(unknown)
-    rows = x.shape[0]
-    before = x.reshape(rows, steps, -1)
-    with torch.no_grad():
-        found = rollout.functions.lets({rollout.action: x.reshape(rows, steps, *rest)}, held)
-        old = {n: found[n].expand(rows, *found[n].shape[1:]) for n in rollout.states}
-        states = {n: v.clone() for n, v in old.items()}
-        lo, hi = (b.expand(rows, -1).reshape(rows, steps, -1) for b in space.bounds())
-        action = before.clone()
-        for t in range(steps):
-            moved = torch.cat([(states[n][:, t] - old[n][:, t]).reshape(rows, -1) for n in old], 1)
-            change = constant[:, t] + (gain[:, t] @ moved[..., None])[..., 0]
-            action[:, t] = torch.minimum(torch.maximum(before[:, t] + change, lo[:, t]), hi[:, t])
-            unknown_now = {rollout.action: action.reshape(rows, steps, *rest)}
-            after = rollout.functions.next_states(states, unknown_now, held)
-            for n, value in states.items():
-                value[:, t + 1] = after[n][:, t]
-    return action.reshape(rows, -1)
-
-
-def _slope(value: Tensor, leaf: Tensor, again: bool) -> Tensor:
-    if not value.requires_grad:
-        return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(value, leaf, create_graph=again, retain_graph=True, materialize_grads=True)
-    return found
-
-
-def _split(rollout: Rollout, shapes: _Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
->>>>>>> d5f776a (Linear-quadratic control under limits: interior points by the Riccati recursion; violations name their entry)
     """The states by name and the action, from both side by side, z [P, T + 1, d + m]."""
     states, at = {}, 0
     for name, cell in shapes.cells.items():

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ebmlang.runtime.constrained.problem import Constrained, flat
 from ebmlang.runtime.recursion import as_numpy
-from ebmlang.runtime.rollout import Stages, probes_of
+from ebmlang.runtime.rollout import Stages, shapes_of, split
 
 Array = Any
 """A numpy array of float64, unless it says otherwise."""
@@ -122,7 +122,7 @@ def _limits(constrained: Constrained, stages: Stages) -> tuple[Array, Array, Arr
     zero = torch.zeros(rows, times, n, dtype=probes.dtype, device=probes.device)
 
     def values(z: Tensor, held: Any) -> Tensor:
-        states, action = probes_of(rollout, problem.space, held, z)
+        states, action = split(rollout, shapes_of(rollout, problem.space, held), z)
         with torch.no_grad():
             found = rollout.functions.limits_of_states(states, action, held)
         return torch.cat([flat(found[s.name], s, z.shape[0]) for s in constrained.specs], 1)

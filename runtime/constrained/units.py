@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -137,8 +138,9 @@ def in_units(constrained: Constrained, units: Units) -> Constrained:
     functions = _InUnits(constrained.functions, constrained.specs, ranks, problem.space.joint)
     rollout = problem.rollout
     if rollout is not None:
-        inside = _RolloutInUnits(rollout.functions, functions)
-        rollout = replace(rollout, functions=inside, shared=False, kept=None)
+        # Derivatives of stages are not written in units, and nobody asks for them then.
+        inside = cast("RolloutFunctions", _RolloutInUnits(rollout.functions, functions))
+        rollout = replace(rollout, functions=inside, shared=False, kept=None, stepped=False, written=False)
     held = {UNIT: units.energy} | {_name_of(name): unit for name, unit in units.constraints.items()}
     problem = replace(
         problem,
