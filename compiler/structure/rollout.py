@@ -37,7 +37,8 @@ def find_rollout(block: Block) -> tuple[Finding, ...]:
     names = tuple(s.name for s in scan.states)
     lifted = Dependence(block.graph, block.names | frozenset(names))
     parts = [part for s in block.touching for _, part in pieces(s.value)]
-    masks = [s.mask for s in (*block.touching, *block.limits) if s.mask is not None]
+    masks = [s.mask for s in block.touching if s.mask is not None]
+    masks += [limit.mask for limit in block.limits if limit.mask is not None]
     if any(map(lifted, masks)) or not all(_of_one_time(lifted, part) for part in parts):
         return ()
     if not all(_entries_of_one_time(lifted, limit.value) for limit in block.limits):
@@ -72,7 +73,8 @@ def find_rollout(block: Block) -> tuple[Finding, ...]:
 def _only_scan(block: Block) -> Scan | None:
     """The recurrence that everything sought goes through: no other let depends on the block."""
     used: set[str] = set()
-    stack = [n for s in (*block.touching, *block.limits) for n in _names(s.value, s.mask)]
+    stack = [n for s in block.touching for n in _names(s.value, s.mask)]
+    stack += [n for limit in block.limits for n in _names(limit.value, limit.mask)]
     while stack:
         name = stack.pop()
         let = block.graph.lets.get(name)

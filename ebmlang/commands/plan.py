@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
@@ -166,10 +167,15 @@ def notes(episodes: Episodes) -> list[str]:
     for name in episodes.above:
         upper = [e.above[name].converged for e in episodes if name in e.above]
         found.append(f"            {sum(map(sum, upper)):,} of {sum(map(len, upper)):,} of `{name}`, above")
+    failed = next((e for e in episodes if e.failure), None)
+    if failed is not None:
+        text = f"the first that did not, in episode {failed.number}, {failed.failure}"
+        found += textwrap.wrap(text, 78, initial_indent=" " * 12, subsequent_indent=" " * 12)
     names = dict.fromkeys(name for e in episodes for name in e.violations)
     for name in names:
         most = max(e.violations.get(name, 0.0) for e in episodes)
-        found.append(f"violation   of `{name}` at most {most:.3g}")
+        broken = sum(e.broken.get(name, 0) for e in episodes)
+        found.append(f"violated    `{name}` in {broken:,} of {plans:,} plans, by at most {most:.3g}")
     outside = sum(e.outside for e in episodes)
     if outside:
         total = sum(e.steps for e in episodes)

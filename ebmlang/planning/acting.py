@@ -13,7 +13,7 @@ from ebmlang.errors import DataError
 from ebmlang.planning.episodes import Episode, Recorder
 from ebmlang.planning.planner import Planned
 from ebmlang.planning.spaces import Array
-from ebmlang.planning.worlds import Observed, World
+from ebmlang.planning.worlds import Observed, World, require_numbers, short
 
 Heard = Callable[[int, int], None]
 """Called with the number of the episode and of the step."""
@@ -62,8 +62,9 @@ class Acting:
     def episodes(self, heard: Heard | None = None) -> Iterator[Episode]:
         """One episode after the other.
 
-        An episode that the world breaks off by an error, or whose plan has no numbers, is kept as far as it
-        went, and `trouble` says what happened.
+        An episode that the world breaks off by an error, or by an answer that the model does not take, or whose
+        plan has no numbers, is kept as far as it went, and `trouble` says what happened. Raises DataError where
+        not even the first action of the run can be carried out: world and model do not fit.
         """
         for number in range(self.course.episodes):
             self.planner.begin(self.course.seed + number)
@@ -75,12 +76,17 @@ class Acting:
                 record.trouble = "interrupted"
                 yield record.episode()
                 raise
+            except DataError as error:
+                if not record.number and not record.steps:
+                    raise
+                record.trouble = f"step {record.steps}: {error.message}{_after(record)}"
             yield record.episode()
 
     def _play(self, record: Recorder, heard: Heard | None) -> None:
         observation = self._answered(record, lambda: self.world.begin(record.seed))
         if record.trouble:
             return
+        require_numbers(self.world.name, observation)
         record.begin(observation)
         self._look(record)
         plans = 0
@@ -90,7 +96,7 @@ class Acting:
             record.plan(planned)
             if not np.isfinite(planned.actions.astype(float)).all():
                 status = "" if planned.result is None else f" ({planned.result.status[0]})"
-                record.trouble = f"step {record.steps}: the plan has no numbers{status}"
+                record.trouble = f"step {record.steps}: the plan has no numbers{status}{_after(record)}"
                 return
             for action in planned.actions:
                 observation = self._act(record, action)
@@ -118,6 +124,7 @@ class Acting:
         step = self._answered(record, lambda: self.world.step(fitting))
         if record.trouble:
             return None
+        require_numbers(self.world.name, step.observation, record.last)
         record.step(fitting, step, cut)
         self._look(record)
         return step.observation
@@ -129,10 +136,8 @@ class Acting:
         except DataError:
             raise
         except Exception as error:
-            state = "" if record.last is None else f", after the observation {_short(record.last)}"
-            record.trouble = (
-                f"step {record.steps}: {self.world.name} raised {type(error).__name__}: {error}{state}"
-            )
+            said = f"{self.world.name} raised {type(error).__name__}: {error}"
+            record.trouble = f"step {record.steps}: {said}{_after(record)}"
             return None
 
     def _observed(self, observation: Any) -> Observed:
@@ -161,6 +166,5 @@ class Acting:
                 record.pictures.append(picture)
 
 
-def _short(value: Any) -> str:
-    with np.printoptions(precision=4, threshold=8):
-        return " ".join(str(np.asarray(value) if not isinstance(value, Mapping) else value).split())
+def _after(record: Recorder) -> str:
+    return "" if record.last is None else f", after the observation {short(record.last)}"

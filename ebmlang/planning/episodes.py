@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ebmlang.compiler.tables import SLACK
 from ebmlang.planning.planner import Planned
 from ebmlang.planning.spaces import Array
 from ebmlang.planning.worlds import Step
@@ -37,7 +38,8 @@ class Episode:
     that was predicted, not searched, has the energy nan, no iterations, and is no trouble. whole: the actions
     of every plan, [plans, T, *shape], and begun [plans] the steps that they begin at. outside: actions that
     had to be cut to the bounds of the world. trouble: what broke the episode off. above: the plans of upper
-    levels, by the names of what they plan.
+    levels, by the names of what they plan. broken: how many plans broke each constraint. failure: the first
+    plan that did not converge, in words.
     """
 
     number: int
@@ -58,6 +60,8 @@ class Episode:
     trouble: str
     pictures: tuple[Array, ...] = field(default=(), repr=False)
     above: Mapping[str, UpperPlans] = field(default_factory=dict)
+    broken: Mapping[str, int] = field(default_factory=dict)
+    failure: str = ""
 
     @property
     def steps(self) -> int:
@@ -91,6 +95,11 @@ class _Plan:
     violations: Mapping[str, float]
     whole: Array
     begun: int
+    status: str = ""
+
+    def breaks(self, name: str) -> bool:
+        """Whether a constraint does not hold. The tolerance of a plan that has converged is its own."""
+        return not self.converged and self.violations.get(name, 0.0) > SLACK
 
     @staticmethod
     def of(planned: Planned, begun: int) -> _Plan:
@@ -105,6 +114,7 @@ class _Plan:
             {name: float(value.max()) for name, value in result.violations.items()},
             planned.whole,
             begun,
+            result.status[0],
         )
 
 
@@ -190,12 +200,17 @@ class Recorder:
             self.trouble,
             tuple(self.pictures),
             {name: _upper(plans) for name, plans in self._above.items()},
+            {n: sum(plan.breaks(n) for plan in self._plans) for n in names},
+            next((f"step {p.begun}: {p.status}" for p in self._plans if not p.converged), ""),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes(Sequence[Episode]):
-    """Episodes of one run in one world; prints as a table."""
+    """Episodes of one run in one world; prints as a table.
+
+    With constraints it has a column for how many plans broke one, counted once for each that a plan broke.
+    """
 
     world: str
     found: tuple[Episode, ...]
@@ -269,6 +284,8 @@ class Episodes(Sequence[Episode]):
                         for name, p in e.above.items()
                     },
                     "violations": dict(e.violations),
+                    "violated": dict(e.broken),
+                    "failure": e.failure,
                     "outside": e.outside,
                     "trouble": e.trouble,
                 }
@@ -278,15 +295,14 @@ class Episodes(Sequence[Episode]):
         }
 
     def __str__(self) -> str:
-        head = (
-            f"{'episode':>7}  {'seed':>6}  {'steps':>6}  {'return':>10}  {'ms a plan':>9}  {'worst':>7}  end"
-        )
-        lines = [head]
+        limited = any(e.violations for e in self.found)
+        head = f"{'episode':>7}  {'seed':>6}  {'steps':>6}  {'return':>10}  {'ms a plan':>9}  {'worst':>7}  "
+        lines = [f"{head}{'broken  ' if limited else ''}end"]
         for e in self.found:
             typical, worst = (np.median(e.seconds), e.seconds.max()) if e.plans else (math.nan, math.nan)
             lines.append(
                 f"{e.number:>7}  {e.seed:>6}  {e.steps:>6}  {e.total:>10.5g}  {1e3 * typical:>9.3g}  "
-                f"{1e3 * worst:>7.3g}  {e.outcome}"
+                f"{1e3 * worst:>7.3g}  {f'{sum(e.broken.values()):>6}  ' if limited else ''}{e.outcome}"
             )
         if len(self.found) > 1:
             seconds = self.seconds

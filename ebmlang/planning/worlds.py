@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ebmlang.errors import DataError
-from ebmlang.planning.spaces import Array, Space, space_of
+from ebmlang.planning.spaces import Array, Space, shown, space_of
 
 GYMNASIUM = "gymnasium:"
 GENERATED = "generated:"
@@ -87,7 +88,7 @@ class GymnasiumWorld(World):
 
     def step(self, action: Any) -> Step:
         observation, reward, ended, cut, _ = self._env.step(action)
-        return Step(observation, float(reward), bool(ended), bool(cut))
+        return Step(observation, _reward(self.name, reward), bool(ended), bool(cut))
 
     def picture(self) -> Array | None:
         if self._env.render_mode != "rgb_array":
@@ -130,8 +131,49 @@ class FunctionWorld(World):
                 "the next state, a reward, and whether it has ended",
             )
         self._state = parts[0]
-        reward = float(parts[1]) if len(parts) > 1 else float("nan")
+        reward = _reward(self.name, parts[1]) if len(parts) > 1 else float("nan")
         return Step(self._state, reward, bool(parts[2]) if len(parts) > 2 else False)
+
+
+def _reward(world: str, value: Any) -> float:
+    """A reward as a number. Raises DataError."""
+    try:
+        return float(np.asarray(value, dtype=float).reshape(()))
+    except (TypeError, ValueError):
+        raise DataError(f"{world} returns the reward {short(value)}", "a single number") from None
+
+
+def require_numbers(world: str, observation: Any, before: Any = None) -> None:
+    """That an observation is an array of numbers, or a dictionary of them, of the shape of the one before.
+
+    Raises DataError.
+    """
+    if isinstance(observation, Mapping):
+        for key, value in observation.items():
+            require_numbers(world, value, before.get(key) if isinstance(before, Mapping) else None)
+        return
+    try:
+        array = np.asarray(observation)
+    except ValueError:  # lists of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{world} returns the observation {short(observation)}", "an array of numbers")
+    if before is not None and not isinstance(before, Mapping) and array.shape != np.shape(before):
+        raise DataError(
+            f"{world} returns an observation of the shape {shown(array.shape)} after one of "
+            f"{shown(np.shape(before))}",
+            "the same shape at every step",
+        )
+
+
+def short(value: Any) -> str:
+    """An observation or a reward on one line."""
+    with np.printoptions(precision=4, threshold=8):
+        try:
+            text = str(value if isinstance(value, Mapping) else np.asarray(value))
+        except ValueError:
+            text = str(value)
+    return textwrap.shorten(text, 200, placeholder="...")
 
 
 def world_of(given: Any, first: Any = None, pictures: bool = False) -> World:

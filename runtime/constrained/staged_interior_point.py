@@ -91,7 +91,7 @@ def solve(program: StagedProgram, limit: int = MOST_STEPS) -> tuple[StagedAnswer
             if not len(running):
                 break
         fine = _polished(scaled, at)
-    return tuple(_answer(scaled, p, steps, energy, norms) for p in (at, fine))  # type: ignore[return-value]
+    return _answer(scaled, at, steps, energy, norms), _answer(scaled, fine, steps, energy, norms)
 
 
 def _rows(point: _Point, index: Array) -> _Point:

@@ -93,8 +93,18 @@ def staged(constrained: Constrained) -> StagedProgram:
     live[:steps, :, width:] = np.isfinite(bounds)
     levels[:steps, :, width:] = np.where(np.isfinite(bounds), bounds, 0.0)
     place = at * (width + 2 * m) + slot
-    parts = (_in_time(v) for v in (stages.step, stages.offset, stages.curvature, stages.slope))
-    return StagedProgram(as_numpy(stages.first), *parts, rows, levels, live, equal, place)
+    return StagedProgram(
+        as_numpy(stages.first),
+        _in_time(stages.step),
+        _in_time(stages.offset),
+        _in_time(stages.curvature),
+        _in_time(stages.slope),
+        rows,
+        levels,
+        live,
+        equal,
+        place,
+    )
 
 
 def _in_time(value: Tensor) -> Array:

@@ -96,7 +96,7 @@ def _least_by_duality(
 
 
 def _ask(text: str, p: dict[str, np.ndarray], T: int, most: float, room: float) -> Result:
-    return ebmlang.loads(text, T=T, most=most, room=room).infer(**p, dtype="float64")
+    return ebmlang.loads(text, T=T, most=most, room=room).infer({**p}, dtype="float64")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,9 @@ def test_the_end_is_met_as_an_equation() -> None:
     assert r.method == "staged_interior_point"
     assert bool(r.converged.all())
     assert float(r["s"][:, -1].abs().max()) < 1e-9
-    other = ebmlang.loads(text, T=15, most=1.0, room=0.9).infer(**p, dtype="float64", using="interior_point")
+    other = ebmlang.loads(text, T=15, most=1.0, room=0.9).infer(
+        {**p}, dtype="float64", using="interior_point"
+    )
     torch.testing.assert_close(r.energy, other.energy, rtol=1e-9, atol=1e-9)
 
 
