@@ -62,9 +62,9 @@ class Acting:
     def episodes(self, heard: Heard | None = None) -> Iterator[Episode]:
         """One episode after the other.
 
-        An episode that the world breaks off by an error, or by an answer that the model does not take, or
-        whose plan has no numbers, is kept as far as it went, and `trouble` says what happened. Raises DataError
-        where not even the first action of the run can be carried out: world and model do not fit.
+        An episode that the world breaks off by an error, or by an answer that the model does not take,
+        or whose plan has no numbers, is kept as far as it went, and `trouble` says what happened. Raises
+        DataError where not even the first action of the run can be carried out: world and model do not fit.
         """
         for number in range(self.course.episodes):
             self.planner.begin(self.course.seed + number)

@@ -62,7 +62,8 @@ def convex(program: StagedProgram) -> bool:
     size = np.abs(program.curvature).max(initial=0.0)
     if not np.isfinite(size) or not np.isfinite(program.step).all():
         return False
-    pivots = _factored(program.step, program.curvature, REGULAR * max(size, 1e-300)).pivots
+    with np.errstate(over="ignore", invalid="ignore"):
+        pivots = _factored(program.step, program.curvature, REGULAR * max(size, 1e-300)).pivots
     least = np.linalg.eigvalsh(pivots).min(initial=0.0) if np.isfinite(pivots).all() else -np.inf
     return bool(least >= -CURVED * np.abs(pivots).max(initial=0.0))
 
@@ -70,28 +71,34 @@ def convex(program: StagedProgram) -> bool:
 def solve(program: StagedProgram, limit: int = MOST_STEPS) -> tuple[StagedAnswer, StagedAnswer]:
     """The minimiser of every row as the interior point leaves it, and with its active constraints taken as
     equations; the caller measures which is better."""
-    scaled, energy, norms = _scale(program)
-    at = _start(scaled)
-    steps = np.zeros(at.z.shape[1], dtype=np.int64)
-    left = np.full(at.z.shape[1], np.inf)
-    running = np.flatnonzero(np.isfinite(at.z).all((0, 2)) & np.isfinite(at.s).all((0, 2)))
+    # Rows that are not finite stay as they are: whoever judges the answer names them.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for _ in range(min(limit, MOST_STEPS)):
-            part = scaled.select(running)
-            before = _rows(at, running)
-            moved, length = _step(part, before)
-            steps[running] += 1
-            # What is left of stationarity is linear in the step.
-            left[running] = np.where(np.isinf(left[running]), 1.0, left[running]) * (1 - length)
-            for name in ("z", "y", "s"):
-                getattr(at, name)[:, running] = getattr(moved, name)
-            finite = np.isfinite(moved.z).all((0, 2)) & np.isfinite(moved.y).all((0, 2))
-            done = (left[running] <= ACCURATE) & _accurate(part, moved)
-            running = running[finite & ~done & (length > 0)]
-            if not len(running):
-                break
+        scaled, energy, norms = _scale(program)
+        at = _start(scaled)
+        steps = _search(scaled, at, min(limit, MOST_STEPS))
         fine = _polished(scaled, at)
     return _answer(scaled, at, steps, energy, norms), _answer(scaled, fine, steps, energy, norms)
+
+
+def _search(program: StagedProgram, at: _Point, limit: int) -> Array:
+    """Move the points of all rows until they are accurate; the steps of each, int64 [R]."""
+    rows = at.z.shape[1]
+    steps, left = np.zeros(rows, dtype=np.int64), np.ones(rows)
+    running = np.flatnonzero(np.isfinite(at.z).all((0, 2)) & np.isfinite(at.s).all((0, 2)))
+    for _ in range(limit):
+        if not len(running):
+            break
+        part = program.select(running)
+        moved, length = _step(part, _rows(at, running))
+        steps[running] += 1
+        # What is left of stationarity is linear in the step.
+        left[running] *= 1 - length
+        for name in ("z", "y", "s"):
+            getattr(at, name)[:, running] = getattr(moved, name)
+        finite = np.isfinite(moved.z).all((0, 2)) & np.isfinite(moved.y).all((0, 2))
+        done = (left[running] <= ACCURATE) & _accurate(part, moved)
+        running = running[finite & ~done & (length > 0)]
+    return steps
 
 
 def _rows(point: _Point, index: Array) -> _Point:
