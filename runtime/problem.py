@@ -357,14 +357,14 @@ class Problem:
         masks = []
         with torch.set_grad_enabled(gradient):
             terms = self.functions.terms(self.unknown(leaf), self.held)
-        for name, term in terms.items():
-            bad = ~torch.isfinite(term.detach())
-            if gradient and term.requires_grad:
-                (slope,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
-                bad = ~torch.isfinite(self.space.sought(slope)).all(1)
-            if self.space.joint:
-                bad = bad.any().reshape(1)
-            masks.append((name, _per_row(bad, x.shape[0])))
+            for name, term in terms.items():
+                bad = ~torch.isfinite(term.detach())
+                if gradient and term.requires_grad:
+                    (slope,) = torch.autograd.grad(term.sum(), leaf, retain_graph=True)
+                    bad = ~torch.isfinite(self.space.sought(slope)).all(1)
+                if self.space.joint:
+                    bad = bad.any().reshape(1)
+                masks.append((name, _per_row(bad, x.shape[0])))
         return masks
 
     def _fault(self, x: Tensor, gradient: bool) -> str | None:

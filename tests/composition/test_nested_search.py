@@ -46,6 +46,22 @@ def test_a_search_that_fails_is_said() -> None:
         model.energy(A=a, y=y, lam=lam, s=torch.zeros(2, dtype=F64))
 
 
+def test_a_start_with_an_infinite_slope_is_said() -> None:
+    model = ebmlang.loads("""
+    model root { observed y : real;  latent z : real;  energy steep = sqrt(z - y) }
+    model outer {
+      observed y : real
+      latent s : real
+      solve root as p with y = y
+      energy e = (s - p.z)^2
+      infer s
+    }
+    """)
+    found = model.infer(y=torch.zeros(1, dtype=F64))
+    assert not found.converged[0]
+    assert "non-finite gradient in term 'steep'" in found.status[0]
+
+
 TUNED = (
     RIDGE
     + """
