@@ -131,7 +131,7 @@ def searched(
     limits, starts = limits_of(bound, search, options)
 
     def run(name: str, options: Mapping[str, Any]) -> Outcome:
-        solver = make_solver(name, options, bound.module.QUADRATIC)
+        solver = make_solver(name, options, bound.module.QUADRATIC, search.seed)
         at = start if starts.restarts <= 1 else None
         if at is None:
             outcome = solve(problem, solver, limits, starts, progress, search.trace)

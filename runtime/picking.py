@@ -14,7 +14,7 @@ from ebmlang.runtime.linear.patterns import BandedPattern, BlockDiagonalPattern,
 from ebmlang.runtime.obligations import unmet
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.rollout import width
-from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Fista
+from ebmlang.runtime.solvers import SOLVERS, AbstractSolver, Cem, Fista, Mppi
 from ebmlang.runtime.solvers.accelerated_gradient import FEWEST
 from ebmlang.runtime.solvers.affordable import too_costly
 
@@ -65,6 +65,8 @@ def picked(bound: Bound, problem: Problem, asked: str) -> tuple[str, str]:
         reason = None if by_name else too_costly(problem, name)
         if reason is not None:
             return row.otherwise, f"{name} does not pay: {reason}"
+    if name in ("cem", "mppi") and problem.rollout is None:
+        return "adam", f"{name} does not apply: some actions are given"
     if name in ("riccati", "ilqr") and not asked:
         otherwise = without_recursion(problem, name)
         if problem.rollout is None:
@@ -116,10 +118,12 @@ def negative_weight(least: float) -> str:
     return f"a weight of an absolute value is negative ({least:g}), so fista does not apply"
 
 
-def make_solver(name: str, options: Mapping[str, Any], quadratic: bool) -> AbstractSolver:
-    """A solver by its name, with the options that it has."""
+def make_solver(name: str, options: Mapping[str, Any], quadratic: bool, seed: int = 0) -> AbstractSolver:
+    """A solver by its name, with the options that it has; the seed is for those that draw."""
     kind = SOLVERS[name]
     own = {k: v for k, v in options.items() if k not in ("steps", "tol", "restarts")}
     if kind is Fista:
         own["quadratic"] = quadratic
+    if issubclass(kind, Cem | Mppi):
+        own["seed"] = seed
     return kind(**own)

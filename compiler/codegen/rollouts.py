@@ -20,8 +20,8 @@ from ebmlang.compiler.lifting import array_type, next_cells
 from ebmlang.compiler.structure.block import Summand
 from ebmlang.compiler.typed import Expr, Level, Read, Scan
 
-STEPPING = frozenset({"ilqr"})
-"""Methods that go along a rollout again and again."""
+NEWTON, STEPPING = "ilqr", frozenset({"ilqr", "cem", "mppi"})
+"""The method that takes second-order models of stages, and all that go along a rollout again and again."""
 
 _ARGUMENTS = "states: Values, unknown: Values, held: Values"
 
@@ -46,7 +46,8 @@ class Rollouts:
             return methods
         (action,) = self.plan.block.sought
         by_entries = step_in_numpy(self.functions, scan, action)
-        return [*methods, *self.slopes(scan), *([] if by_entries is None else [by_entries])]
+        slopes = self.slopes(scan) if self.plan.method.name == NEWTON else []
+        return [*methods, *slopes, *([] if by_entries is None else [by_entries])]
 
     def _emitter(self, scan: Scan) -> Emitter:
         """An emitter that reads the states as they are given."""

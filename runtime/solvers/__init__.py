@@ -8,12 +8,14 @@ from types import MappingProxyType
 from ebmlang.runtime.solvers.accelerated_gradient import AcceleratedGradient
 from ebmlang.runtime.solvers.adam import Adam
 from ebmlang.runtime.solvers.block_coordinate import BlockCoordinate
+from ebmlang.runtime.solvers.cem import Cem
 from ebmlang.runtime.solvers.closed_form import ClosedForm
 from ebmlang.runtime.solvers.concave_convex import ConcaveConvex
 from ebmlang.runtime.solvers.fista import Fista
 from ebmlang.runtime.solvers.gauss_newton import GaussNewton
 from ebmlang.runtime.solvers.ilqr import Ilqr
 from ebmlang.runtime.solvers.lbfgs import Lbfgs
+from ebmlang.runtime.solvers.mppi import Mppi
 from ebmlang.runtime.solvers.newton import Newton, ProjectedNewton
 from ebmlang.runtime.solvers.projected_gauss_newton import ProjectedGaussNewton
 from ebmlang.runtime.solvers.projected_gradient import ProjectedGradient
@@ -29,6 +31,7 @@ __all__ = [
     "AcceleratedGradient",
     "Adam",
     "BlockCoordinate",
+    "Cem",
     "ClosedForm",
     "ConcaveConvex",
     "Fista",
@@ -36,6 +39,7 @@ __all__ = [
     "Halt",
     "Ilqr",
     "Lbfgs",
+    "Mppi",
     "Newton",
     "ProjectedGaussNewton",
     "ProjectedGradient",
@@ -65,6 +69,8 @@ SOLVERS: Mapping[str, type[AbstractSolver]] = MappingProxyType(
         "projected_lbfgs": ProjectedLbfgs,
         "projected_gradient": ProjectedGradient,
         "fista": Fista,
+        "cem": Cem,
+        "mppi": Mppi,
         "adam": Adam,
     }
 )

@@ -35,6 +35,8 @@ DOMAIN_OF_KIND: dict[Kind, Domain] = {
     Kind.MANIFOLD: Sphere(),
     Kind.OPEN: Positive(),
 }
+SETTLING = ("adam", "cem", "mppi")
+"""Methods that promise to settle, and begin anew where they are begun."""
 # Methods that need no third step where the energy is quadratic: a step of the last is a round of gradients.
 FEW_STEPS = ("quadratic", "projected_newton", "accelerated_gradient")
 # Absolute values only count in solvers that ask for them; the others see a smooth energy.
@@ -328,7 +330,8 @@ def test_an_answer_says_how_it_was_found(name: str, question: Question, dtype: s
 @over(lambda question: question.convex)
 def test_single_precision_finds_the_same_minimum(name: str, question: Question) -> None:
     wide, narrow = (ask(question, name, dtype=dtype) for dtype in ("float64", "float32"))
-    assert torch.allclose(narrow.energy.double(), wide.energy, rtol=1e-4, atol=1e-4)
+    close = 5e-3 if name in ("cem", "mppi") else 1e-4
+    assert torch.allclose(narrow.energy.double(), wide.energy, rtol=close, atol=close)
 
 
 @every_pair
@@ -355,7 +358,7 @@ def test_the_same_seed_gives_the_same_bits(name: str, question: Question, restar
 @every_pair
 def test_more_starts_are_never_worse(name: str, question: Question) -> None:
     one, three = (ask(question, name, restarts=count) for count in (1, 3))
-    slack = 1e-7 * (1 + one.energy.abs()) if name == "adam" or question.convex else level(one.energy, F64)
+    slack = 1e-7 * (1 + one.energy.abs()) if name in SETTLING or question.convex else level(one.energy, F64)
     assert (three.energy <= one.energy + slack).all()
 
 
@@ -382,7 +385,7 @@ def test_beginning_at_the_answer_is_quick(name: str, question: Question) -> None
     assert (again.energy <= first.energy + 1e-9 * (1 + first.energy.abs())).all()
     done = first.converged
     assert torch.allclose(answer(question, again)[done], answer(question, first)[done], rtol=1e-4, atol=1e-4)
-    if find_method(name) not in CONSTRAINED_METHODS and name != "adam":
+    if find_method(name) not in CONSTRAINED_METHODS and name not in SETTLING:
         assert (again.iterations <= first.iterations.clamp(min=1)).all()
 
 
