@@ -101,11 +101,11 @@ def test_jumps_in_the_cost(method: str) -> None:
 
 
 def test_chosen_where_costs_jump() -> None:
-    m = ebmlang.loads(STEPS)
-    assert m.choice().method is not None
-    assert m.choice().method.name == "cem"
-    smooth = ebmlang.loads(LINEAR.replace("||s[t+1]||^2", "1 - cos(s[t+1, 0])"))
-    assert smooth.choice().method.name == "ilqr"
+    smooth = LINEAR.replace("||s[t+1]||^2", "1 - cos(s[t+1, 0])")
+    for text, name in ((STEPS, "cem"), (smooth, "ilqr")):
+        method = ebmlang.loads(text).choice().method
+        assert method is not None
+        assert method.name == name
 
 
 @pytest.mark.parametrize("solver", [Cem(), Mppi()])
