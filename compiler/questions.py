@@ -60,6 +60,7 @@ from ebmlang.compiler.substitution import Lets, substitute
 from ebmlang.compiler.training import read_optimiser
 from ebmlang.compiler.typed import Expr, Level, Method, NamedLoss
 from ebmlang.compiler.types import ERROR
+from ebmlang.compiler.wishes import bent_costs
 
 if TYPE_CHECKING:
     from ebmlang.compiler.answers import Answered
@@ -126,6 +127,9 @@ class Questions:
             if name.text in targets and name.text in given:
                 self.report.add(SoughtAndGiven(name.span, name.text))
         of = self._objective(clauses.get("of"))
+        if node.verb == "train" and "of" in clauses and clauses["of"].value is not None:
+            for mistake in bent_costs(node, clauses["of"].value, self.scope):
+                self.report.add(mistake)
         self._clauses(node, clauses)
         loss = None
         named = self._named_loss(node, clauses) if node.verb == "train" else None

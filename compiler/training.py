@@ -268,9 +268,17 @@ def _unreached(model: Model, line: Question | None, name: str, within: _Reach) -
         return f"{what} does not depend on it", f"train {others}" if others else ""
     everything = reached(model, tuple(p for t in model.terms for p in term_parts(t)))
     if name in everything:
-        costs = ", ".join(t.name for t in model.terms if t.kind == SKIPPED_KIND)
-        return "only cost terms depend on it, and training skips those", f"train {name} of {costs}"
+        return "only cost terms depend on it, and training skips those", _way_through(model, name)
     return "no term depends on it", f"train {others}" if others else "use it in a term"
+
+
+def _way_through(model: Model, name: str) -> str:
+    """How what only costs depend on is trained: by lowering costs that it leads to, if it stands in none."""
+    costs = [t for t in model.terms if t.kind == SKIPPED_KIND]
+    standing = [t.name for t in costs if name in typed.reads(t.value)]
+    if standing:
+        return f"an `energy` that fits `{name}` to data: it stands in the cost `{standing[0]}` itself"
+    return f"train {name} of {' + '.join(t.name for t in costs)}"
 
 
 def _domain_mistakes(targets: list[Variable], line: Question | None, span: Span) -> Iterator[Diagnostic]:

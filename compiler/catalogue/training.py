@@ -156,5 +156,30 @@ class Untrained(Diagnostic):
         return self.places
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class CostTrained(Diagnostic):
+    """A `train` line lowers nothing but costs, by changing what they are made of.
+
+    A `cost` says what is wanted. A line may lower it by what leads there: what acts, through the states that
+    follow. A parameter or a net that stands in the cost itself would only learn to find everything cheap.
+    What a cost is to learn, it learns from what was met: `energy fit = (to_go - V(s0))^2`. A policy that
+    stands in the cost goes into a value of its own, `let a = pi(s)`.
+    """
+
+    code: ClassVar[str] = "E0547"
+    name: str = ""
+    cost: str = ""
+    places: tuple[Label, ...] = ()
+
+    def message(self) -> str:
+        return f"`{self.name}` stands in the cost `{self.cost}`, which would be low by saying so"
+
+    def hint(self) -> str:
+        return f"fit `{self.name}` to what was met, in an `energy`; or name what acts: let a = ..."
+
+    def related(self) -> Sequence[Label]:
+        return self.places
+
+
 def _quoted(names: tuple[str, ...]) -> str:
     return listing([f"`{name}`" for name in names], "and")

@@ -114,6 +114,13 @@ def _sparse_signals(rows: int, rng: np.random.Generator) -> Arrays:
     return {"y": code @ dictionary.T + 0.01 * rng.standard_normal((rows, 32)), "code": code, "D": dictionary}
 
 
+def _pendulum_states(rows: int, rng: np.random.Generator) -> Arrays:
+    """States of the pendulum of gymnasium, as it shows them: any angle, speeds up to 8, slow ones oftener."""
+    angle = rng.uniform(-np.pi, np.pi, rows)
+    speed = 8 * rng.random(rows) * rng.uniform(-1, 1, rows)
+    return {"obs": np.stack([np.cos(angle), np.sin(angle), speed], axis=1)}
+
+
 GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] = (
     ("bars_and_stripes", _bars_and_stripes),
     ("bouncing_dot", bouncing_dot),
@@ -123,6 +130,7 @@ GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] 
     ("mixed_sources", _mixed_sources),
     ("moons", _moons),
     ("moving_textures", moving_textures),
+    ("pendulum_states", _pendulum_states),
     ("ring", _ring),
     ("rings", _rings),
     ("sparse_signals", _sparse_signals),

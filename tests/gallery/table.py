@@ -11,7 +11,7 @@ from tests.gallery.joint_embedding import (
     vicreg_digits,
     vicreg_local_digits,
 )
-from tests.gallery.planning import swing_up
+from tests.gallery.planning import policy_gradient, swing_up
 from tests.gallery.training import (
     adversarial,
     autoencoders,
@@ -62,6 +62,7 @@ SYSTEMS: tuple[System, ...] = (
     denoising_score.SYSTEM,
     inpainting.SYSTEM,
     swing_up.SYSTEM,
+    policy_gradient.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,
