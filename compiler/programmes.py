@@ -254,7 +254,8 @@ class Programmes:
             self.updates.append(typed.Update(name, update, span))
 
     def update(self, node: ast.Update) -> None:
-        """`update s = VALUE`: of the type of the state, one value for all examples."""
+        """`update s = VALUE`: of the type of the state, one value for all examples. An episode is one
+        example, and what is carried along in it may follow from what only that has."""
         name, report = node.name.text, self.expressions.report
         entry = self.scope.find(name)
         if name not in self.states:
@@ -276,7 +277,7 @@ class Programmes:
             advice = "change the value, or declare the type of the state"
             found = DeclaredOtherwise(node.value.span, name, str(value.type), str(entry.type), advice, places)
             report.add(found)
-        elif value.level is Level.EXAMPLE:
+        elif value.level is Level.EXAMPLE and name not in self.episodic:
             places, advice = (
                 origins(self.scope, value),
                 "reduce it over the examples: mean(..., over = batch)",

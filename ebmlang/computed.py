@@ -68,6 +68,11 @@ class Computed:
     _bound: Bound | None = None
     _given: frozenset[str] = frozenset()
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The variables that the values are computed from."""
+        return needed_for(self.model.checked, self.wanted)
+
     def begin(self) -> None:
         """Look at the parameters anew."""
         self._bound = None

@@ -258,8 +258,8 @@ class Programme:
     """What training moves beside parameters, and in which stages.
 
     `schedules` are observed variables whose default follows the step, `states` parameters that `updates`
-    move in place of an optimiser; those in `episodic` begin anew with every episode, and training leaves
-    them alone.
+    move in place of an optimiser; those in `episodic` begin anew with every episode, and move with every
+    action in it, while training leaves them alone.
     """
 
     schedules: tuple[str, ...] = ()

@@ -67,7 +67,9 @@ def acting_in(
     if isinstance(world, ModelWorld):
         world.ask(levels)
         return Acting(levels, world, world.takes, course)
-    takes = observed_by(model.checked, levels.questions, mapping, fixed, world.entries)
+    takes = observed_by(
+        model.checked, levels.questions, mapping, fixed, world.entries, levels.lowest.memory.reads
+    )
     return Acting(levels, world, takes, course)
 
 

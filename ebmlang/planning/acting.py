@@ -48,6 +48,9 @@ class Actor(Protocol):
     def plan(self, observed: Observed, number: int) -> Planned:
         """What to do, given what is observed now. `number` counts the plans of the episode."""
 
+    def remember(self, observed: Observed) -> None:
+        """An action is carried out in what is observed."""
+
 
 @dataclass(slots=True)
 class Acting:
@@ -99,6 +102,7 @@ class Acting:
                 record.trouble = f"step {record.steps}: the plan has no numbers{status}{_after(record)}"
                 return
             for action in planned.actions:
+                self.planner.remember(self._observed(observation))
                 observation = self._act(record, action)
                 if heard is not None:
                     heard(record.number, record.steps)

@@ -8,10 +8,15 @@ from typing import Any
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.errors import DataError
+from ebmlang.planning.carts import Cart
 from ebmlang.planning.rooms import FourRooms, TwoRooms
 from ebmlang.planning.worlds import World
 
-GENERATED: Mapping[str, Callable[..., World]] = {"two_rooms": TwoRooms, "four_rooms": FourRooms}
+GENERATED: Mapping[str, Callable[..., World]] = {
+    "two_rooms": TwoRooms,
+    "four_rooms": FourRooms,
+    "cart": Cart,
+}
 """Every world by its name; its keywords are its options."""
 
 

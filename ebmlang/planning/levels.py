@@ -10,6 +10,7 @@ from ebmlang.compiler import hierarchy, typed
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.compiler.typed import Question
 from ebmlang.errors import DataError
+from ebmlang.planning.memory import Memory
 from ebmlang.planning.planner import POLICY, Asking, Planned, Planner
 from ebmlang.planning.policies import Policy
 from ebmlang.planning.spaces import Array
@@ -45,12 +46,12 @@ class Levels:
         """The planners of the line that is asked for. What a caller says of the search is about that line;
         upper ones search as the file says. Raises DataError where a line takes what nothing plans."""
         line = plan_line(model.checked, asking.objective)
-        own = Asking(within=asking.within, warm=asking.warm)
+        own, memory = Asking(within=asking.within, warm=asking.warm), Memory.of(model, settings)
         known, upper = frozenset(fixed), list[Planner]()
         for q in _above(model.checked, line, known):
-            upper.append(Planner.of(model, q, own, settings, fixed, known, lasting=True))
+            upper.append(Planner.of(model, q, own, settings, fixed, known, memory, lasting=True))
             known |= frozenset(q.targets)
-        lowest = Planner.of(model, line, asking, settings, fixed, known)
+        lowest = Planner.of(model, line, asking, settings, fixed, known, memory)
         predicted = asking.by == POLICY or not lowest.searches
         return Levels(lowest, Policy.of(lowest) if predicted else lowest, tuple(upper))
 
@@ -61,10 +62,15 @@ class Levels:
 
     def begin(self, seed: int) -> None:
         """A new episode."""
+        self.lowest.memory.begin()
         for planner in (*self.upper, self.actor):
             planner.begin(seed)
         self.decided.clear()
         self.left.clear()
+
+    def remember(self, observed: Observed) -> None:
+        """A step is made in what is observed: states of the episode move on."""
+        self.lowest.memory.step(self.lowest.values(observed))
 
     def plan(self, observed: Observed, number: int) -> Planned:
         """The plan of the lowest line, after those upper lines were asked again whose time has come, or which

@@ -19,6 +19,7 @@ from ebmlang.compiler.typed import Question
 from ebmlang.durations import deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference, given_arrays
+from ebmlang.planning.memory import Memory
 from ebmlang.planning.spaces import Array
 from ebmlang.planning.worlds import Observed
 from ebmlang.questions import Asked, ask_line
@@ -121,6 +122,7 @@ class Planner:
     settings: Settings
     action: str
     fixed: Observed
+    memory: Memory
     lasting: bool = False
     every: int = 0
     begun: dict[str, Tensor] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class Planner:
         settings: Settings,
         fixed: Observed,
         known: frozenset[str],
+        memory: Memory,
         lasting: bool = False,
     ) -> Planner:
         """The planner of a line of the model; `fixed` are values that are the same in every plan, and `known`
@@ -143,7 +146,7 @@ class Planner:
         """
         asked = ask_line(model.checked, line, known)
         action = _action_of(model.checked, line)
-        return Planner(model, line, asked, asking, settings, action, fixed, lasting)
+        return Planner(model, line, asked, asking, settings, action, fixed, memory, lasting)
 
     @property
     def searches(self) -> bool:
@@ -193,7 +196,8 @@ class Planner:
 
     def values(self, observed: Observed) -> dict[str, Any]:
         """Everything that is given in one plan, as one example."""
-        return {**self.fixed, **{name: _row(value) for name, value in observed.items()}}
+        rows = {name: _row(value) for name, value in observed.items()}
+        return {**self.fixed, **rows, **self.memory.now}
 
     def _read(self, observed: Observed) -> dict[str, Any]:
         """What the question takes of it; other levels read other observations."""
@@ -259,14 +263,18 @@ def observed_by(
     mapping: Mapping[str, str],
     fixed: Observed,
     entries: Sequence[str] = (),
+    others: frozenset[str] = frozenset(),
 ) -> dict[str, str]:
     """Variable -> what of an observation it takes: "" for the whole, else the entry of a dictionary.
 
-    It is about the variables that the questions read, one question for every level of the plan. By `mapping`,
+    It is about the variables that the questions read, one question for every level of the plan, and `others`
+    that are read beside them. By `mapping`,
     else the variables that are called like `entries` of the observation, else the variable `obs`, else the
     only observed one that has no value yet. Raises DataError.
     """
-    read = {v.name for asked in questions for v in asked.model.variables if v.name not in asked.sought}
+    read = {
+        v.name for asked in questions for v in asked.model.variables if v.name not in asked.sought
+    } | others
     open_ = [v.name for v in model.variables if v.role == "observed" and v.name in read - fixed.keys()]
     for name in mapping:
         if name not in open_:

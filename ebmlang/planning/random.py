@@ -19,6 +19,9 @@ class RandomActions:
         """A new episode."""
         self._rng = np.random.Generator(np.random.PCG64(seed))
 
+    def remember(self, observed: Observed) -> None:
+        """Chance has no memory."""
+
     def plan(self, observed: Observed, number: int) -> Planned:
         """One action."""
         action = self._world.random(self._rng)

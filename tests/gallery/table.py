@@ -11,7 +11,7 @@ from tests.gallery.joint_embedding import (
     vicreg_digits,
     vicreg_local_digits,
 )
-from tests.gallery.planning import policy_gradient, swing_up
+from tests.gallery.planning import critic, policy_gradient, swing_up
 from tests.gallery.training import (
     adversarial,
     autoencoders,
@@ -63,6 +63,7 @@ SYSTEMS: tuple[System, ...] = (
     inpainting.SYSTEM,
     swing_up.SYSTEM,
     policy_gradient.SYSTEM,
+    critic.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,
