@@ -337,6 +337,7 @@ class Model(Known, nn.Module):
         tol: float | None = None,
         restarts: int | None = None,
         by: str = "plan",
+        configure: planning.Configurator | None = None,
         seed: int | None = None,
         device: str | None = None,
         dtype: str | torch.dtype | None = None,
@@ -355,8 +356,10 @@ class Model(Known, nn.Module):
         steps of its search. `observe` says which observed variable takes which entry of an observation that
         is a dictionary, or "" for all of it; by default the variable `obs`, or the only one that has no
         value. `objective` is the label of a line. `by="policy"` searches nothing: what an `amortize` line
-        predicts of the actions is carried out. Values that are given hold in every plan. Raises DataError
-        and ModelError; what a world raises is noted in the episode.
+        predicts of the actions is carried out. `configure` may change the goal and other values before every
+        plan: a function of the number of actions so far and of what is observed, see `Configurator`. Values
+        that are given hold in every plan. Raises DataError and ModelError; what a world raises is noted in
+        the episode.
         """
         asking = planning.Asking(objective, using, every, budget(within), iterations, tol, restarts, warm, by)
         given = merged(data, values)
@@ -366,13 +369,36 @@ class Model(Known, nn.Module):
         course = planning.Course(episodes, steps, settings.seed, pictures)
         where = planning.world_in(self, world, first, given, pictures)
         try:
-            acting = planning.acting_in(self, where, asking, course, settings, observe or {}, given)
+            acting = planning.acting_in(
+                self, where, asking, course, settings, observe or {}, given, configure
+            )
             if progress is True:
                 with shown_progress("plan", episodes, unit="episodes") as update:
                     return planning.episodes_in(acting, update)
             return planning.episodes_in(acting, progress or None)
         finally:
             where.close()
+
+    def agent(
+        self,
+        objective: str | None = None,
+        *,
+        by: str = "plan",
+        within: float | str | None = None,
+        iterations: int | None = None,
+        seed: int | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        **values: Any,
+    ) -> planning.Agent:
+        """What `plan` acts by, for a loop of one's own: `agent.act(observation)` is the next action.
+
+        Arguments as for `plan`. `agent.configure(objective=..., weight=...)` changes goals and values without
+        compiling anew, `agent.begin()` begins another episode. Raises DataError.
+        """
+        asking = planning.Asking(objective, within=budget(within), steps=iterations, by=by)
+        settings = self.settings(values, dtype, device, seed, None)
+        return planning.Agent.of(self, asking, settings, values)
 
     # --- training ---
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ebmlang.planning.acting import Acting, Course, Heard
+from ebmlang.planning.agents import Agent, Configurator
 from ebmlang.planning.episodes import Episode, Episodes, UpperPlans
 from ebmlang.planning.levels import Levels, planned
 from ebmlang.planning.own import ModelWorld
-from ebmlang.planning.planner import BY, Asking, Planner, observed_by
+from ebmlang.planning.planner import BY, Asking, Planner
 from ebmlang.planning.policies import Policy
 from ebmlang.planning.random import RandomActions
 from ebmlang.planning.worlds import FunctionWorld, GymnasiumWorld, Step, World, world_of
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BY",
     "Acting",
+    "Agent",
     "Asking",
+    "Configurator",
     "Course",
     "Episode",
     "Episodes",
@@ -59,18 +62,16 @@ def acting_in(
     settings: Settings,
     mapping: Mapping[str, str],
     fixed: Mapping[str, Any],
+    configurator: Configurator | None = None,
 ) -> Acting:
-    """A planner of the model in a world. Raises DataError where they do not fit."""
+    """A model that acts in a world. Raises DataError where they do not fit."""
     if isinstance(world, ModelWorld):
         fixed = {name: value for name, value in fixed.items() if name not in world.takes}
-    levels = Levels.of(model, asking, settings, fixed)
+    agent = Agent.of(model, asking, settings, fixed, configurator)
     if isinstance(world, ModelWorld):
-        world.ask(levels)
-        return Acting(levels, world, world.takes, course)
-    takes = observed_by(
-        model.checked, levels.questions, mapping, fixed, world.entries, levels.lowest.memory.reads
-    )
-    return Acting(levels, world, takes, course)
+        world.ask(agent)
+        return Acting(agent, world, world.takes, course)
+    return Acting(agent, world, agent.takes(mapping, world.entries), course)
 
 
 def episodes_in(acting: Acting, heard: Heard | None = None) -> Episodes:

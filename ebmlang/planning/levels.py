@@ -42,11 +42,14 @@ class Levels:
     """How many actions in the world there are before each upper line is asked again."""
 
     @staticmethod
-    def of(model: Model, asking: Asking, settings: Settings, fixed: Observed) -> Levels:
+    def of(
+        model: Model, asking: Asking, settings: Settings, fixed: Observed, memory: Memory | None = None
+    ) -> Levels:
         """The planners of the line that is asked for. What a caller says of the search is about that line;
         upper ones search as the file says. Raises DataError where a line takes what nothing plans."""
         line = plan_line(model.checked, asking.objective)
-        own, memory = Asking(within=asking.within, warm=asking.warm), Memory.of(model, settings)
+        own = Asking(within=asking.within, warm=asking.warm)
+        memory = memory or Memory.of(model, settings)
         known, upper = frozenset(fixed), list[Planner]()
         for q in _above(model.checked, line, known):
             upper.append(Planner.of(model, q, own, settings, fixed, known, memory, lasting=True))
@@ -62,15 +65,10 @@ class Levels:
 
     def begin(self, seed: int) -> None:
         """A new episode."""
-        self.lowest.memory.begin()
         for planner in (*self.upper, self.actor):
             planner.begin(seed)
         self.decided.clear()
         self.left.clear()
-
-    def remember(self, observed: Observed) -> None:
-        """A step is made in what is observed: states of the episode move on."""
-        self.lowest.memory.step(self.lowest.values(observed))
 
     def plan(self, observed: Observed, number: int) -> Planned:
         """The plan of the lowest line, after those upper lines were asked again whose time has come, or which

@@ -16,7 +16,7 @@ from ebmlang.planning.worlds import Step, World
 
 if TYPE_CHECKING:
     from ebmlang.api import Model
-    from ebmlang.planning.levels import Levels
+    from ebmlang.planning.agents import Agent
     from ebmlang.runtime.result import Result
 
 
@@ -42,16 +42,16 @@ class ModelWorld(World):
             raise DataError(f"no value for {listing(missing, 'and')} to begin at", f"pass {missing[0]}=...")
         self._first = {name: np.asarray(first[name], dtype=float) for name in self._next}
         self._now = dict(self._first)
-        self._planner: Levels | None = None
+        self._planner: Agent | None = None
 
     @property
     def takes(self) -> dict[str, str]:
         """Every variable takes the entry of its name."""
         return {name: name for name in self._next}
 
-    def ask(self, planner: Levels) -> None:
+    def ask(self, planner: Agent) -> None:
         """The planner whose plans are carried out: it knows the other values, and whose states follow."""
-        self._next = successors(self._model, planner.lowest.action)
+        self._next = successors(self._model, planner.levels.lowest.action)
         self._planner = planner
 
     def begin(self, seed: int) -> Any:

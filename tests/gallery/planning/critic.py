@@ -12,8 +12,8 @@ from ebmlang.planning import Episodes
 from tests.gallery.figures import Figure, System
 
 A, B = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
-EPISODES, STEPS = 500, 60
-AHEAD = 50
+EPISODES, STEPS = 1000, 60
+AHEAD = 56
 """Steps before the end of an episode that are left out: what they cost to go is cut off."""
 
 
