@@ -19,7 +19,8 @@ def bent_costs(line: ast.Question, of: ast.Expr, scope: Scope) -> Iterator[CostT
     """
     entries = [scope.find(name) for name in names_read(of)]
     terms = [e.term for e in entries if isinstance(e, TermEntry) and e.term is not None]
-    if not terms or any(t.kind != SKIPPED_KIND for t in terms) or len(terms) < len(_values(entries)):
+    numbers = [e for e in entries if isinstance(e, Declared) and e.role == "hyper"]
+    if not terms or any(t.kind != SKIPPED_KIND for t in terms) or len(terms) + len(numbers) < len(entries):
         return
     named = {target.text for target in line.targets}
     for term in terms:
@@ -29,11 +30,6 @@ def bent_costs(line: ast.Question, of: ast.Expr, scope: Scope) -> Iterator[CostT
                 assert isinstance(entry, Declared | NetEntry)
                 places = (Label(term.span, "the cost"), Label(entry.span, f"`{name}` is declared here"))
                 yield CostTrained(of.span, name, term.name, places)
-
-
-def _values(entries: list[object]) -> list[object]:
-    """What is more than a number that stays the same."""
-    return [e for e in entries if not (isinstance(e, Declared) and e.role == "hyper")]
 
 
 def _moved(entry: object) -> bool:

@@ -58,7 +58,7 @@ class TwoRooms(World):
             "wall": _middle("wall", wall, 4.0, self.side - 4.0),
             "door": _middle("door", door, self.opening / 2 + 1, self.side - self.opening / 2 - 1),
         }
-        self._apart, self._pixels, self._limit = apart, pixels, _steps(limit)
+        self._apart, self._pixels, self._limit = apart, pixels, step_limit(limit)
         if pixels:
             self.entries = (*self.entries, "pixels", "goal_pixels")
         self.wall = self.door = 8.0
@@ -173,7 +173,7 @@ class FourRooms(World):
         if isinstance(doors, str) and doors != "random":
             raise DataError(f"doors={doors}", "a seed such as doors=3, or doors=random")
         self.space = Choice(4)
-        self._slip, self._doors, self._limit = slip, doors, _steps(limit)
+        self._slip, self._doors, self._limit = slip, doors, step_limit(limit)
         self.cell = self.goal = 0
         self._trail: list[int] = []
 
@@ -239,7 +239,8 @@ def _middle(name: str, given: float | str, lowest: float, highest: float) -> tup
     return float(given), float(given)
 
 
-def _steps(limit: Any) -> int:
+def step_limit(limit: Any) -> int:
+    """How many steps a world makes. Raises DataError for what is no such number."""
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise DataError(f"limit={limit} is no number of steps", "limit=60")
     return int(limit)
