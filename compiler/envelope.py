@@ -167,7 +167,8 @@ def _without(model: Model, kept: tuple[typed.Term, ...], given: frozenset[str]) 
     """The model of the kept terms: what nothing reads any more, and nobody gives, is gone."""
     graph = FactorGraph(model, ())
     parts = tuple(p for t in kept for p in Factor(t.name, t.kind, t.batch, t.axes, None, t.value, t).parts)
-    needed = reached(model, parts) | given
+    # An optimiser reads schedules, too.
+    needed = reached(model, parts) | given | frozenset(model.programme.schedules)
     gone = frozenset(
         v.name for v in model.variables if v.role in ("latent", "observed") and v.name not in needed
     )

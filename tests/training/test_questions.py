@@ -54,6 +54,19 @@ def test_costs_are_left_out_and_do_not_need_what_only_they_read() -> None:
     assert history.names == ("dynamics", "effort")
 
 
+def test_a_step_size_follows_its_schedule_where_costs_are_left_out() -> None:
+    s, following = rows(12, 3), rows(12, 3, seed=1)
+    text = WORLD.replace("sgd(lr = 0.1)", "sgd(lr = rate)").replace(
+        "infer a", "schedule rate = linear(0.1, 0, steps = 2)\n  infer a"
+    )
+    found = []
+    for written in (text, text.replace("linear(0.1, 0, steps = 2)", "piecewise([0.1, 0.05], at = [1])")):
+        m = ebmlang.loads(written, seed=0).bind(s=s, next=following, goal=s)
+        m.fit(s=s, next=following, steps=2)
+        found.append(m.value("A").detach().clone())
+    assert torch.equal(*found)
+
+
 def test_a_latent_that_is_given_is_not_sought() -> None:
     s, following, a = rows(12, 3), rows(12, 3, seed=1), rows(12, 3, seed=2)
     m = ebmlang.loads(WORLD).bind(s=s, next=following, goal=s)
