@@ -32,6 +32,7 @@ from ebmlang.compiler.optimisers import (
     find_optimiser,
     optimiser_names,
 )
+from ebmlang.compiler.query import marginalized
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import SKIPPED_KIND, Expr, Model, Optimiser, Question, Variable
 
@@ -152,8 +153,8 @@ def check_training(model: Model, report: Report) -> None:
     """The `train` lines of a model that is right otherwise, and what its updates read."""
     latents = {v.name for v in model.variables if v.role == "latent"}
     for update in model.programme.updates:
-        for name in sorted(reached(model, (update.value,)) & latents):
-            report.add(NotBuilt(update.span, f"an `update` that reads the latent `{name}`"))
+        for name in sorted(reached(model, (update.value,)) & latents & marginalized(model)):
+            report.add(NotBuilt(update.span, f"an `update` that reads `{name}`, which is summed out,"))
     wrong = False
     for line in model.questions:
         if line.verb in typed.TRAINING:

@@ -121,6 +121,21 @@ def _pendulum_states(rows: int, rng: np.random.Generator) -> Arrays:
     return {"obs": np.stack([np.cos(angle), np.sin(angle), speed], axis=1)}
 
 
+def _turning_states(rows: int, rng: np.random.Generator) -> Arrays:
+    """Sequences of 41 states in the space, y, which turn by the same rotation at every step; noise 0.05."""
+    turn, _ = np.linalg.qr(np.random.Generator(np.random.PCG64(3)).standard_normal((3, 3)))
+    states = np.empty((rows, 41, 3))
+    states[:, 0] = rng.standard_normal((rows, 3))
+    for t in range(40):
+        states[:, t + 1] = states[:, t] @ turn.T
+    return {"y": states + 0.05 * rng.standard_normal(states.shape)}
+
+
+def _valley(rows: int, rng: np.random.Generator) -> Arrays:
+    """Centres of functions of five numbers, between -2 and 2."""
+    return {"centre": rng.uniform(-2, 2, (rows, 5))}
+
+
 GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] = (
     ("bars_and_stripes", _bars_and_stripes),
     ("bouncing_dot", bouncing_dot),
@@ -135,7 +150,9 @@ GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] 
     ("rings", _rings),
     ("sparse_signals", _sparse_signals),
     ("spins", _spins),
+    ("turning_states", _turning_states),
     ("two_futures", _two_futures),
+    ("valley", _valley),
     ("white_mixtures", _white_mixtures),
 )
 """Name -> what draws its rows. The first line of the docstring is what `docs/commands.md` says of it."""

@@ -16,6 +16,9 @@ from ebmlang.errors import DataError
 _FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 """Optimisers that torch has in one pass over each parameter, the same up to rounding."""
 
+_WRAPPED = ("add_param_group", "state_dict", "load_state_dict")
+"""Methods of optimisers that torch keeps from being compiled."""
+
 _OF_THE_REST = ("lr", "weight_decay")
 """Options of muon that also those parameters follow that are no matrices."""
 
@@ -75,7 +78,8 @@ def _eager(kind: type[torch.optim.Optimizer]) -> Any:
 
     # The constructor wraps every step that does not carry this mark.
     setattr(step, "hooked", True)  # noqa: B010
-    return type(kind.__name__, (kind,), {"step": step, "add_param_group": unwrap(kind.add_param_group)})
+    bare = {name: unwrap(getattr(kind, name)) for name in _WRAPPED}
+    return type(kind.__name__, (kind,), {**bare, "step": step})
 
 
 def _muon(kind: Any, options: Mapping[str, Any], leaves: Sequence[Tensor]) -> Any:

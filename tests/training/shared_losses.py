@@ -86,8 +86,12 @@ model carried(n: int) {
   update centre = 0.9 * centre + 0.1 * mean(enc(y), over = batch)
   let u = enc(y + 0.1 * e)
   use spread.spread as wide with u = u
+  latent z : real[2] = 0
+  state code : real[2] = 0
+  update code = 0.5 * code + 0.5 * mean(z, over = batch)
   energy near = ||u - centre - stop(late(y))||^2
   energy far = logsumexp(queue @ u)
+  energy coded = ||z + code - u||^2 + 0.1 * ||z||^4
   train using adamw(lr = 0.02, average = 0.9)
 }
 """

@@ -277,6 +277,39 @@ def test_states_follow_their_updates_and_are_not_differentiated() -> None:
     assert "centre" in m.state_dict()
 
 
+READS = """model reads(n: int) {
+  observed y : real[n] missing
+  latent z : real[n]
+  param W : real[n]
+  state centre : real[n] = 1
+  cost far = ||z||^2
+  energy fit = ||y - W - z||^2 + ||z - centre||^2
+  infer z of fit
+  update centre = 0.5 * centre + 0.5 * mean(z, over = batch)
+  train W of fit using sgd(lr = 0.1)
+}"""
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_an_update_reads_what_is_found(gaps: bool) -> None:
+    """Unknowns in closed form: where y is missing it costs nothing, and z is the state."""
+    y = rows(12, 3)
+    given = torch.ones_like(y, dtype=torch.bool)
+    if gaps:
+        given[3, 1] = given[7] = False
+    m = ebmlang.loads(READS)
+    m.bind(y=y)
+    w, centre = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    m.fit(y=torch.where(given, y, torch.nan), steps=3)
+    for _ in range(3):
+        z = torch.where(given, (y - w + centre) / 2, centre)
+        w = w + 0.1 * 2 * torch.where(given, y - w - z, 0).mean(0)
+        z = torch.where(given, (y - w + centre) / 2, centre)
+        centre = (centre + z.mean(0)) / 2
+    torch.testing.assert_close(m.value("W").detach(), w, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(m.value("centre").detach(), centre, rtol=1e-7, atol=1e-7)
+
+
 def test_a_state_of_an_episode_is_left_alone() -> None:
     text = """model m() {
       observed y : real
