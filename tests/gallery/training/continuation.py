@@ -46,7 +46,7 @@ def measure() -> list[Figure]:
             float(annealed),
             at_least=9,
             floors=floors,
-            shortfall="chains that cool this fast come to rest in one of the ten next best minima, 0.995 higher",
+            shortfall="chains that cool this fast rest in one of the ten next best minima, 0.995 higher",
         ),
         Figure(
             f"continuation: global minimum in, of {RUNS} runs", float(continued), at_least=9, floors=floors
