@@ -153,8 +153,13 @@ def check_training(model: Model, report: Report) -> None:
     """The `train` lines of a model that is right otherwise, and what its updates read."""
     latents = {v.name for v in model.variables if v.role == "latent"}
     for update in model.programme.updates:
-        for name in sorted(reached(model, (update.value,)) & latents & marginalized(model)):
-            report.add(NotBuilt(update.span, f"an `update` that reads `{name}`, which is summed out,"))
+        # Acting computes what it moves from what was seen and done, without a search.
+        searched = update.state not in model.programme.episodic
+        for name in sorted(reached(model, (update.value,)) & latents):
+            if not searched:
+                report.add(NotBuilt(update.span, f"an `update` per episode that reads the latent `{name}`"))
+            elif name in marginalized(model):
+                report.add(NotBuilt(update.span, f"an `update` that reads `{name}`, which is summed out,"))
     wrong = False
     for line in model.questions:
         if line.verb in typed.TRAINING:
