@@ -11,6 +11,7 @@ import torch
 
 import ebmlang
 from ebmlang import cli
+from ebmlang.data import write
 from ebmlang.errors import DataError
 from ebmlang.runtime.training.batches import Walk
 from ebmlang.runtime.training.curriculum import EasyFirst
@@ -109,7 +110,7 @@ def test_what_is_no_curriculum(given: Any, options: Any, words: str, hint: str) 
 
 def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "m.ebm").write_text(MODEL)
-    np.savez(tmp_path / "d.npz", **{name: np.asarray(value) for name, value in data().items()})
+    write(tmp_path / "d.npz", {name: np.asarray(value) for name, value in data().items()})
     command = ["train", str(tmp_path / "m.ebm"), "--data", str(tmp_path / "d.npz"), "--steps", "6"]
     assert cli.main([*command, "--easy-first", "d", "--widen", "4", "-o", str(tmp_path / "run")]) == 0
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
