@@ -211,7 +211,7 @@ def _constrained(
     if picked not in fitting:
         reason = next(r.reason for r in rejected if r.method is picked)
         return Plan(structure, None, f"{name} does not fit: {reason}", (*rejected, *others), None)
-    decisive = structure.find(next(need for need in reversed(picked.needs) if need != "separable bounds"))
+    decisive = structure.find(next(need for need in reversed(picked.needs) if need not in _PLAIN))
     why = "asked for by name" if name is not None else f"{decisive}"
     later = tuple(Rejected(row, f"{picked.name} comes first") for row in fitting if row is not picked)
     if picked.name in AROUND:
@@ -324,7 +324,7 @@ def _fallback(structure: Structure, row: MethodRow, fitting: list[MethodRow]) ->
     return next((m for m in free if m is not row), None)
 
 
-_PLAIN = ("unconstrained", "separable bounds", "separate coordinates")
+_PLAIN = ("unconstrained", "separable bounds", "linear bounds", "separate coordinates")
 """Needs that are no reason for a method: they only say that nothing stands in its way."""
 
 

@@ -272,7 +272,7 @@ CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "interior_point",
         "ebmlang.runtime.constrained.programs:by_interior_point",
-        ("hard constraints", "quadratic program", "separable bounds"),
+        ("hard constraints", "quadratic program", "linear bounds"),
         ("energy and gradient", "bounds", "constraints"),
         (),
         "primal-dual interior point",

@@ -169,6 +169,7 @@ NEEDS: tuple[Need, ...] = (
         hard=True,
     ),
     Need("separable bounds", "bounds entry by entry", _coupled, hard=True),
+    Need("linear bounds", "bounds entry by entry, or simplexes", _coupled, hard=True),
     Need("separate coordinates", "one coordinate for each entry", _coupled, hard=True),
     Need("differentiable", "a differentiable energy", _rough("not proven smooth")),
     Need("smooth", "a twice differentiable energy", _rough("its slope has kinks")),

@@ -108,7 +108,11 @@ def check_finite(spec: VariableSpec, tensor: Tensor, rows: int | Rows = 0, whole
         count = int(missing.sum())
         if count:
             hint = f"declare it `observed {spec.name} : {spec} missing` to find them, or clean the data"
-            if spec.role != "observed":
+            if spec.missing:
+                hint = (
+                    "here it is asked for as if no entry were missing; `ebmlang infer` finds those that are"
+                )
+            elif spec.role != "observed":
                 hint = "clean the data"
             where = _place(spec, missing, rows)
             counted = f"{count:,} NaN in {tensor.numel():,} entries" if whole else "NaN"

@@ -10,6 +10,8 @@ WIDTH = 100
 INDENT = "    "
 
 _WORD = re.compile(r"\w+")
+_KEY = re.compile(r'"[^"\\]*": ')
+"""The key of an entry of a table, which stays outside of brackets around its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,9 @@ def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
     """Lines for `head value tail`, broken at the outermost place."""
     if len(head) + len(value) + len(tail) <= room:
         return [f"{head}{value}{tail}"]
+    key = _KEY.match(value)
+    if key is not None:
+        head, value = head + key.group(), value[key.end() :]
     cuts = _operators(value)
     if cuts:
         pieces = [value[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(value)], strict=True)]

@@ -18,7 +18,7 @@ from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block, Summand
 from ebmlang.compiler.structure.finding import AbsolutePart, Finding
 from ebmlang.compiler.structure.majorant import majorant_of
-from ebmlang.compiler.structure.pieces import negated, one, pieces, times, weighted
+from ebmlang.compiler.structure.pieces import is_one, negated, one, pieces, times, weighted
 from ebmlang.compiler.structure.squares import least_squares
 from ebmlang.compiler.typed import Apply, Axes, Expr, Fold, Pick, Position, Read
 from ebmlang.compiler.types import REAL
@@ -34,7 +34,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     for summand in block.summands:
         if not block.depends(summand.value):
             continue
-        for sign, part in pieces(summand.value):
+        for sign, part in _taken_apart(block, summand.value):
             found = None if summand.mask is not None else _absolute(block, part, summand.axes, sign)
             if found is not None:
                 absolute.append(AbsolutePart(found[0], found[1], summand.name))
@@ -75,6 +75,23 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
             least_squares=least_squares(block, tuple(smooth)),
         ),
     )
+
+
+def _taken_apart(block: Block, node: Expr) -> list[tuple[int, Expr]]:
+    """The parts of a sum. The fixed factor of one with kinks, as in `w * (||z||_1 + ||z||^2)`, goes to
+    each."""
+    found: list[tuple[int, Expr]] = []
+    for sign, part in pieces(node):
+        factor, rest = weighted(block.depends, part)
+        if (
+            is_one(factor)
+            or len(pieces(rest)) == 1
+            or block.smoothness(rest).grade in ("smooth", "piecewise")
+        ):
+            found.append((sign, part))
+        else:
+            found += [(sign * s, times(factor, p)) for s, p in _taken_apart(block, rest)]
+    return found
 
 
 def _shown(part: AbsolutePart) -> str:

@@ -14,8 +14,8 @@ MOST_SHOWN = 40
 
 
 def find_domains(block: Block) -> tuple[Finding, ...]:
-    """`unconstrained`, `constrained`, `separable bounds` and `separate coordinates`; nothing for discrete
-    unknowns alone.
+    """`unconstrained`, `constrained`, `separable bounds`, `separate coordinates`, and `linear bounds` of
+    simplexes under hard constraints; nothing for discrete unknowns alone.
 
     Open domains count as unconstrained: they are searched in transformed coordinates.
     """
@@ -40,6 +40,8 @@ def find_domains(block: Block) -> tuple[Finding, ...]:
     if all(v.domain.name in _SEPARABLE for v in block.sought):
         why = "every entry has its own bounds" if closed else "no entry is bounded"
         found.append(Finding("separable bounds", names, why))
+    elif block.limits and all(v.domain.name in (*_SEPARABLE, "simplex") for v in block.sought):
+        found.append(Finding("linear bounds", names, "entries have bounds, and those of a simplex a sum"))
     elif all(v.domain.name in (*_SEPARABLE, "positive") for v in block.sought):
         found.append(Finding("separate coordinates", names, "every entry has a coordinate of its own"))
     return tuple(found)

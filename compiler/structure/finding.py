@@ -17,7 +17,7 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "sum of squares": ("sum of losses",),
     "constrained": ("bounds or kinks",),
     "kinks": ("bounds or kinks",),
-    "separable bounds": ("separate coordinates",),
+    "separable bounds": ("separate coordinates", "linear bounds"),
     "diagonal Hessian": ("few couplings",),
     "block-diagonal Hessian": ("few couplings",),
     "block-banded Hessian": ("few couplings",),

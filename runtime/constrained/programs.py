@@ -20,6 +20,7 @@ from ebmlang.runtime.constrained import (
     quadratic,
     staged_interior_point,
 )
+from ebmlang.runtime.constrained.opened import opened
 from ebmlang.runtime.constrained.problem import (
     Constrained,
     ConstrainedOutcome,
@@ -83,7 +84,10 @@ class Asked:
 
 def by_interior_point(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     """The outcome of the interior point, or why it does not apply."""
-    constrained, x = asked.constrained, asked.x
+    x = asked.x
+    constrained = opened(asked.constrained)
+    if isinstance(constrained, str):
+        return f"{constrained}, so interior_point does not apply", None
     if not quadratic.fits(constrained, x):
         return f"the program is too large for dense matrices ({x.shape[1]:,} unknowns)", None
     program = quadratic.measure(constrained, x)
@@ -93,7 +97,11 @@ def by_interior_point(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
         return f"the energy is not convex (row {row}), so interior_point does not apply", None
     answer = interior_point.solve(program, asked.limits.steps)
     at, y, found = _best(constrained, program, answer, x, asked.limits)
-    return "", _finished(asked, at, y, found, answer.steps, lambda row: linear.part_of(program, row))
+    if constrained is asked.constrained:
+        return "", _finished(asked, at, y, found, answer.steps, lambda row: linear.part_of(program, row))
+    own = asked.constrained.equal(x).shape[0]
+    at = asked.constrained.problem.space.project(at)  # sums of 1 to the last digit
+    return "", _finished(asked, at, y[:, :own], found, answer.steps, None)
 
 
 def by_stages(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
@@ -156,9 +164,10 @@ def _finished(
     y: Tensor,
     found: _Judgement,
     steps: Tensor,
-    program_of: Callable[[int], linear.LinearProgram],
+    program_of: Callable[[int], linear.LinearProgram] | None,
 ) -> ConstrainedOutcome:
-    """The outcome at points [R, N] with multipliers [R, M]; other methods take up rows that are not done."""
+    """The outcome at points [R, N] with multipliers [R, M]; other methods take up rows that are not done.
+    Without programs of their linear parts nothing is proven of these."""
     constrained, x, limits = asked.constrained, asked.x, asked.limits
     broken = constrained.failed_checks(at, feasible_within(limits.tolerance(x.dtype)))
     done = (found.off <= 1) & ~broken
@@ -180,7 +189,9 @@ def _finished(
     )
     # Far out rounding may make any slope 0.
     far = at.abs().amax(1) > FAR_OUT * (1 + x.abs().amax(1)) if x.shape[1] else ~done
-    for row in ((~done | far) & ~broken).nonzero()[:, 0].tolist():
+    doubtful = ((~done | far) & ~broken).nonzero()[:, 0].tolist() if program_of is not None else []
+    for row in doubtful:
+        assert program_of is not None
         settled = _without_answer(asked, row, program_of(row))
         if settled is not None:
             outcome = _replaced(outcome, torch.tensor([row], device=x.device), settled)
