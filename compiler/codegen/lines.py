@@ -10,8 +10,9 @@ WIDTH = 100
 INDENT = "    "
 
 _WORD = re.compile(r"\w+")
-_KEY = re.compile(r'"[^"\\]*": ')
-"""The key of an entry of a table, which stays outside of brackets around its value."""
+_LEAD = re.compile(r'"[^"\\]*": |[-+*/@] ')
+"""What stays outside of brackets around the rest: the key of an entry of a table, the operator before an
+operand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def _broken(head: str, value: str, room: int, tail: str) -> list[str]:
     """Lines for `head value tail`, broken at the outermost place."""
     if len(head) + len(value) + len(tail) <= room:
         return [f"{head}{value}{tail}"]
-    key = _KEY.match(value)
-    if key is not None:
-        head, value = head + key.group(), value[key.end() :]
+    lead = _LEAD.match(value)
+    if lead is not None:
+        head, value = head + lead.group(), value[lead.end() :]
     cuts = _operators(value)
     if cuts:
         pieces = [value[a:b].strip() for a, b in zip([0, *cuts], [*cuts, len(value)], strict=True)]
