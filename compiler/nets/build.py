@@ -38,7 +38,7 @@ def decay_name(net: str) -> str:
 
 
 def bad_decay(span: Span, shown: str) -> BadOption:
-    return BadOption(span, "`decay` of `ema`", f"`{shown}`", "a number from 0 to below 1")
+    return BadOption(span, "`decay` of `ema`", f"`{shown}`", "a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class Builder:
             return rate.text  # a schedule: nothing else of that role is allowed
         if isinstance(rate, ast.Expr) and not isinstance(rate, ast.Number):
             return decay_name(name)
-        if isinstance(rate, ast.Number) and 0 <= float(rate.text) < 1:
+        if isinstance(rate, ast.Number) and 0 <= float(rate.text) <= 1:
             return float(rate.text)
         self._add(bad_decay(rate.span, self.expressions.report.source.extract(rate.span)))
         return None

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ebmlang.api import Model
 from ebmlang.commands import options
-from ebmlang.compiler import pipeline
+from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import Located, render_all
+from ebmlang.compiler.envelope import loss_of
 from ebmlang.compiler.training import training_warnings
 from ebmlang.data import Wanted, match, read
 from ebmlang.errors import DataError
@@ -50,18 +51,25 @@ def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str
     """
     named = set(given or ())
     found: dict[str, Wanted] = {}
-    schedules = model.checked.programme.schedules
+    schedules, read = model.checked.programme.schedules, _read_by_lines(model.checked)
     for v in model.checked.variables:
         if v.name in schedules:
             continue
         if v.role == "observed" or (v.role == "latent" and v.name in named):
-            required = v.role == "latent" or v.init is None
+            required = v.role == "latent" or (v.init is None and v.name in read)
             found[v.name] = wanted_of(model, v, required)
     for name in sorted(named - found.keys()):
         raise DataError(
             f"--given names `{name}`, which is no observed variable and no latent", "check the names"
         )
     return found
+
+
+def _read_by_lines(model: typed.Model) -> frozenset[str]:
+    """The variables that some line of training needs."""
+    lines = [q for q in model.questions if q.verb in typed.TRAINING]
+    losses = (loss_of(model, line, frozenset(), frozenset()) for line in lines or (None,))
+    return frozenset(v.name for loss in losses for v in loss.model.variables)
 
 
 def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str, str]) -> Fitting:

@@ -11,7 +11,14 @@ from tests.gallery.joint_embedding import (
     vicreg_digits,
     vicreg_local_digits,
 )
-from tests.gallery.planning import critic, policy_gradient, swing_up
+from tests.gallery.planning import (
+    careful_point,
+    critic,
+    learned_pendulum,
+    policy_gradient,
+    swing_up,
+    windy,
+)
 from tests.gallery.training import (
     adversarial,
     autoencoders,
@@ -68,6 +75,9 @@ SYSTEMS: tuple[System, ...] = (
     swing_up.SYSTEM,
     policy_gradient.SYSTEM,
     critic.SYSTEM,
+    learned_pendulum.SYSTEM,
+    windy.SYSTEM,
+    careful_point.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,
