@@ -44,7 +44,8 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
 class Limits:
     """When to stop: at most `steps` steps; `tol` None stands for 1e-9 in float64 and 1e-5 in float32.
 
-    No step begins after `deadline`, a time of `time.monotonic`.
+    No step begins after `deadline`, a time of `time.monotonic`, nor one that would end after it if it took as
+    long as the one before.
     """
 
     steps: int = 10_000
@@ -54,7 +55,11 @@ class Limits:
     @property
     def passed(self) -> bool:
         """Whether the time is over."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.passed_after(0.0)
+
+    def passed_after(self, seconds: float) -> bool:
+        """Whether the time will be over by then."""
+        return self.deadline is not None and time.monotonic() + seconds >= self.deadline
 
     def tolerance(self, dtype: torch.dtype) -> float:
         return TOLERANCES.get(dtype, 1e-3) if self.tol is None else self.tol
@@ -315,6 +320,7 @@ def _search(
     ledger.follow(rows, state.energy)
     race = None if groups is None else Race(groups, state.energy)
     total, period, stopped = x.shape[0], CHECK_EVERY if x.is_cuda else 1, _Code.STEP_LIMIT
+    pace = 0.0
     for iteration in range(limits.steps):
         if iteration % period == 0:
             ended = rows.code != int(_Code.RUNNING)
@@ -323,7 +329,7 @@ def _search(
                 progress(Progress(iteration, total - size + count, total, limits.steps))
             if count == size:
                 break
-            if limits.passed:
+            if limits.passed_after(pace):
                 stopped = _Code.TIME_LIMIT
                 break
             if 4 * count >= size:
@@ -332,6 +338,7 @@ def _search(
                 kept = (~ended).nonzero()[:, 0]
                 problem, x = problem.select(kept), x.index_select(0, kept)
                 state, rows = select_rows(state, kept), select_rows(rows, kept)
+        begin = time.monotonic()
         x, state = solver.step(problem, x, state)
         rows = _advance(rows, x, state, solver.done(problem, x, state))
         if race is not None:
@@ -341,6 +348,7 @@ def _search(
             rows = _look_ahead(problem, rows, _Code.RUNNING)
         state = _judged(state, rows)
         ledger.follow(rows, torch.where(torch.isfinite(state.energy), state.energy, rows.best_energy))
+        pace = time.monotonic() - begin
     limit = torch.where(rows.code == int(_Code.RUNNING), int(stopped), rows.code.int())
     rows = replace(rows, code=limit.to(torch.int8))
     rows = _look_ahead(problem, rows, _Code.PRECISION, _Code.STEP_LIMIT)

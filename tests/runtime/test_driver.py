@@ -13,7 +13,7 @@ from ebmlang.runtime.domains import Interval, Nonnegative, Positive, Reals, Sphe
 from ebmlang.runtime.driver import Limits, Progress, Starts, solve, solve_from
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
-from ebmlang.runtime.solvers import Adam, Lbfgs, ProjectedGradient, ProjectedLbfgs
+from ebmlang.runtime.solvers import Adam, Lbfgs, ProjectedGradient, ProjectedLbfgs, State
 from ebmlang.runtime.space import Unknown, space_of
 from tests.runtime.fakes import Fake, Values, generator, problem, rosenbrock
 
@@ -53,6 +53,23 @@ def test_rows_that_are_done_stop_costing() -> None:
         alone = solve(staggered(64, []).select(torch.tensor([row])), Lbfgs())
         assert torch.equal(alone.x[0], outcome.x[row])
         assert alone.iterations[0] == outcome.iterations[row]
+
+
+def test_no_step_begins_that_would_end_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only steps move."""
+    now = [100.0]
+    monkeypatch.setattr("ebmlang.runtime.driver.time.monotonic", lambda: now[0])
+
+    class Slow(Adam):
+        def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
+            now[0] += 2.0
+            return super().step(problem, x, state)
+
+    for deadline, steps in ((99.0, 0), (101.0, 1), (103.0, 1), (104.5, 2), (106.5, 3)):
+        now[0] = 100.0
+        outcome = solve(hills(3), Slow(), Limits(deadline=deadline))
+        assert outcome.iterations.tolist() == [steps] * 3
+        assert set(outcome.status) == {Status.TIME_LIMIT}
 
 
 def test_order_of_rows_does_not_matter() -> None:
