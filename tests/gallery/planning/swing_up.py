@@ -10,7 +10,7 @@ from ebmlang.planning import Episodes
 from ebmlang.runtime.result import Result
 from tests.gallery.figures import Figure, System
 
-STEPS, STARTS = 30, 200
+STEPS, STARTS = 30, 100
 
 
 def measure() -> list[Figure]:
@@ -26,7 +26,7 @@ def measure() -> list[Figure]:
 
 
 def single_plans() -> list[Figure]:
-    """Cold plans of 30 steps from 20 states, against the best of 200 searches from random courses by another
+    """Cold plans of 30 steps from 20 states, against the best of 100 searches from random courses by another
     method."""
     m, rng = ebmlang.load(SYSTEM.path, T=STEPS), np.random.default_rng(5)
     angles = np.append(np.pi, rng.uniform(-np.pi, np.pi, 19))
@@ -66,7 +66,7 @@ def _lowest(m: ebmlang.Model, obs: np.ndarray, rng: np.random.Generator) -> floa
     courses = rng.uniform(-2, 2, STARTS)[:, None] * (-1.0) ** turns
     starts = {"a": torch.tensor(courses[..., None])}
     rows = np.repeat(obs[None], STARTS, 0)
-    found = m.infer(obs=rows, starts=starts, using="projected_lbfgs", steps=200, dtype="float64")
+    found = m.infer(obs=rows, starts=starts, using="projected_lbfgs", steps=100)
     return float(found.energy.min())
 
 
