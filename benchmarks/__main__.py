@@ -1,7 +1,7 @@
 """`python -m benchmarks [PART...] [--write]`: measure on one core and print one table.
 
-Parts: front_end, chain, evaluation, digits, transformer, training, samplers, rivals. `--write` also puts the
-tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs.
+Parts: front_end, chain, evaluation, digits, transformer, training, samplers, planning, rivals. `--write` also
+puts the tables into benchmarks/RESULTS.md, one section for each part with its date; other parts keep theirs.
 `python -m benchmarks choices` goes through the methods instead: see benchmarks/choices.py.
 `python -m benchmarks processes` measures several processes, each on a core of its own.
 """
@@ -22,7 +22,17 @@ from pathlib import Path
 
 from benchmarks.measure import Row, pin
 
-PARTS = ("front_end", "chain", "evaluation", "digits", "transformer", "training", "samplers", "rivals")
+PARTS = (
+    "front_end",
+    "chain",
+    "evaluation",
+    "digits",
+    "transformer",
+    "training",
+    "samplers",
+    "planning",
+    "rivals",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 APART = {"choices": Path(__file__).with_name("CHOICES.md"), "processes": RESULTS}
 """Parts that run only when they are named, and the pages that they have for themselves."""

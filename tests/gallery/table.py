@@ -12,6 +12,7 @@ from tests.gallery.joint_embedding import (
     vicreg_local_digits,
 )
 from tests.gallery.planning import (
+    acrobot,
     careful_point,
     critic,
     learned_pendulum,
@@ -73,6 +74,7 @@ SYSTEMS: tuple[System, ...] = (
     denoising_score.SYSTEM,
     inpainting.SYSTEM,
     swing_up.SYSTEM,
+    acrobot.SYSTEM,
     policy_gradient.SYSTEM,
     critic.SYSTEM,
     learned_pendulum.SYSTEM,
