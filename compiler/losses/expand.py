@@ -15,12 +15,15 @@ from ebmlang.compiler.losses.table import WRITTEN
 from ebmlang.compiler.losses.words import MOST_COPIES, LossRow, Words
 from ebmlang.compiler.losses.writing import Writing
 from ebmlang.compiler.naming import read_options, read_sampler
-from ebmlang.compiler.samplers import SAMPLERS, Takes, find_sampler
+from ebmlang.compiler.samplers import Takes, find_sampler
 from ebmlang.compiler.scope import Declared, Scope
 from ebmlang.compiler.sizes import Size
 from ebmlang.compiler.source import Span
 from ebmlang.compiler.typed import Expr, NamedLoss, Negatives
 from ebmlang.compiler.types import Type
+
+_USUAL: dict[Takes, str] = {"real": "langevin(steps = 20)", "countable": "gibbs(steps = 1)"}
+"""How negatives of real variables and of countable ones are drawn where somebody has to be told."""
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class Expansion:
             drawn = _copies_of(type_) if option in self.row.copies else type_
             advice = f"by {self.row.name}({name}, {option} = u), with a declared random u : {drawn}"
             if self.row.sampled:
-                some = "langevin(steps = 20)" if type_.kind == "real" else "gibbs(steps = 1)"
+                some = _USUAL["real" if type_.kind == "real" else "countable"]
                 advice = f"by {self.row.name}({name}, {option} = {some})"
             self.report.add(LossMisfit(self.span, self.row.name, because, advice))
         return not missing and all(
@@ -132,11 +135,8 @@ class Expansion:
         assert row is not None
         wanted: Takes = "real" if words.kind == "real" else "countable"
         if wanted not in row.takes or not row.chain:
-            fitting = [r.name for r in SAMPLERS if wanted in r.takes and r.chain]
             because = f"{method.name} moves no chain of {words.kind} variables"
-            self.report.add(
-                LossMisfit(node.span, self.row.name, because, f"sampler = {fitting[0]}(steps = 1)")
-            )
+            self.report.add(LossMisfit(node.span, self.row.name, because, f"sampler = {_USUAL[wanted]}"))
             return None
         steps_taken = int(dict(count).get("steps", 1))
         return Negatives(method, steps_taken, words.options["persistent"] == "true", float(refresh))
