@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ebmlang.api import Model
 from ebmlang.commands.binding import bound_nets
 from ebmlang.data import Wanted
-from ebmlang.errors import DataError
+from ebmlang.errors import DataError, EbmError
 from ebmlang.inference import Given, Inference
 from ebmlang.loading import load
 from ebmlang.reading import given_rows, masks_of, wanted_of
@@ -39,9 +40,10 @@ class Engine:
     def wanted(self) -> Mapping[str, Wanted]:
         """Variables that the data may or must give.
 
-        Observed variables must come, unless they have a default or are asked for; params are taken
-        when they are there; latents only when `--given` names them.
+        Observed variables must come, unless they have a default, are asked for, or are not read by what is
+        lowered; params are taken when they are there; latents only when `--given` names them.
         """
+        read = self._read()
         asked = set(self.question.find or ())
         named = set(self.question.given or ())
         found: dict[str, Wanted] = {}
@@ -51,7 +53,7 @@ class Engine:
             if v.role == "latent" and v.name not in named:
                 continue
             required = v.name in named or (
-                v.role == "observed" and v.init is None and self.question.given is None
+                v.role == "observed" and v.init is None and self.question.given is None and v.name in read
             )
             if self.question.given is not None and v.role == "observed" and v.name not in named:
                 continue
@@ -61,6 +63,13 @@ class Engine:
                 f"--given names `{name}`, which is asked for or does not exist", "check the names"
             )
         return found
+
+    def _read(self) -> frozenset[str]:
+        """The variables that the question needs; all of them where it has a mistake, which is said later."""
+        q, model = self.question, self.model.checked
+        with contextlib.suppress(EbmError):
+            model = self.model.asked(q.find, frozenset(), q.of, q.objective, frozenset()).model
+        return frozenset(v.name for v in model.variables)
 
     def _settings(self) -> Settings:
         q = self.question

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import ebmlang
+from ebmlang.cli import main
 from ebmlang.runtime.result import Result
 from tests.planning.test_acting import run
 from tests.planning.worlds import A, B, Cart
@@ -105,7 +108,7 @@ def test_what_a_plan_reads_has_to_be_there() -> None:
         m.plan(Cart(), steps=2, observe={"s0": ""})
 
 
-def test_data_of_another_line_may_be_left_out() -> None:
+def test_data_of_another_line_may_be_left_out(tmp_path: Path) -> None:
     """`infer` and `train` of a part need what that part reads, and nothing else."""
     text = """model two(n: int) {
       observed x : real[n]
@@ -128,3 +131,11 @@ def test_data_of_another_line_may_be_left_out() -> None:
     assert set(m.infer(x=x, find=["z"], of="2 * left").terms) == {"left"}
     with pytest.raises(ebmlang.DataError, match="no value for the observed variable `y`"):
         m.infer(x=x, of="left + right")
+
+    (tmp_path / "two.ebm").write_text(text)
+    np.savez(tmp_path / "x.npz", x=x.numpy())
+    command = ["infer", str(tmp_path / "two.ebm"), "--data", str(tmp_path / "x.npz")]
+    out = ["-o", str(tmp_path / "z.npz"), "--no-progress"]
+    assert main([*command, *out]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "z.npz")["z"], x)
+    assert main([*command, *out, "--force", "--of", "left + right"]) == 1
