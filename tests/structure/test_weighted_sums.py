@@ -44,7 +44,9 @@ def test_the_answer_is_that_of_the_sum_written_out(terms: str, of: str) -> None:
 
 @pytest.mark.parametrize("terms", ["energy s = w * (||z||_1 + ||z||^2)", PLAIN])
 def test_the_method_is_that_of_absolute_values(terms: str) -> None:
-    assert ebmlang.loads(ELASTIC.format(terms=terms, of="")).choice().method.name == "fista"
+    method = ebmlang.loads(ELASTIC.format(terms=terms, of="")).choice().method
+    assert method is not None
+    assert method.name == "fista"
 
 
 def test_a_factor_that_may_be_negative_is_a_condition() -> None:
