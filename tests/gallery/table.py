@@ -13,6 +13,7 @@ from tests.gallery.joint_embedding import (
 )
 from tests.gallery.planning import (
     acrobot,
+    agent,
     careful_point,
     critic,
     learned_pendulum,
@@ -80,6 +81,7 @@ SYSTEMS: tuple[System, ...] = (
     learned_pendulum.SYSTEM,
     windy.SYSTEM,
     careful_point.SYSTEM,
+    agent.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,

@@ -14,7 +14,7 @@ from tests.gallery.figures import Figure, System
 
 GOAL = np.array([1.5, 0.0])
 TARGETS = {"visit": GOAL, "home": np.zeros(2)}
-TURN, LAST, EPISODES = 70, 20, 4
+TURN, LAST, EPISODES = 60, 20, 4
 
 
 class Watched(Cart):
@@ -61,21 +61,21 @@ def measure() -> list[Figure]:
     m = ebmlang.load(SYSTEM.path, seed=0)
     m.fit(random_rows(), steps=2500, batch_size=256, seed=0)
     single, both = {"visit": 0.0, "home": 0.0}, {"visit": 0.0, "home": 0.0}
+    compiled = 0
     for seed in range(EPISODES):
-        order = ("visit", "home") if seed % 2 else ("home", "visit")
-        for task, far in zip(order, acted(m, seed, order), strict=True):
-            both[task] += far / EPISODES
-            single[task] += acted(m, seed, (task,))[0] / EPISODES
-    compiled = len(m._compiled.modules)
-    acted(m, 0, ("visit", "home", "visit", "home"))
+        first, second = ("visit", "home") if seed % 2 else ("home", "visit")
+        _, after = acted(m, seed, (first, second))
+        compiled = compiled or len(m._compiled.modules)
+        both[second] += 2 * after / EPISODES
+        single[second] += 2 * acted(m, seed, (second,))[0] / EPISODES
     away = float(np.linalg.norm(GOAL))
     floors = (("at the place of the other task", 0.0),)
     figures = [
         Figure(
-            f"closeness in `{task}` when tasks alternate, as a share of that of one task",
+            f"closeness in `{task}` after another task, as a share of that from the start",
             (1 - both[task] / away) / (1 - single[task] / away),
             at_least=0.95,
-            floors=(*floors, ("of one task, of the way", 1 - single[task] / away)),
+            floors=(*floors, ("from the start, of the way between the tasks", 1 - single[task] / away)),
         )
         for task in TARGETS
     ]
