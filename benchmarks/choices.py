@@ -335,6 +335,22 @@ def _picture(rows: int) -> tuple[Data, Data]:
     return {"w": 0.1}, {"y": y[None] + 0.1 * np.random.default_rng(5).normal(size=(1, rows, rows))}
 
 
+def _heaps() -> tuple[Data, Data]:
+    """Two heaps of sand on a line; the price of moving a grain is the way squared."""
+    made, place = np.random.default_rng(9), np.arange(12.0)
+    have, want = made.random(12), made.random(12)
+    price = (place[:, None] - place) ** 2
+    return {}, {"price": price, "have": have[None] / have.sum(), "want": want[None] / want.sum()}
+
+
+def _index() -> tuple[Data, Data]:
+    made = np.random.default_rng(10)
+    r = made.normal(0.01, 0.1, size=(1, 300, 20))
+    index = r[0] @ made.dirichlet(np.ones(20)) + 0.005 * made.normal(size=300)
+    index[::20] += made.normal(size=15)
+    return {}, {"r": r, "index": index[None]}
+
+
 QUESTIONS: tuple[Callable[[], Question], ...] = (
     _gallery("alarm", _calls),
     _gallery("asia", _seen),
@@ -367,6 +383,8 @@ QUESTIONS: tuple[Callable[[], Question], ...] = (
     _gallery("sparse_coding", lambda: _codes(1), note="one row"),
     _gallery("sparse_coding", _dictionary, find=("D",)),
     lambda: Question(MODELS / "recall.ebm", *_queries()),
+    lambda: Question(MODELS / "tracking.ebm", *_index()),
+    lambda: Question(MODELS / "transport.ebm", *_heaps()),
     lambda: Question(MODELS / "total_variation.ebm", *_picture(64), note="64 x 64"),
     lambda: Question(MODELS / "total_variation.ebm", *_picture(200), note="200 x 200"),
 )

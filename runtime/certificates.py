@@ -32,6 +32,8 @@ from ebmlang.runtime.result import Status
 MOST_ROWS = 20
 """Rows whose directions are named; the others say only that there are some."""
 MOST_DIRECTIONS = 3
+FAR_OUT = 1e6
+"""How far, in sizes of x, the energy is looked at along a direction in which it is said to fall."""
 MOST_ENTRIES = 6
 """Longer vectors are cut short."""
 
@@ -49,32 +51,41 @@ def certificate(module: ModuleType, method: str, converged: Tensor, gap: Tensor 
 
 
 def with_directions(problem: Problem, outcome: Outcome) -> Outcome:
-    """The outcome whose sentences name free directions, and those along which the energy is unbounded."""
+    """The outcome whose sentences name free directions, and those along which the energy is unbounded.
+
+    A matrix that rounding has made singular may tell of a fall that the energy does not have: such rows lack
+    digits.
+    """
     odd = [row for row, kind in enumerate(outcome.status) if kind in (Status.MANY, Status.UNBOUNDED)]
     if not odd:
         return outcome
-    sentences = list(outcome.sentences)
+    sentences, status = list(outcome.sentences), list(outcome.status)
     known: dict[Status, str] = {}
     for row in odd[:MOST_ROWS]:
         kind = outcome.status[row]
         if kind in known:
             sentences[row] = known[kind]
             continue
-        sentences[row] = _sentence(problem, outcome.x, row, kind)
+        says = _sentence(problem, outcome.x, row, kind)
+        if says is None:
+            status[row] = Status.PRECISION
+            says = Status.PRECISION.sentence(str(outcome.x.dtype).removeprefix("torch."))
+        sentences[row] = says
         if problem.shares_hessian and problem.space.mask is None and kind is Status.MANY:
             known[kind] = sentences[row]
     for row in odd[MOST_ROWS:]:
         sentences[row] = known.get(outcome.status[row], sentences[row])
-    return replace(outcome, sentences=tuple(sentences))
+    return replace(outcome, sentences=tuple(sentences), status=tuple(status))
 
 
-def _sentence(problem: Problem, x: Tensor, row: int, kind: Status) -> str:
+def _sentence(problem: Problem, x: Tensor, row: int, kind: Status) -> str | None:
     index = torch.tensor([row], device=x.device)
     one, at = problem.select(index), x[index]
     matrix = one.hessian(at)
     if kind is Status.MANY:
         return kind.sentence(f": {free_directions(one, matrix)}")
-    return kind.sentence(f": {_fall(one, matrix, at)}")
+    why = _fall(one, matrix, at)
+    return None if why is None else kind.sentence(f": {why}")
 
 
 def free_directions(problem: Problem, matrix: Matrix) -> str:
@@ -89,8 +100,9 @@ def free_directions(problem: Problem, matrix: Matrix) -> str:
     return f"{'; '.join(texts)}{more} without changing the energy: observe {many} or add a term"
 
 
-def _fall(problem: Problem, matrix: Matrix, x: Tensor) -> str:
-    """Why a quadratic has no minimum: negative curvature, or a slope that nothing stops."""
+def _fall(problem: Problem, matrix: Matrix, x: Tensor) -> str | None:
+    """Why a quadratic has no minimum: negative curvature, or a slope that nothing stops. None where something
+    does."""
     least, direction = lowest_direction(matrix)
     size = float(matrix.norm().double().max())
     if float(least) < -1e-3 * float(balanced(matrix).zero.max()) * max(size, 1e-300) and _curved(
@@ -104,6 +116,9 @@ def _fall(problem: Problem, matrix: Matrix, x: Tensor) -> str:
     fall = solve_consistent(matrix, -gradient).fall[0].double()
     if not bool(fall.any()):
         return "the matrix of the energy is not positive definite"
+    length = FAR_OUT * (1 + x.abs().amax()) / fall.abs().amax()
+    if not bool(problem.energy(x + (length * fall).to(x.dtype)) < problem.energy(x)):
+        return None
     return (
         f"the energy falls without end along {_named(problem, _plain(fall))}"
         f"{_blame(_slopes(problem, x, fall))}"

@@ -28,6 +28,13 @@ from ebmlang.runtime.steepness import Slopes, slopes_at
 CLOSE_BY = 0.01
 """The share of the way to where slopes are usual, at which slopes close by are looked at."""
 
+WORTH = 1e-6
+"""The share of its energy, or ten tolerances if that is more, that a row may still fall by where its start
+was steep."""
+
+STEEP = 1e3
+"""Slopes up to this many tolerances are small, whatever they are compared with."""
+
 ROUNDS = 6
 """Searches from where the last one has ended, at most."""
 
@@ -69,7 +76,55 @@ def vetted(
         slopes = _slopes(problem.select(index), solver, start[index], outcome.x[index])
         steep = ~slopes.negligible(limits.tolerance(start.dtype))
         outcome = _marked(outcome, _where(rows, steep), Status.RECEDING)
-    return _named(problem, start, outcome)
+    return _named(problem, start, _on_their_own_scale(problem, solver, start, outcome, limits))
+
+
+def _on_their_own_scale(
+    problem: Problem, solver: AbstractSolver, start: Tensor, outcome: Outcome, limits: Limits
+) -> Outcome:
+    """The outcome with rows searched on that have converged by the measure of a very steep start alone.
+
+    There what a parabola through the slopes close by has left to fall may be much of the energy that is left.
+    Each round begins where the last one has ended, and is judged by the slope there.
+    """
+    tol = limits.tolerance(start.dtype)
+    for _ in range(ROUNDS):
+        steep = (outcome.optimality > STEEP * tol).tolist()
+        rows = [row for row in _rows_of(outcome, Status.CONVERGED) if steep[row]]
+        if limits.tol is not None or not rows or limits.passed:
+            break
+        index = torch.tensor(rows, device=start.device)
+        slopes = _slopes(problem.select(index), solver, start[index], outcome.x[index], reach=CLOSE_BY)
+        left = CLOSE_BY * slopes.left > max(WORTH, 10 * tol) * slopes.energy.abs()
+        again, index = _where(rows, left), index[left]
+        steps = limits.steps - max((int(outcome.iterations[row]) for row in again), default=0)
+        if not again or steps <= 0:
+            break
+        more = solve_from(problem.select(index), solver, outcome.x[index], replace(limits, steps=steps))
+        lower = more.energy < outcome.energy[index]
+        if not bool(lower.any()):
+            break
+        outcome = _merged(outcome, _where(again, lower), _some(more, lower))
+        # What has converged before, and now lacks digits to go on, has converged.
+        outcome = _marked(
+            outcome, [r for r in again if outcome.status[r] is Status.PRECISION], Status.CONVERGED
+        )
+    return outcome
+
+
+def _some(outcome: Outcome, rows: Tensor) -> Outcome:
+    """The marked rows of an outcome."""
+    index = rows.nonzero()[:, 0]
+    order = index.tolist()
+    return Outcome(
+        outcome.x[index],
+        outcome.energy[index],
+        outcome.optimality[index],
+        outcome.iterations[index],
+        tuple(outcome.status[row] for row in order),
+        tuple(outcome.sentences[row] for row in order),
+        None if outcome.trace is None else outcome.trace[:, index],
+    )
 
 
 def _short_steps(form: MixtureForm, start: Tensor, outcome: Outcome, limits: Limits) -> Tensor:
@@ -147,15 +202,19 @@ def _flat(
     some = stuck.nonzero()[:, 0]
     if some.shape[0] == 0:
         return stuck
-    proximal = View.SMOOTH_PLUS_ABSOLUTE in solver.needs
-    near = slopes_at(problem.select(some), start[some], x[some], proximal, reach=CLOSE_BY)
+    near = _slopes(problem.select(some), solver, start[some], x[some], reach=CLOSE_BY)
     return stuck.index_copy(0, some, near.below(tol / CLOSE_BY))
 
 
 def _slopes(
-    problem: Problem, solver: AbstractSolver, start: Tensor, x: Tensor, enough: float | None = None
+    problem: Problem,
+    solver: AbstractSolver,
+    start: Tensor,
+    x: Tensor,
+    enough: float | None = None,
+    reach: float = 1.0,
 ) -> Slopes:
-    return slopes_at(problem, start, x, View.SMOOTH_PLUS_ABSOLUTE in solver.needs, enough)
+    return slopes_at(problem, start, x, View.SMOOTH_PLUS_ABSOLUTE in solver.needs, enough, reach)
 
 
 def _where(rows: list[int], flags: Tensor) -> list[int]:

@@ -58,8 +58,14 @@ class Slopes:
         small = self.below(math.sqrt(tol))
         if bool(small.all()):
             return small
+        return small | (self.left <= 4 * rounding(self.energy))
+
+    @property
+    def left(self) -> Tensor:
+        """What a parabola through these slopes has left to fall, [R], where they were looked at a whole
+        length away."""
         left = self.residual.square() * self.length / self.usual.clamp(min=torch.finfo(self.x.dtype).tiny)
-        return small | (left.sum(1) <= 4 * rounding(self.energy))
+        return left.sum(1)
 
     def bound(self, tol: float, optimality: Tensor) -> Tensor:
         """The norm of the slope at which the steep entries are small on their own scale, below that of
@@ -205,13 +211,17 @@ def _cauchy(problem: Problem, x: Tensor, along: Tensor) -> Tensor:
     size = row_norm(along)
     unit = along / size.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
 
+    noise = 8 * torch.finfo(x.dtype).eps
+
     def slope(far: Tensor) -> Tensor:
         return problem.energy_and_gradient(_moved(problem, x, -far[:, None] * unit))[1]
 
     near = torch.full_like(size, NEARBY)
     for _ in range(2):
-        found = size * near / (size - (slope(near) * unit).sum(1))
-        usable = torch.isfinite(found) & (found > 0)
+        fall = size - (slope(near) * unit).sum(1)
+        found = size * near / fall
+        # A straight line bends by its last digits.
+        usable = torch.isfinite(found) & (fall > noise * size)
         near = torch.where(usable, torch.minimum(near, NEARBY * found), near)
     found = torch.where(usable, found, 1.0)
     for _ in range(SHORTER):

@@ -155,15 +155,16 @@ class _Rewriting:
                 return u, 0.0, 0.25
             case "log", (Apply(function="add", arguments=(a, b)),) if _is_one_and_exp(a, b):
                 return (a if number(b) == 1 else b).children()[0], 0.0, 0.25
-            case "log1p", (q,) if (u := square_root(q)) is not None:
-                return u, *_SQUARED["log"][:2]
+            case "log1p", (q,) if (root := square_root(q)) is not None:
+                return root, *_SQUARED["log"][:2]
             case name, (Apply(function="add", arguments=(a, b)),) if name in _SQUARED:
                 constant, square = (b, a) if depends(a) else (a, b)
-                u = square_root(square)
-                if u is not None and not depends(constant) and self.block.calculus.ranges(constant).positive:
+                root = square_root(square)
+                positive = not depends(constant) and self.block.calculus.ranges(constant).positive
+                if root is not None and positive:
                     low, high, exponent = _SQUARED[name]
                     scale = algebra.power(constant, algebra.constant(exponent, node.span))
-                    return u, _times(low, scale), _times(high, scale)
+                    return root, _times(low, scale), _times(high, scale)
         raise _UnboundedError
 
 

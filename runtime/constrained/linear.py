@@ -10,7 +10,7 @@ same conditions and one more, that the Hessian is 0 along it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,18 @@ def least_violation(program: LinearProgram) -> tuple[float, Array] | None:
         np.append(program.hi, np.inf),
     )
     return None if found.status != 0 else (float(found.x[-1]), found.x[:-1])
+
+
+def solve_nearly(program: LinearProgram, near: float, steps: int) -> Minimum | None:
+    """The minimum of a program whose constraints contradict each other by no more than `near`, as equations
+    do that follow from each other and whose values are rounded: each is moved by what the least violation
+    leaves of it. None for other programs."""
+    least = least_violation(program) if program.finite else None
+    if least is None or not 0 < least[0] <= near:
+        return None
+    off = program.matrix @ least[1] + program.offset
+    off = np.where(program.equal, off, np.maximum(off, 0.0))
+    return _solved(replace(program, offset=program.offset - off), steps)
 
 
 def way_down(program: LinearProgram) -> Array | None:

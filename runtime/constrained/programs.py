@@ -144,7 +144,9 @@ def by_linear_program(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     if not linear.fits(constrained, x):
         return f"the program has too many coefficients ({x.shape[1]:,} unknowns)", None
     programs = linear.measure(constrained, x)
-    answers = linear.solve(programs, asked.limits.steps)
+    near, most = feasible_within(asked.limits.tolerance(x.dtype)), asked.limits.steps
+    pairs = zip(linear.solve(programs, most), programs, strict=True)
+    answers = [a if a is not None else linear.solve_nearly(p, near, most) for a, p in pairs]
     at, y = x.clone(), x.new_zeros(x.shape[0], constrained.equal(x).shape[0])
     steps = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
     for row, answer in enumerate(answers):

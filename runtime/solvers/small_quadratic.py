@@ -64,6 +64,9 @@ def outright(
 
     energy, gradient = problem.energy_and_gradient(x)
     good = (row_norm(gradient) <= tolerance * (2 + row_norm(first))) & torch.isfinite(energy)
+    # A step from far away has the rounding of the start in it.
+    rounded = torch.finfo(x.dtype).eps * begin.abs().amax(1)
+    good = good & (rounded <= tolerance * (1 + x.abs().amax(1)))
     return Outright(x, True) if bool(good.all()) else None
 
 

@@ -201,3 +201,36 @@ def test_an_answer_that_rounding_makes_far_out_is_none() -> None:
     )
     r = model.infer(data, dtype="float64")
     assert r.status[2] == "unbounded: the energy falls without end in term 'price' along 'x'"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rounded_equations_that_follow_from_each_other(dtype: str) -> None:
+    """Transport: both sides have the same total, but for the last digits. On a line, with squares of
+    distances for prices, the grains keep their order."""
+    rng = np.random.default_rng(0)
+    have, want = rng.dirichlet(np.ones(7)), rng.dirichlet(np.ones(7))
+    place = np.arange(7.0)
+    text = """model transport(n: int = 7) {
+      shared observed price : real[n, n]
+      observed have : real[n]
+      observed want : real[n]
+      latent move : real[n, n] in nonnegative
+      energy effort = sum(price * move)
+      for i in 0..n { subject to taken[i] : sum(move[i]) == have[i] }
+      for j in 0..n { subject to given[j] : sum(move[i, j], over = i in 0..n) == want[j] }
+      infer move
+    }"""
+    data = {"price": (place[:, None] - place) ** 2, "have": have[None], "want": want[None]}
+    r = ebmlang.loads(text).infer(data, dtype=dtype)
+    least, i, j = 0.0, 0, 0
+    left, open_ = have.copy(), want.copy()
+    while i < 7 and j < 7:
+        moved = min(left[i], open_[j])
+        least += moved * data["price"][i, j]
+        left[i] -= moved
+        open_[j] -= moved
+        i, j = (i + 1, j) if left[i] <= open_[j] else (i, j + 1)
+    assert r.method == "linear_program"
+    assert r.converged.all(), r.status
+    np.testing.assert_allclose(r.energy.numpy(), least, rtol=1e-5)
+    assert int(r.iterations[0]) < 100

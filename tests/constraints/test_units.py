@@ -68,3 +68,30 @@ def test_absolute_values_are_in_the_same_unit(unit: float) -> None:
     assert r.converged.all(), r.status
     short = np.sign(Y) * np.maximum(np.abs(Y) - 0.5, 0)
     np.testing.assert_allclose(r.x.numpy(), short / np.linalg.norm(short, axis=1)[:, None], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("energy", "rule", "answer"),
+    [
+        ("sum(x)", "||x||^2 <= 2", [-1.0, -1.0]),
+        ("3 * x[0] + 4 * x[1]", "||x||^2 <= 25", [-3.0, -4.0]),
+        ("x[0]", "||x||^4 <= 16", [-2.0, 0.0]),
+        ("sum(x)", "sum(exp(-x)) <= 3", [-0.4054651, -0.4054651]),
+    ],
+)
+def test_a_linear_energy_is_held_by_a_curved_constraint(
+    energy: str, rule: str, answer: list[float], dtype: str
+) -> None:
+    """From 0, where the constraint has no slope and the energy no curvature: neither tells a length."""
+    text = f"model m {{ latent x : real[2] = 0\n energy e = {energy}\n subject to a : {rule}\n infer x }}"
+    r = ebmlang.loads(text).infer(dtype=dtype)
+    assert r.converged.all(), r.status
+    np.testing.assert_allclose(r.x[0].numpy(), answer, atol=2e-3)
+
+
+def test_a_square_that_cannot_be_negative_has_no_point() -> None:
+    text = "model m { latent x : real[2] = 0\n energy e = sum(x)\n subject to a : ||x||^2 <= -1\n infer x }"
+    r = ebmlang.loads(text).infer()
+    assert not r.converged.any()
+    assert "no feasible point was found: 'a'" in r.status[0]

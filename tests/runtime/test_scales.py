@@ -186,3 +186,35 @@ def test_a_minimum_is_left_alone(energy: str) -> None:
     assert r.converged.all()
     assert int(r.iterations.max()) <= 1
     np.testing.assert_allclose(r.x.numpy(), Y, atol=1e-6)
+
+
+def test_a_steep_start_does_not_loosen_the_answer() -> None:
+    """A slope of 2e43 at the start: a share of that is no slope to stop at while the energy still falls."""
+    r = asked("model m { latent x : real[2] = 100\n energy e = sum(exp(x)) }")
+    assert float(r.energy[0]) < 1e-6
+    r = asked("model m { latent x : real[2] = 60\n energy e = sum(exp(x)) - sum(x) }")
+    assert r.converged.all()
+    np.testing.assert_allclose(r.energy.numpy(), 2.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("far", [1e8, 1e15, 1e20])
+def test_a_start_far_away_leaves_no_trace_in_a_minimum(far: float) -> None:
+    """Of a quadratic energy, whose minimum is one step away: the step has the rounding of the start."""
+    r = asked(f"model m {{ latent x : real[3] = {far!r}\n energy e = ||x - 1||^2 + x[0] * x[1] }}")
+    assert r.method == "quadratic"
+    assert r.converged.all()
+    np.testing.assert_allclose(r.x.numpy(), [[2 / 3, 2 / 3, 1.0]], rtol=1e-9)
+
+
+def test_a_matrix_that_rounding_makes_singular_proves_no_fall() -> None:
+    """1e10 + 1 is 1e10 in float32: its matrix has no curvature along (1, 1), where the energy has a slope."""
+    energy = "1e10 * (x[0] - x[1])^2 + (x[0] + x[1] - 2)^2"
+    text = f"model m {{ latent x : real[2] = 0\n energy e = {energy} }}"
+    wide, narrow = asked(text), asked(text, dtype="float32")
+    np.testing.assert_allclose(wide.x.numpy(), 1.0, rtol=1e-5)
+    assert not narrow.converged.any()
+    assert "no further decrease possible in float32" in narrow.status[0]
+    assert (
+        "unbounded"
+        in asked("model m { latent x : real[2] = 0\n energy e = 1e8 + x[0] }", dtype="float32").status[0]
+    )
