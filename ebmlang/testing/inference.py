@@ -74,11 +74,11 @@ def check_inference(model: Model, values: Values) -> Remarks:
     try:
         hypers, sought = hypers_of(model, values), frozenset(asked.sought)
         bound = bind(module, hypers, given, settings(), sought, blank, model.nets.fresh())
-        observed = {name: ~torch.isnan(bound.values[name]) for name in blank}
+        masks = {name: ~torch.isnan(bound.values[name]) for name in blank}
         if is_discrete(bound):
-            return judge_discrete(bound, ask.infer(bound, Search(steps=STEPS), observed))
-        problem = posing.make_problem(bound, observed)
-        found = ask.infer(bound, Search(steps=STEPS), observed)
+            return judge_discrete(bound, ask.infer(bound, Search(steps=STEPS), masks))
+        problem = posing.make_problem(bound, masks)
+        found = ask.infer(bound, Search(steps=STEPS), masks)
     except DataError as error:
         raise CheckFailed(f"inference refuses the values: {error.message}") from None
     return _judge(bound, problem, found)
