@@ -43,10 +43,10 @@ def lowest(model: Model) -> Question | None:
     return None
 
 
-def below(model: Model, line: Question) -> frozenset[str]:
-    """What the lines plan that rest on this one: it is not decided yet when this one is asked."""
-    lines = (q for q in model.questions if q.verb == "plan" and line in above(model, q))
-    return frozenset(name for q in lines for name in q.targets)
+def elsewhere(model: Model, line: Question) -> frozenset[str]:
+    """What other lines plan, and this one neither plans nor takes as given."""
+    lines = (q for q in model.questions if q.verb == "plan")
+    return frozenset(n for q in lines for n in q.targets) - {*line.targets, *line.given}
 
 
 def check_levels(model: Model, report: Report) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ebmlang.compiler import pipeline, typed
 from ebmlang.compiler.diagnostics import did_you_mean, listing
-from ebmlang.compiler.hierarchy import below, lowest
+from ebmlang.compiler.hierarchy import elsewhere, lowest
 from ebmlang.compiler.query import Query, default_question, default_sought, marginalized
 from ebmlang.compiler.questions import CALLERS_OBJECTIVE
 from ebmlang.compiler.source import Source
@@ -101,11 +101,11 @@ def ask_roles(
 
 
 def _narrowed(model: typed.Model, line: Question, given: frozenset[str]) -> typed.Model:
-    """The model without the unknowns that lines below this one plan, as far as its objective does not read
-    them: they are not decided yet when the line is asked."""
-    if line.of is None:
+    """The model without the unknowns that other lines plan, as far as the objective does not read them: what
+    is below this line is not decided yet when it is asked."""
+    if line.verb != "plan" or line.of is None:
         return model
-    gone = (below(model, line) & unread(model, (line.of,), "latent")) - given - set(line.targets)
+    gone = (elsewhere(model, line) & unread(model, (line.of,), "latent")) - given
     return replace(without(model, gone), questions=model.questions) if gone else model
 
 
