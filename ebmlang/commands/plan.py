@@ -162,7 +162,7 @@ def notes(episodes: Episodes) -> list[str]:
     """What else is worth knowing: constraints that were violated, actions that were cut, unfinished plans."""
     plans = sum(e.plans for e in episodes)
     done = sum(int(e.converged.sum()) for e in episodes)
-    searched = any(e.iterations.any() for e in episodes)
+    searched = any(e.searched for e in episodes)
     found = [f"\nconverged   {done:,} of {plans:,} plans" if searched else "\nnothing was searched"]
     for name in episodes.above:
         upper = [e.above[name].converged for e in episodes if name in e.above]

@@ -74,6 +74,11 @@ class Episode:
         return len(self.seconds)
 
     @property
+    def searched(self) -> bool:
+        """Whether plans were searched; predicted ones have no energies."""
+        return not np.isnan(self.energies).all()
+
+    @property
     def total(self) -> float:
         """The return: the sum of the rewards."""
         return float(self.rewards.sum())

@@ -154,16 +154,17 @@ class FourRooms(World):
     """A grid of 25 by 25 cells with walls between four rooms, and a door in each of the walls.
 
     One of four actions moves to the next cell up, right, down or left; at walls nothing moves. With the
-    probability `slip` one of the other three is carried out instead. The observation has the number of the
-    `cell` and of the `goal`, row times 25 plus column, and `next` [625, 4]: the cell that each action leads
-    to without slipping. The task ends at the goal; a step costs 1. The world stops after `limit` steps.
+    probability `slip` one of the other three is carried out instead. The observation has the numbers of the
+    `cell`, of the `goal` and of the four `doors`, row times 25 plus column, and `next` [625, 4]: the cell
+    that each action leads to without slipping. A step costs 1; the task ends at the goal, and the world stops
+    after `limit` steps.
 
     The rooms are those of Sutton, Precup and Singh, 1999, twice as fine. `doors` is a seed of where in the
     walls the doors are, or "random": other doors in every episode.
     """
 
     name = "four rooms"
-    entries: tuple[str, ...] = ("cell", "goal", "next")
+    entries: tuple[str, ...] = ("cell", "goal", "doors", "next")
     side = 25
     _moves = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])
 
@@ -181,7 +182,9 @@ class FourRooms(World):
         self._rng = np.random.Generator(np.random.PCG64(seed))
         self.free = _four_rooms(self.side, seed if self._doors == "random" else int(self._doors))
         self._next = _table(self.free, self._moves)
-        inside = np.flatnonzero(self.free)
+        inside, middle = np.flatnonzero(self.free), self.side // 2
+        row, column = np.divmod(inside, self.side)
+        self._gates = inside[(row == middle) | (column == middle)]
         self.cell, self.goal = (int(cell) for cell in self._rng.choice(inside, 2, replace=False))
         self._trail = [self.cell]
         return self._seen()
@@ -201,7 +204,8 @@ class FourRooms(World):
         return flat.reshape(self.side, self.side, 3).repeat(6, axis=0).repeat(6, axis=1)
 
     def _seen(self) -> dict[str, Array]:
-        return {"cell": np.array(self.cell), "goal": np.array(self.goal), "next": self._next}
+        here, there = np.array(self.cell), np.array(self.goal)
+        return {"cell": here, "goal": there, "doors": self._gates, "next": self._next}
 
 
 def _four_rooms(side: int, seed: int) -> Array:

@@ -16,9 +16,11 @@ from tests.gallery.planning import (
     agent,
     careful_point,
     critic,
+    four_rooms,
     learned_pendulum,
     policy_gradient,
     swing_up,
+    two_rooms,
     windy,
 )
 from tests.gallery.training import (
@@ -82,6 +84,8 @@ SYSTEMS: tuple[System, ...] = (
     windy.SYSTEM,
     careful_point.SYSTEM,
     agent.SYSTEM,
+    two_rooms.SYSTEM,
+    four_rooms.SYSTEM,
     vicreg_digits.SYSTEM,
     losses_on_digits.SYSTEM,
     vicreg_local_digits.SYSTEM,

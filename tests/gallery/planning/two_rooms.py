@@ -1,0 +1,41 @@
+"""Two rooms: plans on two levels against one plan of all steps."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import ebmlang
+from ebmlang.planning import Episodes
+from tests.gallery.figures import Figure, System
+
+_WORLD = "generated:two_rooms,apart=true,limit=30"
+
+
+def measure() -> list[Figure]:
+    share, spent = played(None)
+    flat = [played("flat", iterations=20), played("flat", restarts=3, iterations=4)]
+    best = max(range(2), key=lambda k: flat[k][0])
+    floors = (("all steps in one plan, at least as much time", flat[best][0]),)
+    return [
+        Figure("share of 50 episodes that end at the goal", share, at_least=0.95, floors=floors),
+        Figure("time of a step, one plan over two levels", flat[best][1] / spent, at_least=1.0),
+    ]
+
+
+def played(objective: str | None, **options: int) -> tuple[float, float]:
+    """The share of episodes that end at the goal, and the processor time of a step."""
+    m = ebmlang.load(SYSTEM.path)
+    m.plan(_WORLD, objective=objective, steps=2, **options)  # generates the code
+    begin = time.process_time()
+    found = m.plan(_WORLD, episodes=50, seed=0, objective=objective, **options)
+    spent = time.process_time() - begin
+    assert isinstance(found, Episodes)
+    share = float(np.mean([episode.rewards[-1] == 0 for episode in found]))
+    return share, spent / sum(episode.steps for episode in found)
+
+
+SYSTEM = System(
+    "two rooms", "planning/two_rooms.ebm", "the flat planner of the same file", measure, long=True
+)
