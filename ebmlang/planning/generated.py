@@ -9,6 +9,7 @@ from typing import Any
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.errors import DataError
 from ebmlang.planning.carts import Cart
+from ebmlang.planning.driving import Driving
 from ebmlang.planning.points import Pit, WindyCart
 from ebmlang.planning.rooms import FourRooms, TwoRooms
 from ebmlang.planning.worlds import World
@@ -19,6 +20,7 @@ GENERATED: Mapping[str, Callable[..., World]] = {
     "cart": Cart,
     "windy_cart": WindyCart,
     "pit": Pit,
+    "driving": Driving,
 }
 """Every world by its name; its keywords are its options."""
 
