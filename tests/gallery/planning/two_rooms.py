@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def played(objective: str | None, **options: int) -> tuple[float, float]:
+def played(objective: str | None, **options: Any) -> tuple[float, float]:
     """The share of episodes that end at the goal, and the processor time of a step."""
     m = ebmlang.load(SYSTEM.path)
     m.plan(_WORLD, objective=objective, steps=2, **options)  # generates the code
