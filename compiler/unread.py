@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.training import reached, term_parts
-from ebmlang.compiler.typed import Expr, Model, Variable
+from ebmlang.compiler.typed import Expr, Let, Model, Variable, reads
 
 
 def unread(model: Model, parts: tuple[Expr, ...], role: str) -> frozenset[str]:
@@ -22,7 +22,7 @@ def unneeded(model: Model, objective: tuple[Expr, ...], sought: frozenset[str]) 
     """
     graph = FactorGraph(model, ())
     bound = (c for c in model.constraints if graph.depends(c.value, sought))
-    parts = [*objective, *(c.value for c in bound), *(p for v in model.variables for p in _own_parts(v))]
+    parts = [*objective, *(c.value for c in bound), *(p for v in model.variables for p in own_parts(v))]
     absent = {v.name for v in model.variables if v.role == "observed" and v.init is None}
     return unread(model, tuple(parts), "observed") & absent
 
@@ -47,11 +47,23 @@ def without(model: Model, gone: frozenset[str]) -> Model:
     )
 
 
+def lets_under(model: Model, parts: tuple[Expr, ...]) -> tuple[Let, ...]:
+    """The lets that values read, also through other lets, in the order of the model."""
+    lets = {let.name: let.value for let in model.lets}
+    found: set[str] = set()
+    fresh = {name for part in parts for name in reads(part)} & lets.keys()
+    while fresh:
+        found |= fresh
+        fresh = ({name for let in fresh for name in reads(lets[let])} & lets.keys()) - found
+    return tuple(let for let in model.lets if let.name in found)
+
+
 def borders(variable: Variable) -> tuple[Expr, ...]:
     """What the domain of a variable is made of."""
     where = () if variable.domain.where is None else (variable.domain.where,)
     return (*variable.domain.arguments, *where)
 
 
-def _own_parts(variable: Variable) -> tuple[Expr, ...]:
+def own_parts(variable: Variable) -> tuple[Expr, ...]:
+    """What the domain and the start of a variable, or its default, are made of."""
     return (*borders(variable), *(() if variable.init is None else (variable.init,)))

@@ -13,6 +13,7 @@ from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.typed import Constant, Expr, Let, Level, Term
 from ebmlang.compiler.typed import Model as CheckedModel
 from ebmlang.compiler.types import REAL
+from ebmlang.compiler.unread import lets_under, own_parts
 from ebmlang.inference import Inference, given_arrays
 from ebmlang.questions import Asked
 from ebmlang.runtime.arrays import as_tensor
@@ -31,9 +32,8 @@ def computing(model: CheckedModel, wanted: Wanted, given: frozenset[str]) -> Che
     found = [Let(name, value, "", value.span) for name, value in wanted.items()]
     needed = needed_for(model, wanted) | given
     kept = tuple(v for v in model.variables if v.role in ("hyper", "param", "random") or v.name in needed)
-    gone = frozenset(v.name for v in model.variables) - {v.name for v in kept}
-    graph = FactorGraph(model, ())
-    lets = tuple(let for let in model.lets if not graph.depends(let.value, gone))
+    parts = (*wanted.values(), *(part for v in kept for part in own_parts(v)))
+    lets = lets_under(model, parts)
     zero = Constant(REAL, (), Level.CONSTANT, False, model.span, 0.0)
     nothing = Term("nothing", "energy", False, (), None, zero, "", model.span)
     return replace(

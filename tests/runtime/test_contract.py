@@ -383,10 +383,13 @@ def test_beginning_at_the_answer_is_quick(name: str, question: Question) -> None
         starts["begin"] = first[question.sought[1]]
     again = ask(question, name, {**question.data, **starts})
     assert (again.energy <= first.energy + 1e-9 * (1 + first.energy.abs())).all()
-    done = first.converged
+    # From where nothing moves a search may see that it stands on a ridge, and go on down.
+    lower = again.energy < first.energy - 1e-6 * (1 + first.energy.abs())
+    assert not (question.convex and lower[first.converged].any())
+    done = first.converged & ~lower
     assert torch.allclose(answer(question, again)[done], answer(question, first)[done], rtol=1e-4, atol=1e-4)
     if find_method(name) not in CONSTRAINED_METHODS and name not in SETTLING:
-        assert (again.iterations <= first.iterations.clamp(min=1)).all()
+        assert (again.iterations <= first.iterations.clamp(min=1))[~lower].all()
 
 
 @over(lambda question: question.poison)

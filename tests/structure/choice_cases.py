@@ -334,6 +334,14 @@ IMAGES = (
 
 CONTROL = (
     Case(
+        "stepping over a ditch",
+        "T: int",
+        "observed s0 : real[2]; latent a : real[T, 1] in [-1, 1]; let s : real[T+1, 2]; let s[0] = s0; for t in 0..T { let s[t+1] = [s[t, 0] + 0.1 * s[t, 1], s[t, 1] + 0.1 * a[t, 0]]; energy e[t] = where(abs(s[t+1, 0] - 1) < 0.2, 10.0, 0.0) + (s[t+1, 0] - 2)^2 }",
+        "cem",
+        ("rollout",),
+        ("piecewise smooth", "convex"),
+    ),
+    Case(
         "tracking with free states",
         "T: int, d: int",
         "observed A : real[d, d]; observed y : real[T, d]; latent s : real[T, d]; for t in 0..T { energy see[t] = ||y[t] - s[t]||^2 }; for t in 0..T-1 { energy move[t] = ||s[t+1] - A @ s[t]||^2 }",

@@ -49,9 +49,13 @@ BY_SIZE = ("coordinate_search", "exchange_search", "alternation")
 """Methods that are taken in place of others where the sizes that are bound make these impossible."""
 
 
+BY_NAME = ("mppi",)
+"""Methods that a model has to ask for."""
+
+
 def test_plans_take_every_method_that_sizes_do_not_decide_on() -> None:
     taken = {case.method for case in CASES} | {chosen(question) for question in QUESTIONS}
-    assert {row.name for row in ALL_METHODS} - taken == set(BY_SIZE)
+    assert {row.name for row in ALL_METHODS} - taken == {*BY_SIZE, *BY_NAME}
 
 
 def test_too_many_couplings_for_elimination_go_by_coordinates() -> None:
