@@ -25,7 +25,12 @@ EXAMPLE = "ebmlang train models/gallery/sparse_coding.ebm --data sklearn:digits 
 def add_arguments(parser: ArgumentParser) -> None:
     options.add_model_and_data(parser)
     asked = parser.add_argument_group("the question")
-    asked.add_argument("--given", metavar="A,B", type=options.names, help="latents that the data gives")
+    asked.add_argument(
+        "--given",
+        metavar="A,B",
+        type=options.names,
+        help="latents that the data gives, beside those of --map",
+    )
     asked.add_argument("--objective", metavar="NAME", help="one `train` line of the file, by its label")
     asked.add_argument(
         "--on",
@@ -156,7 +161,7 @@ def _run(args: Namespace, peers: Peers) -> int:
         raise options.UsageError("--tensorboard writes into the folder of a run: it goes with -o RUN")
     binds = options.once(args.binds, "--bind")
     model = engine.opened(args.file, args.model, args.seed, settings, args.params, binds)
-    wanted = trainer.wanted_for_training(model, args.given)
+    wanted = trainer.wanted_for_training(model, trainer.given_names(model, args))
     dataset = read_dataset(args.data, wanted)
     matching = data.match(dataset, wanted, trainer.mapping_of(args))
     if peers.first:

@@ -45,7 +45,7 @@ def print_warnings(model: Model) -> None:
 
 
 def wanted_for_training(model: Model, given: tuple[str, ...] | None) -> dict[str, Wanted]:
-    """Variables that the data may or must give: observed ones, and latents that `--given` names.
+    """Variables that the data may or must give: observed ones, and latents that are `given`.
 
     An array that is called like a parameter or a schedule is not taken for its value.
     """
@@ -109,11 +109,17 @@ def board_of(args: Namespace, session: Session) -> tuple[Callable[[Record], None
 def _named_sets(model: Model, args: Namespace) -> dict[str, Given]:
     """The data sets of `--on`, by name. Raises DataError."""
     found: dict[str, Given] = {}
-    wanted = wanted_for_training(model, args.given)
     for name, path in options.once(args.sets, "--on").items():
+        wanted = wanted_for_training(model, given_names(model, args, name))
         dataset = read(path, wanted)
         found[name] = given_rows(model, dataset, match(dataset, wanted, mapping_of(args, name)))
     return found
+
+
+def given_names(model: Model, args: Namespace, name: str = "") -> tuple[str, ...]:
+    """The latents that a data set gives: those of `--given`, and those that `--map` finds an array for."""
+    latents = {v.name for v in model.checked.variables if v.role == "latent"}
+    return tuple(dict.fromkeys((*(args.given or ()), *(n for n in mapping_of(args, name) if n in latents))))
 
 
 def mapping_of(args: Namespace, name: str = "") -> dict[str, str]:

@@ -124,6 +124,19 @@ def test_json_and_options(words: list[str], capsys: Capture) -> None:
     assert "the model needs data for `y`" in capsys.readouterr().err
 
 
+def test_a_latent_with_an_array_is_given(words: list[str], tmp_path: Path, capsys: Capture) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "y.npz", y=rng.normal(size=(30, 4)), codes=rng.normal(size=(30, 5)))
+    assert main([*words, "--json", "--map", "z=codes"]) == 0
+    mapped = json.loads(capsys.readouterr().out)["loss"]
+    kept = np.load(tmp_path / "y.npz")
+    np.savez(tmp_path / "y.npz", y=kept["y"], z=kept["codes"])
+    assert main([*words, "--json", "--given", "z"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == mapped
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] != mapped
+
+
 def test_an_array_called_like_a_parameter_is_not_taken_for_it(
     words: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
