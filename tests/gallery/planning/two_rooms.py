@@ -13,7 +13,7 @@ from tests.gallery.figures import Figure, System
 
 _WORLD = "generated:two_rooms,apart=true,limit=36,door=random,wall=random"
 
-_EPISODES = 10
+_EPISODES = 50
 
 
 def measure() -> list[Figure]:
