@@ -47,6 +47,11 @@ def computing(model: CheckedModel, wanted: Wanted, given: frozenset[str]) -> Che
     )
 
 
+def updated(state: str) -> str:
+    """The name of what a state becomes. A declared name cannot be this one: `update` is reserved."""
+    return f"update.{state}"
+
+
 def needed_for(model: CheckedModel, wanted: Wanted) -> frozenset[str]:
     """The variables that values are computed from."""
     graph = FactorGraph(model, ())

@@ -104,27 +104,12 @@ def _on_their_own_scale(
         lower = more.energy < outcome.energy[index]
         if not bool(lower.any()):
             break
-        outcome = _merged(outcome, _where(again, lower), _some(more, lower))
+        outcome = _merged(outcome, _where(again, lower), more.select(lower.nonzero()[:, 0]))
         # What has converged before, and now lacks digits to go on, has converged.
         outcome = _marked(
             outcome, [r for r in again if outcome.status[r] is Status.PRECISION], Status.CONVERGED
         )
     return outcome
-
-
-def _some(outcome: Outcome, rows: Tensor) -> Outcome:
-    """The marked rows of an outcome."""
-    index = rows.nonzero()[:, 0]
-    order = index.tolist()
-    return Outcome(
-        outcome.x[index],
-        outcome.energy[index],
-        outcome.optimality[index],
-        outcome.iterations[index],
-        tuple(outcome.status[row] for row in order),
-        tuple(outcome.sentences[row] for row in order),
-        None if outcome.trace is None else outcome.trace[:, index],
-    )
 
 
 def _short_steps(form: MixtureForm, start: Tensor, outcome: Outcome, limits: Limits) -> Tensor:

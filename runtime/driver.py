@@ -117,6 +117,19 @@ class Outcome:
         flags = [status.converged for status in self.status]
         return torch.tensor(flags, dtype=torch.bool, device=self.energy.device)
 
+    def select(self, rows: Tensor) -> Outcome:
+        """The given rows, by their numbers int64 [K]."""
+        order = rows.tolist()
+        return Outcome(
+            self.x.index_select(0, rows),
+            self.energy.index_select(0, rows),
+            self.optimality.index_select(0, rows),
+            self.iterations.index_select(0, rows),
+            tuple(self.status[row] for row in order),
+            tuple(self.sentences[row] for row in order),
+            None if self.trace is None else self.trace.index_select(1, rows),
+        )
+
 
 class _Code(IntEnum):
     """`Status` as small numbers for tensors; the values of `Halt` keep their meaning."""
@@ -290,16 +303,7 @@ def _restarted(
     table = many.energy.reshape(starts.restarts, space.rows)
     winner = torch.where(torch.isnan(table), torch.inf, table).argmin(0)
     chosen = winner * space.rows + torch.arange(space.rows, device=space.device)
-    order = chosen.tolist()
-    return Outcome(
-        many.x.index_select(0, chosen),
-        many.energy.index_select(0, chosen),
-        many.optimality.index_select(0, chosen),
-        many.iterations.index_select(0, chosen),
-        tuple(many.status[row] for row in order),
-        tuple(many.sentences[row] for row in order),
-        None if many.trace is None else many.trace.index_select(1, chosen),
-    )
+    return many.select(chosen)
 
 
 def _search(

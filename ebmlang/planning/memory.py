@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ebmlang.computed import Computed
+from ebmlang.computed import Computed, updated
 from ebmlang.runtime.bind import Settings
 
 if TYPE_CHECKING:
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Memory:
-    """The states of an episode, by name; those that stand at their declared start are left out of `now`."""
+    """The `states` of an episode that updates move; those at their declared start are left out of `now`."""
 
     computed: Computed | None
+    states: tuple[str, ...] = ()
     now: dict[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def of(model: Model, settings: Settings) -> Memory:
         """That of a model; one that is always empty where no state is `per episode`."""
         programme = model.checked.programme
-        moved = [u for u in programme.updates if u.state in programme.episodic]
-        wanted = {f"{_UPDATE}{u.state}": u.value for u in moved}
-        return Memory(Computed(model, wanted, settings, "memory") if wanted else None)
+        moved = {u.state: u.value for u in programme.updates if u.state in programme.episodic}
+        wanted = {updated(state): value for state, value in moved.items()}
+        return Memory(Computed(model, wanted, settings, "memory") if moved else None, tuple(moved))
 
     @property
     def reads(self) -> frozenset[str]:
@@ -47,8 +48,4 @@ class Memory:
         if self.computed is None:
             return
         found = self.computed.values({**given, **self.now})
-        self.now = {name.removeprefix(_UPDATE): value[0] for name, value in found.items()}
-
-
-_UPDATE = "update."
-"""Begins names that no declaration has: `update` is reserved."""
+        self.now = {state: found[updated(state)][0] for state in self.states}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.typed import Let, Update
 from ebmlang.compiler.typed import Model as CheckedModel
-from ebmlang.computed import computing
+from ebmlang.computed import computing, updated
 from ebmlang.inference import Inference, incomplete_names
 from ebmlang.questions import Asked, ask_roles
 from ebmlang.runtime import ask, posing
@@ -68,12 +68,12 @@ class Updates:
         with shared(peers.sharing):
             found = bound.instance.lets(unknown, posing.held_values(bound))
         for name, state in self.states.items():
-            state.copy_(found[_let(name)])
+            state.copy_(found[updated(name)])
 
 
 def _asked(model: CheckedModel, given: frozenset[str], incomplete: frozenset[str]) -> Asked:
     """What has to be known for the updates: nothing that is unknown, or the answer of the model."""
-    wanted = {_let(u.state): u.value for u in _running(model)}
+    wanted = {updated(u.state): u.value for u in _running(model)}
     latents = frozenset(v.name for v in model.variables if v.role == "latent")
     graph, unknown = FactorGraph(model, ()), latents - given | incomplete
     if not any(graph.depends(value, unknown) for value in wanted.values()):
@@ -81,11 +81,6 @@ def _asked(model: CheckedModel, given: frozenset[str], incomplete: frozenset[str
     lets = tuple(Let(name, value, "", value.span) for name, value in wanted.items())
     whole = replace(model, lets=(*model.lets, *lets))
     return replace(ask_roles(whole, None, given, None, None, incomplete), variant="updates")
-
-
-def _let(state: str) -> str:
-    """The name of what a state becomes. A declared name cannot be this one: `update` is reserved."""
-    return f"update.{state}"
 
 
 def _running(model: CheckedModel) -> tuple[Update, ...]:
