@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ebmlang.errors import DataError
-from ebmlang.planning.rooms import step_limit
 from ebmlang.planning.spaces import Array, Box
-from ebmlang.planning.worlds import Step, World
+from ebmlang.planning.worlds import Step, World, step_limit
 
 _SENSORS = np.linspace(-4, 4, 12)
 """Where each sensor of a number answers most."""

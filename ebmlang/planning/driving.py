@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ebmlang.errors import DataError
+from ebmlang.planning.palette import AGENT, STONE
 from ebmlang.planning.spaces import Array, Box
-from ebmlang.planning.worlds import Step, World
+from ebmlang.planning.worlds import Step, World, step_limit
 
 
 class Driving(World):
@@ -32,11 +33,11 @@ class Driving(World):
     dt = 0.2
     wanted = 20.0
 
-    def __init__(self, cars: int = 6, limit: int = 60) -> None:
-        if cars < 0 or limit < 1:
-            raise DataError(f"{cars} cars and {limit} steps", "cars=6, limit=60")
+    def __init__(self, cars: int | str = 6, limit: int = 60) -> None:
+        if isinstance(cars, str) or cars < 0:
+            raise DataError(f"cars={cars} is no number of cars", "cars=6")
         self.space = Box(-np.ones(2), np.ones(2))
-        self._count, self._limit, self._steps = cars, limit, 0
+        self._count, self._limit, self._steps = cars, step_limit(limit), 0
         self.car, self.others, self._speeds = np.zeros(4), np.zeros((cars, 3)), np.zeros(cars)
 
     def begin(self, seed: int) -> Any:
@@ -89,7 +90,7 @@ class Driving(World):
         along, across = np.meshgrid(np.arange(-80, 320) / 4, np.arange(-30, 65) / 10)
         drawn = np.full((*along.shape, 3), 205, dtype=np.uint8)
         drawn[(np.abs(across - 1.75) < 0.08) & (((along + self.car[0]) % 8) < 4)] = 250
-        for place, colour in ((self.others[:, :2], (70, 74, 82)), (self.car[None, :2], (43, 97, 171))):
+        for place, colour in ((self.others[:, :2], STONE), (self.car[None, :2], AGENT)):
             for x, y in place:
                 inside = np.abs(along - x + self.car[0]) < self.length / 2
                 drawn[inside & (np.abs(across - y) < self.width / 2)] = colour

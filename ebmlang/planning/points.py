@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from ebmlang.errors import DataError
+from ebmlang.planning.palette import AGENT, FLOOR, GOAL, STONE
 from ebmlang.planning.spaces import Array, Box
-from ebmlang.planning.worlds import Step, World
+from ebmlang.planning.worlds import Step, World, step_limit
 
-_GROUND, _PIT, _GOAL, _POINT, _TRAIL = (
-    np.array(colour, dtype=np.uint8)
-    for colour in ((250, 250, 247), (70, 74, 82), (222, 96, 70), (43, 97, 171), (150, 178, 212))
-)
+_TRAIL = np.array((150, 178, 212), dtype=np.uint8)
 
 
 class WindyCart(World):
@@ -31,7 +29,7 @@ class WindyCart(World):
         if isinstance(gusts, str) or gusts < 0:
             raise DataError(f"gusts={gusts} is no standard deviation", "gusts=0.2")
         self.space = Box(np.full(1, -np.inf), np.full(1, np.inf))
-        self._gusts, self._limit = gusts, limit
+        self._gusts, self._limit = gusts, step_limit(limit)
 
     def begin(self, seed: int) -> Any:
         self._rng = np.random.Generator(np.random.PCG64(seed))
@@ -66,7 +64,7 @@ class Pit(World):
 
     def __init__(self, explore: bool = False, limit: int = 16) -> None:
         self.space = Box(-np.ones(2), np.ones(2))
-        self._explore, self._limit = explore, limit
+        self._explore, self._limit = explore, step_limit(limit)
         self.position = self.goal = np.zeros(2)
         self._trail: list[Array] = []
 
@@ -99,12 +97,12 @@ class Pit(World):
         scale = 20
         at = (np.arange(int(self.side * scale)) + 0.5) / scale
         x, y = np.meshgrid(at, at)
-        drawn = np.broadcast_to(_GROUND, (*x.shape, 3)).copy()
-        drawn[np.hypot(x - self.side / 2, y - self.side / 2) < self.radius] = _PIT
+        drawn = np.broadcast_to(FLOOR, (*x.shape, 3)).copy()
+        drawn[np.hypot(x - self.side / 2, y - self.side / 2) < self.radius] = STONE
         for place in self._trail:
             drawn[np.hypot(x - place[0], y - place[1]) < 0.1] = _TRAIL
-        drawn[abs(np.hypot(x - self.goal[0], y - self.goal[1]) - 0.3) < 0.08] = _GOAL
-        drawn[np.hypot(x - self.position[0], y - self.position[1]) < 0.2] = _POINT
+        drawn[abs(np.hypot(x - self.goal[0], y - self.goal[1]) - 0.3) < 0.08] = GOAL
+        drawn[np.hypot(x - self.position[0], y - self.position[1]) < 0.2] = AGENT
         return drawn
 
     def _from_middle(self) -> float:

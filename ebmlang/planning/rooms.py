@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from ebmlang.errors import DataError
+from ebmlang.planning.palette import AGENT, FLOOR, GOAL, STONE
 from ebmlang.planning.spaces import Array, Box, Choice
-from ebmlang.planning.worlds import Step, World
+from ebmlang.planning.worlds import Step, World, step_limit
 
-_FLOOR, _STONE, _GOAL, _AGENT, _TRAIL = (
-    np.array(colour, dtype=np.uint8)
-    for colour in ((250, 250, 247), (70, 74, 82), (222, 96, 70), (43, 97, 171), (196, 212, 232))
-)
+_TRAIL = np.array((196, 212, 232), dtype=np.uint8)
 
 _LONGEST_TRAIL = 400
 """Places of the way so far that are drawn."""
@@ -84,13 +82,13 @@ class TwoRooms(World):
         scale = 10
         at = (np.arange(self.side * scale) + 0.5) / scale
         x, y = np.meshgrid(at, at)
-        drawn = np.broadcast_to(_FLOOR, (*x.shape, 3)).copy()
-        drawn[self._solid(x, y)] = _STONE
+        drawn = np.broadcast_to(FLOOR, (*x.shape, 3)).copy()
+        drawn[self._solid(x, y)] = STONE
         for place in self._trail[-_LONGEST_TRAIL:]:
             drawn[np.hypot(x - place[0], y - place[1]) < 0.25] = _TRAIL
         ring = np.hypot(x - self.goal[0], y - self.goal[1])
-        drawn[(ring < self.reach) & (ring > self.reach - 0.25)] = _GOAL
-        drawn[np.hypot(x - self.position[0], y - self.position[1]) < 0.45] = _AGENT
+        drawn[(ring < self.reach) & (ring > self.reach - 0.25)] = GOAL
+        drawn[np.hypot(x - self.position[0], y - self.position[1]) < 0.45] = AGENT
         return drawn
 
     def _drawn(self, room: int, rng: np.random.Generator) -> Array:
@@ -197,10 +195,10 @@ class FourRooms(World):
         return Step(self._seen(), -1.0, self.cell == self.goal, len(self._trail) > self._limit)
 
     def picture(self) -> Array | None:
-        flat = np.where(self.free.reshape(-1, 1), _FLOOR, _STONE)
+        flat = np.where(self.free.reshape(-1, 1), FLOOR, STONE)
         flat[self._trail] = _TRAIL
-        flat[self.goal] = _GOAL
-        flat[self.cell] = _AGENT
+        flat[self.goal] = GOAL
+        flat[self.cell] = AGENT
         return flat.reshape(self.side, self.side, 3).repeat(6, axis=0).repeat(6, axis=1)
 
     def _seen(self) -> dict[str, Array]:
@@ -241,10 +239,3 @@ def _middle(name: str, given: float | str, lowest: float, highest: float) -> tup
             f"{name}={given} is no place for it", f"{name}={lowest:g} to {highest:g}, or {name}=random"
         )
     return float(given), float(given)
-
-
-def step_limit(limit: Any) -> int:
-    """How many steps a world makes. Raises DataError for what is no such number."""
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise DataError(f"limit={limit} is no number of steps", "limit=60")
-    return int(limit)

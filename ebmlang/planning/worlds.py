@@ -249,3 +249,10 @@ def _number(text: str) -> int | float | None:
 
 Observed = Mapping[str, Any]
 """Values of observed variables by name, each without a dimension of the rows."""
+
+
+def step_limit(limit: Any) -> int:
+    """How many steps a world makes. Raises DataError for what is no such number."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise DataError(f"limit={limit} is no number of steps", "limit=60")
+    return int(limit)

@@ -1,9 +1,12 @@
 """The road with two lanes: what moves how, and what a collision is."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import ebmlang
+from ebmlang.errors import DataError
 from ebmlang.planning.driving import Driving
 
 
@@ -56,3 +59,9 @@ def test_options() -> None:
         ebmlang.loads("model m { latent a : real[2]; energy e = ||a||^2; plan a }").plan(
             "generated:driving,car=2"
         )
+
+
+@pytest.mark.parametrize("options", [{"cars": "many"}, {"cars": -1}, {"limit": 0}, {"limit": "long"}])
+def test_options_that_are_no_numbers_are_named(options: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="is no number of"):
+        Driving(**options)
