@@ -20,9 +20,15 @@ def _dot(rows: int, steps: int, rng: np.random.Generator) -> tuple[NDArray[Any],
     # A bounce is a straight flight folded back: the way there and back is 22 pixels long.
     phase = 22 * rng.random((rows, 1, 2)) + np.arange(steps)[:, None]
     position = 2 + 11 - np.abs(phase % 22 - 11)
+    return _drawn(position), position
+
+
+def _drawn(position: NDArray[Any]) -> NDArray[Any]:
+    """Pictures [..., 16, 16] of a dot at positions [..., 2]."""
     pixels = np.arange(_DOT_SIZE)
     along = np.exp(-((pixels - position[..., None]) ** 2) / 2)
-    return along[..., 0, :, None] * along[..., 1, None, :], position
+    pictures: NDArray[Any] = along[..., 0, :, None] * along[..., 1, None, :]
+    return pictures
 
 
 def bouncing_dot(rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -35,6 +41,23 @@ def bouncing_dot_long(rows: int, rng: np.random.Generator) -> dict[str, NDArray[
     """The same dot for 32 pictures."""
     film, position = _dot(rows, 32, rng)
     return {"film": film, "position": position}
+
+
+def turning_dot(rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """A dot that flies on, then turns left or right: 2 pictures `past`, the `next` one, which `turn` it was.
+
+    Pictures have 16 x 16 pixels. It flies 3 pixels a step in any direction. turn is 1 for left, -1 for right:
+    a quarter of a circle. The places where it may be next are 6 pixels apart, `places` [rows, 2, 2] for left
+    and right.
+    """
+    heading = 2 * np.pi * rng.random(rows)
+    ahead = 3 * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+    here = rng.uniform(5, 10, (rows, 2))
+    left = np.stack([-ahead[:, 1], ahead[:, 0]], axis=1)
+    turn = rng.choice([1, -1], rows)
+    places = here[:, None] + np.stack([left, -left], axis=1)
+    past = _drawn(np.stack([here - ahead, here], axis=1))
+    return {"past": past, "next": _drawn(here + turn[:, None] * left), "turn": turn, "places": places}
 
 
 def moving_textures(rows: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.data.dataset import DataSet, LazyArray, Loaded
-from ebmlang.data.films import bouncing_dot, bouncing_dot_long, moving_textures
+from ebmlang.data.films import bouncing_dot, bouncing_dot_long, moving_textures, turning_dot
 from ebmlang.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -150,6 +150,7 @@ GENERATED: tuple[tuple[str, Callable[[int, np.random.Generator], Arrays]], ...] 
     ("rings", _rings),
     ("sparse_signals", _sparse_signals),
     ("spins", _spins),
+    ("turning_dot", turning_dot),
     ("turning_states", _turning_states),
     ("two_futures", _two_futures),
     ("valley", _valley),

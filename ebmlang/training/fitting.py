@@ -150,11 +150,11 @@ class Line:
         pace = replace(pace, **extra)
         leaves = [m.leaf for m in self.moving]
         optimiser = make_optimiser(self.row.implementation, {**own, **rates(0)}, leaves)
-        carried = self.chains.last if self.chains is not None else {}
+        visits = self.chains.visits if self.chains is not None else None
         name = self.name if several else ""
         checkup = Checkup(self.vitals, self.posed.loss.targets, course.health_every, name)
         return Player(
-            self.name, self.moving, optimiser, loss, pace, peers, self.walk, carried, self.shards, checkup
+            self.name, self.moving, optimiser, loss, pace, peers, self.walk, visits, self.shards, checkup
         )
 
 

@@ -29,6 +29,7 @@ from ebmlang.runtime.training.batches import Examples, at_rows
 from ebmlang.runtime.training.look import ENERGIES, Look
 from ebmlang.runtime.training.loss import Evaluated, Form, evaluate
 from ebmlang.runtime.training.negatives import Chains
+from ebmlang.runtime.training.visits import Visits
 from ebmlang.summing import sums
 from ebmlang.training.source import Source
 
@@ -173,24 +174,14 @@ class Posed:
             return None
         named, wanted = self.loss.line.loss, self.loss.line.loss.negatives
         assert wanted is not None
-        if wanted.persistent and source.reader is not None:
-            raise DataError(
-                f"the chains of `{named.variable}` persist, one for each row, and the rows are not in memory",
-                "more memory, or chains without persistent = true",
-            )
         bound, examples = source.bound(self.negatives)
         sampler = make_sampler(wanted.sampler.name, dict(wanted.sampler.options))
         row = find_sampler(wanted.sampler.name)
         proposes = row is not None and row.proposes
+        # Rows that are not in memory have chains that are not either.
+        visits = Visits(bound.batch, filed=source.reader is not None) if wanted.persistent else None
         return Chains(
-            named.variable,
-            bound,
-            examples,
-            sampler,
-            wanted.steps,
-            wanted.persistent,
-            wanted.refresh,
-            proposes,
+            named.variable, bound, examples, sampler, wanted.steps, wanted.refresh, proposes, visits
         )
 
     def own(self, lent: Mapping[int, Tensor] | None = None) -> dict[str, Tensor]:

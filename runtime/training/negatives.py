@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ebmlang.runtime.samplers.target import target_of
 from ebmlang.runtime.seeded import Floats, Rows
 from ebmlang.runtime.training.batches import Examples
 from ebmlang.runtime.training.look import Look
+from ebmlang.runtime.training.visits import Visits
 
 Values = Mapping[str, Tensor]
 
@@ -30,14 +31,24 @@ _AT_ONCE = 64
 
 
 class KeyedRandomness:
-    """Random numbers of each row that follow from a seed, the number of the call and the global row.
+    """Random numbers of each row that follow from a seed, what they are `of`, the number of the call and the
+    global row.
 
     They are made for several calls at once, `calls` if these are not many numbers: as many as a sampler takes
     steps. How many depends on no other row.
     """
 
-    def __init__(self, seed: int, rows: Rows, dtype: torch.dtype, device: torch.device, calls: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        rows: Rows,
+        dtype: torch.dtype,
+        device: torch.device,
+        calls: int,
+        of: str = "negatives",
+    ) -> None:
         self._seed, self._rows, self._dtype, self._device, self._calls = seed, rows, dtype, device, calls
+        self._of = of
         self._made = {"normal": 0, "uniform": 0}
         self._left: dict[tuple[str, int], list[Tensor]] = {}
 
@@ -53,16 +64,24 @@ class KeyedRandomness:
             number = self._made[kind]
             self._made[kind] += 1
             calls = min(self._calls, max(1, _AT_ONCE // max(1, size)))
-            found = draw(self._seed, f"negatives/{kind}/{number}", self._rows, (calls, size))
+            found = draw(self._seed, f"{self._of}/{kind}/{number}", self._rows, (calls, size))
             whole = torch.from_numpy(found).to(self._device, self._dtype)
             left += whole.transpose(0, 1).contiguous().unbind()
             left.reverse()
         return left.pop()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """Where chains were left, [rows, *shape] by name, and which of them go on there, bool [rows]."""
+
+    goes_on: Tensor
+    values: Values
+
+
 @dataclass(slots=True, eq=False)
 class Chains:
-    """How negatives are drawn, and where the chain of every row of the data stands, if chains persist.
+    """How negatives are drawn, and, if chains persist, where that of every row of the data stands: `visits`.
 
     `name` is the variable; `bound` poses the question of what is drawn, about all rows, which are `examples`.
     Rows change their process between epochs: each process keeps the chains of all rows, and is told where
@@ -74,10 +93,9 @@ class Chains:
     examples: Examples
     sampler: AbstractSampler[Any]
     steps: int
-    persistent: bool
     refresh: float
     proposes: bool = False
-    last: dict[str, Tensor] = field(default_factory=dict)
+    visits: Visits | None = None
 
     @torch.no_grad()
     def draw(
@@ -85,42 +103,30 @@ class Chains:
     ) -> Tensor:
         """Negatives for the rows that `some` is bound to, [rows, *shape]; the chains move on."""
         begun = {n: v for n, v in some.values.items() if n in some.module.SOUGHT}
-        fresh = self._fresh(rows, seed)
-        if self.last:
-            index = torch.from_numpy(rows)
-            for name, kept in self.last.items():
-                old = kept.index_select(0, index).to(some.settings.device)
-                own = begun.get(name, old)
-                begun[name] = torch.where(fresh.reshape(-1, *(1,) * (old.ndim - 1)), own, old)
+        left = self._left(rows, seed)
         real = all(some.specs[n].kind == "real" for n in some.module.SOUGHT)
         draws = self._real if real else self._countable
-        values, acceptance = draws(some, masks, begun, rows, seed)
+        values, acceptance = draws(some, masks, begun, left, rows, seed)
         if look is not None and self.proposes:
             look.accepted(acceptance)
-        if self.persistent:
-            self._keep(values, rows)
+        if self.visits is not None:
+            index = gathered(torch.from_numpy(rows).to(self.bound.settings.device)).cpu().numpy()
+            self.visits.put(index, {name: gathered(value).cpu() for name, value in values.items()})
         return values[self.name]
 
-    def _fresh(self, rows: Rows, seed: int) -> Tensor:
-        """Which chains begin at the data, bool [rows]."""
+    def _left(self, rows: Rows, seed: int) -> Left:
+        """Where the chains of the rows were left. Some begin at the data all the same."""
+        device = self.bound.settings.device
+        if self.visits is None:
+            return Left(torch.zeros(len(rows), dtype=torch.bool, device=device), {})
         lots = seeded.uniform(seed, "negatives/refresh", rows, ())
-        return torch.from_numpy(np.asarray(lots < self.refresh)).to(self.bound.settings.device)
-
-    def _keep(self, values: Values, rows: Rows) -> None:
-        index = gathered(torch.from_numpy(rows).to(self.bound.settings.device)).cpu()
-        for name, value in values.items():
-            if name not in self.last:
-                start = self.bound.values.get(name)
-                whole = (
-                    value.new_zeros(self.bound.batch, *value.shape[1:]) if start is None else start.clone()
-                )
-                self.last[name] = whole.expand(self.bound.batch, *value.shape[1:]).clone().cpu()
-            self.last[name].index_copy_(0, index, gathered(value).cpu())
+        goes_on = self.visits.seen(rows) & torch.from_numpy(np.asarray(lots >= self.refresh))
+        return Left(goes_on.to(device), {n: v.to(device) for n, v in self.visits.pick(rows).items()})
 
     # --- chains ---
 
     def _real(
-        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
+        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, left: Left, rows: Rows, seed: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         problem = posing.make_problem(some, masks)
         space, target = problem.space, target_of(problem)
@@ -128,6 +134,9 @@ class Chains:
         parts = dict(zip((u.name for u in space.unknowns), space.split(x), strict=True))
         for name, value in begun.items():
             parts[name] = value.reshape(parts[name].shape).to(space.dtype)
+        for name, value in left.values.items():
+            own = value.reshape(parts[name].shape).to(space.dtype)
+            parts[name] = torch.where(left.goes_on[:, None], own, parts[name])
         u = target.coordinates(space.join([parts[one.name] for one in space.unknowns]))
         randomness = KeyedRandomness(seed, rows, space.dtype, space.device, self.steps)
         u, acceptance = walked(self.sampler, target, u, self.steps, randomness)
@@ -136,7 +145,7 @@ class Chains:
         return {one.name: part.reshape(-1, *shape).clone() for one, part, shape in found}, acceptance
 
     def _countable(
-        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, rows: Rows, seed: int
+        self, some: Bound, masks: Mapping[str, Tensor], begun: Values, left: Left, rows: Rows, seed: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         question = question_of(some, masks, posing.held_values(some), {})
         networks: list[Any] = list(question.networks()) if some.module.TABLES else [None]
@@ -149,9 +158,13 @@ class Chains:
             own = rows[row : row + count]
             randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device, self.steps)
             x = _cases(question, begun)[row : row + count]
-            if bool(hidden.any()):
+            goes_on = left.goes_on[row : row + count, None]
+            if bool(hidden.any()) and not bool(goes_on.all()):
                 # What has no start is drawn first, given the rest, as in a Boltzmann machine (Hinton 2002).
-                x = sweep(target, x, randomness, hidden)
+                # By numbers of its own: whether other rows need them must not change those of the steps.
+                lots = KeyedRandomness(seed, own, torch.float64, some.settings.device, 1, "negatives/start")
+                x = sweep(target, x, lots, hidden)
+            x = torch.where(goes_on, _cases(question, left.values)[row : row + count], x)
             x, acceptance = walked(self.sampler, target, x, self.steps, randomness)
             parts.append(x)
             acceptances.append(acceptance)

@@ -19,6 +19,7 @@ from ebmlang.runtime.training.loss import Evaluated
 from ebmlang.runtime.training.moved import Moved, gradient_norm, settle, take_gradient
 from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.shards import Shards
+from ebmlang.runtime.training.visits import Visits
 
 LossOf = Callable[[Batch, int, Look | None], Evaluated]
 """The loss of some rows, at a turn: the number of the optimiser's step within the minibatch. A look, if there
@@ -62,8 +63,8 @@ class Seen:
 @dataclass(slots=True)
 class Player:
     """The parameters of a line on their way. `good` are the leaves at the last finite loss, `averages` the
-    running means where the line keeps them, `walk` is over rows of its own, and `carried` are tensors that
-    the loss carries from step to step. Parameters may be pieces, `shards`. `checkup` looks at its health."""
+    running means where the line keeps them, `walk` is over rows of its own, and `visits` what the loss keeps
+    of every row. Parameters may be pieces, `shards`. `checkup` looks at its health."""
 
     name: str
     parameters: Sequence[Moved]
@@ -72,7 +73,7 @@ class Player:
     pace: Pace = Pace()
     peers: Peers = ALONE
     walk: Walk | None = None
-    carried: dict[str, Tensor] = field(default_factory=dict)
+    visits: Visits | None = None
     shards: Shards | None = None
     checkup: Checkup | None = None
     good: list[Tensor] = field(init=False)
@@ -232,7 +233,7 @@ class Player:
             "leaves": leaves,
             "good": [self._divided(k, v) for k, v in enumerate(self.good)],
             "averages": self.averages and [self._divided(k, v) for k, v in enumerate(self.averages)],
-            "carried": dict(self.carried),
+            "visits": self.visits.state() if self.visits is not None else {},
             "checkup": self.checkup.state() if self.checkup is not None else {},
         }
 
@@ -268,7 +269,8 @@ class Player:
         if self.averages is not None:
             averages = [self._piece(k, v) for k, v in enumerate(state["averages"])]
             torch._foreach_copy_(self.averages, averages)
-        self.carried.update(state["carried"])
+        if self.visits is not None:
+            self.visits.restore(state["visits"])
         if self.checkup is not None:
             self.checkup.restore(state["checkup"])
 

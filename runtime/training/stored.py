@@ -3,6 +3,7 @@
     FOLDER/00000120/params.safetensors    parameters, states and tensors of nets by name
     FOLDER/00000120/trainer.safetensors   what optimisers and averages hold
     FOLDER/00000120/pieces/               what is in pieces, a file for each process
+    FOLDER/00000120/rows/                 what is kept of every row and is not in memory
     FOLDER/00000120/state.json            everything else, and the digests of the others
 
 A checkpoint is written beside its place, made safe on the disk, and renamed.
@@ -15,7 +16,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ from torch import Tensor
 from ebmlang.runtime.durable import sync_folder, write_safely
 from ebmlang.runtime.training.peers import ALONE, Peers
 from ebmlang.runtime.training.pieces import PIECES, Divided, Piece, digest, filled, write_pieces
+from ebmlang.runtime.training.visits import RowFile
 
 PARAMETERS, TRAINER, STATE = "params.safetensors", "trainer.safetensors", "state.json"
+
+ROWS = "rows"
+"""The folder of files in a checkpoint."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 """What reading a damaged checkpoint may raise."""
@@ -38,42 +43,61 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 # --- nested values ------------------------------------------------------------------------------
 
 
-def packed(value: Any, tensors: dict[str, Tensor], pieces: dict[str, Any]) -> Any:
-    """A nested value as JSON, with its tensors moved to `tensors` under numbers, and those that are in pieces
-    to `pieces`."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is taken out of a nested value, under numbers: tensors, tensors in pieces, files of rows."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    pieces: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, RowFile] = field(default_factory=dict)
+
+
+def packed(value: Any, parts: Parts) -> Any:
+    """A nested value as JSON, with what JSON does not hold moved to `parts`."""
     match value:
         case Divided(tensor=whole):
-            name = str(len(pieces))
-            pieces[name] = whole
-            dtype = str(whole.dtype).removeprefix("torch.")
-            return {"piece": name, "shape": list(whole.shape), "dtype": dtype}
+            name = str(len(parts.pieces))
+            parts.pieces[name] = whole
+            return {"piece": name, "shape": list(whole.shape), "dtype": _written(whole.dtype)}
         case Tensor():
-            name = str(len(tensors))
-            tensors[name] = value.detach().cpu().contiguous()
+            name = str(len(parts.tensors))
+            parts.tensors[name] = value.detach().cpu().contiguous()
             return {"tensor": name}
+        case RowFile(rows=rows, shape=shape, dtype=dtype):
+            name = str(len(parts.files))
+            parts.files[name] = value
+            return {"rows": name, "shape": [rows, *shape], "dtype": _written(dtype)}
         case Mapping():
-            return {"pairs": [[key, packed(v, tensors, pieces)] for key, v in value.items()]}
+            return {"pairs": [[key, packed(v, parts)] for key, v in value.items()]}
         case list() | tuple():
             kind = "tuple" if isinstance(value, tuple) else "list"
-            return {kind: [packed(v, tensors, pieces) for v in value]}
+            return {kind: [packed(v, parts) for v in value]}
         case None | bool() | int() | float() | str():
             return value
     raise TypeError(f"a {type(value).__name__} cannot be stored")
 
 
-def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What `packed` took apart; `Piece`s are still to be filled."""
+def _written(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def unpacked(value: Any, tensors: Mapping[str, Tensor], place: Path) -> Any:
+    """What `packed` took apart, with files that are open in the checkpoint at `place`; `Piece`s are still to
+    be filled."""
     match value:
+        case {"rows": str() as name, "shape": [int() as rows, *shape], "dtype": str() as dtype}:
+            file = (place / ROWS / name).open("rb")
+            return RowFile(file, rows, tuple(shape), getattr(torch, dtype))
         case {"piece": str() as name, "shape": list() as shape, "dtype": str() as dtype}:
             return Piece(name, tuple(shape), getattr(torch, dtype))
         case {"tensor": str() as name}:
             return tensors[name]
         case {"pairs": list() as pairs}:
-            return {key: unpacked(v, tensors) for key, v in pairs}
+            return {key: unpacked(v, tensors, place) for key, v in pairs}
         case {"list": list() as items}:
-            return [unpacked(v, tensors) for v in items]
+            return [unpacked(v, tensors, place) for v in items]
         case {"tuple": list() as items}:
-            return tuple(unpacked(v, tensors) for v in items)
+            return tuple(unpacked(v, tensors, place) for v in items)
     return value
 
 
@@ -102,15 +126,18 @@ class Checkpoint:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, peers: Peers = ALONE) -> None:
     """Add a checkpoint to a folder. The first process writes what is whole; where something is in pieces, all
     call this together. Raises OSError, and then leaves nothing behind."""
-    tensors: dict[str, Tensor] = {}
-    pieces: dict[str, Any] = {}
-    tree = packed(checkpoint.trainer, tensors, pieces)
+    parts = Parts()
+    tree = packed(checkpoint.trainer, parts)
     made = _made(folder, peers)
     try:
-        digests = write_pieces(made / PIECES, pieces) if pieces else {}
+        digests = write_pieces(made / PIECES, parts.pieces) if parts.pieces else {}
         if peers.first:
+            digests |= _copied(made / ROWS, parts.files)
             parameters = {n: v.detach().cpu().contiguous() for n, v in checkpoint.parameters.items()}
-            files = {PARAMETERS: save_tensors(_apart(parameters)), TRAINER: save_tensors(_apart(tensors))}
+            files = {
+                PARAMETERS: save_tensors(_apart(parameters)),
+                TRAINER: save_tensors(_apart(parts.tensors)),
+            }
             digests = {**{name: _digest(content) for name, content in files.items()}, **digests}
             state = {"step": checkpoint.step, "facts": checkpoint.facts, "trainer": tree, "digests": digests}
             files[STATE] = json.dumps(state).encode()
@@ -133,6 +160,17 @@ def _made(folder: Path, peers: Peers) -> Path:
     if made is None:
         raise trouble or OSError("no folder for a checkpoint")
     return made
+
+
+def _copied(place: Path, files: Mapping[str, RowFile]) -> dict[str, str]:
+    """Files of rows in a new folder, if there are any; their digests by their names in the checkpoint. Raises
+    OSError."""
+    if files:
+        place.mkdir()
+    digests = {f"{ROWS}/{name}": rows.copy_to(place / name) for name, rows in files.items()}
+    if files:
+        sync_folder(place)
+    return digests
 
 
 def _put(made: Path, place: Path, files: Mapping[str, bytes]) -> None:
@@ -174,7 +212,10 @@ def read_checkpoint(place: Path) -> Checkpoint:
     for path in (place / PIECES).glob("*"):
         if digest(path) != state["digests"].get(path.name):
             raise ValueError(f"{PIECES}/{path.name} is damaged")
-    trainer = unpacked(state["trainer"], load_tensors(contents[TRAINER]))
+    for path in (place / ROWS).glob("*"):
+        if digest(path) != state["digests"].get(f"{ROWS}/{path.name}"):
+            raise ValueError(f"{ROWS}/{path.name} is damaged")
+    trainer = unpacked(state["trainer"], load_tensors(contents[TRAINER]), place)
     parameters = load_tensors(contents[PARAMETERS])
     return Checkpoint(state["step"], state["facts"], parameters, trainer, place / PIECES)
 

@@ -1,7 +1,10 @@
 """Generated data sets: the same numbers for the same words, and moments that are known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from ebmlang.data import read
@@ -120,3 +123,20 @@ def test_mistakes(spec: str, says: str) -> None:
     with pytest.raises(DataError, match=says) as caught:
         read(f"generated:{spec}")
     assert caught.value.hint
+
+
+def test_the_turning_dot_turns_to_the_side_that_is_said() -> None:
+    data = generate("turning_dot", rows=40)
+    places = np.stack(np.meshgrid(np.arange(16), np.arange(16), indexing="ij"), axis=-1)
+
+    def centre(pictures: NDArray[Any]) -> Any:
+        return np.einsum("rij,ijc->rc", pictures, places) / pictures.sum((1, 2))[:, None]
+
+    before, here, after = centre(data["past"][:, 0]), centre(data["past"][:, 1]), centre(data["next"])
+    chosen = np.where(data["turn"] > 0, 0, 1)
+    np.testing.assert_allclose(after, data["places"][np.arange(40), chosen], atol=0.05)
+    np.testing.assert_allclose(np.linalg.norm(after - here, axis=1), 3, atol=0.05)
+    # On a picture, rows count downwards: the left of somebody who goes right is up.
+    flown, turned = here - before, after - here
+    left = np.stack([-flown[:, 1], flown[:, 0]], axis=1)
+    np.testing.assert_allclose(turned, data["turn"][:, None] * left, atol=0.1)
