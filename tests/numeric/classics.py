@@ -29,6 +29,13 @@ class Classic:
     within: float = 1e-5
 
 
+def source(problem: Classic) -> str:
+    """The text of a model that seeks `x`, with the sizes that the body reads as hyperparameters."""
+    sizes = ", ".join(f"{n}: int" for n in ("m", "n") if f"[{n}" in problem.body or f", {n}]" in problem.body)
+    sizes = sizes or ("m: int" if "..m" in problem.body else "")
+    return f"model classic({sizes}) {{\n  {problem.body}\n  infer x\n}}"
+
+
 BARD = [0.14, 0.18, 0.22, 0.25, 0.29, 0.32, 0.35, 0.39, 0.37, 0.58, 0.73, 0.96, 1.34, 2.10, 4.39]
 GAUSSIAN = [0.0009, 0.0044, 0.0175, 0.0540, 0.1295, 0.2420, 0.3521, 0.3989]
 MEYER = [

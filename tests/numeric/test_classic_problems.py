@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 
 import ebmlang
-from tests.numeric.classics import PROBLEMS, WATSON, Classic, watson
+from tests.numeric.classics import PROBLEMS, WATSON, Classic, source, watson
 
 METHODS = ("gauss_newton", "newton", "quadratic", "lbfgs")
 """Some are proven convex or affine inside; a product of all entries leaves no second derivatives."""
 
 
 def asked(problem: Classic, tol: float | None = None) -> ebmlang.Result:
-    sizes = ", ".join(f"{n}: int" for n in ("m", "n") if f"[{n}" in problem.body or f", {n}]" in problem.body)
-    sizes = sizes or ("m: int" if "..m" in problem.body else "")
-    model = ebmlang.loads(f"model classic({sizes}) {{\n  {problem.body}\n  infer x\n}}")
+    model = ebmlang.loads(source(problem))
     given = {n: np.asarray(v, dtype=float) for n, v in problem.given.items()}
     return model.infer(given, dtype="float64", tol=tol)
 
