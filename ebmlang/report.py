@@ -205,7 +205,7 @@ class Summary:
         if self.violations:
             shown = ", ".join(f"{name} {value:.2g}" for name, value in self.violations.items())
             _row(table, "largest violation", shown)
-        _row(table, "method", self.method)
+        _row(table, "method", self.method or "none: nothing was sought")
         if self.because:
             _row(table, "because", self.because)
         if written:
