@@ -141,6 +141,18 @@ _SCANNED_BYTES = 16
 _MEASURED_ROWS = 8
 """Rows that are evaluated once to see how much memory a row takes."""
 
+PLAN_STARTS = 4
+"""Starts of a plan whose cost is not convex: the declared one, or what is left of the plan before, and three
+courses of actions."""
+
+
+def _many_minima(asked: Asked, module: ModuleType) -> bool:
+    """Whether the search of a `plan` line along a rollout may end in one of several minima, and the file does
+    not say how many starts it has."""
+    planned = asked.question is not None and asked.question.verb == "plan"
+    convex = vars(module).get("CONVEX", False)
+    return planned and module.METHOD == "ilqr" and not convex and "restarts" not in module.OPTIONS
+
 
 @dataclass(slots=True)
 class Inference:
@@ -203,6 +215,8 @@ class Inference:
         part = part_of(model, asked, plan)
         blocks = blocks_of(model, asked, plan)
         begun = starting.checked(model.checked, asked, starts or {})
+        if search.restarts is None and _many_minima(asked, module):
+            search = replace(search, restarts=PLAN_STARTS)
         return Inference(
             model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks, begun
         )

@@ -36,9 +36,6 @@ PLAN, POLICY = "plan", "policy"
 BY = (PLAN, POLICY)
 """What actions may come from: a search, or what an `amortize` line predicts of what it would find."""
 
-STARTS = 4
-"""Starts of a plan whose cost is not convex: what is left of the plan before, and three courses."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -79,17 +76,7 @@ class Asking:
         )
         given = given_arrays(model.ranks, values)
         run = Inference.settled(model, given, {}, settings, search, asked, frozenset(), self.using, starts)
-        if self.restarts is None and _many_minima(run):
-            run.search = replace(search, restarts=STARTS)
         return run, run.all()
-
-
-def _many_minima(run: Inference) -> bool:
-    """Whether a search along a rollout may end in one of several minima, and the file does not say how many
-    starts it has."""
-    module = run.module
-    convex = vars(module).get("CONVEX", False)
-    return module.METHOD == "ilqr" and not convex and "restarts" not in module.OPTIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,3 +139,16 @@ def test_data_of_another_line_may_be_left_out(tmp_path: Path) -> None:
     assert main([*command, *out]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "z.npz")["z"], x)
     assert main([*command, *out, "--force", "--of", "left + right"]) == 1
+
+
+def test_a_plan_line_has_the_starts_of_a_plan_when_infer_asks_it() -> None:
+    """A weak motor swings away before it swings up: from its declared start alone the search ends leaning."""
+    m = ebmlang.load("models/gallery/planning/swing_up.ebm")
+    angle, speed = np.array([1.968, 2.246]), np.array([0.231, -0.73])
+    hanging = np.stack([np.cos(angle), np.sin(angle), speed], 1)
+    several, one, eight = (
+        m.infer(obs=hanging, dtype="float64", **how).energy for how in ({}, {"restarts": 1}, {"restarts": 8})
+    )
+    assert (several < one - 50).all()
+    assert torch.allclose(several, eight, rtol=0.01)
+    assert torch.allclose(m.plan(obs=hanging[0], dtype="float64").energy, several[:1])
