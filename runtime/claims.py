@@ -17,12 +17,18 @@ from torch import Tensor
 
 from ebmlang.runtime.domain_base import row_norm
 from ebmlang.runtime.driver import Limits, Outcome, solve_from
-from ebmlang.runtime.falling import falls_at_edge, falls_without_end, floor_under, named_fall
+from ebmlang.runtime.falling import (
+    falls_at_edge,
+    falls_without_end,
+    floor_under,
+    named_fall,
+    nearly_singular,
+)
 from ebmlang.runtime.mixture import MixtureForm
 from ebmlang.runtime.problem import Problem, View
 from ebmlang.runtime.result import Status
-from ebmlang.runtime.saddles import way_down
-from ebmlang.runtime.solvers.solver import AbstractSolver
+from ebmlang.runtime.saddles import across_a_jump, way_down
+from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
 from ebmlang.runtime.steepness import Slopes, slopes_at
 
 CLOSE_BY = 0.01
@@ -142,24 +148,28 @@ def _round(
     slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
     flat = _flat(part, solver, begin, at, ~claimed & slopes.below(tol), tol)
     outcome = _marked(outcome, _where(rows, flat), Status.CONVERGED)
+    x, dropped = at, torch.zeros_like(claimed)
     if proven.jumps:
         blind = claimed & (slopes.usual == 0).any(1)
         outcome, claimed = _marked(outcome, _where(rows, blind), Status.BLIND), claimed & ~blind
-    endless = falls_at_edge(part, at)
+        x, dropped = across_a_jump(part, at, slopes, claimed, tol)
+    endless, at_edge = falls_at_edge(part, begin, at), nearly_singular(part, at)
+    outcome = _marked(outcome, _where(rows, claimed & at_edge & ~endless), Status.PRECISION)
+    claimed = claimed & ~at_edge
     steep = claimed & ~endless & ~slopes.negligible(tol)
     if bool(steep.any()):
         far = steep.nonzero()[:, 0]
         floor = floor_under(part.energy(begin))
         endless[far] |= falls_without_end(part.select(far), begin[far], at[far], floor[far])
     outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
-    go_on = steep & ~endless & ~_taken_at_word(slopes, limits)
-    bound, x = slopes.bound(tol, outcome.optimality[index]), at
+    go_on = (steep & ~endless & ~_taken_at_word(slopes, limits)) | dropped
+    bound = torch.where(dropped, torch.inf, slopes.bound(tol, outcome.optimality[index]))
     if not proven.convex:
         suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep & ~endless)[:, None]
         if bool(suspected.any()):
             suspected = suspected & ~solver.curves_up(part, at)[:, None]
-        x, found = way_down(part, at, slopes, suspected)
-        go_on = go_on | found
+        there, found = way_down(part, at, slopes, suspected & ~dropped[:, None])
+        x, go_on = where_rows(found, there, x), go_on | found
         bound = torch.where(found, torch.inf, bound)
     again = _where(rows, go_on)
     left = limits.steps - max((int(outcome.iterations[row]) for row in again), default=0)
@@ -215,8 +225,9 @@ def _marked(outcome: Outcome, rows: list[int], kind: Status) -> Outcome:
     if not rows:
         return outcome
     status, sentences = list(outcome.status), list(outcome.sentences)
+    said = kind.sentence(str(outcome.x.dtype).removeprefix("torch.") if kind is Status.PRECISION else "")
     for row in rows:
-        status[row], sentences[row] = kind, kind.sentence()
+        status[row], sentences[row] = kind, said
     return replace(outcome, status=tuple(status), sentences=tuple(sentences))
 
 

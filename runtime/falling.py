@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.domain_base import Kind
+from ebmlang.runtime.domains import PositiveDefinite
 from ebmlang.runtime.problem import Problem
 
 SETTLING = 8
@@ -70,13 +71,22 @@ def falls_without_end(problem: Problem, start: Tensor, x: Tensor, floor: Tensor)
     return found
 
 
+SINGULAR = 1e3
+"""A matrix counts as singular to rounding up to this many last digits of its largest eigenvalue."""
+
+HALVINGS_BACK = 4
+"""Halvings of the way to a matrix that is singular to rounding after which its digits are not lost yet."""
+
+
 @torch.no_grad()
-def falls_at_edge(problem: Problem, x: Tensor) -> Tensor:
+def falls_at_edge(problem: Problem, start: Tensor, x: Tensor) -> Tensor:
     """bool [R]: whether entries of open domains have gone as close to their edge as numbers get, and the
     energy falls by more and more on the way there, as that of `log(x)` does towards 0.
 
     Far below 0 the coordinate of a positive number is its logarithm. It is taken back to an eighth, a
-    quarter and half of the smallest one, where slopes have not underflowed.
+    quarter and half of the smallest one, where slopes have not underflowed. A matrix that is singular to
+    rounding has gone along factors of it, and counts where energies have fallen steadily, as that of
+    `-log(x)`, before its digits were lost.
     """
     space, edge = problem.space, math.log(torch.finfo(x.dtype).tiny)
     open_ones = [u.domain.kind is Kind.OPEN for u in space.unknowns]
@@ -88,7 +98,30 @@ def falls_at_edge(problem: Problem, x: Tensor) -> Tensor:
     energies = [problem.energy(torch.where(low, share * edge, x)) for share in ways]
     falls = [before - after for before, after in itertools.pairwise(energies)]
     grows = (falls[0] > 0) & (falls[1] > GROWTH * falls[0]) & (falls[2] > GROWTH * falls[1])
-    return low.any(1) & grows
+    singular = nearly_singular(problem, x)
+    if bool(singular.any()):
+        # A factor has half of the digits of its matrix: at most that many halvings lead back to the start.
+        halvings = range(round(-math.log2(torch.finfo(x.dtype).eps)) // 3, HALVINGS_BACK, -1)
+        energies = [problem.energy(start + 2.0**-k * (x - start)) for k in halvings]
+        fallen = -torch.stack(energies).diff(dim=0)
+        singular = singular & (fallen[1:] > STEADY * fallen[:-1]).all(0) & (fallen[0] > 0)
+    return (low.any(1) & grows) | singular
+
+
+@torch.no_grad()
+def nearly_singular(problem: Problem, x: Tensor) -> Tensor:
+    """Rows [R] of x with a positive definite matrix that is singular but for rounding, so that its smallest
+    eigenvalues, and with them the energy, are made of nothing else."""
+    found = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
+    if not any(isinstance(u.domain, PositiveDefinite) for u in problem.space.unknowns):
+        return found
+    values = problem.space.values(x)
+    for unknown in problem.space.unknowns:
+        if isinstance(unknown.domain, PositiveDefinite) and values[unknown.name].shape[-1]:
+            sizes = torch.linalg.eigvalsh(values[unknown.name].double()).flatten(0, -2)
+            odd = sizes[:, 0] <= SINGULAR * torch.finfo(x.dtype).eps * sizes[:, -1]
+            found = found | odd.reshape(x.shape[0], -1).any(1)
+    return found
 
 
 @torch.no_grad()

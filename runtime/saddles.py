@@ -1,6 +1,8 @@
-"""Ways down from points without slope, where the energy is not known to be convex."""
+"""Ways down from points without slope, where the energy is not known to be convex or jumps."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -20,6 +22,31 @@ CLEAR = 8
 """A change of the energy counts above this many times what other last digits of x make of it."""
 
 
+LOOKS = 8
+"""Random directions in which a jump is looked for, each of them forwards and backwards."""
+
+
+@torch.no_grad()
+def across_a_jump(
+    problem: Problem, x: Tensor, slopes: Slopes, rows: Tensor, tol: float
+) -> tuple[Tensor, Tensor]:
+    """Points [R, N] right beside x whose energy is lower by more than `tol` of its size, and where there are
+    some among the marked rows [R], bool [R]; x elsewhere."""
+    best, lowest = x, slopes.energy - tol * (1 + slopes.energy.abs())
+    if not bool(rows.any()):
+        return best, rows
+    near = math.sqrt(torch.finfo(x.dtype).eps) * slopes.length
+    made = torch.Generator().manual_seed(0)
+    for _ in range(LOOKS):
+        way = near * torch.randn(x.shape[1:], generator=made, dtype=torch.float64).to(x)
+        for side in (1, -1):
+            there = problem.space.retract(x, problem.space.tangent(x, side * way))
+            energy = problem.energy(there)
+            lower = rows & (energy < lowest)
+            best, lowest = where_rows(lower, there, best), torch.where(lower, energy, lowest)
+    return best, (best != x).any(1)
+
+
 @torch.no_grad()
 def way_down(problem: Problem, x: Tensor, slopes: Slopes, suspected: Tensor) -> tuple[Tensor, Tensor]:
     """Points [R, N] below x, and where there are some, bool [R]; x elsewhere. Only rows with `suspected`
@@ -37,9 +64,9 @@ def way_down(problem: Problem, x: Tensor, slopes: Slopes, suspected: Tensor) -> 
     part, at = problem.select(some), x[some]
     size = slopes.length[some].amax(1)
     best, lowest = at, part.energy(at)
-    for direction in _lowest_directions(part, at, size, ~pinned[some], suspected[some]):
+    for direction in lowest_directions(part, at, size, ~pinned[some], suspected[some]):
         for side in (1, -1):
-            there, energy = _first_fall(part, at, side * direction, size)
+            there, energy = first_fall(part, at, side * direction, size)
             lower = energy < lowest
             best, lowest = where_rows(lower, there, best), torch.where(lower, energy, lowest)
     down = (best != at).any(1)
@@ -58,7 +85,7 @@ def _held_back(problem: Problem, x: Tensor) -> Tensor:
     return held & (torch.cat(boxes).to(x.device) | (x == 0)) if boxes else held
 
 
-def _first_fall(problem: Problem, x: Tensor, direction: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+def first_fall(problem: Problem, x: Tensor, direction: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """The lowest point on the way out along a direction while the energy falls, and its energy; x and inf
     where the first change that counts is a rise."""
     before = problem.energy(x)
@@ -89,7 +116,7 @@ def _jitter(problem: Problem, x: Tensor, energy: Tensor) -> Tensor:
     return found
 
 
-def _lowest_directions(
+def lowest_directions(
     problem: Problem, x: Tensor, size: Tensor, free: Tensor, first: Tensor
 ) -> tuple[Tensor, ...]:
     """Unit directions [R, N] of the least curvature in a Krylov space, the least of all first. It begins

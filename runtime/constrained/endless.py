@@ -25,14 +25,29 @@ STEADY = 0.9
 """A fall from one such point to the next, as a share of the fall before: it must not fade."""
 
 
+MINOR = 1e-3
+"""Entries that have gone less than this share of the way may stay behind ever more, as on a parabola."""
+
+
 @torch.no_grad()
 def falls_where_constraints_hold(search: Search, rows: Tensor, x: Tensor) -> Tensor:
-    """bool [len(rows)]: whether near every one of the far points in the direction of x from the start there
-    is a point which meets the constraints, and the energies of these points fall, each time by no less."""
-    start = search.start[rows]
-    way = x - start
+    """bool [len(rows)]: whether near every one of the far points in the direction of x from the start, or in
+    that of its large entries, there is a point which meets the constraints, and the energies of these points
+    fall, each time by no less."""
+    way = x - search.start[rows]
     size = way.abs().amax(1, keepdim=True)
     unit = way / size.clamp(min=torch.finfo(x.dtype).tiny)
+    falls = _falls_along(search, rows, unit)
+    large = torch.where(unit.abs() > MINOR, unit, 0.0)
+    others = (~falls & (large != unit).any(1)).nonzero()[:, 0]
+    if others.shape[0]:
+        falls[others] = _falls_along(search, rows[others], large[others])
+    return falls
+
+
+def _falls_along(search: Search, rows: Tensor, unit: Tensor) -> Tensor:
+    """The same for directions `unit` [len(rows), N]."""
+    start = search.start[rows]
     reach = 1 + start.abs().amax(1, keepdim=True)
     problem = search.constrained.problem.select(rows)
     holds = torch.isfinite(unit).all(1)

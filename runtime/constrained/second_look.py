@@ -11,15 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
 from ebmlang.runtime.constrained.augmented import augmented
-from ebmlang.runtime.constrained.problem import WITHOUT_A_POINT, Constrained, ConstrainedOutcome
+from ebmlang.runtime.constrained.problem import (
+    WITHOUT_A_POINT,
+    Constrained,
+    ConstrainedOutcome,
+    feasible_within,
+)
 from ebmlang.runtime.driver import Limits
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Status
-from ebmlang.runtime.saddles import way_down
+from ebmlang.runtime.saddles import first_fall, lowest_directions, way_down
 from ebmlang.runtime.solvers.solver import where_rows
 from ebmlang.runtime.steepness import slopes_at
 
@@ -71,6 +78,9 @@ def _below(
         if bool(some.any()):
             asked = augmented(part.select(some.nonzero()[:, 0]), equal, multipliers[some], firm[some], only)
             found[some], below[some] = _lower(asked, start[rows][some], x[some], limits)
+    left = (~lost & ~found).nonzero()[:, 0]
+    if left.shape[0]:
+        found[left], below[left] = _out_of_corner(part.select(left), x[left], y[left], firm[left], limits)
     return rows[found], below[found]
 
 
@@ -81,6 +91,47 @@ def _lower(problem: Problem, start: Tensor, x: Tensor, limits: Limits) -> tuple[
     before, after = problem.energy(x), problem.energy(there)
     found = found & (before - after > limits.tolerance(x.dtype) * (1 + before.abs()))
     return found, where_rows(found, there, x)
+
+
+def _out_of_corner(
+    constrained: Constrained, x: Tensor, y: Tensor, firm: Tensor, limits: Limits
+) -> tuple[Tensor, Tensor]:
+    """Whether a way that stays on the feasible side of the constraints which touch without a push leads down
+    from x [R, N], and where to."""
+    with torch.no_grad():
+        c = constrained.values(x)
+    equal, near = constrained.equal(x), feasible_within(limits.tolerance(x.dtype))
+    touching = ~equal & (c.abs() <= near * (1 + x.abs().amax(1))[:, None]) & (y <= near)
+    rows = touching.any(1).nonzero()[:, 0]
+    found, below = torch.zeros_like(firm, dtype=torch.bool), x
+    if rows.shape[0] == 0 or x.shape[1] == 0:
+        return found, below
+    part, at, touching = constrained.select(rows), x[rows], touching[rows]
+    # With a multiplier far below 0 a constraint does not count until it is broken by 1.
+    without = augmented(part, equal, torch.where(touching, -firm[rows, None], y[rows]), firm[rows])
+    asked = augmented(part, equal, y[rows], firm[rows])
+    size = slopes_at(asked, at, at, False).length.amax(1)
+    free = torch.ones_like(at, dtype=torch.bool)
+    normals = part.jacobian(at, range(c.shape[1])) * touching[..., None]
+    best, lowest = at, asked.energy(at)
+    least = lowest - limits.tolerance(x.dtype) * (1 + lowest.abs())
+    for direction in lowest_directions(without, at, size, free, free):
+        for side in (1, -1):
+            there, energy = first_fall(asked, at, _kept_inside(side * direction, normals), size)
+            lower = (energy < least) & (energy < lowest)
+            best, lowest = where_rows(lower, there, best), torch.where(lower, energy, lowest)
+    found[rows] = (best != at).any(1)
+    return found, below.index_copy(0, rows, best)
+
+
+def _kept_inside(direction: Tensor, normals: Tensor) -> Tensor:
+    """The nearest directions [R, N] d with normals @ d <= 0, normals [R, M, N]: what is left of a direction
+    without its part in the cone of the normals."""
+    kept = []
+    for d, n in zip(direction.double().cpu().numpy(), normals.double().cpu().numpy(), strict=True):
+        bounding = n[n.any(1)].T
+        kept.append(d - bounding @ nnls(bounding, d)[0] if bounding.shape[1] else d)
+    return torch.from_numpy(np.stack(kept)).to(direction)
 
 
 def _better(outcome: ConstrainedOutcome, rows: Tensor, found: ConstrainedOutcome) -> Tensor:

@@ -68,3 +68,29 @@ def test_an_energy_without_end_inside_a_parabola_is_unbounded() -> None:
 
 def test_a_fall_along_a_parabola_is_no_minimum() -> None:
     assert not asked("x[0] - x[1]", "x[0]^2 <= x[1]").converged[0]
+
+
+def test_no_maximum_in_a_corner_is_an_answer() -> None:
+    """Where the energy curves down alike in all directions, none that is found need lead inside."""
+    r = asked("-x[0]^2 - x[1]^2", "x[0] + x[1] <= 1", "subject to d : x >= 0")
+    assert r.converged[0]
+    assert float(r.energy[0]) == pytest.approx(-1, abs=1e-6)
+
+
+def test_a_minimum_in_a_corner_is_one() -> None:
+    """A corner of a nonconvex energy where every way inside leads up."""
+    r = asked("4 * x[0] * x[1] + x[0]^2 + x[1]^2", "x[0] + x[1] <= 1", "subject to d : x >= 0")
+    assert r.converged[0]
+    assert float(r.energy[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_room_within_a_parabola_has_no_end() -> None:
+    r = asked("x[0] - x[1]", "x[0]^2 <= x[1]")
+    assert r.status[0] == "unbounded: the energy falls without end in term 'e' along 'x'"
+
+
+def test_the_way_across_a_parabola_ends_at_it() -> None:
+    """x0 + x1 with x0^2 <= x1 is least at x0 = -1/2."""
+    r = asked("x[0] + x[1]", "x[0]^2 <= x[1]")
+    assert r.converged[0]
+    assert np.allclose(r.x[0], [-0.5, 0.25], atol=1e-6)
