@@ -146,9 +146,9 @@ def test_a_plan_line_has_the_starts_of_a_plan_when_infer_asks_it() -> None:
     m = ebmlang.load("models/gallery/planning/swing_up.ebm")
     angle, speed = np.array([1.968, 2.246]), np.array([0.231, -0.73])
     hanging = np.stack([np.cos(angle), np.sin(angle), speed], 1)
-    several, one, eight = (
-        m.infer(obs=hanging, dtype="float64", **how).energy for how in ({}, {"restarts": 1}, {"restarts": 8})
-    )
+    several, one, eight = (m.infer(obs=hanging, dtype="float64", restarts=r).energy for r in (None, 1, 8))
     assert (several < one - 50).all()
     assert torch.allclose(several, eight, rtol=0.01)
-    assert torch.allclose(m.plan(obs=hanging[0], dtype="float64").energy, several[:1])
+    planned = m.plan(obs=hanging[0], dtype="float64")
+    assert isinstance(planned, Result)
+    assert torch.allclose(planned.energy, several[:1])
