@@ -97,7 +97,7 @@ class Plan:
     @property
     def rollout(self) -> Rollout | None:
         """The states and the action, when the energy is that of a rollout."""
-        names = ("linear-quadratic rollout", "rollout", "limited rollout")
+        names = ("linear-quadratic rollout", "rollout", "staged constraints")
         found = next(filter(None, map(self.structure.find, names)), None)
         return found.rollout if found is not None else None
 

@@ -280,6 +280,17 @@ CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
         "Mehrotra 1992; Nocedal & Wright 2006, chapter 16",
     ),
     MethodRow(
+        "multiple_shooting",
+        "ebmlang.runtime.constrained.multiple_shooting:by_shooting",
+        ("hard constraints", "differentiable", "staged constraints", "separable bounds"),
+        ("steps and stage costs of a rollout", "energy and gradient", "bounds", "constraints"),
+        (),
+        "primal-dual interior point along states and actions, each step by the Riccati recursion",
+        "the constraints hold, and the point is stationary for them (Karush, Kuhn and Tucker)",
+        "Bock & Plitt 1984; Waechter & Biegler 2006; Nocedal & Wright 2006, chapters 18 and 19",
+        provided="no action is given in part",
+    ),
+    MethodRow(
         "null_space",
         "ebmlang.runtime.constrained.null_space:solve",
         (

@@ -168,6 +168,12 @@ NEEDS: tuple[Need, ...] = (
         _says("no affine recurrence with costs and constraints of one time each"),
         hard=True,
     ),
+    Need(
+        "staged constraints",
+        "differentiable steps, costs and constraints of one time each",
+        _says("no differentiable recurrence, of named values or by equations, with terms of one time each"),
+        hard=True,
+    ),
     Need("separable bounds", "bounds entry by entry", _coupled, hard=True),
     Need("linear bounds", "bounds entry by entry, or simplexes", _coupled, hard=True),
     Need("separate coordinates", "one coordinate for each entry", _coupled, hard=True),

@@ -151,7 +151,8 @@ def _many_minima(asked: Asked, module: ModuleType) -> bool:
     not say how many starts it has."""
     planned = asked.question is not None and asked.question.verb == "plan"
     convex = vars(module).get("CONVEX", False)
-    return planned and module.METHOD == "ilqr" and not convex and "restarts" not in module.OPTIONS
+    along = module.METHOD in ("ilqr", "multiple_shooting")
+    return planned and along and not convex and "restarts" not in module.OPTIONS
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.seeded import Rows, Stream
+from ebmlang.runtime.space import Space
+from ebmlang.runtime.trajectories import Trajectories
 
 COURSES = 128
 """Courses that are drawn and evaluated for each row, side by side."""
@@ -24,14 +25,13 @@ APART = 0.3
 
 
 @torch.no_grad()
-def best_courses(problem: Problem, x: Tensor, seed: int, rows: Rows, count: int) -> Tensor:
+def best_courses(around: Trajectories, x: Tensor, seed: int, rows: Rows, count: int) -> Tensor:
     """The actions x [R, N], then `count` - 1 courses of low energy for every row, [count * R, N].
 
     `rows` are global row numbers. No two of the courses of a row are close to each other.
     """
     groups = x.shape[0]
-    pool = drawn(problem, x, seed, rows)
-    around = problem.trajectories()
+    pool = drawn(around.space, x, seed, rows)
     flat = pool.reshape(-1, x.shape[1])
     energy = around.cost(flat, around.states(flat)).reshape(COURSES, groups)
     energy = energy.nan_to_num(nan=torch.inf)
@@ -46,9 +46,9 @@ def best_courses(problem: Problem, x: Tensor, seed: int, rows: Rows, count: int)
     return torch.cat(found)
 
 
-def drawn(problem: Problem, x: Tensor, seed: int, rows: Rows) -> Tensor:
+def drawn(space: Space, x: Tensor, seed: int, rows: Rows) -> Tensor:
     """Courses for every row, feasible, [COURSES, R, N]."""
-    space, (groups, size) = problem.space, x.shape
+    groups, size = x.shape
     (unknown,) = space.unknowns
     steps = space.row_shape(unknown)[0]
     each = size // steps

@@ -191,12 +191,16 @@ def make_problem(bound: Bound, observed: Values) -> Problem:
 
 def _rollout(bound: Bound, functions: Unshared) -> Rollout | None:
     """The rollout of the plan, if it has one, and where its recursion stays for the next question."""
-    found: tuple[tuple[str, ...], str, bool, bool] | None = vars(bound.module).get("ROLLOUT")
+    found = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
+    states, action, shared, whole, *ties = found
     made = vars(type(bound.instance))
     stepped, written = "next_entries" in made, "stage_bends" in made
-    return Rollout(functions, *found, prepared(bound), stepped, written)
+    kept = prepared(bound)
+    return Rollout(
+        functions, states, action, shared, whole, *ties, kept=kept, stepped=stepped, written=written
+    )
 
 
 def prepared(bound: Bound) -> Remembered | None:

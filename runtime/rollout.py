@@ -56,17 +56,24 @@ class RolloutFunctions(Protocol):
         """The entries of the state after time t, in numpy."""
 
 
+Tie = tuple[str, str, int | None, bool, int]
+"""An equation that gives states: its name, the state, which entry of its cells (None: all of them), whether
+it gives the cells after the first one, and the sign in front of the state."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """`shared` says that the matrices are the same for all rows, `whole` that every term depends on the
     action; `kept` is where the recursion over them stays for the next question, if anywhere. `stepped` says
-    that there is a step in numpy, `written` that derivatives of stages are written."""
+    that there is a step in numpy, `written` that derivatives of stages are written. `ties` are the equations
+    that the steps stand for where the states are unknowns too."""
 
     functions: RolloutFunctions
     states: tuple[str, ...]
     action: str
     shared: bool
     whole: bool = False
+    ties: tuple[Tie, ...] = ()
     kept: Remembered | None = None
     stepped: bool = False
     written: bool = False
@@ -74,7 +81,16 @@ class Rollout:
     @property
     def marched(self) -> bool:
         """Whether the energy and its gradient can be had by going along the states in numpy."""
-        return self.stepped and self.written and self.whole
+        return self.stepped and self.written and self.whole and not self.lifted
+
+    @property
+    def lifted(self) -> bool:
+        """Whether the states are unknowns."""
+        return bool(self.ties)
+
+    def given(self, states: Values, action: Tensor) -> dict[str, Tensor]:
+        """The unknowns, as the functions take them."""
+        return {**(states if self.lifted else {}), self.action: action}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +134,7 @@ class Shapes:
 def width(rollout: Rollout, space: Space, held: Values) -> int:
     """How many numbers the states and the action of one time are."""
     found = rollout.functions.first_states(held)
-    (unknown,) = space.unknowns
-    action = torch.Size(space.row_shape(unknown)[1:])
+    action = torch.Size(_action_shape(rollout, space)[1:])
     return sum(found[n].shape[1:].numel() for n in rollout.states) + action.numel()
 
 
@@ -166,22 +181,24 @@ def measure(
 
 def shapes_of(rollout: Rollout, space: Space, held: Values) -> Shapes:
     found = rollout.functions.first_states(held)
-    (unknown,) = space.unknowns
-    steps, *action = space.row_shape(unknown)
+    steps, *action = _action_shape(rollout, space)
     return Shapes({n: found[n].shape[1:] for n in rollout.states}, torch.Size(action), steps)
 
 
+def _action_shape(rollout: Rollout, space: Space) -> tuple[int, ...]:
+    return next(space.row_shape(u) for u in space.unknowns if u.name == rollout.action)
+
+
 def split(rollout: Rollout, shapes: Shapes, z: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The states by name and the action, from both side by side, z [P, T + 1, d + m]."""
+    """The states by name and the unknowns, from states and actions side by side, z [P, T + 1, d + m]."""
     states, at = {}, 0
     for name, cell in shapes.cells.items():
         part = z[..., at : at + cell.numel()]
         states[name] = part.unflatten(-1, cell) if cell else part.squeeze(-1)
         at += cell.numel()
     action = z[:, : shapes.steps, at:]
-    return states, {
-        rollout.action: action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
-    }
+    action = action.unflatten(-1, shapes.action) if shapes.action else action.squeeze(-1)
+    return states, rollout.given(states, action)
 
 
 def ends_of(rollout: Rollout, shapes: Shapes, states: Values, action: Values, held: Values) -> Tensor:
@@ -196,14 +213,15 @@ def ends_of(rollout: Rollout, shapes: Shapes, states: Values, action: Values, he
 
 def _evaluate(rollout: Rollout, shapes: Shapes, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
     """The next states [P, T, d] and the slopes of the cost [P, T + 1, d + m] at states and actions z."""
-    states, action = split(rollout, shapes, z)
+    states, unknown = split(rollout, shapes, z)
     # Each part a leaf of its own: a slice inside the graph would cost copies on the way back.
-    states, action = ({n: v.detach().contiguous() for n, v in part.items()} for part in (states, action))
+    states = {n: v.detach().contiguous() for n, v in states.items()}
+    action = unknown[rollout.action].detach().contiguous()
     with torch.no_grad():
-        ends = ends_of(rollout, shapes, states, action, held)
-    leaves = [v.requires_grad_(True) for v in (*states.values(), *action.values())]
+        ends = ends_of(rollout, shapes, states, rollout.given(states, action), held)
+    leaves = [v.requires_grad_(True) for v in (*states.values(), action)]
     with torch.enable_grad():
-        cost = rollout.functions.cost_of_states(states, action, held).sum()
+        cost = rollout.functions.cost_of_states(states, rollout.given(states, action), held).sum()
     found = torch.zeros_like(z)
     if cost.requires_grad:
         slopes = torch.autograd.grad(cost, leaves, materialize_grads=True)

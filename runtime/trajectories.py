@@ -74,10 +74,21 @@ class Trajectories:
             copies = x.shape[0] // self.space.rows
             return self._marched(x.reshape(copies, self.space.rows, -1), None)[1]
         functions, shapes = self.rollout.functions, self.shapes
-        action = x.reshape(x.shape[0], shapes.steps, *shapes.action)
         held = self.repeated(x.shape[0] // self.space.rows)
+        if self.rollout.lifted:
+            return self._stepped(x, held)
+        action = x.reshape(x.shape[0], shapes.steps, *shapes.action)
         found = functions.lets({self.rollout.action: action}, held)
         return _flat([found[n] for n in shapes.cells], x.shape[0], shapes.steps + 1)
+
+    def _stepped(self, x: Tensor, held: Values) -> Tensor:
+        """The same where no loop over the steps was written."""
+        first = self.rollout.functions.first_states(held)
+        states = _flat([first[n][:, None] for n in self.shapes.cells], x.shape[0], 1)
+        z = self._joined(x, states.repeat(1, self.shapes.steps + 1, 1))
+        for t in range(self.shapes.steps):
+            z[:, t + 1, : self.shapes.states] = self._parts(z, held)[0][:, t]
+        return z[..., : self.shapes.states].contiguous()
 
     @torch.no_grad()
     def cost(self, x: Tensor, states: Tensor) -> Tensor:
@@ -183,13 +194,27 @@ class Trajectories:
         the Hessian of the energy along the actions (Dunn & Bertsekas 1989).
         """
         z = self._joined(x, states)
-        slopes, bends = self._slopes, self._bends
-        if self.rollout.written:
-            slopes, bends = self._written_slopes, self._written_bends
-        step, slope = slopes(z)
+        step, slope = self.slopes(z)
         costates, gradient = _costates(step, slope)
-        bend = bends(z, costates.to(z.dtype)).double()
+        bend = self.bends(z, costates.to(z.dtype))
         return Expansion(step, (bend + bend.mT) / 2, slope, gradient.to(z.dtype))
+
+    def slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The matrices of the steps [R, T, d, d + m] and the slopes of the cost [R, T + 1, d + m] at states
+        and actions z [R, T + 1, d + m], which need not follow each other; in float64."""
+        return self._written_slopes(z) if self.rollout.written else self._slopes(z)
+
+    def bends(self, z: Tensor, costates: Tensor) -> Tensor:
+        """The curvature of stage cost plus costate [R, T, d] times step, [R, T + 1, d + m, d + m]; in
+        float64."""
+        found = self._written_bends if self.rollout.written else self._bends
+        return found(z, costates).double()
+
+    def cost_and_ends(self, z: Tensor, held: Values) -> tuple[Tensor, Tensor]:
+        """What depends on the unknowns, [P], and the next states [P, T, d] at states and actions z
+        [P, T + 1, d + m]."""
+        ends, cost = self._parts(z, held)
+        return cost.expand(z.shape[0]), ends
 
     @torch.no_grad()
     def _written_slopes(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,10 +18,11 @@ from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, al
 from ebmlang.compiler.facts import Dependence, direction_name
 from ebmlang.compiler.lifting import array_type, next_cells
 from ebmlang.compiler.structure.block import Summand
-from ebmlang.compiler.typed import Expr, Level, Read, Scan
+from ebmlang.compiler.typed import Expr, Level, Read, Scan, Variable
 
-NEWTON, STEPPING = "ilqr", frozenset({"ilqr", "cem", "mppi"})
-"""The method that takes second-order models of stages, and all that go along a rollout again and again."""
+NEWTON = frozenset({"ilqr", "multiple_shooting"})
+STEPPING = NEWTON | {"cem", "mppi"}
+"""The methods that take second-order models of stages, and all that go along a rollout again and again."""
 
 _ARGUMENTS = "states: Values, unknown: Values, held: Values"
 
@@ -37,17 +38,21 @@ class Rollouts:
         rollout = self.plan.rollout
         if rollout is None:
             return []
-        scan = self.plan.block.graph.lets[rollout.states[0]].value
-        assert isinstance(scan, Scan)
+        scan = rollout.scan
         methods = [self.starts(scan), self.steps(scan), self.cost(scan)]
         if self.plan.block.limits:
-            methods.append(self.limits(scan))
+            methods.append(self.limits(scan, tuple(tie.name for tie in rollout.ties)))
         if self.plan.method is None or self.plan.method.name not in STEPPING:
             return methods
-        (action,) = self.plan.block.sought
-        by_entries = step_in_numpy(self.functions, scan, action)
-        slopes = self.slopes(scan) if self.plan.method.name == NEWTON else []
+        by_entries = step_in_numpy(self.functions, scan, self._action)
+        slopes = self.slopes(scan) if self.plan.method.name in NEWTON else []
         return [*methods, *slopes, *([] if by_entries is None else [by_entries])]
+
+    @property
+    def _action(self) -> Variable:
+        rollout = self.plan.rollout
+        assert rollout is not None
+        return next(v for v in self.plan.block.sought if v.name == rollout.action)
 
     def _emitter(self, scan: Scan) -> Emitter:
         """An emitter that reads the states as they are given."""
@@ -61,8 +66,9 @@ class Rollouts:
         lines = self.functions.prologue(e)
         for state in scan.states:
             local = local_name(state.name)
-            if local in e.used:
-                let = self.plan.block.graph.lets[state.name]
+            let = self.plan.block.graph.lets.get(state.name)
+            # States that are unknowns are read as such.
+            if local in e.used and let is not None:
                 code = Code(local, ATOM, True, (), let.value.type.rank, "real")
                 lines.append(Line((local,), f'states["{state.name}"]', comment(code, let.value.type.shape)))
         return [*lines, *e.lines]
@@ -100,9 +106,10 @@ class Rollouts:
         lines = [*self._lines(scan, e), Line((), " + ".join(texts))]
         return Method("cost_of_states", _ARGUMENTS, "Tensor", doc, lines)
 
-    def limits(self, scan: Scan) -> Method:
+    def limits(self, scan: Scan, ties: tuple[str, ...]) -> Method:
         e = self._emitter(scan)
-        limits = tuple(Summand(c.name, c.value, c.axes, c.mask) for c in self.plan.block.limits)
+        left = (c for c in self.plan.block.limits if c.name not in ties)
+        limits = tuple(Summand(c.name, c.value, c.axes, c.mask) for c in left)
         entries = limit_entries(e, limits)
         doc = "What every constraint bounds, at states that are given: [B or 1, plate sizes..., shape]."
         lines = [*self._lines(scan, e), Line((), f"{{{', '.join(entries)}}}")]
@@ -150,7 +157,7 @@ class Rollouts:
 
     def _along(self, scan: Scan) -> list[Read]:
         """The arrays of states and the action, as a step reads them."""
-        (action,) = self.plan.block.sought
+        action = self._action
         found = [Read(action.type, (), Level.EXAMPLE, False, scan.span, action.name)]
         arrays = enumerate(scan.states)
         states = [Read(array_type(scan, k), (), Level.EXAMPLE, False, scan.span, s.name) for k, s in arrays]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import astuple
 
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.couplings import couplings_table
@@ -146,7 +147,8 @@ def _forms(plan: Plan) -> list[str]:
     if plan.rollout is not None:
         found = plan.rollout
         whole = plan.block.query.of is None and len(plan.block.touching) == len(plan.block.summands)
-        lines.append(f"ROLLOUT = {(found.states, found.action, found.shared, whole)!r}")
+        ties = (tuple(map(astuple, found.ties)),) if found.ties else ()
+        lines.append(f"ROLLOUT = {(found.states, found.action, found.shared, whole, *ties)!r}")
     return lines
 
 

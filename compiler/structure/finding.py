@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ebmlang.compiler.curvature.obligation import Obligation, Proof
 from ebmlang.compiler.structure.block import Block
-from ebmlang.compiler.typed import Axes, Expr
+from ebmlang.compiler.typed import Axes, Expr, Scan
 
 IMPLIED: dict[str, tuple[str, ...]] = {
     "smooth": ("differentiable",),
@@ -15,6 +15,7 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "affine": ("quadratic", "convex energy"),
     "convex": ("convex energy",),
     "sum of squares": ("sum of losses",),
+    "limited rollout": ("staged constraints",),
     "constrained": ("bounds or kinks",),
     "kinks": ("bounds or kinks",),
     "separable bounds": ("separate coordinates", "linear bounds"),
@@ -44,13 +45,28 @@ class AbsolutePart:
 
 
 @dataclass(frozen=True, slots=True)
+class Tie:
+    """A hard equation that gives the cells of a state: those after the first one, or else the first; all of a
+    cell, or the entry of that number. `sign` stands in front of the state."""
+
+    name: str
+    state: str
+    entry: int | None
+    after: bool
+    sign: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
-    """States that follow from each other and from an action; `shared` says that the matrices of steps
-    and stage costs are the same for all examples."""
+    """States that follow from each other and from an action by the steps of `scan`; `shared` says that the
+    matrices of steps and stage costs are the same for all examples. `ties` are the hard equations that the
+    steps were read from where the states are unknowns too."""
 
     states: tuple[str, ...]
     action: str
     shared: bool
+    scan: Scan
+    ties: tuple[Tie, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Rule: a rollout, whose energy is a sum over time of functions of the state and the action.
 
-The states `s[t+1] = f(s[t], a[t])` are taken as if they were unknowns of their own. When every
+The states `s[t+1] = f(s[t], a[t])` are taken as if they were unknowns of their own, which
+they may be. When every
 summand then reads states and actions of one time only, the energy is a sum of stage costs. With an
 affine f and stage costs of degree 2 this is linear-quadratic control (Bertsekas 2017, section 3.1), and
 with affine constraints on states and actions of one time each as well, a quadratic program in stages.
@@ -8,15 +9,22 @@ with affine constraints on states and actions of one time each as well, a quadra
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ebmlang.compiler import typed
 from ebmlang.compiler.degrees import Degrees
 from ebmlang.compiler.facts import Dependence
+from ebmlang.compiler.graph import Limit
 from ebmlang.compiler.indexing import Affine, affine
 from ebmlang.compiler.sizes import ZERO
 from ebmlang.compiler.structure.block import Block
 from ebmlang.compiler.structure.finding import Finding, Rollout
 from ebmlang.compiler.structure.pieces import pieces
+from ebmlang.compiler.structure.shooting import Steps, steps_in_equations
 from ebmlang.compiler.typed import Apply, Expr, Fold, Level, Pick, Position, Read, Scan, SliceOf
+
+_DIFFERENTIABLE = ("smooth", "piecewise")
+"""Grades of steps and constraints along which a search by derivatives goes."""
 
 _ROWWISE = frozenset({"add", "sub", "mul", "div", "neg", "square", "pow"})
 _ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "diag", "trace", "transpose"})
@@ -24,50 +32,93 @@ _ADDING = frozenset({"add", "sub", "neg", "sum", "mean", "concat", "stack", "dia
 
 def find_rollout(block: Block) -> tuple[Finding, ...]:
     """`rollout`: steps from state to state under one sought array, with costs of one time each; and
-    `linear-quadratic rollout`, where the steps are affine and the costs quadratic. Under hard constraints
-    `limited rollout`, where these are affine and of one time each besides."""
-    if block.joint is not None or len(block.sought) != 1:
+    `linear-quadratic rollout`, where the steps are affine and the costs quadratic. Under hard constraints of
+    one time each besides `staged constraints`, and `limited rollout` where all of it is affine or quadratic.
+    The states are named values, or unknowns that hard equations give."""
+    if block.joint is not None:
         return ()
-    action = block.sought[0]
-    if action.type.kind != "real" or not action.type.shape:
+    steps = _steps(block)
+    if steps is None or not _is_step(block, steps.scan, steps.action.name):
         return ()
-    scan = _only_scan(block)
-    if scan is None or scan.axis.size != action.type.shape[0] or not _is_step(block, scan, action.name):
-        return ()
-    names = tuple(s.name for s in scan.states)
+    limits = tuple(limit for limit in block.limits if limit.name not in steps.names)
+    names = tuple(s.name for s in steps.scan.states)
     lifted = Dependence(block.graph, block.names | frozenset(names))
     parts = [part for s in block.touching for _, part in pieces(s.value)]
     masks = [s.mask for s in block.touching if s.mask is not None]
-    masks += [limit.mask for limit in block.limits if limit.mask is not None]
+    masks += [limit.mask for limit in limits if limit.mask is not None]
     if any(map(lifted, masks)) or not all(_of_one_time(lifted, part) for part in parts):
         return ()
-    if not all(_entries_of_one_time(lifted, limit.value) for limit in block.limits):
+    if not all(_entries_of_one_time(lifted, limit.value) for limit in limits):
         return ()
-    steps = ", ".join(f"{name}[{scan.axis.names[0]} + 1]" for name in names)
-    every = f"every term of {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
-    plain = Rollout(names, action.name, False)
-    because = f"{steps} follows from the cells before it and {action.name}, and {every}"
-    found = Finding("rollout", (action.name,), because, rollout=plain)
+    exact = _linear_quadratic(block, steps, limits, lifted)
+    plain = Rollout(names, steps.action.name, False, steps.scan, steps.ties)
+    every = f"every term of {', '.join(names)} and {steps.action.name} of one {steps.scan.axis.names[0]}"
+    return _stated(block, steps, limits, plain if exact is None else exact, every, exact is not None)
+
+
+def _stated(
+    block: Block, steps: Steps, limits: tuple[Limit, ...], rollout: Rollout, every: str, exact: bool
+) -> tuple[Finding, ...]:
+    """The findings about a rollout, from the weakest that is used to the strongest."""
+    sought, action = tuple(v.name for v in block.sought), steps.action.name
+    time = steps.scan.axis.names[0]
+    cells = ", ".join(f"{name}[{time} + 1]" for name in rollout.states)
+    follows = f"{cells} follows from the cells before it and {action}"
+    if steps.ties:
+        follows += f", by {', '.join(steps.names)}"
+    plain = replace(rollout, shared=False)
+    every = every.replace("every term", "every term and constraint") if limits else every
+    affine = f"{cells} is affine in {', '.join(rollout.states)} and {action}, and every term is quadratic in"
+    affine += f" {', '.join(rollout.states)} and {action} of one {time}"
+    if steps.ties:
+        affine = affine.replace(" is affine", f", by {', '.join(steps.names)}, is affine", 1)
+    if not block.limits:
+        found = Finding("rollout", sought, f"{follows}, and {every}", rollout=plain)
+        return (
+            (Finding("linear-quadratic rollout", sought, affine, rollout=rollout), found)
+            if exact
+            else (found,)
+        )
+    if exact:
+        if limits:
+            affine += f", and {', '.join(limit.name for limit in limits)} affine"
+        return (Finding("limited rollout", sought, affine, rollout=rollout),)
+    bodies = [s.body for s in steps.scan.states]
+    if any(block.smoothness(v).grade not in _DIFFERENTIABLE for v in (*bodies, *(c.value for c in limits))):
+        return ()
+    return (Finding("staged constraints", sought, f"{follows}, and {every}", rollout=plain),)
+
+
+def _linear_quadratic(
+    block: Block, steps: Steps, limits: tuple[Limit, ...], lifted: Dependence
+) -> Rollout | None:
+    """The rollout where its steps and limits are affine and its costs quadratic; None elsewhere."""
     degree = Degrees(lifted)
-    degrees = [degree(s.body) for s in scan.states]
+    degrees = [degree(s.body) for s in steps.scan.states]
     degrees += [d if d is None else d - 1 for d in (degree(s.value) for s in block.touching)]
-    degrees += [degree(limit.value) for limit in block.limits]
+    degrees += [degree(limit.value) for limit in limits]
     if any(d is None or d > 1 for d in degrees):
-        return () if block.limits else (found,)
-    levels = [_bend(lifted, s.body) for s in scan.states]
+        return None
+    parts = [part for s in block.touching for _, part in pieces(s.value)]
+    levels = [_bend(lifted, s.body) for s in steps.scan.states]
     levels += [_bend(lifted, part) for part in parts if degree(part) == 2]
-    levels += [_bend(lifted, limit.value) for limit in block.limits]
-    levels += [mask.level for mask in masks]
+    levels += [_bend(lifted, limit.value) for limit in limits]
+    masks = [s.mask for s in block.touching] + [limit.mask for limit in limits]
+    levels += [mask.level for mask in masks if mask is not None]
     shared = max(levels, default=Level.CONSTANT) is not Level.EXAMPLE
-    because = (
-        f"{steps} is affine in {', '.join(names)} and {action.name}, and every term is quadratic in"
-        f" {', '.join(names)} and {action.name} of one {scan.axis.names[0]}"
-    )
-    exact = Rollout(names, action.name, shared)
-    if block.limits:
-        because += f", and {', '.join(limit.name for limit in block.limits)} affine"
-        return (Finding("limited rollout", (action.name,), because, rollout=exact),)
-    return (Finding("linear-quadratic rollout", (action.name,), because, rollout=exact), found)
+    names = tuple(s.name for s in steps.scan.states)
+    return Rollout(names, steps.action.name, shared, steps.scan, steps.ties)
+
+
+def _steps(block: Block) -> Steps | None:
+    """The steps under one array of actions: of named values, or of unknowns that equations give."""
+    if len(block.sought) != 1:
+        return steps_in_equations(block)
+    (action,) = block.sought
+    if action.type.kind != "real" or not action.type.shape:
+        return None
+    scan = _only_scan(block)
+    return None if scan is None else Steps(scan, action)
 
 
 def _only_scan(block: Block) -> Scan | None:
@@ -98,7 +149,8 @@ def _names(*parts: Expr | None) -> frozenset[str]:
 
 def _is_step(block: Block, scan: Scan, action: str) -> bool:
     """Whether a step takes states at t and the action at t to states at t + 1, from known starts."""
-    if scan.backward or scan.axis.start != ZERO:
+    (steps,) = (v.type.shape[:1] for v in block.sought if v.name == action)
+    if scan.backward or scan.axis.start != ZERO or (scan.axis.size,) != steps:
         return False
     for state in scan.states:
         plain = state.dim == 0 and state.offset == 1 and len(state.starts) == 1

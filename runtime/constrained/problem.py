@@ -156,6 +156,23 @@ class ConstrainedOutcome:
     trace: Tensor | None = None
     gap: Tensor | None = None
 
+    def select(self, rows: Tensor) -> ConstrainedOutcome:
+        """The given rows, by their numbers int64 [K]."""
+        order = rows.tolist()
+        return ConstrainedOutcome(
+            self.x[rows],
+            self.energy[rows],
+            self.optimality[rows],
+            self.multipliers[rows],
+            self.violation[rows],
+            self.complementarity[rows],
+            self.iterations[rows],
+            tuple(self.status[i] for i in order),
+            tuple(self.sentences[i] for i in order),
+            None if self.trace is None else self.trace[:, rows],
+            None if self.gap is None else self.gap[rows],
+        )
+
 
 WITHOUT_A_POINT = (
     Status.INFEASIBLE,

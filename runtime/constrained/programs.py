@@ -20,6 +20,7 @@ from ebmlang.runtime.constrained import (
     quadratic,
     staged_interior_point,
 )
+from ebmlang.runtime.constrained.judging import Judgement, judge
 from ebmlang.runtime.constrained.opened import opened
 from ebmlang.runtime.constrained.problem import (
     Constrained,
@@ -30,7 +31,8 @@ from ebmlang.runtime.constrained.problem import (
     sentence,
 )
 from ebmlang.runtime.constrained.stages import staged
-from ebmlang.runtime.driver import Limits, Progress
+from ebmlang.runtime.constrained.staging import Staging
+from ebmlang.runtime.driver import Limits, Progress, Starts
 from ebmlang.runtime.falling import named_fall
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import AbstractSolver, where_rows
@@ -45,34 +47,10 @@ AS_STEEP = 0.9
 """The share of the fall that the slope foretells that must be met there."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Judgement:
-    """What the conditions of Karush, Kuhn and Tucker leave at a point, per row; `off` is in tolerances.
-
-    `gap` is how far the energy may lie above the minimum at most, by the Lagrangian at the multipliers, apart
-    from the slope along entries without a bound on that side, which is part of `stationarity`.
-    """
-
-    stationarity: Tensor
-    violation: Tensor
-    complementarity: Tensor
-    gap: Tensor
-    off: Tensor
-
-    def improved(self, other: _Judgement, take: Tensor) -> _Judgement:
-        """With the rows to take, bool [R], from another one."""
-        return _Judgement(
-            torch.where(take, other.stationarity, self.stationarity),
-            torch.where(take, other.violation, self.violation),
-            torch.where(take, other.complementarity, self.complementarity),
-            torch.where(take, other.gap, self.gap),
-            torch.where(take, other.off, self.off),
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question about programs: the points x [R, N] to start from, and who takes up what is left."""
+    """A question about programs: the points x [R, N] to start from, and who takes up what is left; `starts`
+    says how many more starts there are."""
 
     constrained: Constrained
     solver: AbstractSolver
@@ -80,6 +58,7 @@ class Asked:
     limits: Limits
     progress: Callable[[Progress], None] | None
     trace: bool
+    starts: Starts = Starts()
 
 
 def by_interior_point(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
@@ -109,22 +88,23 @@ def by_stages(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     constrained, x, limits = asked.constrained, asked.x, asked.limits
     if constrained.problem.space.mask is not None:
         return "some actions are given, so staged_interior_point does not apply", None
-    program = staged(constrained)
+    staging = Staging(constrained)
+    program = staged(staging)
     if not staged_interior_point.convex(program):
         return "the energy is not convex, so staged_interior_point does not apply", None
     plain, fine = staged_interior_point.solve(program, limits.steps)
     equal = constrained.equal(x)
 
     def placed(answer: staged_interior_point.StagedAnswer) -> tuple[Tensor, Tensor]:
-        y = torch.from_numpy(answer.multipliers).to(x)
-        at = constrained.problem.space.project(torch.from_numpy(answer.actions).to(x))
+        y = staging.multipliers(answer.multipliers, answer.costates)
+        at = constrained.problem.space.project(staging.coordinates(answer.z))
         return at, torch.where(equal, y, y.clamp(min=0))
 
     at, y = placed(fine)
-    found = _judge(constrained, x, at, y, limits)
+    found = judge(constrained, x, at, y, limits)
     if bool((found.off > 1).any()):
         there, multipliers = placed(plain)
-        judged = _judge(constrained, x, there, multipliers, limits)
+        judged = judge(constrained, x, there, multipliers, limits)
         take = judged.off < found.off
         at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
         found = found.improved(judged, take)
@@ -156,7 +136,7 @@ def by_linear_program(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
             steps[row] = answer.steps
     at = constrained.problem.space.project(at)
     y = torch.where(constrained.equal(x), y, y.clamp(min=0))
-    found = _judge(constrained, x, at, y, asked.limits)
+    found = judge(constrained, x, at, y, asked.limits)
     return "", _finished(asked, at, y, found, steps, lambda row: programs[row])
 
 
@@ -164,7 +144,7 @@ def _finished(
     asked: Asked,
     at: Tensor,
     y: Tensor,
-    found: _Judgement,
+    found: Judgement,
     steps: Tensor,
     program_of: Callable[[int], linear.LinearProgram] | None,
 ) -> ConstrainedOutcome:
@@ -196,7 +176,7 @@ def _finished(
         assert program_of is not None
         settled = _without_answer(asked, row, program_of(row))
         if settled is not None:
-            outcome = _replaced(outcome, torch.tensor([row], device=x.device), settled)
+            outcome = replaced(outcome, torch.tensor([row], device=x.device), settled)
     index = torch.tensor(
         [row for row, kind in enumerate(outcome.status) if kind is Status.STEP_LIMIT],
         dtype=torch.int64,
@@ -213,7 +193,7 @@ def _finished(
     rest = augmented_lagrangian.solve(
         constrained.select(index), begin, asked.solver, left, held, asked.progress, False
     )
-    return _replaced(outcome, index, rest)
+    return replaced(outcome, index, rest)
 
 
 # --- rows without an answer ------------------------------------------------------------------------
@@ -318,15 +298,15 @@ def _best(
     answer: interior_point.Answer,
     start: Tensor,
     limits: Limits,
-) -> tuple[Tensor, Tensor, _Judgement]:
+) -> tuple[Tensor, Tensor, Judgement]:
     """Points [R, N] and multipliers [R, M]: the answer itself, or what makes it more exact, row by row."""
     at, y = _placed(constrained, program, answer)
-    found = _judge(constrained, start, at, y, limits)
+    found = judge(constrained, start, at, y, limits)
 
     def improved(other: interior_point.Answer) -> None:
         nonlocal at, y, found
         there, multipliers = _placed(constrained, program, other)
-        judged = _judge(constrained, start, there, multipliers, limits)
+        judged = judge(constrained, start, there, multipliers, limits)
         take = judged.off < found.off
         at, y = where_rows(take, there, at), where_rows(take, multipliers, y)
         found = found.improved(judged, take)
@@ -348,37 +328,7 @@ def _placed(
     return constrained.problem.space.project(program.base + answer.d), y
 
 
-def _judge(constrained: Constrained, start: Tensor, x: Tensor, y: Tensor, limits: Limits) -> _Judgement:
-    """How far x [R, N] with multipliers y [R, M] is from optimal, measured on the functions themselves."""
-    problem, tol = constrained.problem, limits.tolerance(start.dtype)
-    _, gradient = problem.energy_and_gradient(x)
-    c, pull = constrained.pulled_back(x, y)
-    _, first = problem.energy_and_gradient(start)
-    with torch.no_grad():
-        scale = 1 + constrained.values(start).abs()
-    equal = constrained.equal(start)
-    stationarity = problem.space.optimality(x, gradient + pull)
-    usual = 1 + problem.space.optimality(start, first)
-    violated = excess(c, equal)
-    slack = torch.where(equal, 0.0, torch.minimum(-c, y).abs())
-    measure = largest(torch.maximum(violated, slack) / scale)
-    off = torch.maximum(stationarity / (tol * usual), measure / feasible_within(tol))
-    off = torch.where(torch.isnan(off), torch.inf, off)
-    gap = _gap(problem.space.bounds(), x, gradient + pull, torch.where(equal, y.abs() * c.abs(), -y * c))
-    return _Judgement(stationarity, largest(violated), largest(slack), gap, off)
-
-
-def _gap(bounds: tuple[Tensor, Tensor], x: Tensor, slope: Tensor, slack: Tensor) -> Tensor:
-    """How far the energy of x [R, N] may lie above its least value at most, by weak duality: slack times
-    multiplier [R, M], and the slope of the Lagrangian [R, N] over the way to the bound that it falls towards.
-    """
-    lo, hi = bounds
-    room = torch.where(slope > 0, x - lo, hi - x)
-    each = torch.where(torch.isfinite(room), slope.abs() * room, 0.0)
-    return (slack.clamp(min=0).sum(1) + each.sum(1)).clamp(min=0)
-
-
-def _replaced(outcome: ConstrainedOutcome, index: Tensor, rest: ConstrainedOutcome) -> ConstrainedOutcome:
+def replaced(outcome: ConstrainedOutcome, index: Tensor, rest: ConstrainedOutcome) -> ConstrainedOutcome:
     """The outcome with some rows from another one."""
 
     def put(name: str) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.constrained import augmented_lagrangian, null_space, programs
+from ebmlang.runtime.constrained.multiple_shooting import by_shooting
 from ebmlang.runtime.constrained.problem import WITHOUT_A_POINT, Constrained, ConstrainedOutcome
 from ebmlang.runtime.constrained.second_look import looked_again
 from ebmlang.runtime.constrained.units import in_own_units, in_units, units_of
@@ -29,6 +30,7 @@ class Solved:
 
 PROGRAMS = {
     "staged_interior_point": programs.by_stages,
+    "multiple_shooting": by_shooting,
     "interior_point": programs.by_interior_point,
     "linear_program": programs.by_linear_program,
 }
@@ -60,7 +62,7 @@ def solve(
 
     because = ""
     if method in PROGRAMS:
-        asked = programs.Asked(constrained, solver, start.x, limits, progress, trace)
+        asked = programs.Asked(constrained, solver, start.x, limits, progress, trace, starts)
         because, found = PROGRAMS[method](asked)
         if found is not None:
             return solved(found, method, "")
@@ -100,23 +102,7 @@ def _from_starts(constrained: Constrained, search: Search, starts: Starts, x: Te
     good = good.reshape(key.shape)
     rank = torch.where(good.any(0) & ~good, torch.inf, key)
     chosen = rank.argmin(0) * space.rows + torch.arange(space.rows, device=x.device)
-    return _picked(many, chosen)
-
-
-def _picked(many: ConstrainedOutcome, rows: Tensor) -> ConstrainedOutcome:
-    order = rows.tolist()
-    return ConstrainedOutcome(
-        many.x[rows],
-        many.energy[rows],
-        many.optimality[rows],
-        many.multipliers[rows],
-        many.violation[rows],
-        many.complementarity[rows],
-        many.iterations[rows],
-        tuple(many.status[i] for i in order),
-        tuple(many.sentences[i] for i in order),
-        None if many.trace is None else many.trace[:, rows],
-    )
+    return many.select(chosen)
 
 
 def _without(outcome: ConstrainedOutcome, outside: Tensor) -> ConstrainedOutcome:

@@ -3,8 +3,7 @@
 Mehrotra's predictor and corrector (Mehrotra 1992) as for dense programs, but the Newton step is that of a
 linear-quadratic problem, whose curvature is H_t + G_t'w_t G_t with weights w from the slacks: the Riccati
 recursion factors it at a cost of T (d + m)^3 (Rao, Wright & Rawlings 1998). States follow from actions at
-all times, so the step needs no multipliers of the dynamics. The cost to go is updated in the form that keeps
-it symmetric and positive (Joseph): near the answer weights of active constraints are ten orders above others.
+all times, so the step needs no multipliers of the dynamics.
 
 All rows go side by side through numpy, whose calls on small matrices cost a fraction of those of PyTorch.
 """
@@ -16,6 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ebmlang.runtime.constrained.stage_recursion import (
+    applied,
+    costates,
+    factored,
+    solved,
+    squared,
+    transposed,
+)
 from ebmlang.runtime.constrained.stages import StagedProgram
 
 Array = Any
@@ -41,10 +48,12 @@ CURVED = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StagedAnswer:
-    """actions [R, T * m], multipliers of the constraints of the model [R, M], steps taken int64 [R]."""
+    """States and actions z [T + 1, R, n], multipliers of the constraints of the model [R, M], costates
+    [T + 1, R, d], steps taken int64 [R]."""
 
-    actions: Array
+    z: Array
     multipliers: Array
+    costates: Array
     steps: Array
 
 
@@ -63,7 +72,7 @@ def convex(program: StagedProgram) -> bool:
     if not np.isfinite(size) or not np.isfinite(program.step).all():
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        pivots = _factored(program.step, program.curvature, REGULAR * max(size, 1e-300)).pivots
+        pivots = factored(program.step, program.curvature, REGULAR * max(size, 1e-300)).pivots
     least = np.linalg.eigvalsh(pivots).min(initial=0.0) if np.isfinite(pivots).all() else -np.inf
     return bool(least >= -CURVED * np.abs(pivots).max(initial=0.0))
 
@@ -106,10 +115,11 @@ def _rows(point: _Point, index: Array) -> _Point:
 
 
 def _answer(program: StagedProgram, at: _Point, steps: Array, energy: Array, norms: Array) -> StagedAnswer:
-    d, rows = program.first.shape[1], program.first.shape[0]
-    actions = at.z[:-1, :, d:].swapaxes(0, 1).reshape(rows, -1)
+    rows = program.first.shape[0]
+    slope = applied(program.curvature, at.z) + program.slope + transposed(program.rows, at.y)
+    found = costates(program.step, slope) * energy[:, None]
     own = at.y * energy[:, None] / norms
-    return StagedAnswer(actions, own.swapaxes(0, 1).reshape(rows, -1)[:, program.place], steps)
+    return StagedAnswer(at.z, own.swapaxes(0, 1).reshape(rows, -1)[:, program.place], found, steps)
 
 
 def _scale(program: StagedProgram) -> tuple[StagedProgram, Array, Array]:
@@ -139,20 +149,10 @@ def _start(program: StagedProgram) -> _Point:
     z = np.zeros((times, rows, n))
     z[0, :, :d] = program.first
     for t in range(times - 1):
-        z[t + 1, :, :d] = _times(program.step[t], z[t]) + program.offset[t]
-    slack = np.maximum(-(_times(program.rows, z) + program.level), 1.0)
+        z[t + 1, :, :d] = applied(program.step[t], z[t]) + program.offset[t]
+    slack = np.maximum(-(applied(program.rows, z) + program.level), 1.0)
     inside = program.live & ~program.equal
     return _Point(z, inside.astype(float), np.where(program.equal, 0.0, slack))
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    """Matrices [..., a, b] times vectors [..., b]."""
-    return np.matmul(matrix, vector[..., None])[..., 0]
-
-
-def _back(matrix: Array, vector: Array) -> Array:
-    """The same with the transposed matrices."""
-    return np.matmul(vector[..., None, :], matrix)[..., 0, :]
 
 
 # --- one step ------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _back(matrix: Array, vector: Array) -> Array:
 
 def _accurate(p: StagedProgram, at: _Point) -> Array:
     """Rows whose constraints hold with slacks and multipliers that complement each other, bool [R]."""
-    off = np.abs(np.where(p.live, _times(p.rows, at.z) + p.level + at.s, 0.0)).max((0, 2), initial=0.0)
+    off = np.abs(np.where(p.live, applied(p.rows, at.z) + p.level + at.s, 0.0)).max((0, 2), initial=0.0)
     gap = _mean(p, at.s * at.y)
     size = 1 + np.abs(at.z).max((0, 2), initial=0.0) + np.abs(at.y).max((0, 2), initial=0.0)
     return np.maximum(off, gap) <= ACCURATE * size
@@ -174,19 +174,19 @@ def _mean(p: StagedProgram, products: Array) -> Array:
 def _step(p: StagedProgram, at: _Point) -> tuple[_Point, Array]:
     """One predictor and one corrector on the same factors, and how far they went, [R]."""
     inside = p.live & ~p.equal
-    off = np.where(p.live, _times(p.rows, at.z) + p.level + at.s, 0.0)
+    off = np.where(p.live, applied(p.rows, at.z) + p.level + at.s, 0.0)
     weight = np.where(
         inside, at.y / np.where(inside, at.s, 1.0), np.where(p.live & p.equal, 1 / REGULAR, 0.0)
     )
-    factors = _factored(p.step, p.curvature + _squared(p.rows, weight), REGULAR)
-    slope = _times(p.curvature, at.z) + p.slope
+    factors = factored(p.step, p.curvature + squared(p.rows, weight), REGULAR)
+    slope = applied(p.curvature, at.z) + p.slope
     mu = _mean(p, at.s * at.y)
 
     def direction(target: Array) -> _Point:
         """The Newton direction that lowers s y by `target`."""
         change = weight * off - np.where(inside, target / np.where(inside, at.s, 1.0), 0.0)
-        z = _solved(p.step, factors, slope + _back(p.rows, at.y + change))
-        moved = _times(p.rows, z)
+        z = solved(p.step, factors, slope + transposed(p.rows, at.y + change))
+        moved = applied(p.rows, z)
         return _Point(z, weight * moved + change, np.where(inside, -(off + moved), 0.0))
 
     ahead = direction(at.s * at.y)
@@ -208,65 +208,6 @@ def _reach(inside: Array, value: Array, move: Array) -> Array:
     return np.minimum(ratio.min((0, 2), initial=2.0), 2.0)
 
 
-def _squared(rows: Array, weight: Array) -> Array:
-    """G'wG at every time, [T + 1, R, n, n]."""
-    if rows.shape[1] > 1 or weight.shape[1] == 1:
-        return np.matmul((rows * weight[..., None]).swapaxes(-1, -2), rows)
-    n = rows.shape[3]
-    outer = (rows[:, 0, :, :, None] * rows[:, 0, :, None, :]).reshape(rows.shape[0], -1, n * n)
-    return np.matmul(weight, outer).reshape(*weight.shape[:2], n, n)
-
-
-# --- the recursion -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Factors:
-    """K [T, R, m, d] of the law -K s - k, and the curvature along actions [T, R, m, m] with its inverse."""
-
-    gains: Array
-    pivots: Array
-    inverse: Array
-
-
-def _factored(step: Array, curvature: Array, regular: float) -> _Factors:
-    steps, d = step.shape[0], step.shape[2]
-    m = step.shape[3] - d
-    rows = max(step.shape[1], curvature.shape[1])
-    gains, pivots, inverse = (np.empty((steps, rows, m, k)) for k in (d, m, m))
-    ahead, shift = curvature[steps, :, :d, :d], regular * np.eye(m)
-    for t in range(steps - 1, -1, -1):
-        w, h = step[t], curvature[t]
-        along = w[..., d:]
-        cost = np.matmul(along.swapaxes(-1, -2), np.matmul(ahead, w)) + h[..., d:, :]
-        pivots[t] = cost[..., d:] + shift
-        inverse[t] = 1 / pivots[t] if m == 1 else np.linalg.inv(pivots[t])
-        gains[t] = np.matmul(inverse[t], cost[..., :d])
-        closed = w[..., :d] - np.matmul(along, gains[t])
-        crossed = np.matmul(h[..., :d, d:], gains[t])
-        own = np.matmul(gains[t].swapaxes(-1, -2), np.matmul(h[..., d:, d:], gains[t]))
-        later = np.matmul(closed.swapaxes(-1, -2), np.matmul(ahead, closed))
-        ahead = h[..., :d, :d] - crossed - crossed.swapaxes(-1, -2) + own + later
-        ahead = (ahead + ahead.swapaxes(-1, -2)) / 2
-    return _Factors(gains, pivots, inverse)
-
-
-def _solved(step: Array, factors: _Factors, slope: Array) -> Array:
-    """The change z [T + 1, R, n], from no change of the first state, of least 1/2 z'Hz + slope'z."""
-    steps, d = step.shape[0], step.shape[2]
-    shifts = np.empty((steps, *slope.shape[1:2], slope.shape[2] - d))
-    push = slope[steps, :, :d]
-    for t in range(steps - 1, -1, -1):
-        pull = slope[t] + _back(step[t], push)
-        shifts[t] = _times(factors.inverse[t], pull[:, d:])
-        push = pull[:, :d] - _back(factors.gains[t], pull[:, d:])
-    z = np.zeros_like(slope)
-    for t in range(steps):
-        z[t, :, d:] = -_times(factors.gains[t], z[t, :, :d]) - shifts[t]
-        z[t + 1, :, :d] = _times(step[t], z[t])
-    return z
-
-
 # --- the active set once more --------------------------------------------------------------------
 
 
@@ -278,12 +219,12 @@ def _polished(p: StagedProgram, at: _Point) -> _Point:
     """
     active = p.live & (p.equal | (at.y > at.s))
     weight = np.where(active, 1 / FIRM, 0.0)
-    factors = _factored(p.step, p.curvature + _squared(p.rows, weight), REGULAR)
+    factors = factored(p.step, p.curvature + squared(p.rows, weight), REGULAR)
     z, y = at.z, np.where(active, at.y, 0.0)
     for _ in range(REFINED):
-        off = np.where(active, _times(p.rows, z) + p.level, 0.0)
-        slope = _times(p.curvature, z) + p.slope + _back(p.rows, y + weight * off)
-        change = _solved(p.step, factors, slope)
-        y = y + weight * (off + np.where(active, _times(p.rows, change), 0.0))
+        off = np.where(active, applied(p.rows, z) + p.level, 0.0)
+        slope = applied(p.curvature, z) + p.slope + transposed(p.rows, y + weight * off)
+        change = solved(p.step, factors, slope)
+        y = y + weight * (off + np.where(active, applied(p.rows, change), 0.0))
         z = z + change
     return _Point(z, y, at.s)

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.constrained.problem import Constrained, flat
+from ebmlang.runtime.constrained.staging import Slots, Staging
 from ebmlang.runtime.recursion import as_numpy
-from ebmlang.runtime.rollout import Stages, shapes_of, split
+from ebmlang.runtime.rollout import Stages
 
 Array = Any
 """A numpy array of float64, unless it says otherwise."""
@@ -31,8 +31,8 @@ class StagedProgram:
 
     first [R, d]; step [T, R or 1, d, n], offset [T, R or 1, d]; curvature [T + 1, R or 1, n, n], slope
     [T + 1, R or 1, n]; rows [T + 1, R or 1, K, n] and level [T + 1, R, K] of constraints, of which `live`
-    bool [T + 1, R, K] are some and `equal` bool [T + 1, 1, K] are equations. The first K - 2 m of every
-    time are constraints of the model, then come the lower and the upper bounds of the actions. `place` int64
+    bool [T + 1, R, K] are some and `equal` bool [T + 1, 1, K] are equations. The first K - 2 c of every
+    time are constraints of the model, then come the lower and the upper bounds of c entries. `place` int64
     [M] is where each constraint of the model stands among the (T + 1) K.
     """
 
@@ -67,32 +67,32 @@ class StagedProgram:
         )
 
 
-def staged(constrained: Constrained) -> StagedProgram:
+def staged(staging: Staging) -> StagedProgram:
     """The program of every row."""
-    problem = constrained.problem
+    problem = staging.constrained.problem
     stages, space = problem.stages(), problem.space
     count, steps, d = space.rows, stages.step.shape[1], stages.step.shape[2]
-    m = stages.step.shape[3] - d
-    slopes, level, time = _limits(constrained, stages)
-    place, width = _places(time, steps + 1)
-    rows = np.zeros((steps + 1, slopes.shape[0], width + 2 * m, d + m))
-    levels = np.zeros((steps + 1, count, width + 2 * m))
-    equal = np.zeros((steps + 1, 1, width + 2 * m), dtype=bool)
+    n = stages.step.shape[3]
+    slopes, level, time = _limits(staging, stages)
+    slots = Slots.of(time, steps + 1)
+    lo, hi = staging.bounds()
+    lo[0, :, :d], hi[0, :, :d] = -np.inf, np.inf  # no step leads to the first state
+    columns = np.flatnonzero((np.isfinite(lo) | np.isfinite(hi)).any((0, 1)))
+    width, most = slots.width, slots.width + 2 * len(columns)
+    rows = np.zeros((steps + 1, slopes.shape[0], most, n))
+    levels = np.zeros((steps + 1, count, most))
+    equal = np.zeros((steps + 1, 1, most), dtype=bool)
     live = np.zeros_like(levels, dtype=bool)
-    at, slot = np.divmod(place, width) if width else (place, place)
+    at, slot = np.divmod(slots.place, width) if width else (slots.place, slots.place)
     rows[at, :, slot] = slopes.transpose(2, 0, 1)
     levels[at, :, slot] = level.T
-    equal[at, 0, slot] = constrained.equal(_nowhere(constrained)).cpu().numpy()
+    equal[at, 0, slot] = staging.equal
     live[at, :, slot] = (slopes != 0).any(1).T
-    lo, hi = (
-        as_numpy(side.expand(count, -1)).reshape(count, steps, m).swapaxes(0, 1) for side in space.bounds()
-    )
-    unit = np.eye(d + m)[d:]
-    rows[:steps, :, width:] = np.concatenate([-unit, unit])
-    bounds = np.concatenate([lo, -hi], 2)
-    live[:steps, :, width:] = np.isfinite(bounds)
-    levels[:steps, :, width:] = np.where(np.isfinite(bounds), bounds, 0.0)
-    place = at * (width + 2 * m) + slot
+    unit = np.eye(n)[columns]
+    rows[..., width:, :] = np.concatenate([-unit, unit])
+    bounds = np.concatenate([lo[..., columns], -hi[..., columns]], 2)
+    live[..., width:] = np.isfinite(bounds)
+    levels[..., width:] = np.where(np.isfinite(bounds), bounds, 0.0)
     return StagedProgram(
         as_numpy(stages.first),
         _in_time(stages.step),
@@ -103,7 +103,7 @@ def staged(constrained: Constrained) -> StagedProgram:
         levels,
         live,
         equal,
-        place,
+        at * most + slot,
     )
 
 
@@ -111,17 +111,10 @@ def _in_time(value: Tensor) -> Array:
     return np.ascontiguousarray(as_numpy(value).swapaxes(0, 1))
 
 
-def _nowhere(constrained: Constrained) -> Tensor:
-    space = constrained.problem.space
-    return torch.zeros(space.rows, space.size, dtype=space.dtype, device=space.device)
-
-
-def _limits(constrained: Constrained, stages: Stages) -> tuple[Array, Array, Array]:
+def _limits(staging: Staging, stages: Stages) -> tuple[Array, Array, Array]:
     """Slopes [R or 1, n, M] and values at 0 [R, M] of the constraints, and the time that each reads, [M]."""
-    problem = constrained.problem
-    rollout, rows = problem.rollout, problem.space.rows
-    assert rollout is not None
-    times, n = stages.slope.shape[1], stages.slope.shape[2]
+    problem = staging.constrained.problem
+    rows, times, n = problem.space.rows, stages.slope.shape[1], stages.slope.shape[2]
     count = stages.step.shape[0]
     probes = torch.cat((torch.eye(n), torch.eye(n))).to(problem.space.device, problem.space.dtype)
     growing = torch.arange(times, device=probes.device, dtype=probes.dtype)
@@ -130,15 +123,9 @@ def _limits(constrained: Constrained, stages: Stages) -> tuple[Array, Array, Arr
     index = torch.arange(count, device=probes.device).repeat_interleave(2 * n)
     held = problem.select(index).held if rows > 1 else problem.held
     zero = torch.zeros(rows, times, n, dtype=probes.dtype, device=probes.device)
-
-    def values(z: Tensor, held: Any) -> Tensor:
-        states, action = split(rollout, shapes_of(rollout, problem.space, held), z)
-        with torch.no_grad():
-            found = rollout.functions.limits_of_states(states, action, held)
-        return torch.cat([flat(found[s.name], s, z.shape[0]) for s in constrained.specs], 1)
-
-    level = values(zero, problem.held)
-    moved = values(points, held).reshape(count, 2, n, -1) - level[:count, None, None]
+    with torch.no_grad():
+        level = staging.values(zero, problem.held)
+        moved = staging.values(points, held).reshape(count, 2, n, -1) - level[:count, None, None]
     plain, grown = (as_numpy(part) for part in moved.unbind(1))
     largest = np.abs(plain).sum(0).argmax(0)
     entry = np.arange(plain.shape[2])
@@ -147,13 +134,3 @@ def _limits(constrained: Constrained, stages: Stages) -> tuple[Array, Array, Arr
     with np.errstate(divide="ignore", invalid="ignore"):
         time = np.where(first != 0, np.rint(second / first), 0.0)
     return plain, as_numpy(level), np.clip(np.nan_to_num(time), 0, times - 1).astype(np.int64)
-
-
-def _places(time: Array, times: int) -> tuple[Array, int]:
-    """Where each constraint stands, time * K + slot, and K, the most constraints of one time."""
-    counts = np.bincount(time, minlength=times)
-    width = int(counts.max(initial=0))
-    order = np.argsort(time, kind="stable")
-    slot = np.empty_like(time)
-    slot[order] = np.arange(len(time)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return time * width + slot, width

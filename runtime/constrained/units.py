@@ -77,7 +77,7 @@ class _InUnits:
         return held[UNIT][0] if self.joint else held[UNIT]
 
     def _constraint_unit(self, name: str, value: Tensor, held: Values) -> Tensor:
-        unit = held.get(_name_of(name))
+        unit = constraint_unit(name, held)
         if unit is None:
             return value.new_ones(())
         if self.joint:
@@ -111,6 +111,11 @@ class _RolloutInUnits:
 
 def _name_of(constraint: str) -> str:
     return f"unit of constraint {constraint}"
+
+
+def constraint_unit(name: str, held: Values) -> Tensor | None:
+    """What a constraint is divided by in each row, [R]; None where it is left as it is written."""
+    return held.get(_name_of(name))
 
 
 def _along_rows(unit: Tensor, value: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class Ilqr(AbstractSolver):
     races: ClassVar[bool] = True
 
     def starts(self, problem: Problem, x: Tensor, seed: int, rows: Rows, count: int) -> Tensor:
-        return best_courses(problem, x, seed, rows, count)
+        return best_courses(problem.trajectories(), x, seed, rows, count)
 
     def init(self, problem: Problem, x: Tensor) -> State:
         around = problem.trajectories()

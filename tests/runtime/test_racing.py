@@ -40,7 +40,7 @@ def test_courses_keep_their_level_and_their_bounds() -> None:
     problem = swing()
     x = torch.zeros(3, 40, dtype=torch.float64)
     rows = np.arange(3, dtype=np.int64)
-    pool = drawn(problem, x, 7, rows).reshape(COURSES, 3, 20, 2)
+    pool = drawn(problem.space, x, 7, rows).reshape(COURSES, 3, 20, 2)
     assert (pool >= -2).all()
     assert (pool <= 1).all()
     changes = (pool.diff(dim=2) != 0).any(-1).sum(-1)
@@ -48,20 +48,20 @@ def test_courses_keep_their_level_and_their_bounds() -> None:
     assert (changes == 0).any()
     extreme = ((pool == -2) | (pool == 1)).flatten(2).all(-1)
     assert 0.4 < extreme.double().mean() < 0.6
-    assert torch.equal(pool, drawn(problem, x, 7, rows).reshape(pool.shape))
-    assert not torch.equal(pool, drawn(problem, x, 8, rows).reshape(pool.shape))
+    assert torch.equal(pool, drawn(problem.space, x, 7, rows).reshape(pool.shape))
+    assert not torch.equal(pool, drawn(problem.space, x, 8, rows).reshape(pool.shape))
     alone = problem.select(torch.tensor([2]))
-    assert torch.equal(drawn(alone, x[:1], 7, rows[2:])[:, 0], pool[:, 2].flatten(1))
+    assert torch.equal(drawn(alone.space, x[:1], 7, rows[2:])[:, 0], pool[:, 2].flatten(1))
 
 
 def test_the_best_courses_that_differ_are_taken() -> None:
     problem = swing()
     x = torch.zeros(3, 40, dtype=torch.float64)
     rows = np.arange(3, dtype=np.int64)
-    pool = drawn(problem, x, 0, rows)
+    pool = drawn(problem.space, x, 0, rows)
     several = problem.select(torch.arange(3).repeat(COURSES))
     energies = several.energy(pool.reshape(-1, 40)).reshape(COURSES, 3)
-    found = best_courses(problem, x, 0, rows, 4).reshape(4, 3, 40)
+    found = best_courses(problem.trajectories(), x, 0, rows, 4).reshape(4, 3, 40)
     assert torch.equal(found[0], x)
     for row in range(3):
         best = int(energies[:, row].argmin())
