@@ -19,7 +19,7 @@ from ebmlang.runtime.layout import hessian_form
 from ebmlang.runtime.mixed.free import GIVEN, FreeEnergy, free_energy, summed_names
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy, integrated_energy
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.rollout import Rollout
+from ebmlang.runtime.rollout import Rollout, Tie
 from ebmlang.runtime.space import Space, Unknown, space_of
 from ebmlang.runtime.spec import ConstraintSpec, VariableSpec
 
@@ -194,13 +194,11 @@ def _rollout(bound: Bound, functions: Unshared) -> Rollout | None:
     found = vars(bound.module).get("ROLLOUT")
     if found is None:
         return None
-    states, action, shared, whole, *ties = found
+    states, action, shared, whole = found[:4]
+    ties: tuple[Tie, ...] = found[4] if len(found) > 4 else ()
     made = vars(type(bound.instance))
     stepped, written = "next_entries" in made, "stage_bends" in made
-    kept = prepared(bound)
-    return Rollout(
-        functions, states, action, shared, whole, *ties, kept=kept, stepped=stepped, written=written
-    )
+    return Rollout(functions, states, action, shared, whole, ties, prepared(bound), stepped, written)
 
 
 def prepared(bound: Bound) -> Remembered | None:

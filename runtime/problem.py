@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -97,7 +98,7 @@ class View(Enum):
     ROLLOUT = "the steps and stage costs of a rollout"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Rows of independent minimisations over the same space.
 
@@ -292,6 +293,10 @@ class Problem:
 
     def trajectories(self) -> Trajectories:
         """The rollouts of all rows."""
+        return self._trajectories
+
+    @cached_property
+    def _trajectories(self) -> Trajectories:
         if self.rollout is None:
             raise RuntimeError("this problem has no rollout")
 

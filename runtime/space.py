@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Start:
     outside: Tensor
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Space:
     """All unknowns of one question. Make it with `space_of`.
 
@@ -198,6 +199,10 @@ class Space:
 
         Raises ValueError when a domain is more than bounds.
         """
+        return self._sides
+
+    @cached_property
+    def _sides(self) -> tuple[Tensor, Tensor]:
         if not self.kinds <= {Kind.LINEAR, Kind.OPEN, Kind.BOX}:
             raise ValueError("only numbers with bounds have bounds")
         pairs = [self._bounds_of(unknown) for unknown in self.unknowns]

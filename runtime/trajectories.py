@@ -53,7 +53,7 @@ class Trajectories:
     def _bounds(self) -> tuple[Array, Array]:
         shapes = self.shapes
         lo, hi = (b.numpy().reshape(-1, shapes.steps, shapes.actions) for b in self.space.bounds())
-        return lo.transpose(1, 2, 0), hi.transpose(1, 2, 0)
+        return lo.transpose(1, 2, 0)[:, :, None], hi.transpose(1, 2, 0)[:, :, None]
 
     @cached_property
     def _arrays(self) -> Arrays:
@@ -117,22 +117,19 @@ class Trajectories:
         (lo, hi), held = self._bounds, self._arrays
         step = self.rollout.functions.next_entries
         base = x.numpy().reshape(copies, rows, shapes.steps, shapes.actions).transpose(2, 3, 0, 1)
-        actions = np.empty(base.shape, base.dtype)
+        actions = np.ascontiguousarray(base) if law is None else np.empty(base.shape, base.dtype)
         states = np.empty((shapes.steps + 1, shapes.states, copies, rows), base.dtype)
         states[0] = self._first[:, None]
-        arrays = None if law is None else law.arrays(base.dtype)
+        arrays = None if law is None else law.arrays(base)
         with np.errstate(all="ignore"):
             for t in range(shapes.steps):
                 now = states[t]
-                if arrays is None:
-                    actions[t] = base[t]
-                else:
-                    before, constant, gain = arrays
-                    change = (gain[t] * (now - before[t])).sum(1)
-                    change += constant[t]
-                    change += base[t]
-                    np.maximum(change, lo[t, :, None], out=change)
-                    np.minimum(change, hi[t, :, None], out=actions[t])
+                if arrays is not None:
+                    before, change, gain = arrays
+                    np.add.reduce(gain[t] * (now - before[t]), 1, out=actions[t])
+                    actions[t] += change[t]
+                    np.maximum(actions[t], lo[t], out=actions[t])
+                    np.minimum(actions[t], hi[t], out=actions[t])
                 for entry, value in zip(states[t + 1], step(t, now, actions[t], held), strict=True):
                     entry[:] = value
         found = np.ascontiguousarray(actions.transpose(2, 3, 0, 1)).reshape(copies * rows, -1)
@@ -306,14 +303,14 @@ class _Law:
     gain: Tensor
     shares: tuple[float, ...]
 
-    def arrays(self, dtype: np.dtype[np.floating]) -> tuple[Array, Array, Array]:
-        """States [T + 1, d, 1, R], the shares of the constant part [T, m, copies, R], gains
+    def arrays(self, base: Array) -> tuple[Array, Array, Array]:
+        """States [T + 1, d, 1, R], actions `base` with shares of the constant part [T, m, copies, R], gains
         [T, m, d, 1, R]."""
         states = self.states.numpy().transpose(1, 2, 0)[:, :, None]
         shares = np.array(self.shares)[:, None]
         constant = self.constant.numpy().transpose(1, 2, 0)[:, :, None] * shares
         gain = self.gain.numpy().transpose(1, 2, 3, 0)[:, :, :, None]
-        return states, constant.astype(dtype), np.ascontiguousarray(gain, dtype)
+        return states, base + constant.astype(base.dtype), np.ascontiguousarray(gain, base.dtype)
 
     def repeated(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """States, constant part and gains for all shares, one after the other."""

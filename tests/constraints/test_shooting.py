@@ -293,3 +293,20 @@ def test_other_units() -> None:
         options={"ftol": 1e-14, "maxiter": 500},
     )
     assert np.isclose(float(r.energy[0]) / 1e5, found.fun, rtol=1e-6)
+
+
+def test_soft_steps_tend_to_hard_ones() -> None:
+    soft = "cost next[t] = {w} * ||s[t+1] - [s[t, 0] + 0.05 * spin(s[t], a[t]), spin(s[t], a[t])]||^2"
+    states = "latent s : real[T+1, 2]; cost first = {w} * ||s[0] - s0||^2"
+    first = [[0.3, 0.2]]
+    hard = _swing(WHOLE).infer(s0=first, dtype="float64")
+    away = []
+    for w in ("1e2", "1e4", "1e6"):
+        r = _swing(soft.replace("{w}", w), states=states.replace("{w}", w)).infer(s0=first, dtype="float64")
+        assert r.method == "projected_gauss_newton"
+        assert bool(r.converged.all())
+        assert float(r.energy[0]) < float(hard.energy[0])
+        away.append(float(hard.energy[0] - r.energy[0]))
+    # The energy of a penalty lies below the minimum by what is proportional to the inverse of its weight.
+    assert away[1] < 0.05 * away[0]
+    assert away[2] < 0.02 * away[1]
