@@ -53,7 +53,7 @@ def _acting(
     fixed: Mapping[str, Any],
 ) -> planning.Acting:
     if model is None:
-        return planning.Acting(planning.RandomActions(world), world, {}, course)
+        return planning.Acting(planning.RandomActions(world, args.hold or 1), world, {}, course)
     asking = planning.Asking(
         args.objective,
         args.using,

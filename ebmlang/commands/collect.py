@@ -26,6 +26,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=options.positive,
         help="with a model: normal noise on actions, as a share of their range",
     )
+    parser.add_argument(
+        "--hold",
+        metavar="N",
+        type=options.count,
+        help="without a model: an action lasts N steps on average, not 1",
+    )
+    parser.add_argument(
+        "--window",
+        metavar="K",
+        type=options.count,
+        help="rows of K steps that follow each other, with K + 1 observations, not of one step",
+    )
     options.add_settings(parser)
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
     options.add_binds(parser)
@@ -42,13 +54,16 @@ def run(args: Namespace) -> int:
         raise options.UsageError("--env model needs the model: collect FILE --env model")
     if args.noise and not args.file:
         raise options.UsageError("--noise goes with a model: without one, actions are random already")
+    if args.hold and args.file:
+        raise options.UsageError("--hold goes with random actions: a model says what it does in every step")
     from ebmlang import data
     from ebmlang.commands import acting
 
     data.require_writable(args.output, args.force)
     model = acting.model_of(args) if args.file else None
     episodes, interrupted = acting.played(args, "collect", model, args.by, noise=args.noise or 0.0)
-    rows = episodes.transitions()
+    done = any(e.steps for e in episodes)
+    rows = episodes.windows(args.window) if args.window and done else episodes.transitions()
     if rows:
         data.write(args.output, rows, args.force)
     if args.json:

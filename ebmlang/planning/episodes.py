@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ebmlang.compiler.tables import SLACK
+from ebmlang.errors import DataError
 from ebmlang.planning.planner import Planned
 from ebmlang.planning.spaces import Array
 from ebmlang.planning.worlds import Step
@@ -270,6 +271,32 @@ class Episodes(Sequence[Episode]):
                 row["plan"] = _rests(e)
             parts.append(row)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    def windows(self, steps: int) -> dict[str, Array]:
+        """Every episode in pieces of so many steps, a row for each: obs, action, reward, ended, episode, t.
+
+        obs is [rows, steps + 1, *shape], action [rows, steps, *shape], reward [rows, steps]; `ended`, `episode`
+        and `t`, the first step of the piece, are one number for each row. Pieces do not overlap, and what is
+        left at the end of an episode is left out. Raises DataError where no episode is long enough.
+        """
+        pieces = [(e, t) for e in self.found for t in range(0, e.steps - steps + 1, steps)]
+        if not pieces:
+            longest = max((e.steps for e in self.found), default=0)
+            raise DataError(
+                f"no episode has {steps} steps: the longest has {longest}", f"windows of at most {longest}"
+            )
+        rows = {
+            "action": np.stack([e.actions[t : t + steps] for e, t in pieces]),
+            "reward": np.stack([e.rewards[t : t + steps] for e, t in pieces]),
+            "ended": np.array([e.ended and t + steps == e.steps for e, t in pieces]),
+            "episode": np.array([e.number for e, _ in pieces]),
+            "t": np.array([t for _, t in pieces]),
+        }
+        first = pieces[0][0].observations
+        for key in first if isinstance(first, Mapping) else ("",):
+            whole = [(e.observations[key] if key else e.observations, t) for e, t in pieces]
+            rows[f"obs.{key}" if key else "obs"] = np.stack([seen[t : t + steps + 1] for seen, t in whole])
+        return rows
 
     def to_json(self) -> dict[str, Any]:
         """The table as values that JSON has."""
