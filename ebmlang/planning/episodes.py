@@ -275,9 +275,9 @@ class Episodes(Sequence[Episode]):
     def windows(self, steps: int) -> dict[str, Array]:
         """Every episode in pieces of so many steps, a row for each: obs, action, reward, ended, episode, t.
 
-        obs is [rows, steps + 1, *shape], action [rows, steps, *shape], reward [rows, steps]; `ended`, `episode`
-        and `t`, the first step of the piece, are one number for each row. Pieces do not overlap, and what is
-        left at the end of an episode is left out. Raises DataError where no episode is long enough.
+        obs is [rows, steps + 1, *shape], action [rows, steps, *shape], reward [rows, steps]; `ended`,
+        `episode` and `t`, the first step of the piece, are one number for each row. Pieces do not overlap,
+        and what is left at the end of an episode is left out. Raises DataError where none is long enough.
         """
         pieces = [(e, t) for e in self.found for t in range(0, e.steps - steps + 1, steps)]
         if not pieces:

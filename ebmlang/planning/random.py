@@ -14,8 +14,8 @@ from ebmlang.planning.worlds import Observed, World
 class RandomActions:
     """Draws actions from the space of the world, by the seed of the episode.
 
-    An action lasts `hold` steps on average, at least 1: after every step it is drawn anew with the probability
-    1 / hold. With 1 all actions are independent.
+    An action lasts `hold` steps on average, at least 1: after every step it is drawn anew with the
+    probability 1 / hold. With 1 all actions are independent.
     """
 
     def __init__(self, world: World, hold: float = 1.0) -> None:
