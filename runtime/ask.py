@@ -40,7 +40,7 @@ from ebmlang.runtime.posing import (
     wide_instance,
 )
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.report import evaluate, free_report, rows_of, values_alone
+from ebmlang.runtime.report import can_wait, evaluate, free_report, rows_of, values_alone, waiting
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.search import Search, first_given, limits_of
 from ebmlang.runtime.turns import blocks_of
@@ -161,13 +161,16 @@ def _mixture(bound: Bound, problem: Problem) -> MixtureForm | str:
     kept = prepared(bound)
     known: MixtureForm | None = None if kept is None else kept.find(plain.held)
     if known is not None:
-        return known
+        compared = known.with_patterns(problem.space)
+        if kept is not None and compared is not known:
+            kept.keep(plain.held, known.reads, compared, compared.size)
+        return compared
     wide = Unshared(wide_instance(bound), frozenset(), bound.module.WRITTEN)
     proven = Mixture(wide, *bound.module.MIXTURE)
     form = mixture_form(proven, problem.space, problem.row_values, lambda rows: plain.select(rows).held)
     if isinstance(form, str):
         return form
-    form = form.to(bound.settings.dtype)
+    form = form.to(bound.settings.dtype).with_patterns(problem.space)
     # Bounds and given entries speak against a form only where its quadratic part couples entries.
     shared = proven.shared and proven.diagonal and not form.reads & problem.row_values
     if kept is not None and shared and problem.space.rows:
@@ -227,27 +230,28 @@ def _result(
         if isinstance(problem.functions, Unshared | UnsharedFree):
             unknown = dict(problem.functions.seen(unknown))
     unknown = {n: v.detach() for n, v in unknown.items()}
+    outcome = asking.checked(bound, problem, outcome)
+    kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
+    converged = _converged(kinds)
+    ending: dict[str, Any] = {
+        "converged": converged,
+        "status": outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch,
+        "iterations": rows_of(outcome.iterations, batch).cpu(),
+        "method": method,
+        "because": because,
+        "certificate": certificate(bound.module, method, converged),
+        "trace": outcome.trace,
+    }
     if isinstance(problem.functions, UnsharedFree):
         report = free_report(bound, problem.functions.free, unknown, problem.held)
+        ending["status"] = _with_faults(problem, unknown, report.energy, ending["status"])
     elif brief:
         report = values_alone(bound, unknown)
+    elif not _has_gap(bound, problem, method) and can_wait(bound, unknown, problem.held):
+        return waiting(bound, unknown, problem.held, ending)
     else:
         report = evaluate(bound, unknown, problem.held)
-    outcome = asking.checked(bound, problem, outcome)
-    status = outcome.sentences if len(outcome.sentences) == batch else outcome.sentences * batch
-    kinds = outcome.status if len(outcome.status) == batch else outcome.status * batch
-    status = _with_faults(problem, unknown, report.energy, status)
-    converged = _converged(kinds)
-    found = replace(
-        report,
-        converged=converged,
-        status=tuple(status),
-        iterations=rows_of(outcome.iterations, batch).cpu(),
-        method=method,
-        because=because,
-        certificate=certificate(bound.module, method, converged),
-        trace=outcome.trace,
-    )
+    found = replace(report, **ending)
     return found if brief else _with_gap(bound, problem, outcome, found)
 
 
@@ -274,9 +278,14 @@ def _converged(kinds: tuple[Status, ...]) -> Tensor:
 
 def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -> Result:
     """The duality gap of every row, where there is one."""
-    if found.method != "fista" or not bound.module.LEAST_SQUARES or problem.space.joint:
+    if not _has_gap(bound, problem, found.method):
         return found
     gap = lasso_gap(problem, outcome.x)
     if gap is None or not bool(torch.isfinite(gap).all()):
         return found
     return replace(found, gap=gap, certificate=certificate(bound.module, found.method, found.converged, gap))
+
+
+def _has_gap(bound: Bound, problem: Problem, method: str) -> bool:
+    """Whether the answers of a method may have a duality gap."""
+    return method == "fista" and bool(bound.module.LEAST_SQUARES) and not problem.space.joint

@@ -67,10 +67,12 @@ def vetted(
     if problem.blocks is not None and any(part.problem.split is not None for part in problem.blocks.parts):
         # Kinks of a group stand apart in its own problem only.
         return _named(problem, start, outcome)
-    rows = _rows_of(outcome, Status.CONVERGED, Status.PRECISION)
-    if problem.mixture is not None:
-        short = _short_steps(problem.mixture, start, outcome, limits).tolist()
-        rows = [r for r in rows if not short[r] or outcome.status[r] is not Status.CONVERGED]
+    rows = _rows_of(outcome, Status.PRECISION)
+    claimed = _rows_of(outcome, Status.CONVERGED)
+    if problem.mixture is not None and claimed:
+        far = ~_short_steps(problem.mixture, start, outcome, limits)
+        claimed = _where(claimed, far[claimed]) if bool(far.any()) else []
+    rows = sorted(rows + claimed)
     for _ in range(ROUNDS):
         if not rows or limits.passed:
             break
@@ -94,10 +96,13 @@ def _on_their_own_scale(
     Each round begins where the last one has ended, and is judged by the slope there.
     """
     tol = limits.tolerance(start.dtype)
+    if limits.tol is not None:
+        return outcome
     for _ in range(ROUNDS):
-        steep = (outcome.optimality > STEEP * tol).tolist()
-        rows = [row for row in _rows_of(outcome, Status.CONVERGED) if steep[row]]
-        if limits.tol is not None or not rows or limits.passed:
+        steep = outcome.optimality > STEEP * tol
+        claimed = _rows_of(outcome, Status.CONVERGED) if bool(steep.any()) else []
+        rows = _where(claimed, steep[claimed])
+        if not rows or limits.passed:
             break
         index = torch.tensor(rows, device=start.device)
         slopes = _slopes(problem.select(index), solver, start[index], outcome.x[index], reach=CLOSE_BY)
@@ -217,7 +222,10 @@ def _where(rows: list[int], flags: Tensor) -> list[int]:
 
 
 def _rows_of(outcome: Outcome, *kinds: Status) -> list[int]:
-    return [row for row, kind in enumerate(outcome.status) if kind in kinds]
+    status = outcome.status
+    if status and status.count(status[0]) == len(status):  # much quicker than one by one, and most often so
+        return list(range(len(status))) if status[0] in kinds else []
+    return [row for row, kind in enumerate(status) if kind in kinds]
 
 
 def _marked(outcome: Outcome, rows: list[int], kind: Status) -> Outcome:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.space import Space
+from ebmlang.runtime.stored_patterns import MOST, ROWS_PER_PATTERN, StoredPatterns, stored_patterns
 from ebmlang.runtime.watched import Watched
 
 Values = Mapping[str, Tensor]
@@ -60,7 +62,8 @@ class MixtureForm:
 
     `quadratic` is a diagonal, [R or 1, N], or matrices [R or 1, N, N] with `factor` their Cholesky factor.
     It is the Hessian of the quadratic that lies above the energy, short of what the bends add. `reads` names
-    the values that all of it is from.
+    the values that all of it is from. `patterns` tells of points next to the slopes of the scores, where that
+    has been prepared.
     """
 
     scores: tuple[Scores, ...]
@@ -69,13 +72,35 @@ class MixtureForm:
     quadratic: Tensor
     factor: Tensor | None
     reads: frozenset[str] = frozenset()
+    patterns: StoredPatterns | None = None
 
     @property
     def size(self) -> int:
         """In bytes."""
         factor = () if self.factor is None else (self.factor,)
         tensors = (*_tensors(self.scores), self.constant, self.linear, self.quadratic, *factor)
-        return sum(t.nbytes for t in tensors)
+        return sum(t.nbytes for t in tensors) + (0 if self.patterns is None else self.patterns.size)
+
+    @property
+    def products(self) -> Scores | None:
+        """The scores where they are those of one log-sum-exp, products with patterns that all rows share."""
+        if len(self.scores) != 1:
+            return None
+        (part,) = self.scores
+        plain = part.bend is None and part.slope.shape[0] == 1 and part.offset.shape[1] == 1
+        return part if plain and not bool(part.offset.any()) else None
+
+    def with_patterns(self, space: Space) -> MixtureForm:
+        """The form with its patterns compared with each other, where the rows are many enough to pay."""
+        part = self.products if self.patterns is None and self.factor is None else None
+        if part is None or Kind.BOX in space.kinds or space.mask is not None:
+            return self
+        count = part.slope.shape[1]
+        few = 2 <= count <= min(MOST, space.rows // ROWS_PER_PATTERN)
+        if not few or any(t.shape[0] != 1 for t in (part.weight, self.linear, self.quadratic)):
+            return self
+        found = stored_patterns(part.slope[0], part.weight[0, 0], self.linear[0], self.quadratic[0])
+        return replace(self, patterns=found)
 
     def select(self, rows: Tensor) -> MixtureForm:
         picked: MixtureForm = _mapped(self, lambda t: t if t.shape[0] == 1 else t.index_select(0, rows))
@@ -92,7 +117,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple):
         return tuple(_mapped(item, change) for item in value)
-    if value is None or isinstance(value, frozenset):
+    if value is None or isinstance(value, frozenset | StoredPatterns):
         return value
     return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
 

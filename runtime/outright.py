@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.bind import Bound, net_specs
+from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.certificates import certificate
 from ebmlang.runtime.checked import Outright
 from ebmlang.runtime.kept import Remembered
 from ebmlang.runtime.picking import picked
 from ebmlang.runtime.posing import Unshared, constraint_specs, prepared
 from ebmlang.runtime.problem import Problem
-from ebmlang.runtime.report import evaluate, values_alone, with_shared
-from ebmlang.runtime.result import Later, Result, Status, result_later
+from ebmlang.runtime.report import can_wait, evaluate, values_alone, waiting
+from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.search import Search, limits_of
 from ebmlang.runtime.solvers import riccati, small_quadratic
 
@@ -33,9 +33,6 @@ None where it takes a search."""
 METHODS: Mapping[str, Compute] = MappingProxyType(
     {"riccati": riccati.outright, "quadratic": small_quadratic.outright}
 )
-
-MOST_BYTES = 2**18
-"""Values that are copied so that a report can wait; where there are more, it is made at once."""
 
 
 def answer(bound: Bound, problem: Problem, search: Search, brief: bool) -> Result | None:
@@ -85,8 +82,8 @@ def _reported(
     unknown, held = problem.unknown(found.x), problem.held
     if brief and found.sure:
         return replace(values_alone(bound, unknown), **ending)
-    if found.sure and _lasts(bound, unknown, held):
-        return _later(bound, unknown, held, ending)
+    if found.sure and can_wait(bound, unknown, held):
+        return waiting(bound, unknown, held, ending)
     report = values_alone(bound, unknown) if brief else evaluate(bound, unknown, held)
     values = report.values
     if found.reads - values.keys():
@@ -94,18 +91,3 @@ def _reported(
     good = found.stands is None or bool(found.stands(values).all())
     finite = brief or bool(torch.isfinite(report.energy).all())
     return replace(report, **ending) if good and finite else None
-
-
-def _lasts(bound: Bound, unknown: Values, held: Values) -> bool:
-    """Whether what the report is made from can be kept as it is now: small values, and nothing else."""
-    nested = "NESTED" in vars(bound.module)
-    size = sum([v.nbytes for v in unknown.values()]) + sum([v.nbytes for v in held.values()])
-    return size <= MOST_BYTES and not nested and not net_specs(bound.module)
-
-
-def _later(bound: Bound, unknown: Values, held: Values, ending: dict[str, Any]) -> Result:
-    """The result with a report that waits. The caller may change what was passed, or the answer, before."""
-    then, given = ({n: v.detach().clone() for n, v in values.items()} for values in (unknown, held))
-    module, waiting = bound.module, replace(bound, values={}, kept=None)
-    later = Later(lambda: with_shared(evaluate(waiting, then, given), module))
-    return result_later(dict(unknown), later, **ending)

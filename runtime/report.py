@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.bind import Bound, net_specs
 from ebmlang.runtime.constrained.problem import (
     feasible_within,
     flat,
@@ -20,7 +21,7 @@ from ebmlang.runtime.generated import NUMBERED, Report
 from ebmlang.runtime.mixed.free import FreeEnergy
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.posing import constraint_specs
-from ebmlang.runtime.result import Result
+from ebmlang.runtime.result import Later, Result, result_later
 
 Values = Mapping[str, Tensor]
 
@@ -29,6 +30,12 @@ CACHED = 1 << 23
 
 FEWEST = 64
 """Rows that are worth a call of their own."""
+
+MOST_BYTES = 2**18
+MOST_ANSWERS = 4
+MOST_COPIED = 2**24
+"""Values that are copied so that a report can wait: so many bytes, or so many times those of the answer, which
+whoever keeps the result keeps too, up to as many as the last. Where there are more, it is made at once."""
 
 
 def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
@@ -66,6 +73,24 @@ def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
         batch_terms={n: v for n, v in terms.items() if n not in per_row},
         violations=violations,
     )
+
+
+def can_wait(bound: Bound, unknown: Values, held: Values) -> bool:
+    """Whether what a report is made from can be kept as it is now: few values, and nothing else."""
+    if "NESTED" in vars(bound.module) or net_specs(bound.module) or constraint_specs(bound.module):
+        return False
+    answer = sum([v.nbytes for v in unknown.values()])
+    size = answer + sum([v.nbytes for v in held.values()])
+    return size <= MOST_BYTES or size <= min(MOST_ANSWERS * answer, MOST_COPIED)
+
+
+def waiting(bound: Bound, unknown: Values, held: Values, ending: dict[str, Any]) -> Result:
+    """The result of a search that ended so, with a report that waits until it is asked for. The caller may
+    change what was passed, or the answer, before."""
+    then, given = ({n: v.detach().clone() for n, v in values.items()} for values in (unknown, held))
+    module, idle = bound.module, replace(bound, values={}, kept=None)
+    later = Later(lambda: with_shared(evaluate(idle, then, given), module))
+    return result_later(dict(unknown), later, **ending)
 
 
 def with_shared(result: Result, module: ModuleType) -> Result:

@@ -63,11 +63,10 @@ class ConcaveConvex(AbstractSolver):
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: ConcaveConvexMemory = state.memory
         moved = memory.target if bool(state.active.all()) else where_rows(state.active, memory.target, x)
-        energy, gradient, target = majorised(problem, moved)
+        energy, optimality, target = _arrived(problem, moved, state)
         # The step cannot raise the energy: what seems to is rounding.
         level = energy >= state.energy
         energy = torch.minimum(energy, state.energy)
-        optimality = problem.space.optimality(moved, gradient)
         # Only where the energy has not fallen can the point be the same.
         stuck = level & (moved == x).all(1) if bool(level.any()) else level
         after = ConcaveConvexMemory(target, stuck, memory.stall.after(energy, optimality, self.patience))
@@ -77,6 +76,35 @@ class ConcaveConvex(AbstractSolver):
         memory: ConcaveConvexMemory = state.memory
         ended = memory.stuck | memory.stall.stalled
         return torch.where(ended, int(Halt.PRECISION), int(Halt.RUNNING)).to(torch.int8)
+
+
+def _arrived(problem: Problem, x: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor]:
+    """The energy and the optimality [R] at x, and where the next step leads.
+
+    Rows that are next to a stored pattern, and meet their bound for sure, are not evaluated: they get bounds
+    of both, and move no more.
+    """
+    form = problem.mixture
+    assert form is not None
+    if form.patterns is None or state.bound is None:
+        energy, gradient, target = majorised(problem, x)
+        return energy, problem.space.optimality(x, gradient), target
+    energy, optimality = form.patterns.near(x)
+    energy += form.constant + row_dot(x, torch.addcmul(form.linear, x, form.quadratic, value=0.5))
+    sure = optimality <= state.bound
+    energy = torch.where(sure, energy, state.energy)
+    optimality = torch.where(sure, optimality, state.optimality)
+    unsure = (state.active & ~sure).nonzero()[:, 0]
+    if 4 * unsure.shape[0] > x.shape[0]:
+        energy, gradient, target = majorised(problem, x)
+        return energy, problem.space.optimality(x, gradient), target
+    if unsure.shape[0] == 0:
+        return energy, optimality, x
+    part, at = problem.select(unsure), x.index_select(0, unsure)
+    exact, gradient, ahead = majorised(part, at)
+    energy = energy.index_copy(0, unsure, exact)
+    optimality = optimality.index_copy(0, unsure, part.space.optimality(at, gradient))
+    return energy, optimality, x.index_copy(0, unsure, ahead)
 
 
 def majorised(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,11 +164,10 @@ _KERNEL: Callable[..., tuple[Tensor, Tensor]] | None = getattr(
 def _fused(form: MixtureForm, x: Tensor) -> tuple[Tensor, None, Tensor] | None:
     """The same where the scores are products with patterns that all rows share, as one attention in which
     the patterns are keys and values; None elsewhere."""
-    if _KERNEL is None or x.device.type != "cpu" or len(form.scores) != 1 or x.shape[0] == 0:
+    if _KERNEL is None or x.device.type != "cpu" or x.shape[0] == 0:
         return None
-    (part,) = form.scores
-    plain = part.bend is None and part.slope.shape[0] == 1 and part.offset.shape[1] == 1
-    if not plain or part.slope.dtype != x.dtype or bool(part.offset.any()):
+    part = form.products
+    if part is None or part.slope.dtype != x.dtype:
         return None
     patterns = part.slope[None]
     found, log = _KERNEL(x[None, None], patterns, patterns, scale=1.0)

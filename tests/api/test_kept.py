@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ebmlang
-from ebmlang.runtime import outright
+from ebmlang.runtime import ask, outright
 from ebmlang.runtime.driver import Outcome, solve
 from ebmlang.runtime.result import Result, Status
 
@@ -75,9 +75,24 @@ cases = pytest.mark.parametrize(("text", "values", "sought"), CASES, ids=["ridge
 Values = Callable[[], dict[str, Any]]
 
 
-def searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answer by the search from here on."""
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Answer by the search from here on; the methods of searches are entered into the list."""
     monkeypatch.setattr(outright, "METHODS", {})
+    return searches(monkeypatch)
+
+
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The methods of searches from here on."""
+    found: list[str] = []
+    real = ask.searched
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        outcome = real(*arguments, **options)
+        found.append(outcome[1])
+        return outcome
+
+    monkeypatch.setattr(ask, "searched", noted)
+    return found
 
 
 def same(a: Result, b: Result, rtol: float = 1e-9) -> None:
@@ -100,11 +115,13 @@ def same(a: Result, b: Result, rtol: float = 1e-9) -> None:
 def test_an_answer_without_a_search_is_that_of_the_search(
     text: str, values: Values, sought: str, dtype: str, rtol: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    methods = searches(monkeypatch)
     found = ebmlang.loads(text).infer(values(), dtype=dtype)
     assert found.pending
-    searched(monkeypatch)
+    assert not methods
+    methods = searched(monkeypatch)
     other = ebmlang.loads(text).infer(values(), dtype=dtype)
-    assert not other.pending
+    assert methods
     same(found, other, rtol)
     assert not found.pending
 
@@ -225,3 +242,32 @@ def test_an_energy_that_is_not_finite_is_named() -> None:
     assert found.converged.tolist() == [True, False]
     assert "in term 'f'" in found.status[1]
     assert found.status[0] == Status.CONVERGED.sentence()
+
+
+CHAIN = """
+model chain(T: int) {
+  observed y : real[T]
+  latent   x : real[T] = y
+  for t in 0..T   { energy data[t] = huber(x[t] - y[t]) }
+  for t in 0..T-1 { energy link[t] = huber(x[t+1] - x[t]) }
+  infer x
+}
+"""
+
+
+def test_a_search_leaves_its_report_for_later_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = searches(monkeypatch)
+    (y,) = drawn((3, 20))
+    found = ebmlang.loads(CHAIN).infer(y=y, dtype="float64")
+    assert methods
+    assert found.pending
+    x, seen = found.x.numpy().copy(), y.copy()
+    y *= 3.0
+    found.x.zero_()
+
+    def huber(r: Any) -> Any:
+        return np.where(np.abs(r) <= 1, 0.5 * r * r, np.abs(r) - 0.5)
+
+    links = huber(np.diff(x, axis=1))
+    assert np.abs(found.factors["link"].numpy() - links).max() <= 1e-12
+    assert np.abs(found.energy.numpy() - huber(x - seen).sum(1) - links.sum(1)).max() <= 1e-10
