@@ -23,7 +23,7 @@ from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.certificates import certificate
 from ebmlang.runtime.driver import Progress
 from ebmlang.runtime.marginal import beta_of, checked_beta
-from ebmlang.runtime.memory import rows_that_fit
+from ebmlang.runtime.memory import keep_freed, rows_that_fit
 from ebmlang.runtime.nested.watching import watched
 from ebmlang.runtime.result import Result
 from ebmlang.runtime.search import Search
@@ -263,6 +263,7 @@ class Inference:
         rows, size = self.given.rows, self.chunk_size()
         if rows == 0:
             raise DataError("the data holds no examples", "pass at least one row")
+        keep_freed()
         for start in range(0, rows, size):
             stop = min(start + size, rows)
 

@@ -128,7 +128,8 @@ def _short_steps(form: MixtureForm, start: Tensor, outcome: Outcome, limits: Lim
     of their size, bool [R]: known without another gradient, which costs as much as several such steps."""
     if form.factor is not None:
         return torch.zeros_like(outcome.energy, dtype=torch.bool)
-    size = torch.maximum(outcome.x.abs().amax(1), start.abs().amax(1))
+    size = torch.maximum(outcome.x.amax(1), start.amax(1))
+    size = torch.maximum(size, -torch.minimum(outcome.x.amin(1), start.amin(1)))
     share = math.sqrt(limits.tolerance(outcome.x.dtype))
     result: Tensor = outcome.optimality <= share * form.quadratic.amin(1) * size
     return result
@@ -151,8 +152,9 @@ def _round(
     tol = limits.tolerance(at.dtype)
     claimed = torch.tensor([outcome.status[row] is Status.CONVERGED for row in rows], device=at.device)
     slopes = _slopes(part, solver, begin, at, tol if bool(claimed.all()) else None)
-    flat = _flat(part, solver, begin, at, ~claimed & slopes.below(tol), tol)
-    outcome = _marked(outcome, _where(rows, flat), Status.CONVERGED)
+    if not bool(claimed.all()):
+        flat = _flat(part, solver, begin, at, ~claimed & slopes.below(tol), tol)
+        outcome = _marked(outcome, _where(rows, flat), Status.CONVERGED)
     x, dropped = at, torch.zeros_like(claimed)
     if proven.jumps:
         blind = claimed & (slopes.usual == 0).any(1)
@@ -168,20 +170,20 @@ def _round(
         endless[far] |= falls_without_end(part.select(far), begin[far], at[far], floor[far])
     outcome = _marked(outcome, _where(rows, endless), Status.UNBOUNDED)
     go_on = (steep & ~endless & ~_taken_at_word(slopes, limits)) | dropped
-    bound = torch.where(dropped, torch.inf, slopes.bound(tol, outcome.optimality[index]))
+    anew = dropped
     if not proven.convex:
         suspected = (slopes.idle(begin) | proven.quadratic) & (claimed & ~steep & ~endless)[:, None]
         if bool(suspected.any()):
             suspected = suspected & ~solver.curves_up(part, at)[:, None]
-        there, found = way_down(part, at, slopes, suspected & ~dropped[:, None])
-        x, go_on = where_rows(found, there, x), go_on | found
-        bound = torch.where(found, torch.inf, bound)
+        there, lower = way_down(part, at, slopes, suspected & ~dropped[:, None])
+        x, go_on, anew = where_rows(lower, there, x), go_on | lower, dropped | lower
     again = _where(rows, go_on)
     left = limits.steps - max((int(outcome.iterations[row]) for row in again), default=0)
     if left <= 0:
         return _marked(outcome, again, Status.STEP_LIMIT), []
     if again:
         some = go_on.nonzero()[:, 0]
+        bound = torch.where(anew, torch.inf, slopes.bound(tol, outcome.optimality[index]))
         more = solve_from(part.select(some), solver, x[some], replace(limits, steps=left), bound=bound[some])
         outcome = _merged(outcome, again, more)
     return outcome, [r for r in again if outcome.status[r] in (Status.CONVERGED, Status.PRECISION)]

@@ -16,6 +16,9 @@ _FALLBACK = 4 * 2**30
 _SHARE = 0.5
 """Of the memory that is free; the rest is left to the allocator, the data and other programs."""
 
+_LARGEST_LEARNT = 2**25 - 2**12
+"""Just below what glibc takes for the size of a block that comes once."""
+
 
 def available_memory() -> int:
     """Bytes of main memory that a question may take: half of what was free when the second began."""
@@ -42,6 +45,17 @@ def device_memory(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * _SHARE)
     return available_memory()
+
+
+@lru_cache(maxsize=1)
+def keep_freed() -> None:
+    """Let the C library keep memory that is freed, some 64 MiB of it, for the next tensors.
+
+    glibc gives blocks back to the system above a size that it learns from the largest block it has seen freed
+    (mallopt(3), M_MMAP_THRESHOLD). Until then the pages of every temporary tensor of a megabyte are asked for
+    anew, which takes as long as to fill them. Other libraries are not impressed.
+    """
+    torch.empty(_LARGEST_LEARNT, dtype=torch.uint8)
 
 
 def rows_that_fit(bytes_per_row: int, limit: int) -> int:

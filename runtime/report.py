@@ -18,6 +18,7 @@ from ebmlang.runtime.constrained.problem import (
 )
 from ebmlang.runtime.driver import Limits
 from ebmlang.runtime.generated import NUMBERED, Report
+from ebmlang.runtime.kept import Kept
 from ebmlang.runtime.mixed.free import FreeEnergy
 from ebmlang.runtime.mixed.integrated import IntegratedEnergy
 from ebmlang.runtime.posing import constraint_specs
@@ -34,8 +35,8 @@ FEWEST = 64
 MOST_BYTES = 2**18
 MOST_ANSWERS = 4
 MOST_COPIED = 2**24
-"""Values that are copied so that a report can wait: so many bytes, or so many times those of the answer, which
-whoever keeps the result keeps too, up to as many as the last. Where there are more, it is made at once."""
+"""Values that are copied so that a report can wait: so many bytes, or so many times those of the answer,
+which whoever keeps the result keeps too, up to as many as the last. If there are more, it is made at once."""
 
 
 def evaluate(bound: Bound, unknown: Values, held: Values) -> Result:
@@ -88,7 +89,9 @@ def waiting(bound: Bound, unknown: Values, held: Values, ending: dict[str, Any])
     """The result of a search that ended so, with a report that waits until it is asked for. The caller may
     change what was passed, or the answer, before."""
     then, given = ({n: v.detach().clone() for n, v in values.items()} for values in (unknown, held))
-    module, idle = bound.module, replace(bound, values={}, kept=None)
+    # How much a row takes is all that a report asks of what the model keeps.
+    kept = None if bound.kept is None else Kept(footprints=bound.kept.footprints)
+    module, idle = bound.module, replace(bound, values={}, kept=kept)
     later = Later(lambda: with_shared(evaluate(idle, then, given), module))
     return result_later(dict(unknown), later, **ending)
 

@@ -1,6 +1,6 @@
 """What is known next to a stored pattern, without evaluating the energy there.
 
-The energy is c x^2 / 2 + linear x + const - w logsumexp(a x) with the stored patterns a_1 .. a_m as rows of a.
+The energy is c x^2 / 2 + linear x + const - w logsumexp(a x), with stored patterns a_1 .. a_m as rows of a.
 With p_i the least point of the quadratic whose pattern i has all of the share, and r = ||x - p_i||,
 
     (a_j - a_i) x <= (a_j - a_i) p_i + ||a_j - a_i|| r,
@@ -78,7 +78,7 @@ class StoredPatterns:
         return -self.weight * score, torch.where(known, pull + rest, torch.inf)
 
     def _closest(self, x: Tensor) -> Tensor:
-        """The pattern next to x along one direction, int64 [R]; where that is the wrong one, x is far away."""
+        """The pattern next to x along one direction, int64 [R]; if that is the wrong one, x is far away."""
         place = x @ self.along
         above = torch.searchsorted(self.places, place).clamp(1, self.places.shape[0] - 1)
         nearer = place - self.places[above - 1] < self.places[above] - place

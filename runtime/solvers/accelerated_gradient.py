@@ -12,6 +12,7 @@ that it was given, and gradients, which may be views of held values, are only re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,16 +74,16 @@ class AcceleratedGradient(AbstractSolver):
         # A trial step finds the first steepness.
         trial = x - first_step(x, length)[:, None] * gradient
         slope = problem.gradient(trial)
-        steepness = _ratio(row_norm(slope - gradient), row_norm(trial - x))
-        steepness = steepness.clamp(min=torch.finfo(x.dtype).tiny)
+        steepness = row_norm(slope - gradient) / row_norm(trial - x)
+        steepness = steepness.nan_to_num(nan=0.0, posinf=0.0).clamp(min=torch.finfo(x.dtype).tiny)
         memory = AcceleratedMemory(gradient, x, steepness, torch.zeros_like(energy), no_stall(energy))
         return State(energy, length, all_active(energy), memory)
 
     def step(self, problem: Problem, x: Tensor, state: State) -> tuple[Tensor, State]:
         memory: AcceleratedMemory = state.memory
         moved = _round(problem, x, state)
-        energy, length = problem.energy(moved.x), moved.length
-        age, steepness = moved.age, moved.steepness
+        energy = problem.energy(moved.x)
+        length, age, steepness = (_per_row(v, energy) for v in (moved.length, moved.age, moved.steepness))
         bad = ~(torch.isfinite(energy) & torch.isfinite(length))
         back = bad | ~state.active
         if bool(back.any()):
@@ -103,19 +104,24 @@ class AcceleratedGradient(AbstractSolver):
         return torch.where(memory.stall.stalled, int(Halt.PRECISION), int(Halt.RUNNING)).to(torch.int8)
 
 
+Number = Tensor | float
+"""One number for each row: [R], or, of a single row on a CPU, a plain one, whose arithmetic needs no call of
+torch: of thirty such calls a step would be made, each as long as a pass over a thousand entries."""
+
+
 @dataclass(slots=True, eq=False)
 class _Moving:
-    """Where a round stands: `x`, `reached` and `spare` [R, N] are its own tensors; `square` [R] is the square
-    of the length of the gradient."""
+    """Where a round stands: `x`, `reached` and `spare` [R, N] are its own tensors; `square` is the square of
+    the length of the gradient."""
 
     x: Tensor
     gradient: Tensor
     reached: Tensor
     spare: Tensor
-    length: Tensor
-    square: Tensor
-    steepness: Tensor
-    age: Tensor
+    length: Number
+    square: Number
+    steepness: Number
+    age: Number
 
 
 def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
@@ -127,14 +133,15 @@ def _round(problem: Problem, x: Tensor, state: State) -> _Moving:
         memory.gradient,
         memory.reached.clone(),
         torch.empty_like(x),
-        state.optimality,
-        state.optimality.square(),
-        memory.steepness,
-        memory.age,
+        _number(state.optimality),
+        _number(state.optimality.square()),
+        _number(memory.steepness),
+        _number(memory.age),
     )
     goes, all_go = state.active, bool(state.active.all())
     for k in range(ROUND):
         _advance(problem, at, goes, all_go, k % LOOK == 0)
+        # Of a single row everything is said by whether it goes on.
         goes = goes & (at.length > bound) & (at.length < torch.inf)
         all_go = bool(goes.all())
         if not all_go and not bool(goes.any()):
@@ -149,55 +156,95 @@ def _advance(problem: Problem, at: _Moving, goes: Tensor, all_go: bool, looks: b
     moves and how much the gradient turns are known from inner products, which write nothing.
     """
     shorten = 1 / at.steepness
-    shorten = shorten if all_go else torch.where(goes, shorten, 0.0)
+    shorten = shorten if all_go else _either(goes, shorten, 0.0)
     reached = _along(at.x, at.gradient, -shorten, at.spare)
     age, moved = at.age, None
     if looks:
         behind = at.reached.sub_(reached)
-        fall = row_dot(at.gradient, behind)
-        age = age.masked_fill(fall < 0, 0.0)
+        fall = _dot(at.gradient, behind)
+        age = _either(fall < 0, 0.0, age)
     momentum = age / (age + 3)
-    momentum = momentum if all_go else torch.where(goes, momentum, 0.0)
+    momentum = momentum if all_go else _either(goes, momentum, 0.0)
     if looks:
-        far = momentum * (2 * shorten * fall + momentum * row_dot(behind, behind))
-        moved = shorten.square() * at.square + far
+        far = momentum * (2 * shorten * fall + momentum * _dot(behind, behind))
+        moved = shorten * shorten * at.square + far
         point = _along(reached, behind, -momentum, behind)
     else:
         point = _beyond(at.reached, reached, momentum)
     gradient = problem.gradient(point)
-    square = row_dot(gradient, gradient)
-    length = square.sqrt() if bool(torch.isfinite(square).all()) else row_norm(gradient)
+    square = _dot(gradient, gradient)
+    length = _root(square) if _finite(square) else _number(row_norm(gradient))
     steepness = at.steepness
     if moved is not None:
-        turned = at.square + square - 2 * row_dot(gradient, at.gradient)
+        turned = at.square + square - 2 * _dot(gradient, at.gradient)
         # Below its rounding the difference says nothing; a steepness that matters turns gradients by more.
-        turned = torch.where(turned > TURNED * square, turned, 0.0)
-        steepness = torch.maximum(steepness, _ratio(turned, moved).sqrt())
+        turned = _either(turned > TURNED * square, turned, 0.0)
+        steepness = _larger(steepness, _root(_ratio(turned, moved)))
     if all_go:
         at.length, at.square, at.steepness = length, square, steepness
     else:
-        at.length = torch.where(goes, length, at.length)
-        at.square = torch.where(goes, square, at.square)
-        at.steepness = torch.where(goes, steepness, at.steepness)
+        at.length = _either(goes, length, at.length)
+        at.square = _either(goes, square, at.square)
+        at.steepness = _either(goes, steepness, at.steepness)
     at.age = age + 1
     at.x, at.spare, at.reached, at.gradient = point, at.x, reached, gradient
 
 
-def _beyond(old: Tensor, new: Tensor, factor: Tensor) -> Tensor:
-    """From `old` to `new` [R, N] and on by `factor` [R] times the same way, in the place of `old`."""
-    if old.shape[0] == 1 and not old.is_cuda:
-        return torch.lerp(old, new, 1 + float(factor), out=old)
-    return torch.lerp(old, new, 1 + factor[:, None], out=old)
+def _beyond(old: Tensor, new: Tensor, factor: Number) -> Tensor:
+    """From `old` to `new` [R, N] and on by `factor` times the same way, in the place of `old`."""
+    weight = 1 + factor
+    return torch.lerp(old, new, weight[:, None] if isinstance(weight, Tensor) else weight, out=old)
 
 
-def _along(x: Tensor, direction: Tensor, factor: Tensor, out: Tensor) -> Tensor:
-    """x [R, N] plus `factor` [R] times the direction [R, N]."""
-    if x.shape[0] == 1 and not x.is_cuda:
-        return torch.add(x, direction, alpha=float(factor), out=out)
-    return torch.addcmul(x, direction, factor[:, None], out=out)
+def _along(x: Tensor, direction: Tensor, factor: Number, out: Tensor) -> Tensor:
+    """x [R, N] plus `factor` times the direction [R, N]."""
+    if isinstance(factor, Tensor):
+        return torch.addcmul(x, direction, factor[:, None], out=out)
+    return torch.add(x, direction, alpha=factor, out=out)
 
 
-def _ratio(change: Tensor, shift: Tensor) -> Tensor:
-    """The steepness that two gradients show, [R]; 0 where their points are the same."""
-    found = change / shift
+# --- numbers ---
+
+
+def _number(rows: Tensor) -> Number:
+    """[R] as numbers of the rows."""
+    return rows if rows.is_cuda or rows.shape[0] != 1 else rows.item()
+
+
+def _per_row(number: Number, like: Tensor) -> Tensor:
+    """The numbers as [R]."""
+    return number if isinstance(number, Tensor) else like.new_tensor([number])
+
+
+def _dot(a: Tensor, b: Tensor) -> Number:
+    return _number(row_dot(a, b))
+
+
+def _either(flag: Tensor | bool, yes: Number, no: Number) -> Number:
+    """`yes` where the flag holds, `no` elsewhere."""
+    if isinstance(yes, Tensor) or isinstance(no, Tensor):
+        return torch.where(torch.as_tensor(flag), yes, no)
+    return yes if flag else no
+
+
+def _larger(a: Number, b: Number) -> Number:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.maximum(a, b)
+    return max(a, b)  # neither is NaN
+
+
+def _root(a: Number) -> Number:
+    return a.sqrt() if isinstance(a, Tensor) else math.sqrt(a)
+
+
+def _finite(a: Number) -> bool:
+    return bool(torch.isfinite(a).all()) if isinstance(a, Tensor) else math.isfinite(a)
+
+
+def _ratio(change: Number, shift: Number) -> Number:
+    """The steepness that two gradients show; 0 where their points are the same."""
+    if not isinstance(change, Tensor) and not isinstance(shift, Tensor):
+        found = change / shift if shift else math.nan
+        return found if math.isfinite(found) else 0.0
+    found = torch.as_tensor(change / shift)
     return torch.where(torch.isfinite(found), found, 0.0)

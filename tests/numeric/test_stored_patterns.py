@@ -33,7 +33,9 @@ def memories(stored: int = 40, n: int = 24, seed: int = 0) -> Array:
 
 @pytest.mark.parametrize("beta", [5.0, 20.0, 200.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_energies_and_gradients_near_a_pattern_are_below_what_is_said(beta: float, dtype: torch.dtype) -> None:
+def test_energies_and_gradients_near_a_pattern_are_below_what_is_said(
+    beta: float, dtype: torch.dtype
+) -> None:
     rng = np.random.default_rng(1)
     memory, linear, curvature = memories(), 0.1 * rng.normal(size=24), rng.uniform(0.5, 2.0, size=24)
     slope = torch.tensor(beta * memory, dtype=dtype)
