@@ -79,7 +79,8 @@ class MixtureForm:
         """In bytes."""
         factor = () if self.factor is None else (self.factor,)
         tensors = (*_tensors(self.scores), self.constant, self.linear, self.quadratic, *factor)
-        return sum(t.nbytes for t in tensors) + (0 if self.patterns is None else self.patterns.size)
+        size: int = sum(t.nbytes for t in tensors)
+        return size if self.patterns is None else size + self.patterns.size
 
     @property
     def products(self) -> Scores | None:

@@ -167,16 +167,27 @@ class Problem:
         derivatives = self.derivatives
         if derivatives is None or "gradient" not in derivatives.written:
             return self.energy_and_gradient(x)[1]
-        bare = self.space.bare
-        if bare is not None and not torch.is_grad_enabled():
-            # With few rows the way there and back takes as long as the arithmetic.
-            slope = derivatives.gradient({bare: x}, self.held)[bare]
-            return slope.expand(x.shape)
+        if self.space.bare is not None and not torch.is_grad_enabled():
+            return self.slope()(x)
         if self.space.joint and x.shape[0] != 1:
             return torch.cat([self.gradient(row) for row in x.split(1)]) if len(x) else torch.zeros_like(x)
         with torch.no_grad():
             parts = self._parts(x)
             return self._joined(parts, derivatives.gradient(self.space.values_of(parts), self.held))
+
+    def slope(self) -> Callable[[Tensor], Tensor]:
+        """`gradient` for many points [R, N]: with few rows the way there takes as long as the arithmetic."""
+        derivatives, held, bare = self.derivatives, self.held, self.space.bare
+        written = derivatives is not None and "gradient" in derivatives.written
+        if derivatives is None or not written or bare is None or torch.is_grad_enabled():
+            return self.gradient
+        name, alone = bare, derivatives.gradient
+
+        def at(x: Tensor) -> Tensor:
+            found = alone({name: x}, held)[name]
+            return found if found.shape == x.shape else found.expand(x.shape)
+
+        return at
 
     def hessian_times(self, x: Tensor, directions: Tensor) -> Tensor:
         """Products of the Hessian at x [R, N] with P directions per row, [R or 1, P, N] -> [R, P, N].
@@ -410,7 +421,8 @@ class Problem:
         bare = self.space.bare
         if bare is not None and not torch.is_grad_enabled():
             energy, slopes = function({bare: x}, self.held)
-            return _per_row(energy, x.shape[0]), slopes[bare].expand(x.shape)
+            slope = slopes[bare]
+            return _per_row(energy, x.shape[0]), slope if slope.shape == x.shape else slope.expand(x.shape)
         with torch.no_grad():
             parts = self._parts(x)
             energy, slopes = function(self.space.values_of(parts), self.held)

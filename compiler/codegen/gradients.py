@@ -15,6 +15,7 @@ from ebmlang.compiler.codegen.layout import ATOM, SUM, UNARY, Code, trailing
 from ebmlang.compiler.codegen.lines import Line
 from ebmlang.compiler.codegen.methods import Method
 from ebmlang.compiler.codegen.names import local_name
+from ebmlang.compiler.codegen.reciprocals import Reciprocals
 from ebmlang.compiler.codegen.scatters import Scatters
 from ebmlang.compiler.derivatives import Adjoint, NoDerivativeError, Tangent, algebra
 from ebmlang.compiler.derivatives.entries import HessianEntry, hessian_entries
@@ -70,7 +71,7 @@ class Gradients:
         seeds = [(simplified(s.total), one) for s in block.summands]
         self.gradient = self._gradient(seeds)
         if self._without_energy():
-            self.alone = self.gradient or self._past_nets(seeds)
+            self.alone = self._quickly(self.gradient or self._past_nets(seeds))
         split = self.plan.split
         if split is not None:
             owners = {s.name: s for s in block.summands}
@@ -127,6 +128,10 @@ class Gradients:
         except NoDerivativeError:
             return None
 
+    def _quickly(self, found: Parts | None) -> Parts | None:
+        quick = Reciprocals(self.plan.block.depends)
+        return found and {name: [quick(part) for part in parts] for name, parts in found.items()}
+
     def _without_energy(self) -> bool:
         """Whether there are steps that need the gradient alone."""
         method, question = self.plan.method, self.plan.block.query.question
@@ -164,7 +169,7 @@ class Gradients:
     def roots(self) -> list[tuple[str, Expr]]:
         """Everything that will be written, for what can be computed once."""
         found = []
-        for table in (self.gradient or self.alone, self.smooth_gradient):
+        for table in (self.gradient, self.alone, self.smooth_gradient):
             for name, parts in (table or {}).items():
                 found += [(f"{local_name(name)}_gradient", part) for part in parts]
         found += [("entry", entry.value) for entry in self.hessian_entries]

@@ -7,6 +7,7 @@ kept as velocities in units of the learnt scales, so that their law is standard 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -69,11 +70,21 @@ def leapfrog(target: Target, phase: Phase, scale: Tensor, steps: int = 1) -> Pha
     half = scale / 2
     v = torch.addcmul(phase.v, half, phase.gradient, value=-1.0)
     x = torch.addcmul(phase.x, scale, v)
+    slope = target.slope()
     for _ in range(steps - 1):
-        v = torch.addcmul(v, scale, target.gradient(x), value=-1.0)
-        x = torch.addcmul(x, scale, v)
+        v.addcmul_(scale, slope(x), value=-1.0)
+        x.addcmul_(scale, v)
     potential, gradient = target.potential_and_gradient(x)
     return Phase(x, torch.addcmul(v, half, gradient, value=-1.0), potential, gradient)
+
+
+def chosen(taken: Tensor, new: Sequence[Tensor], old: Sequence[Tensor]) -> list[Tensor]:
+    """Rows of new tensors [R, N] where they are taken [R], of the old ones elsewhere."""
+    if taken.is_cuda:
+        return [torch.where(taken[:, None], a, b) for a, b in zip(new, old, strict=True)]
+    # Few are refused, and a choice row by row takes longer than to copy these.
+    refused = (~taken).nonzero()[:, 0]
+    return [a.index_copy(0, refused, b.index_select(0, refused)) for a, b in zip(new, old, strict=True)]
 
 
 def tuned_state(state: State, info: Info, course: Course, wanted: float) -> State:
@@ -123,8 +134,7 @@ class Hmc(AbstractSampler[Target]):
         change = start.total - end.total
         acceptance = torch.exp(change.clamp(max=0.0)).nan_to_num(nan=0.0)
         taken = luck[:, 0] < acceptance
-        x = torch.where(taken[:, None], end.x, state.x)
-        gradient = torch.where(taken[:, None], end.gradient, memory.gradient)
+        x, gradient = chosen(taken, (end.x, end.gradient), (state.x, memory.gradient))
         potential = torch.where(taken, end.potential, memory.potential)
         after = replace(memory, potential=potential, gradient=gradient)
         divergent = ~(change > -ASTRAY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,6 +85,11 @@ class Target:
             gradient = self.problem.gradient(u)
             return gradient if isinstance(self.beta, float) and self.beta == 1.0 else self._tempered(gradient)
         return self._mapped(u)[1]
+
+    def slope(self) -> Callable[[Tensor], Tensor]:
+        """`gradient` for many points."""
+        unchanged = self.plain and isinstance(self.beta, float) and self.beta == 1.0
+        return self.problem.slope() if unchanged else self.gradient
 
     def select(self, rows: Tensor) -> Target:
         """The target of the given rows (int64 [R']); rows may repeat."""

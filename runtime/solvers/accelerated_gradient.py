@@ -244,7 +244,7 @@ def _finite(a: Number) -> bool:
 def _ratio(change: Number, shift: Number) -> Number:
     """The steepness that two gradients show; 0 where their points are the same."""
     if not isinstance(change, Tensor) and not isinstance(shift, Tensor):
-        found = change / shift if shift else math.nan
-        return found if math.isfinite(found) else 0.0
+        plain = change / shift if shift else math.nan
+        return plain if math.isfinite(plain) else 0.0
     found = torch.as_tensor(change / shift)
     return torch.where(torch.isfinite(found), found, 0.0)

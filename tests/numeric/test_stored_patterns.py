@@ -27,8 +27,9 @@ model recall(m: int, n: int, beta: real in positive = 20.0, pull: real in nonneg
 
 
 def memories(stored: int = 40, n: int = 24, seed: int = 0) -> Array:
-    memory = np.random.default_rng(seed).normal(size=(stored, n))
-    return memory / np.linalg.norm(memory, axis=1, keepdims=True)
+    memory: Array = np.random.default_rng(seed).normal(size=(stored, n))
+    memory /= np.linalg.norm(memory, axis=1, keepdims=True)
+    return memory
 
 
 @pytest.mark.parametrize("beta", [5.0, 20.0, 200.0])
