@@ -72,6 +72,7 @@ def _contest(A: Array, B: Array, Q: Array, R: Array, s0: Array, known: bool) -> 
         Loop("torch.optim.LBFGS", lambda n: lbfgs(objective, zero, n), (), 16, 1.0),
         Solver(by_hand, lambda: _riccati(data)),
         _osqp(A, B, Q, R, s0),
+        _casadi(A, B, Q, R, s0),
         _jax(data),
     )
     bars = {by_hand: 1.1 if count == 1 else 1.06}
@@ -142,6 +143,43 @@ def _osqp(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Rival:
         return np.stack(found)
 
     return Solver("OSQP with its set-up", run, (1e-3, 1e-4, 1e-5, 1e-7))
+
+
+def _casadi(A: Array, B: Array, Q: Array, R: Array, s0: Array) -> Rival:
+    """Fatrop, which takes the stages of the problem as they are (Vanroye et al. 2023), from CasADi; compiled
+    in its own way for these matrices beforehand."""
+    if not available("casadi"):
+        return Absent("Fatrop by CasADi", "casadi")
+    import casadi
+
+    n, m, T = STATES, INPUTS, LENGTH
+    s, a = casadi.SX.sym("s", n, T + 1), casadi.SX.sym("a", m, T)
+    first = casadi.SX.sym("first", n)
+    states, inputs = casadi.horzsplit(s), casadi.horzsplit(a)
+    # In the order of time, each state with its action and each step with its equations.
+    stages = [v for pair in zip(states, inputs, strict=False) for v in pair]
+    moved = casadi.horzsplit(s[:, 1:] - A @ s[:, :T] - B @ a)
+    cost = sum(casadi.bilin(Q, v, v) for v in states) + sum(casadi.bilin(R, v, v) for v in inputs)
+    problem = {
+        "x": casadi.vertcat(*stages, states[T]),
+        "f": cost / 2,
+        "g": casadi.vertcat(moved[0], states[0] - first, *moved[1:]),
+        "p": first,
+    }
+    options = {
+        "structure_detection": "auto",
+        "equality": [True] * ((T + 1) * n),
+        "expand": True,
+        "print_time": False,
+        "fatrop": {"print_level": 0},
+    }
+    solver = casadi.nlpsol("control", "fatrop", problem, options)
+
+    def run() -> Any:
+        found = [np.asarray(solver(p=start, lbg=0, ubg=0)["x"])[: T * (n + m), 0] for start in s0]
+        return np.stack(found).reshape(len(s0), T, n + m)[..., n:]
+
+    return Solver("Fatrop by CasADi", run)
 
 
 def _jax(data: dict[str, Tensor]) -> Rival:
