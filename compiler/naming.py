@@ -11,6 +11,7 @@ from ebmlang.compiler.diagnostics import Report
 from ebmlang.compiler.methods import COMMON, OptionKind, find_method, method_names
 from ebmlang.compiler.samplers import LENGTHS, find_sampler, sampler_names
 from ebmlang.compiler.source import Span
+from ebmlang.compiler.summers import find_summer, summer_names
 from ebmlang.compiler.typed import Method
 
 Options = tuple[tuple[str, float | int | bool | str], ...]
@@ -49,6 +50,18 @@ def read_sampler(value: ast.Expr, span: Span, report: Report) -> Method | None:
         return None
     arguments = value.arguments if isinstance(value, ast.Call) else ()
     return Method(name, read_options(row.name, (*row.options, *LENGTHS), arguments, report), span)
+
+
+def read_summer(value: ast.Expr, span: Span, report: Report) -> Method | None:
+    """The way to sum of `marginalize ... using NAME(option = number, ...)`; mistakes go to the report."""
+    name = method_name(value)
+    row = find_summer(name)
+    if row is None:
+        shown = name or report.source.extract(value.span)
+        report.add(UnknownMethod(value.span, shown, summer_names(), "way to sum"))
+        return None
+    arguments = value.arguments if isinstance(value, ast.Call) else ()
+    return Method(name, read_options(row.name, row.options, arguments, report), span)
 
 
 def method_name(value: ast.Expr) -> str:

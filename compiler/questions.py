@@ -36,7 +36,7 @@ from ebmlang.compiler.expressions import Expressions
 from ebmlang.compiler.losses.amortized import BY, Amortized, Amortizing
 from ebmlang.compiler.losses.expand import Expansion
 from ebmlang.compiler.losses.table import WRITTEN, find_written
-from ebmlang.compiler.naming import method_name, read_method, read_sampler
+from ebmlang.compiler.naming import method_name, read_method, read_sampler, read_summer
 from ebmlang.compiler.operators import Operators
 from ebmlang.compiler.programmes import Programmes, positive_count
 from ebmlang.compiler.scope import (
@@ -335,8 +335,8 @@ class Questions:
             return None
         if verb == "sample":
             return read_sampler(clause.value, clause.span, self.report)
-        if verb not in SEARCHED_VERBS:
-            return Method(method_name(clause.value), (), clause.span)
+        if verb == "marginalize":
+            return read_summer(clause.value, clause.span, self.report)
         return read_method(clause.value, clause.span, self.report)
 
     # --- properties ---

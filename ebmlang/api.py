@@ -32,7 +32,7 @@ from ebmlang.runtime.training.batches import seed_of_step
 from ebmlang.runtime.training.history import History, Record
 from ebmlang.sampling import Request, Sampling
 from ebmlang.settings import merged, require_hypers, settings_of
-from ebmlang.summing import Summing
+from ebmlang.summing import Summing, Wish
 
 
 class Model(Known, nn.Module):
@@ -256,6 +256,11 @@ class Model(Known, nn.Module):
         find: Sequence[str] | None = None,
         beta: float | None = None,
         observed: Mapping[str, Any] | None = None,
+        using: str | None = None,
+        chains: int | None = None,
+        temperatures: int | None = None,
+        leapfrogs: int | None = None,
+        seed: int | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | None = None,
         max_memory: int | str | None = None,
@@ -266,11 +271,13 @@ class Model(Known, nn.Module):
         What is summed out is what the file's `marginalize` lines name, else all latents, or `find`;
         what is given is not. `observed` gives masks (True: given) of variables that are known in part.
         `beta` overrides the file's. Exact, or a DataError that says what is too large; F and log Z are
-        differentiable in the values that are passed. See `Marginal` for the answer.
+        differentiable in the values that are passed. `using="ais"`, with `chains`, `temperatures`, steps of
+        a trajectory and a `seed`, estimates instead, without a gradient. See `Marginal` for the answer.
         """
         given = given_of(self, data, values, find)
-        settings = self.settings(tensors(data, values), dtype, device, None, max_memory)
-        return Summing.of(self, given, observed or {}, settings, find=find, beta=beta).all()
+        settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
+        wish = Wish(using, chains, temperatures, leapfrogs)
+        return Summing.of(self, given, observed or {}, settings, find=find, beta=beta, wish=wish).all()
 
     def sample(
         self,

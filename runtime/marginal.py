@@ -33,8 +33,9 @@ class Marginal:
     is summed out, energy and log_z are one number in every row.
     deviations: the standard deviation of every entry of real unknowns, name -> [B, *shape]; covariances:
     name -> [B, n, n] over the n entries of one of them in row-major order, where that is small enough.
-    `real` names the marginals that are means. A row whose integral is infinite has log_z inf, marginals of
-    NaN, and a status that says along which direction.
+    `real` names the marginals that are means. Of an estimate, `error` is the standard error of log_z, and
+    `effective` how many of its weighted chains count, [B] each; exact answers have neither. A row whose
+    integral is infinite has log_z inf, marginals of NaN, and a status that says along which direction.
     """
 
     energy: Tensor
@@ -47,6 +48,8 @@ class Marginal:
     deviations: Mapping[str, Tensor] = field(default_factory=dict)
     covariances: Mapping[str, Tensor] = field(default_factory=dict)
     real: frozenset[str] = frozenset()
+    error: Tensor | None = None
+    effective: Tensor | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         try:

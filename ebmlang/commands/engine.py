@@ -20,7 +20,7 @@ from ebmlang.reading import given_rows, masks_of, wanted_of
 from ebmlang.runtime.bind import Settings
 from ebmlang.runtime.search import Search
 from ebmlang.sampling import Request, Sampling
-from ebmlang.summing import Summing
+from ebmlang.summing import Summing, Wish
 
 if TYPE_CHECKING:
     from ebmlang.commands.infer import Question
@@ -92,12 +92,12 @@ class Engine:
             using=q.using,
         )
 
-    def sums(self, data: DataSet, matching: Mapping[str, str], beta: float | None) -> Summing:
+    def sums(self, data: DataSet, matching: Mapping[str, str], beta: float | None, wish: Wish) -> Summing:
         """The question with unknowns summed out. Raises DataError."""
         q = self.question
         settings = self._settings()
         given, masks = self._given(data, matching), masks_of(data, q.observed)
-        return Summing.of(self.model, given, masks, settings, find=q.find, beta=beta)
+        return Summing.of(self.model, given, masks, settings, find=q.find, beta=beta, wish=wish)
 
     def draws(self, data: DataSet, matching: Mapping[str, str], request: Request) -> Sampling:
         """The question with unknowns drawn. Raises DataError."""

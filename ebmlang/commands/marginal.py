@@ -28,6 +28,12 @@ class _Summary:
     impossible: int = 0
     infinite: int = 0
     reason: str = ""
+    poor: int = 0
+    """Rows whose estimate is not to be relied upon, and what is said of the first."""
+    warning: str = ""
+    error: float | None = None
+    effective: float | None = None
+    """Of estimates: the largest standard error of log Z, and the least number of chains that count."""
     energy: float = 0.0
     log_z: float = 0.0
     method: str = ""
@@ -43,7 +49,9 @@ class _Summary:
         self.rows += int(finite.numel())
         self.impossible += int((found.log_z == -float("inf")).sum())
         self.infinite += int((~finite & (found.log_z != -float("inf"))).sum())
-        self.reason = self.reason or next((s for s in found.status if s.startswith("infinite")), "")
+        lost = ("infinite", "no estimate")
+        self.reason = self.reason or next((s for s in found.status if s.startswith(lost)), "")
+        self._add_estimates(found, finite)
         self.energy += float(found.energy[finite].double().sum())
         self.log_z += float(found.log_z[finite].double().sum())
         self.method, self.because, self.beta = found.method, found.because, found.beta
@@ -55,6 +63,17 @@ class _Summary:
             total = self.likely.setdefault(name, [0.0] * (p.shape[-1] + 1))
             for case, mass in enumerate([*flat.sum(0).tolist(), float(flat.shape[0])]):
                 total[case] += mass
+
+    def _add_estimates(self, found: Marginal, finite: Tensor) -> None:
+        if found.error is None or found.effective is None:
+            return
+        poor = [s for s in found.status if s.startswith("poor")]
+        self.poor += len(poor)
+        self.warning = self.warning or next(iter(poor), "")
+        if bool(finite.any()):
+            error, effective = float(found.error[finite].max()), float(found.effective[finite].min())
+            self.error = max(error, self.error or 0.0)
+            self.effective = effective if self.effective is None else min(effective, self.effective)
 
     def _add_moments(self, name: str, mean: Tensor, found: Marginal) -> None:
         finite = mean.isfinite()
@@ -85,6 +104,9 @@ class _Summary:
             "infinite": self.infinite,
             "energy": self.energy / finite if known else None,
             "log_z": self.log_z / finite if known else None,
+            "error": self.error,
+            "effective": self.effective,
+            "poor": self.poor,
             "beta": self.beta,
             "method": self.method,
             "because": self.because,
@@ -98,6 +120,9 @@ class _Summary:
         for word in ("energy", "log_z"):
             value = shown[word]
             print(f"  mean {word:<8} {'-' if value is None else f'{value:,.6g}'}")
+        if self.error is not None:
+            counted = f"at least {self.effective:,.0f} of the chains count"
+            print(f"  error         {self.error:.2g} of log Z at most; {counted}")
         for name, cases in self.means().items():
             first = ", ".join(f"{p:.4f}" for p in cases[:8]) + (", ..." if len(cases) > 8 else "")
             print(f"  P({name}){' ' * max(1, 10 - len(name))}{first}  (by case, mean over rows and entries)")
@@ -109,6 +134,8 @@ class _Summary:
         if self.impossible:
             rows = f"{self.impossible:,} of {self.rows:,} rows"
             print(f"  impossible    {rows}: every assignment has the energy inf")
+        if self.poor:
+            print(f"  warning       {self.poor:,} of {self.rows:,} rows: {self.warning}")
         print(f"  method        {self.method}: {self.because}")
         if written:
             print(f"  written       {written}")
@@ -121,6 +148,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--beta", metavar="B", type=options.positive, help="inverse temperature instead of the file's"
     )
+    estimated = parser.add_argument_group("an estimate instead of the exact sum")
+    estimated.add_argument("--using", metavar="WAY", help="ais: annealed importance sampling")
+    estimated.add_argument(
+        "--chains", metavar="C", type=options.count, help="chains per row, 64 if not given"
+    )
+    estimated.add_argument(
+        "--temperatures",
+        metavar="T",
+        type=options.count,
+        help="laws on the way to the model, 500 if not given",
+    )
     options.add_settings(parser)
     parser.add_argument("--params", metavar="PATH", help="trained parameters, a .safetensors file or a run")
     options.add_binds(parser)
@@ -128,7 +166,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     options.add_resources(parser)
     options.add_output(parser, "where the result goes, .npz or .safetensors; without it only a summary")
     parser.add_argument(
-        "--strict", action="store_true", help="exit with 3 when a row is impossible or infinite"
+        "--strict", action="store_true", help="exit with 3 when a row is impossible, infinite or poor"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
@@ -144,10 +182,13 @@ def run(args: Namespace) -> int:
 
     import torch
 
+    from ebmlang.summing import Wish
+
+    wish = Wish(args.using, args.chains, args.temperatures)
     with torch.no_grad():
         interrupted = rows.take_chunks(
             args,
-            lambda update: asked.engine.sums(asked.dataset, asked.matching, args.beta).chunks(),
+            lambda update: asked.engine.sums(asked.dataset, asked.matching, args.beta, wish).chunks(),
             take,
             lambda: summary.rows,
         )
@@ -156,15 +197,18 @@ def run(args: Namespace) -> int:
     else:
         count = "1 row" if summary.rows == 1 else f"{summary.rows:,} rows"
         summary.print(f"{args.file}: {count} from {args.data or 'no data'}", args.output)
-    failed = summary.impossible + summary.infinite
+    failed = summary.impossible + summary.infinite + summary.poor
     return rows.exit_code(args, interrupted=interrupted, done=summary.rows, total=asked.total, failed=failed)
 
 
 def _write(found: Marginal, writer: ResultWriter) -> None:
     """`energy`, `log_z`, and `marginal.NAME` for every unknown that was summed out; where that is the mean
-    of a real one also `deviation.NAME` and `covariance.NAME`."""
+    of a real one also `deviation.NAME` and `covariance.NAME`; of estimates `error` and `effective`."""
     writer.append("energy", found.energy.detach().cpu().numpy())
     writer.append("log_z", found.log_z.detach().cpu().numpy())
+    for name, numbers in (("error", found.error), ("effective", found.effective)):
+        if numbers is not None:
+            writer.append(name, numbers.cpu().numpy())
     for name, p in found.marginals.items():
         writer.append(f"marginal.{name}", p.detach().cpu().numpy())
     for name, p in found.deviations.items():

@@ -162,7 +162,7 @@ def _shaped(
     log_z = found.log_z.sum()
     if bool(torch.isfinite(log_z)):
         held = question.held
-        values = {**question.values(part.flatten(0, 1)), **_values(problem, found.mean)}
+        values = {**question.values(part.flatten(0, 1)), **named_values(problem, found.mean)}
         whole = question.bound.instance.energy(values, held).sum()
         log_z = log_z - beta * (whole - problem.energy(found.mean).sum())
     variance = None if found.variance is None else found.variance.reshape(1, 1, -1)
@@ -220,7 +220,7 @@ def _finished(
     return Integral(moments.log_z, cases, means, deviations, covariances, tuple(faults), note)
 
 
-def _values(problem: Problem, x: Tensor) -> dict[str, Tensor]:
+def named_values(problem: Problem, x: Tensor) -> dict[str, Tensor]:
     """Values by name as answers have them: [B, *shape], or [*shape] of what all examples share."""
     found = problem.space.values(x)
     if not problem.space.joint:
@@ -233,8 +233,8 @@ def _named(
     problem: Problem, mean: Tensor, variance: Tensor | None, covariance: Tensor | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     space = problem.space
-    means = _values(problem, mean)
-    deviations = {} if variance is None else _values(problem, variance.sqrt())
+    means = named_values(problem, mean)
+    deviations = {} if variance is None else named_values(problem, variance.sqrt())
     covariances = {}
     if covariance is not None and not space.joint:
         start = 0

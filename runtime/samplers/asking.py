@@ -90,7 +90,7 @@ def _real(bound: Bound, observed: Values, wanted: Wanted, heard: Heard | None) -
     rows = problem.space.rows
     wide = target.select(torch.arange(rows, device=problem.space.device).repeat_interleave(chains))
     randomness = _randomness(bound, wanted, rows, chains, problem.space.dtype)
-    u, unstarted = _starts(bound, problem, target, wide, wanted, randomness)
+    u, unstarted = chain_starts(bound, problem, target, wide, wanted, randomness)
     sampler = make_sampler(name, wanted.options if name == wanted.method else {})
     drawn = drive(sampler, wide, u, wanted.length, randomness, heard)
     course = _course(drawn, rows, wanted, unstarted)
@@ -112,7 +112,7 @@ def _gaussian(bound: Bound, observed: Values, wanted: Wanted) -> _Raw:
     return _Raw(values, energy.to(dtype), _at_once(rows, wanted, faults), "gaussian", wanted.because)
 
 
-def _starts(
+def chain_starts(
     bound: Bound, problem: Problem, target: Target, wide: Target, wanted: Wanted, randomness: GeneratorPerRow
 ) -> tuple[Tensor, Tensor]:
     """Where the chains begin, [R, N], spread around the start; and rows without a finite start, bool."""
@@ -257,7 +257,7 @@ def _both_starts(
     begun = replace(
         alone, start={u.name: repeated[u.name] for u in problem.space.unknowns} if repeated else {}
     )
-    u, bad = _starts(both.bound, problem, target, target, begun, randomness)
+    u, bad = chain_starts(both.bound, problem, target, target, begun, randomness)
     bad = bad.reshape(bound.batch, -1).any(1)
     return torch.cat((cases.to(u.dtype), u), 1), bad
 

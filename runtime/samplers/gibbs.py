@@ -17,14 +17,20 @@ from ebmlang.runtime.samplers.randomness import Randomness
 from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, Info, State, certain
 
 
-def sweep(target: Countable, x: Tensor, randomness: Randomness, only: Tensor | None = None) -> Tensor:
+def sweep(
+    target: Countable,
+    x: Tensor,
+    randomness: Randomness,
+    only: Tensor | None = None,
+    share: Tensor | float = 1.0,
+) -> Tensor:
     """Every entry drawn once from its law given the others, int64 [R, N]; with `only`, bool [N], those
-    entries alone."""
+    entries alone. `share` is a factor of the inverse temperature, a number or [R, 1, 1]."""
     x = x.clone()
     luck = randomness.uniform(x.shape[1])
     for number, (entries, given) in enumerate(target.groups()):
         own = x[:, entries]
-        new = drawn_cases(-target.beta * target.conditional(number, x), luck[:, entries], own)
+        new = drawn_cases(-share * target.beta * target.conditional(number, x), luck[:, entries], own)
         new = new if given is None else torch.where(given, own, new)
         x[:, entries] = new if only is None else torch.where(only[entries], new, own)
     return x

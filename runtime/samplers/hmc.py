@@ -16,7 +16,7 @@ from torch import Tensor
 from ebmlang.runtime.domain_base import row_dot
 from ebmlang.runtime.samplers.randomness import Randomness
 from ebmlang.runtime.samplers.sampler import AbstractSampler, Course, Info, State
-from ebmlang.runtime.samplers.target import Target
+from ebmlang.runtime.samplers.target import Sloped
 from ebmlang.runtime.samplers.tuning import Tuning, learnt, untuned
 
 ASTRAY = 1000.0
@@ -51,21 +51,21 @@ class Phase:
         return self.potential + row_dot(self.v, self.v) / 2
 
 
-def at_rest(target: Target, x: Tensor, step: float) -> State:
+def at_rest(target: Sloped, x: Tensor, step: float) -> State:
     """The state of a gradient sampler at x, with one step size for all coordinates."""
     potential, gradient = target.potential_and_gradient(x)
     scale = x.new_full((1, x.shape[1]), step)
     return State(x, Moving(potential, gradient, None, scale))
 
 
-def kicked(target: Target, state: State, randomness: Randomness) -> Phase:
+def kicked(target: Sloped, state: State, randomness: Randomness) -> Phase:
     """The position with a velocity drawn anew."""
     memory: Moving = state.memory
     v = target.moving(randomness.normal(state.x.shape[1]))
     return Phase(state.x, v, memory.potential, memory.gradient)
 
 
-def leapfrog(target: Target, phase: Phase, scale: Tensor, steps: int = 1) -> Phase:
+def leapfrog(target: Sloped, phase: Phase, scale: Tensor, steps: int = 1) -> Phase:
     """Steps of the symplectic integrator; `scale` is the step times the scales, [R or 1, N]."""
     half = scale / 2
     v = torch.addcmul(phase.v, half, phase.gradient, value=-1.0)
@@ -105,7 +105,7 @@ def moving_steps(state: State) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Hmc(AbstractSampler[Target]):
+class Hmc(AbstractSampler[Sloped]):
     """Trajectories of `trajectory` time units, in steps that are learnt unless warm-up is left out.
 
     `step_size` is where learning begins, or the step itself. `leapfrogs` fixes the number of steps; 0: as
@@ -119,10 +119,10 @@ class Hmc(AbstractSampler[Target]):
     wanted: float = 0.8
     jitter: float = 0.2
 
-    def init(self, target: Target, x: Tensor) -> State:
+    def init(self, target: Sloped, x: Tensor) -> State:
         return at_rest(target, x, self.step_size)
 
-    def step(self, target: Target, state: State, randomness: Randomness) -> tuple[State, Info]:
+    def step(self, target: Sloped, state: State, randomness: Randomness) -> tuple[State, Info]:
         memory: Moving = state.memory
         start = kicked(target, state, randomness)
         luck = randomness.uniform(2)
@@ -140,11 +140,16 @@ class Hmc(AbstractSampler[Target]):
         divergent = ~(change > -ASTRAY)
         return State(x, after), Info(acceptance, divergent, counts.expand(x.shape[0]))
 
-    def warm(self, target: Target, state: State, info: Info, course: Course) -> State:
+    def warm(self, target: Sloped, state: State, info: Info, course: Course) -> State:
         return tuned_state(state, info, course, self.wanted)
 
     def step_sizes(self, state: State) -> Tensor | None:
         return moving_steps(state)
+
+    @staticmethod
+    def scaled(state: State, scale: Tensor) -> State:
+        """The state with steps that are known: those of every coordinate, [R or 1, N]."""
+        return replace(state, memory=replace(state.memory, scale=scale))
 
     def _counts(self, memory: Moving, chains: int) -> Tensor:
         """How many leapfrog steps each chain takes, int64 [1] or [R]."""
@@ -155,7 +160,7 @@ class Hmc(AbstractSampler[Target]):
         return counts if len(counts) == 1 else counts.repeat_interleave(chains // len(counts))
 
     @staticmethod
-    def _followed(target: Target, phase: Phase, scale: Tensor, counts: Tensor) -> Phase:
+    def _followed(target: Sloped, phase: Phase, scale: Tensor, counts: Tensor) -> Phase:
         """The ends of trajectories that differ in length by row."""
         least, most = int(counts.min()), int(counts.max())
         phase = leapfrog(target, phase, scale, least)

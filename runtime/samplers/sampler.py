@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ebmlang.runtime.samplers.randomness import Randomness
 
-T = TypeVar("T")
+T = TypeVar("T", contravariant=True)
 """What is drawn from: a `Target` of real unknowns, or a `Countable` of countable ones."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,19 @@ from ebmlang.runtime.domains import Reals
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.samplers.transforms import Transform, transform_of
 from ebmlang.runtime.space import space_of
+
+
+class Sloped(Protocol):
+    """What trajectories ask of a law exp(-potential(u)) of R rows over coordinates u [R, N]."""
+
+    def moving(self, vector: Tensor, /) -> Tensor:
+        """The vector with 0 at coordinates that do not move."""
+
+    def gradient(self, u: Tensor, /) -> Tensor:
+        """The gradient of the potential, [R, N]."""
+
+    def potential_and_gradient(self, u: Tensor, /) -> tuple[Tensor, Tensor]:
+        """[R, N] -> [R], [R, N]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +123,18 @@ class Target:
     def at(self, beta: float | Tensor) -> Target:
         """The same at another inverse temperature, a number or [R]."""
         return replace(self, beta=beta)
+
+    def surplus(self) -> Tensor:
+        """By how much the logarithm of the integral of exp(-potential) over coordinates is above that of
+        exp(-beta E) over the unknowns in their domains, float64 [R]."""
+        space = self.problem.space
+        every = torch.ones(self.rows, self.size, dtype=torch.bool, device=space.device)
+        moves = space.split(every if self.mask is None else every & self.mask)
+        total = torch.zeros(self.rows, dtype=torch.float64, device=space.device)
+        for transform, part in zip(self.transforms, moves, strict=True):
+            if transform is not None:
+                total = total + transform.surplus(part)
+        return total
 
     def _tempered(self, value: Tensor) -> Tensor:
         beta = self.beta

@@ -8,6 +8,7 @@ exact and u has a proper law.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -55,6 +56,15 @@ class Transform(ABC):
     @abstractmethod
     def select(self, rows: Tensor, rank: int) -> Self:
         """The map of the given rows; `rank` counts the dimensions of one row's value."""
+
+    @abstractmethod
+    def surplus(self, moves: Tensor) -> Tensor:
+        """The logarithm of what the integral of exp(-E(x(u)) - bias(u)) over u is times that of exp(-E) over
+        the domain, float64 [R]: the constant of `bias`. `moves` bool [R, *shape] are entries that vary."""
+
+
+def _constant(value: float, moves: Tensor) -> Tensor:
+    return torch.full((moves.shape[0],), value, dtype=torch.float64, device=moves.device)
 
 
 def _summed(x: Tensor) -> Tensor:
@@ -114,6 +124,9 @@ class Beside(Transform):
     def select(self, rows: Tensor, rank: int) -> Self:
         return replace(self, bound=pick_rows(self.bound, rows, rank))
 
+    def surplus(self, moves: Tensor) -> Tensor:
+        return _constant(0.0, moves)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Between(Transform):
@@ -145,6 +158,10 @@ class Between(Transform):
     def select(self, rows: Tensor, rank: int) -> Self:
         return replace(self, lo=pick_rows(self.lo, rows, rank), hi=pick_rows(self.hi, rows, rank))
 
+    def surplus(self, moves: Tensor) -> Tensor:
+        width = (self.hi - self.lo).double()
+        return -_summed(torch.where(moves & (width > 0), width, 1.0).log())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EachBounded(Transform):
@@ -175,6 +192,10 @@ class EachBounded(Transform):
     def select(self, rows: Tensor, rank: int) -> Self:
         pairs = ((pick_rows(mask, rows, rank), t.select(rows, rank)) for mask, t in self.choices)
         return replace(self, choices=tuple(pairs))
+
+    def surplus(self, moves: Tensor) -> Tensor:
+        parts = [transform.surplus(moves & mask) for mask, transform in self.choices]
+        return torch.stack(parts).sum(0)
 
     def _chosen(self, plain: Tensor, of: Callable[[Transform], Tensor]) -> Tensor:
         found = plain
@@ -234,6 +255,9 @@ class OnSimplex(Transform):
     def select(self, rows: Tensor, rank: int) -> Self:
         return self if self.allowed is None else replace(self, allowed=pick_rows(self.allowed, rows, rank))
 
+    def surplus(self, moves: Tensor) -> Tensor:
+        return _constant(math.prod(moves.shape[1:-1]) * math.log(2 * math.pi) / 2, moves)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FromCholesky(Transform):
@@ -268,6 +292,9 @@ class FromCholesky(Transform):
 
     def select(self, rows: Tensor, rank: int) -> Self:
         return self
+
+    def surplus(self, moves: Tensor) -> Tensor:
+        return _constant(-math.prod(moves.shape[1:-1]) * math.log(2), moves)
 
     @staticmethod
     def _factor(u: Tensor) -> Tensor:
@@ -304,6 +331,10 @@ class OnSphere(Transform):
 
     def select(self, rows: Tensor, rank: int) -> Self:
         return self
+
+    def surplus(self, moves: Tensor) -> Tensor:
+        lengths = math.prod(moves.shape[1:]) // moves.shape[self.dim]
+        return _constant(lengths * math.log(_RADIUS * math.sqrt(2 * math.pi)), moves)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -346,6 +377,11 @@ class OnFrames(Transform):
 
     def select(self, rows: Tensor, rank: int) -> Self:
         return self
+
+    def surplus(self, moves: Tensor) -> Tensor:
+        columns = 2 if self.turns else moves.shape[-1]
+        each = columns * math.log(_RADIUS) + columns * (columns + 1) / 4 * math.log(2 * math.pi)
+        return _constant(math.prod(moves.shape[1:-2]) * each, moves)
 
     def _factors(self, u: Tensor) -> tuple[Tensor, Tensor]:
         q, t = torch.linalg.qr(u[..., :2] if self.turns else u)
