@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ebmlang import evaluation, planning, training
 from ebmlang.compiler import typed
 from ebmlang.compiler.envelope import Loss
-from ebmlang.durations import budget, deadline_of
+from ebmlang.durations import budget
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference
 from ebmlang.known import Known
@@ -233,13 +233,13 @@ class Model(Known, nn.Module):
         dimension more. `find` chooses what is sought, `observed` gives masks (True: given) of
         variables that are known in part, `of` another objective. `starts` has values that the search
         begins at in place of the declared ones. `within` is a time, in seconds or as "5ms", after which the
-        best that was found is the answer. `data` may also name a file or a folder, see `ebmlang.read`. See
-        `Result` for the answer. Raises DataError and ModelError; a numeric outcome is a status, never an
-        exception.
+        best that was found is the answer; it begins once the question is compiled. `data` may also name a
+        file or a folder, see `ebmlang.read`. See `Result` for the answer. Raises DataError and ModelError; a
+        numeric outcome is a status, never an exception.
         """
         given = given_of(self, data, values, find)
         settings = self.settings(tensors(data, values), dtype, device, seed, max_memory)
-        search = Search("", steps, tol, restarts, settings.seed, trace, deadline_of(within))
+        search = Search("", steps, tol, restarts, settings.seed, trace, budget(within))
         run = Inference.of(
             self, given, observed or {}, settings, search,
             find=find, of=of, objective=objective, using=using, starts=starts,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 
 from ebmlang.errors import DataError
 
@@ -28,9 +27,3 @@ def budget(within: float | str | None) -> float | None:
     if seconds is None or not (seconds > 0 and math.isfinite(seconds)):
         raise DataError(f"within `{within}` is no time", "0.005, 5ms or 2s")
     return seconds
-
-
-def deadline_of(within: float | str | None) -> float | None:
-    """When the time is over that begins now, by `time.monotonic`. Raises DataError."""
-    seconds = budget(within)
-    return None if seconds is None else time.monotonic() + seconds

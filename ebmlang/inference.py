@@ -218,8 +218,20 @@ class Inference:
         begun = starting.checked(model.checked, asked, starts or {})
         if search.restarts is None and _many_minima(asked, module):
             search = replace(search, restarts=PLAN_STARTS)
+        # A question is compiled once: what that takes is no part of the time of the first answer.
         return Inference(
-            model, given, masks, settings, search, asked, plan, module, incomplete, part, blocks, begun
+            model,
+            given,
+            masks,
+            settings,
+            search.begun(),
+            asked,
+            plan,
+            module,
+            incomplete,
+            part,
+            blocks,
+            begun,
         )
 
     # --- chunks ---

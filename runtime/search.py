@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,8 @@ Values = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """How to search. `method` overrides the one of the plan; `deadline` is a time of `time.monotonic`."""
+    """How to search. `method` overrides the one of the plan. `within` is how many seconds it may take,
+    `deadline` when these are over, a time of `time.monotonic`."""
 
     method: str = ""
     steps: int | None = None
@@ -24,7 +26,12 @@ class Search:
     restarts: int | None = None
     seed: int = 0
     trace: bool = False
+    within: float | None = None
     deadline: float | None = None
+
+    def begun(self) -> Search:
+        """The same with the time running from now on."""
+        return self if self.within is None else replace(self, deadline=time.monotonic() + self.within)
 
 
 def limits_of(bound: Bound, search: Search, options: Mapping[str, Any]) -> tuple[Limits, Starts]:

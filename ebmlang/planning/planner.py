@@ -16,7 +16,6 @@ from ebmlang.compiler.diagnostics import did_you_mean, listing
 from ebmlang.compiler.graph import FactorGraph
 from ebmlang.compiler.training import term_parts
 from ebmlang.compiler.typed import Question
-from ebmlang.durations import deadline_of
 from ebmlang.errors import DataError
 from ebmlang.inference import Inference, given_arrays
 from ebmlang.planning.memory import Memory
@@ -70,10 +69,8 @@ class Asking:
         settings: Settings,
         starts: Mapping[str, Tensor] | None = None,
     ) -> tuple[Inference, Result]:
-        """One search for every row of the values, in the time that begins now. Raises DataError."""
-        search = Search(
-            "", self.steps, self.tol, self.restarts, settings.seed, deadline=deadline_of(self.within)
-        )
+        """One search for every row of the values. Raises DataError."""
+        search = Search("", self.steps, self.tol, self.restarts, settings.seed, within=self.within)
         given = given_arrays(model.ranks, values)
         run = Inference.settled(model, given, {}, settings, search, asked, frozenset(), self.using, starts)
         return run, run.all()

@@ -182,8 +182,8 @@ class StageModel:
         unit = np.eye(z.shape[2])[self.columns]
         rows[..., width : width + count, :], rows[..., width + count :, :] = -unit, unit
         rows *= self.live[..., None]
-        step, slope = (np.ascontiguousarray(as_numpy(v).swapaxes(0, 1)) for v in (step, slope))
-        return Slopes(step, slope, rows)
+        along, cost = (np.ascontiguousarray(as_numpy(v).swapaxes(0, 1)) for v in (step, slope))
+        return Slopes(along, cost, rows)
 
     def curvature(self, z: Array, costates: Array, y: Array) -> Array:
         """Second derivatives of cost + costates . steps + y . limits, [T + 1, R, n, n]."""

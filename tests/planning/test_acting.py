@@ -12,6 +12,7 @@ import torch
 
 import ebmlang
 from ebmlang.planning import Episodes
+from ebmlang.runtime.search import Search
 from tests.planning.worlds import REGULATOR, A, B, Cart, Signs, best_first_action
 
 
@@ -208,7 +209,7 @@ def test_many_plans_do_not_grow() -> None:
     assert len(m._compiled.modules) == compiled
 
 
-def test_starts_and_times_of_a_search() -> None:
+def test_starts_and_times_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "model two() {\n  latent x : real = 1\n  energy e = (x^2 - 1)^2 + 0.1 * x\n}"
     m = ebmlang.loads(text)
     right, left = m.infer()["x"], m.infer(starts={"x": -2.0})["x"]
@@ -218,6 +219,13 @@ def test_starts_and_times_of_a_search() -> None:
     assert found.status == ("time limit reached before the tolerance",)
     assert found["x"].item() == -2.0
     assert not found.converged.any()
+    patient = ebmlang.loads(text.replace("0.1 * x", "0.2 * x"))
+    compiled, begun = [], []
+    compile_, begin = type(patient).compiled, Search.begun
+    monkeypatch.setattr(type(patient), "compiled", lambda *a: (compiled.append(1), compile_(*a))[1])
+    monkeypatch.setattr(Search, "begun", lambda own: (begun.append(len(compiled)), begin(own))[1])
+    assert patient.infer(within=60.0).converged.all()
+    assert begun == [1]  # the time begins behind the compiler
     for start, says in (
         ({"y": 1.0}, "`y`, which is no real unknown"),
         ({"x": [[1.0, 2.0]]}, "has the shape"),
