@@ -34,6 +34,7 @@ from ebmlang.compiler.nested import moving_searches
 from ebmlang.compiler.structure import Block, Structure, analyse
 from ebmlang.compiler.structure.domains import domain_text
 from ebmlang.compiler.structure.finding import Finding, Rollout, SoftmaxPart
+from ebmlang.compiler.typed import Scan
 
 _WRITTEN = {
     "products with the squared Jacobian of the residuals": "Jacobian",
@@ -243,7 +244,16 @@ def _discrete(
     if arranged is not None:
         because = f"{arranged.because}; {because}"
     fallback = None if picked.name == "assignment" else fitting[-1]
+    courses = find_method("cross_entropy")
+    if picked.name == "enumeration" and courses in fitting and _recurrent(structure.block):
+        fallback = courses
     return Plan(structure, picked, because, (*rejected, *later), fallback, options)
+
+
+def _recurrent(block: Block) -> bool:
+    """Whether the energy goes through a recurrence over the unknowns, as that of a course of actions does."""
+    found = (let.value for let in block.graph.model.lets if block.depends.reads(let.name))
+    return any(isinstance(value, Scan) for value in found)
 
 
 def _mixed(

@@ -359,6 +359,16 @@ DISCRETE_METHODS: tuple[MethodRow, ...] = (
         "definition",
     ),
     MethodRow(
+        "cross_entropy",
+        "ebmlang.runtime.discrete.methods:by_cross_entropy",
+        ("discrete", "free entries"),
+        ("energy",),
+        (),
+        "cross-entropy method over cases, then single changes of the best",
+        "local: no change of a single entry lowers the energy; nothing is claimed about others",
+        "Rubinstein 1999; de Boer et al. 2005",
+    ),
+    MethodRow(
         "coordinate_search",
         "ebmlang.runtime.discrete.methods:by_coordinates",
         ("discrete", "free entries"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime import seeded
-from ebmlang.runtime.discrete import local
+from ebmlang.runtime.discrete import cross_entropy, local
 from ebmlang.runtime.discrete.arranged import descend, least_arrangements, single_entries
 from ebmlang.runtime.discrete.eliminate import lowest
 from ebmlang.runtime.discrete.network import Network
@@ -34,7 +34,7 @@ _MOST_WORK = 2.0**33
 """Numbers in all tables of elimination together, for one row."""
 
 STARTS = 8
-"""Starts of coordinate search, where nobody says how many."""
+"""Starts of coordinate search, or groups of draws, where nobody says how many."""
 
 
 class Unfit(Exception):
@@ -285,6 +285,15 @@ def by_coordinates(question: Question, effort: Effort) -> Found:
     return _best(question, ended, effort)
 
 
+def by_cross_entropy(question: Question, effort: Effort) -> Found:
+    """The cross-entropy method from many groups of draws, then single changes of the best of each."""
+    best, rounds = cross_entropy.drawn(question, effort.seed, effort.first_row, effort.steps, effort.starts)
+    found = _best(question, _single_changes(question, best, effort), effort)
+    most = rounds.reshape(question.rows, -1).amax(1)
+    note = f"{len(question.cases):,} entries, {effort.starts} groups of draws"
+    return replace(found, iterations=found.iterations + most, note=note)
+
+
 def drawn_starts(question: Question, effort: Effort) -> Tensor:
     """[rows, starts, N]: draws that depend on the seed and the row's number."""
     rows, count = question.rows, effort.starts
@@ -394,6 +403,7 @@ DISCRETE: Mapping[str, Method] = MappingProxyType(
         "assignment": by_assignment,
         "elimination": by_elimination,
         "enumeration": by_enumeration,
+        "cross_entropy": by_cross_entropy,
         "coordinate_search": by_coordinates,
         "exchange_search": by_exchanges,
     }

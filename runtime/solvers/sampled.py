@@ -22,13 +22,18 @@ def noise(problem: Problem, count: int, color: float, seed: int, number: int) ->
     steps = max(space.row_shape(unknown)[0], 1)
     made = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
     drawn = torch.randn(count, steps, space.size // steps, generator=made, dtype=torch.float64)
-    order = torch.arange(steps, dtype=torch.float64)
-    waves = torch.cos(math.pi / steps * (order[:, None] + 0.5) * order)
-    waves[:, 0] /= math.sqrt(2)
-    waves = waves * order.clamp(min=1) ** (-color / 2)
-    waves = waves / waves.norm(dim=1, keepdim=True)
-    found: Tensor = (waves @ drawn).reshape(count, space.size)
+    found: Tensor = (waves(steps, color) @ drawn).reshape(count, space.size)
     return found.to(space.device, space.dtype)
+
+
+def waves(steps: int, color: float) -> Tensor:
+    """A matrix [steps, steps] that makes noise of one color from independent noise, both of unit variance."""
+    order = torch.arange(steps, dtype=torch.float64)
+    found = torch.cos(math.pi / steps * (order[:, None] + 0.5) * order)
+    found[:, 0] /= math.sqrt(2)
+    found = found * order.clamp(min=1) ** (-color / 2)
+    scaled: Tensor = found / found.norm(dim=1, keepdim=True)
+    return scaled
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ TREE = """model tree(n: int, k: int) {
   infer c
 }"""
 
-BY_SIZE = ("coordinate_search", "exchange_search", "alternation")
+BY_SIZE = ("cross_entropy", "coordinate_search", "exchange_search", "alternation")
 """Methods that are taken in place of others where the sizes that are bound make these impossible."""
 
 
