@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ebmlang.commands import options, plan
+
+if TYPE_CHECKING:
+    from ebmlang.planning.spaces import Array
 
 NAME = "collect"
 HELP = "gather transitions of an environment by random actions or by plans"
@@ -71,8 +76,20 @@ def run(args: Namespace) -> int:
     else:
         count = sum(e.steps for e in episodes)
         print(f"{episodes.world}: {count:,} transitions of {len(episodes):,} episodes")
-        print("  ".join(f"{name} {list(values.shape)}" for name, values in rows.items()))
+        print("\n".join(_shapes(rows)))
         print(f"wrote {args.output}" if rows else "nothing was written")
     for trouble in episodes.trouble:
         print(f"error: {trouble}", file=sys.stderr)
     return 130 if interrupted else 1 if episodes.trouble else 0
+
+
+def _shapes(rows: Mapping[str, Array]) -> list[str]:
+    """The shapes of all entries, as many in a line as fit."""
+    lines: list[str] = []
+    for name, values in rows.items():
+        entry = f"{name} {list(values.shape)}"
+        if lines and len(lines[-1]) + 2 + len(entry) <= 78:
+            lines[-1] += f"  {entry}"
+        else:
+            lines.append(entry)
+    return lines
