@@ -103,7 +103,9 @@ def test_plans_that_break_a_limit_are_counted() -> None:
 def test_dynamics_without_numbers_are_named() -> None:
     text = REGULATOR.replace("s[t, 1] + 0.1 * a[t, 0]]", "sqrt(s[t, 1] - 1)]")
     found = _played(_Later(FIRST), text)
-    assert "step 0: " in found[0].failure
+    assert found[0].failure.startswith("step 0: ")
+    assert found[0].failure.endswith(", at the observation [0.2 0.1]")
+    assert "nothing was searched" not in " ".join(notes(found))
     assert "non-finite energy in term 'running'" in found[0].failure
 
 
