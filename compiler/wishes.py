@@ -61,7 +61,7 @@ def _said(value: typed.Expr) -> set[str]:
 
 
 def _leading(scope: Scope) -> frozenset[str]:
-    """The states of recurrences, and what these read: by it a policy acts, and the cost of it may be lowered."""
+    """The states of recurrences, and what these read: by that a policy acts, and its cost may be lowered."""
     entries = ((name, scope.find(name)) for name in scope.names())
     values = [(n, e.value) for n, e in entries if isinstance(e, LetEntry) and e.value is not None]
     states = [(name, value) for name, value in values if isinstance(value, typed.Scan)]
