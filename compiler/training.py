@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ebmlang.compiler import ast, typed
+from ebmlang.compiler.builtins import TABLE
 from ebmlang.compiler.catalogue.later import NotBuilt
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
 from ebmlang.compiler.catalogue.training import (
@@ -211,9 +212,11 @@ def _collapse(model: Model, line: Question) -> Iterator[Diagnostic]:
 
 @dataclass(frozen=True, slots=True)
 class _Reach:
-    """What a loss depends on: everything that it reads, and what its gradient may reach."""
+    """What a loss depends on: everything that it reads, what it reads outside of `stop(...)`, and what its
+    gradient may reach."""
 
     read: frozenset[str]
+    open: frozenset[str]
     followed: frozenset[str]
 
 
@@ -230,7 +233,7 @@ def training_mistakes(model: Model, line: Question | None, span: Span) -> Iterat
         yield LossMisfit(span, "amortize", because, "net enc : real[n] -> real[k] = mlp([64])")
     targets = [v for v in model.variables if v.name in names]
     parts = _loss_parts(model, line)
-    within = _Reach(reached(model, parts), followed(model, parts))
+    within = _Reach(reached(model, parts), followed(model, parts), followed(model, parts, STOPS | STEPS))
     for variable in targets:
         because, advice = _obstacle(model, line, variable, within)
         if because:
@@ -266,6 +269,9 @@ def _unreached(model: Model, line: Question | None, name: str, within: _Reach) -
     """Why the loss does not depend on a name; empty where it does."""
     if name in within.followed:
         return "", ""
+    if name in within.open:
+        because = "no gradient reaches it: the loss reads it through argmax, rounding or comparisons alone"
+        return because, "straight_through(hard, soft), with the gradient of soft"
     if name in within.read:
         return "its gradient is stopped wherever the loss reads it", "leave out stop(...) in one place"
     others = ", ".join(n for n in trainable(model) if n in within.followed)
@@ -308,17 +314,22 @@ def term_parts(term: typed.Term) -> tuple[Expr, ...]:
     return (term.value, *guard, *(a.rows for a in term.axes if a.rows is not None))
 
 
-def followed(model: Model, parts: tuple[Expr, ...]) -> frozenset[str]:
-    """The same apart from what stands in `stop(...)`: what a gradient may reach."""
-    lets = tuple(replace(let, value=_without_stops(let.value)) for let in model.lets)
-    return reached(replace(model, lets=lets), tuple(map(_without_stops, parts)))
+STOPS = frozenset({"stop"})
+STEPS = frozenset(row.name for row in TABLE if row.result in ("bool", "int") or set(row.derivative) == {"0"})
+"""Functions whose slope is 0 wherever they have one."""
 
 
-def _without_stops(value: Expr) -> Expr:
-    """The value with a constant in place of what is not differentiated."""
+def followed(model: Model, parts: tuple[Expr, ...], cut: frozenset[str] = STOPS) -> frozenset[str]:
+    """The same apart from what stands in the functions `cut`: what a gradient may reach."""
+    lets = tuple(replace(let, value=_without(cut, let.value)) for let in model.lets)
+    return reached(replace(model, lets=lets), tuple(_without(cut, part) for part in parts))
+
+
+def _without(functions: frozenset[str], value: Expr) -> Expr:
+    """The value with a constant in place of what stands in the functions."""
 
     def cut(node: Expr) -> Expr | None:
-        if isinstance(node, typed.Apply) and node.function == "stop":
+        if isinstance(node, typed.Apply) and node.function in functions:
             return typed.Constant(node.type, (), typed.Level.CONSTANT, False, node.span, 0.0)
         return None
 

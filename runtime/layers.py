@@ -1,4 +1,5 @@
-"""Layers that torch.nn does not have: dropout keyed by rows, residual blocks, multiplicative recurrences."""
+"""Layers that torch.nn does not have: dropout keyed by rows, residual blocks, multiplicative recurrences,
+transformers whose slopes can be differentiated again."""
 
 from __future__ import annotations
 
@@ -168,6 +169,49 @@ class MultiplicativeLSTM(nn.Module):
                 states.append(h)
             x = torch.stack(states, 1)
         return x, x[:, -1][None]
+
+
+class Attending(nn.Module):
+    """x + attention(norm1(x)), then the same with a layer of `expand` times as many units at every position
+    (Vaswani et al. 2017; the norm in front: Xiong et al. 2020). torch's own has kernels without second
+    derivatives."""
+
+    def __init__(self, width: int, heads: int, expand: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.asked = nn.Linear(width, 3 * width)
+        self.told = nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, expand * width), nn.GELU(), nn.Linear(expand * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, steps, width = x.shape
+        split = self.asked(self.norm1(x)).reshape(n, steps, 3, self.heads, width // self.heads)
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        look = torch.softmax(q @ k.mT / (width // self.heads) ** 0.5, -1)
+        x = x + self.told((look @ v).transpose(1, 2).reshape(n, steps, width))
+        found: Tensor = x + self.feed(self.norm2(x))
+        return found
+
+
+class Transformer(nn.Module):
+    """[N, T, n] -> [N, T, d]: a linear map, a learned vector for every position, layers, a norm."""
+
+    def __init__(self, steps: int, inside: int, width: int, layers: int, heads: int, expand: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(inside, width)
+        self.position = nn.Parameter(torch.randn(steps, width))
+        self.layers = nn.ModuleList(Attending(width, heads, expand) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x) + self.position
+        for layer in self.layers:
+            x = layer(x)
+        found: Tensor = self.norm(x)
+        return found
 
 
 class Function(nn.Module):

@@ -18,12 +18,15 @@ CONSTANT = "constant "
 """Beginnings of names for values that stand for themselves; no program can use them."""
 
 _TO_ZERO = frozenset(
-    {"linear", "mlp", "conv", "convnet", "resnet_small", "embedding", "layer_norm", "rnn", "gru", "lstm"}
-)
+    {
+        "linear", "mlp", "conv", "convnet", "resnet_small", "embedding", "layer_norm", "rnn", "gru", "lstm",
+        "transformer",
+    }
+)  # fmt: skip
 """Constructors with parameters under which every result is 0: those of the last layer are 0, and a recurrent
 layer without weights keeps its first state, which is 0."""
 
-_TO_ANY = frozenset({"linear", "mlp", "convnet", "resnet_small", "embedding", "layer_norm"})
+_TO_ANY = frozenset({"linear", "mlp", "convnet", "resnet_small", "embedding", "layer_norm", "transformer"})
 """Constructors whose last parameters are a bias, or rows, which every result may equal at once."""
 
 _OF_ZERO = frozenset(

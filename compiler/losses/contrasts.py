@@ -157,5 +157,6 @@ CONTRASTS: tuple[LossRow, ...] = (
             "far": words.draw("normal()", words.options["n"]),
         },
         compared=_shaken,
+        scales=("sigma",),
     ),
 )

@@ -187,7 +187,7 @@ class Expansion:
         return isinstance(entry, Declared) and entry.role == "random"
 
     def _options(self, arguments: tuple[ast.Argument, ...]) -> dict[str, str] | None:
-        known, choices, fine = dict(self.row.options), dict(self.row.choices), True
+        known, fine = dict(self.row.options), True
         found: dict[str, str] = {}
         for argument in arguments:
             shown = self.report.source.extract(argument.value.span)
@@ -202,22 +202,26 @@ class Expansion:
             elif not isinstance(argument.value, ast.Expr):
                 self.report.add(BadOption(argument.span, argument.name.text, f"`{shown}`", "a value"))
                 fine = False
-            elif argument.name.text in self.row.random and not self._is_random(argument.value):
-                wanted = "the name of a random variable"
-                self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
-                fine = False
-            elif argument.name.text in self.row.counts and not _is_count(shown):
-                wanted = f"a whole number from 1 to {MOST_COPIES}"
-                self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
-                fine = False
-            elif shown not in choices.get(argument.name.text, (shown,)):
-                wanted = listing(choices[argument.name.text], "or")
+            elif wanted := self._wanted(argument.name.text, argument.value, shown):
                 self.report.add(BadOption(argument.value.span, argument.name.text, f"`{shown}`", wanted))
                 fine = False
             else:
                 plain = isinstance(argument.value, ast.Number | ast.Name)
                 found[argument.name.text] = shown if plain else f"({shown})"
         return {**known, **found} if fine else None
+
+    def _wanted(self, option: str, value: ast.Expr, shown: str) -> str:
+        """What an option should be instead; empty where it fits."""
+        choices = dict(self.row.choices)
+        if option in self.row.random and not self._is_random(value):
+            return "the name of a random variable"
+        if option in self.row.counts and not _is_count(shown):
+            return f"a whole number from 1 to {MOST_COPIES}"
+        if option in self.row.scales and _number(shown) is not None and not (_number(shown) or 0) > 0:
+            return "a positive number"
+        if shown not in choices.get(option, (shown,)):
+            return listing(choices[option], "or")
+        return ""
 
 
 def _copies_of(type_: Type) -> Type:
@@ -245,7 +249,13 @@ def _misfits(row: LossRow, name: str, entry: Declared, variable: typed.Variable 
 
 
 def _is_share(text: str) -> bool:
+    number = _number(text)
+    return number is not None and 0 <= number <= 1
+
+
+def _number(text: str) -> float | None:
+    """None for what is no plain number."""
     try:
-        return 0 <= float(text) <= 1
+        return float(text)
     except ValueError:
-        return False
+        return None

@@ -56,6 +56,7 @@ SLOPES: tuple[LossRow, ...] = (
         _denoising,
         (("sigma", "0.1"),),
         draws=lambda words: {"noise": words.draw("normal()")},
+        scales=("sigma",),
     ),
     LossRow(
         "sliced",

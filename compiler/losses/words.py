@@ -60,12 +60,12 @@ class Words:
 class LossRow:
     """`kinds` are the kinds of variables that it can shape, up to `rank` dimensions; `bordered` says whether
     their domain may have a border. `options` are expressions with their defaults; `counts` are those that are
-    whole numbers of the text, `choices` those that are one of some words, `random` those that name a random
-    variable, `copies` those of them that hold several draws, one after the other, and `asked` those that a
-    line has to say, by the kind and the number of dimensions of the variable. `compared` is the energy of the
-    values that the loss pushes up, where it names some; `draws` are random values by their purpose: what
-    stands between `random NAME` and the end of the line. `sampled`: it draws from the model, by a sampler
-    that the line names, and the text is for people."""
+    whole numbers of the text, `scales` those that are above 0, `choices` those that are one of some words,
+    `random` those that name a random variable, `copies` those of them that hold several draws, one after the
+    other, and `asked` those that a line has to say, by the kind and the number of dimensions of the variable.
+    `compared` is the energy of the values that the loss pushes up, where it names some; `draws` are random
+    values by their purpose: what stands between `random NAME` and the end of the line. `sampled`: it draws
+    from the model, by a sampler that the line names, and the text is for people."""
 
     name: str
     title: str
@@ -84,3 +84,4 @@ class LossRow:
     rank: int = 8
     bordered: bool = False
     sampled: bool = False
+    scales: tuple[str, ...] = ()

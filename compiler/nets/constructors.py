@@ -188,6 +188,18 @@ CONSTRUCTORS: tuple[Constructor, ...] = (
         _smooth, False, f"a long short-term memory, `nn.LSTM`{_STATES}",
         "net f : real[T, n] -> real[T, d] = lstm(multiplicative = true)",
     ),
+    Constructor(
+        "transformer",
+        (
+            Option("layers", "size", Size.of(1)), Option("heads", "size", Size.of(1)),
+            Option("expand", "size", Size.of(4)),
+        ),
+        "", signatures.positions, _array, layers.transformer, _smooth, False,
+        "a linear map of every position, to which a learned vector of its own is added; layers in which "
+        "every position attends to all of them, then `nn.LayerNorm` (Vaswani et al. 2017, with the norm in "
+        "front; Dosovitskiy et al. 2021)",
+        "net f : real[T, n] -> real[T, d] = transformer(layers = 2, heads = 2)",
+    ),
 )  # fmt: skip
 
 AVERAGE = "ema"

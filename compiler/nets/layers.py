@@ -95,6 +95,13 @@ def recurrent(kind: str, signature: Signature, build: Build) -> list[str]:
     return [f"nn.{kind}({', '.join([*options, 'batch_first=True'])})"]
 
 
+def transformer(signature: Signature, build: Build) -> list[str]:
+    steps, inside = signature.inputs[0].shape
+    sized = (steps, inside, signature.outputs[0].shape[-1])
+    options = (f"{o}={size_text(size(build, o))}" for o in ("layers", "heads", "expand"))
+    return [f"layers.Transformer({', '.join([*map(size_text, sized), *options])})"]
+
+
 def _head(channels: Size, signature: Signature) -> list[str]:
     """The mean over the image, and a linear layer."""
     last = _linear(channels, signature.outputs[0].shape[0], True)

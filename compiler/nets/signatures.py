@@ -91,6 +91,20 @@ def recurrent(signature: Signature, build: Build) -> Fit:
     return Fit(equal=((found.shape[-1] // 2 * 2, found.shape[-1]),)) if both else FITS
 
 
+def positions(signature: Signature, build: Build) -> Fit:
+    """Positions to as many positions, with a width that the heads divide."""
+    wanted = "real[T, n] -> real[T, d]"
+    if len(signature.inputs) != 1 or len(signature.outputs) != 1:
+        return Fit(wanted)
+    before, after = signature.inputs[0], signature.outputs[0]
+    if before.kind != "real" or before.rank != 2 or after.rank != 2 or after.shape[0] != before.shape[0]:
+        return Fit(wanted)
+    width, heads = after.shape[1], _size(build, "heads")
+    if width.constant is not None and heads.constant and width % heads != ZERO:
+        return Fit("a width that the heads divide", f"{width} is no multiple of {heads}")
+    return Fit(equal=((width // heads * heads, width),))
+
+
 def plain_recurrent(signature: Signature, build: Build) -> Fit:
     if build.option("act") not in ("tanh", "relu"):
         return Fit("act = tanh or act = relu", "torch's recurrent layer has these two")

@@ -6,6 +6,7 @@ from tests.gallery.figures import System
 from tests.gallery.joint_embedding import (
     jepa_bouncing_dot,
     losses_on_digits,
+    masked_jepa_digits,
     motion_and_content,
     source_separation,
     vicreg_digits,
@@ -53,6 +54,7 @@ from tests.gallery.training import (
     planar_energy,
     quantised,
     score_matching,
+    turning_dot,
     two_futures,
 )
 
@@ -78,6 +80,7 @@ SYSTEMS: tuple[System, ...] = (
     moons_flow.SYSTEM,
     linear_vae.SYSTEM,
     two_futures.SYSTEM,
+    turning_dot.SYSTEM,
     quantised.SYSTEM,
     autoencoders.CONTRACTING,
     autoencoders.SATURATING,
@@ -108,5 +111,6 @@ SYSTEMS: tuple[System, ...] = (
     vicreg_local_digits.SYSTEM,
     source_separation.SYSTEM,
     jepa_bouncing_dot.SYSTEM,
+    masked_jepa_digits.SYSTEM,
     motion_and_content.SYSTEM,
 )

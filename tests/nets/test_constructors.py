@@ -250,6 +250,35 @@ def test_multiplicative_integration(kind: str) -> None:
             np.testing.assert_allclose(found[row, t], h, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_a_transformer_is_that_of_torch(heads: int) -> None:
+    declared = f"net f : real[T, n] -> real[T, 6] = transformer(layers = 2, heads = {heads}, expand = 3)"
+    model = ebmlang.loads(program(declared), **{**SIZES, "d": 6})
+    values = arrays(model)
+    model.bind(values)
+    f = net(model, "f")
+    for p in f.parameters():
+        p.data = torch.randn(p.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
+    x = f.embed(values["x0"]) + f.position
+    for own in f.layers:
+        layer = nn.TransformerEncoderLayer(
+            6, heads, 18, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        ).double()
+        attention = layer.self_attn
+        pairs = (
+            (attention.in_proj_weight, own.asked.weight), (attention.in_proj_bias, own.asked.bias),
+            (attention.out_proj.weight, own.told.weight), (attention.out_proj.bias, own.told.bias),
+            (layer.linear1.weight, own.feed[0].weight), (layer.linear1.bias, own.feed[0].bias),
+            (layer.linear2.weight, own.feed[2].weight), (layer.linear2.bias, own.feed[2].bias),
+            (layer.norm1.weight, own.norm1.weight), (layer.norm1.bias, own.norm1.bias),
+            (layer.norm2.weight, own.norm2.weight), (layer.norm2.bias, own.norm2.bias),
+        )  # fmt: skip
+        for theirs, ours in pairs:
+            theirs.data = ours.data
+        x = layer(x)
+    torch.testing.assert_close(function(model, values), f.norm(x), rtol=1e-11, atol=1e-11)
+
+
 def test_several_results_are_pieces_of_one_layer() -> None:
     text = """model m(n: int, d: int) {
       observed x0 : real[n]
