@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FIRST = 4
-"""Steps before anybody is left behind: early on a bad start may fall fastest."""
+FIRST = 2
+"""Steps before anybody is left behind: early on a bad start may fall fastest. Measured on 130 plans of
+swinging up, of balancing a pole, and of a pendulum with two torques: after 2 they are as good as after 4,
+after 1 some are worse."""
 
 
 class Race:

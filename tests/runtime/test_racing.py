@@ -73,7 +73,7 @@ def test_the_best_courses_that_differ_are_taken() -> None:
 def test_a_start_that_has_no_chance_is_left_behind() -> None:
     """Of two rows with three starts: one leads, one still falls fast enough to catch up, one does not."""
     energy = torch.tensor([1.0, 10.0, 9.0, 50.0, 5.0, 50.0])
-    fall = torch.tensor([0.0, 0.0, 1.5, 0.0, 0.5, 0.0])
+    fall = torch.tensor([0.0, 0.0, 6.0, 0.0, 2.0, 0.0]) / FIRST
     race, index = Race(2, energy), torch.arange(6)
     for step in range(1, FIRST + 1):
         now = energy - step * fall
@@ -88,7 +88,7 @@ def test_plans_have_several_starts_unless_told() -> None:
     model = ebmlang.loads(SWING)
     many = model.plan(s0=[3.1, 0.1], dtype="float64")
     one = model.plan(s0=[3.1, 0.1], dtype="float64", restarts=1)
-    same = model.infer(s0=[3.1, 0.1], dtype="float64")
+    same = model.infer(s0=[3.1, 0.1], dtype="float64", restarts=1)
     assert not isinstance(many, ebmlang.planning.Episodes)
     assert not isinstance(one, ebmlang.planning.Episodes)
     assert torch.equal(one["a"], same["a"])
