@@ -24,6 +24,7 @@ from ebmlang.compiler.methods import (
     INNER,
     METHODS,
     MIXED_METHODS,
+    WITHOUT_CONSTRAINTS,
     MethodRow,
     claim_of,
     find_method,
@@ -114,6 +115,12 @@ class Plan:
         return self.structure.find("separate scores")
 
     @property
+    def maxima(self) -> Finding | None:
+        """The finding that names the kinks, when the method puts heights above them."""
+        by = self.method is not None and self.method.name == "epigraph"
+        return self.structure.find("maxima of affine values") if by else None
+
+    @property
     def split(self) -> Finding | None:
         """The finding that splits the energy, when the method works on the parts."""
         return self.structure.find("smooth plus absolute values")
@@ -144,7 +151,7 @@ def choose(block: Block, method_name: str | None = None) -> Plan:
     outside = tuple(row.name for row in CONSTRAINED_METHODS)
     if name in outside:
         return Plan(structure, None, f"{name} does not fit: the question has no hard constraints", (), None)
-    return _among(structure, METHODS, name, options)
+    return _among(structure, WITHOUT_CONSTRAINTS, name, options)
 
 
 def _among(

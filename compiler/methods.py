@@ -248,6 +248,32 @@ METHODS: tuple[MethodRow, ...] = (
 )
 
 
+PROGRAM_METHODS: tuple[MethodRow, ...] = (
+    MethodRow(
+        "epigraph",
+        "ebmlang.runtime.constrained.epigraph:solve",
+        ("convex", "maxima of affine values", "separable bounds"),
+        ("energy and gradient", "bounds", "maxima of affine values"),
+        (),
+        "a height above every kink, in a linear or quadratic program",
+        "optimal: the conditions of Karush, Kuhn and Tucker hold within the tolerance of a convex problem",
+        "Boyd & Vandenberghe 2004, section 4.1.3; Mehrotra 1992",
+        provided="there are at most 4,000 unknowns and kinks together, or nothing but kinks curves",
+    ),
+)
+"""Methods that put another question in place of one without hard constraints: a program in more unknowns."""
+
+
+def _with_programs() -> tuple[MethodRow, ...]:
+    drawing = next(i for i, row in enumerate(METHODS) if row.name == "cem")
+    return (*METHODS[:drawing], *PROGRAM_METHODS, *METHODS[drawing:])
+
+
+WITHOUT_CONSTRAINTS = _with_programs()
+"""All methods for real unknowns without hard constraints, in order of preference: a program comes before what
+draws or settles."""
+
+
 CONSTRAINED_METHODS: tuple[MethodRow, ...] = (
     MethodRow(
         "linear_program",
@@ -416,7 +442,7 @@ MIXED_METHODS: tuple[MethodRow, ...] = (
 )
 """Methods for countable and real unknowns at once, around one for the real ones."""
 
-ALL_METHODS = (*METHODS, *CONSTRAINED_METHODS, *DISCRETE_METHODS, *MIXED_METHODS)
+ALL_METHODS = (*WITHOUT_CONSTRAINTS, *CONSTRAINED_METHODS, *DISCRETE_METHODS, *MIXED_METHODS)
 
 
 def find_method(name: str) -> MethodRow | None:

@@ -37,6 +37,16 @@ def _rough(otherwise: str) -> Callable[[Structure], str]:
     return missing
 
 
+def _no_maxima(structure: Structure) -> str:
+    """Why heights cannot take the place of kinks."""
+    block, rough = structure.block, structure.find("kinks") or structure.find("steps")
+    if block.limits:
+        return "hard constraints are not part of its problem"
+    if rough is None:
+        return "the energy has no kinks"
+    return f"some kink is no maximum of affine values: {rough.because}"
+
+
 def _bounds(structure: Structure) -> str:
     """The domain that is in the way of a method without bounds."""
     found = structure.find("constrained")
@@ -148,6 +158,12 @@ NEEDS: tuple[Need, ...] = (
         "smooth plus absolute values",
         "a smooth energy plus weighted absolute values",
         _rough("no absolute values of the unknowns stand apart"),
+        hard=True,
+    ),
+    Need(
+        "maxima of affine values",
+        "kinks that are maxima of affine values, apart from a smooth energy",
+        _no_maxima,
         hard=True,
     ),
     Need(

@@ -18,6 +18,7 @@ from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.certificates import certificate, with_directions
 from ebmlang.runtime.claims import Proven, vetted
 from ebmlang.runtime.constrained import asking
+from ebmlang.runtime.constrained.asking import by_heights
 from ebmlang.runtime.constrained.problem import Violation, sentence
 from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.driver import Outcome, Progress, solve, solve_from
@@ -129,6 +130,11 @@ def searched(
             name = bound.module.FALLBACK or "adam"
     options = dict(bound.module.OPTIONS) if not search.method or search.method == bound.module.METHOD else {}
     limits, starts = limits_of(bound, search, options)
+    if name == "epigraph":
+        found = by_heights(bound, limits, starts, start, observed or {}, progress)
+        if not isinstance(found, str):
+            return found, name, because
+        name, because = bound.module.FALLBACK or "adam", f"{name} does not apply: {found}"
 
     def run(name: str, options: Mapping[str, Any]) -> Outcome:
         solver = make_solver(name, options, bound.module.QUADRATIC, search.seed)
@@ -280,12 +286,15 @@ def _with_gap(bound: Bound, problem: Problem, outcome: Outcome, found: Result) -
     """The duality gap of every row, where there is one."""
     if not _has_gap(bound, problem, found.method):
         return found
-    gap = lasso_gap(problem, outcome.x)
+    gap = lasso_gap(problem, outcome.x) if found.method == "fista" else outcome.gap
     if gap is None or not bool(torch.isfinite(gap).all()):
         return found
+    gap = gap.to(found.energy.dtype)
     return replace(found, gap=gap, certificate=certificate(bound.module, found.method, found.converged, gap))
 
 
 def _has_gap(bound: Bound, problem: Problem, method: str) -> bool:
     """Whether the answers of a method may have a duality gap."""
+    if method == "epigraph":
+        return bound.module.DEGREE is not None
     return method == "fista" and bool(bound.module.LEAST_SQUARES) and not problem.space.joint

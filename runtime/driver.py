@@ -100,7 +100,8 @@ class Outcome:
 
     x: coordinates [R, N] (`problem.space.values(x)` is what the user sees). energy, optimality [R];
     iterations int64 [R]; status, sentences: R each. trace: None, or [steps + 1, R] with the start as its
-    first row.
+    first row. gap: None, or how far the energy may lie above the minimum at most, NaN where nothing is known,
+    [R].
     """
 
     x: Tensor
@@ -110,6 +111,7 @@ class Outcome:
     status: tuple[Status, ...]
     sentences: tuple[str, ...]
     trace: Tensor | None
+    gap: Tensor | None = None
 
     @property
     def converged(self) -> Tensor:

@@ -175,6 +175,12 @@ class GeneratedModel:
     def rest(self, unknown: Values, held: Values) -> Tensor:
         raise NotImplementedError
 
+    def maxima(self, unknown: Values, held: Values) -> list[tuple[Tensor, list[Tensor]]]:
+        raise NotImplementedError
+
+    def without_kinks(self, unknown: Values, held: Values) -> Tensor:
+        raise NotImplementedError
+
     def first_states(self, held: Values) -> dict[str, Tensor]:
         raise NotImplementedError
 

@@ -91,6 +91,12 @@ class Unshared:
     def rest(self, unknown: Values, held: Values) -> Tensor:
         return self.instance.following(held).rest(self.seen(unknown), held)
 
+    def maxima(self, unknown: Values, held: Values) -> list[tuple[Tensor, list[Tensor]]]:
+        return self.instance.following(held).maxima(self.seen(unknown), held)
+
+    def without_kinks(self, unknown: Values, held: Values) -> Tensor:
+        return self.instance.following(held).without_kinks(self.seen(unknown), held)
+
     def lets(self, unknown: Values, held: Values) -> dict[str, Tensor]:
         return self.instance.following(held).lets(self.seen(unknown), held)
 

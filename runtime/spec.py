@@ -22,6 +22,7 @@ __all__ = [
     "ConstraintSpec",
     "Coupling",
     "LiftedPattern",
+    "MaximumSpec",
     "Requirement",
     "Running",
     "Size",
@@ -97,6 +98,19 @@ class ConstraintSpec:
     relation: str
     per_example: bool
     given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MaximumSpec:
+    """One sum of maxima: how many `plates` are around it, the `rank` of the values that are compared, and
+    that of their weight. The largest of several values is taken entry by entry, or with `whole` of all
+    entries together; `floor` tells that 0 is one of them."""
+
+    plates: int
+    rank: int
+    weight_rank: int
+    whole: bool = False
+    floor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

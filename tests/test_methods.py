@@ -6,7 +6,15 @@ from importlib import import_module
 
 import pytest
 
-from ebmlang.compiler.methods import COMMON, CONSTRAINED_METHODS, DISCRETE_METHODS, INNER, METHODS, MethodRow
+from ebmlang.compiler.methods import (
+    COMMON,
+    CONSTRAINED_METHODS,
+    DISCRETE_METHODS,
+    INNER,
+    METHODS,
+    PROGRAM_METHODS,
+    MethodRow,
+)
 from ebmlang.compiler.needs import NEED_TEXT
 from ebmlang.runtime.discrete.methods import DISCRETE
 from ebmlang.runtime.solvers import SOLVERS
@@ -32,8 +40,8 @@ def test_the_last_row_needs_nothing() -> None:
     assert METHODS[-1].needs == ()
 
 
-@pytest.mark.parametrize("row", CONSTRAINED_METHODS, ids=lambda row: row.name)
-def test_methods_for_constraints_exist(row: MethodRow) -> None:
+@pytest.mark.parametrize("row", [*CONSTRAINED_METHODS, *PROGRAM_METHODS], ids=lambda row: row.name)
+def test_methods_that_solve_programs_exist(row: MethodRow) -> None:
     module, _, name = row.implementation.partition(":")
     assert callable(getattr(import_module(module), name))
     assert set(row.needs) <= set(NEED_TEXT)

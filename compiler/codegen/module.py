@@ -16,6 +16,7 @@ from ebmlang.compiler.codegen.functions import Functions, simplified
 from ebmlang.compiler.codegen.gradients import Gradients
 from ebmlang.compiler.codegen.layout import Code, trailing
 from ebmlang.compiler.codegen.lines import INDENT, Line
+from ebmlang.compiler.codegen.maxima import Maxima
 from ebmlang.compiler.codegen.methods import Method, quoted
 from ebmlang.compiler.codegen.mixtures import Mixtures
 from ebmlang.compiler.codegen.names import class_name, field_name, local_name
@@ -121,6 +122,7 @@ class _Writer:
         self.energies = Energies(plan, self.functions)
         self.gradients = Gradients(plan, self.functions, self.energies)
         self.mixtures = Mixtures(plan, self.functions)
+        self.maxima = Maxima(plan, self.functions)
 
     @cached_property
     def searches(self) -> tuple[typed.Solve, ...]:
@@ -145,7 +147,7 @@ class _Writer:
         checks = obligations(self.plan, self.functions)
         checks += Rollouts(self.plan, self.functions).methods()
         checks += ClosedForm(self.plan, self.functions).methods()
-        checks += self.mixtures.methods()
+        checks += [*self.mixtures.methods(), *self.maxima.methods()]
         known = [*self.starts(), *self.domains(), *self.properties()]
         methods = [*self.energies.methods(), *derivatives, *checks, *known, *self.tables()]
         bodies = [method.text() for method in methods]
@@ -190,7 +192,7 @@ class _Writer:
             roots += [("weights", a.weight) for a in split.absolute]
             roots += [("smooth", simplified(part)) for part in split.smooth]
             roots += [("majorant", simplified(part)) for part in split.majorant]
-        roots += self.mixtures.roots()
+        roots += [*self.mixtures.roots(), *self.maxima.roots()]
         # The answer of a search is named, so that lets and terms do not ask for it again.
         roots = [*self._answers(), *roots]
         derived = self.gradients.roots()

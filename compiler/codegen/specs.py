@@ -11,6 +11,7 @@ from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
 from ebmlang.compiler.graph import Factor
 from ebmlang.compiler.sizes import BATCH, Quotient, Size
+from ebmlang.compiler.structure.finding import MaximumPart
 from ebmlang.compiler.structure.pattern import lifted_pattern
 from ebmlang.compiler.typed import Level, SizeOf, Variable, walk
 
@@ -64,7 +65,8 @@ def header(plan: Plan, tables: str, body: str, nets: str) -> str:
 
 
 _SPECS = (
-    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "Requirement", "Running", "Size", "TableSpec",
+    "Condition", "ConstraintSpec", "Coupling", "LiftedPattern", "MaximumSpec",
+    "Requirement", "Running", "Size", "TableSpec",
     "TermSpec", "VariableSpec",
     "as_index", "computed", "entry", "examples", "table",
 )  # fmt: skip
@@ -139,6 +141,9 @@ def _forms(plan: Plan) -> list[str]:
     leads = dict.fromkeys((part.variable, part.lead) for part in lengths if part.lead is not None)
     if leads:
         lines.append(f"LENGTHS = {tuple(leads)!r}")
+    if plan.maxima is not None:
+        each = ", ".join(_maximum(m) for m in plan.maxima.maxima)
+        lines += [f"MAXIMA = ({each},)", f"DEGREE: int | None = {plan.maxima.degree}"]
     if plan.softmax:
         lines.append("CLOSED_FORM = True")
     if plan.mixture is not None and plan.mixture.form is not None:
@@ -150,6 +155,12 @@ def _forms(plan: Plan) -> list[str]:
         ties = (tuple(map(astuple, found.ties)),) if found.ties else ()
         lines.append(f"ROLLOUT = {(found.states, found.action, found.shared, whole, *ties)!r}")
     return lines
+
+
+def _maximum(part: MaximumPart) -> str:
+    numbers = f"{len(part.axes)}, {part.values[0].type.rank}, {part.weight.type.rank}"
+    flags = [f"{name}=True" for name in ("whole", "floor") if getattr(part, name)]
+    return f"MaximumSpec({', '.join([numbers, *flags])})"
 
 
 def _term(factor: Factor) -> str:

@@ -16,6 +16,7 @@ from ebmlang.compiler.structure.discrete import find_discrete
 from ebmlang.compiler.structure.domains import find_domains
 from ebmlang.compiler.structure.finding import Finding, Structure
 from ebmlang.compiler.structure.limits import find_limits
+from ebmlang.compiler.structure.maxima import find_maxima
 from ebmlang.compiler.structure.mixture import find_mixture
 from ebmlang.compiler.structure.pattern import find_pattern
 from ebmlang.compiler.structure.reach import find_reach
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     find_bound,
     find_squares,
     find_absolute,
+    find_maxima,
     find_rollout,
     find_softmax,
     find_mixture,

@@ -34,7 +34,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     for summand in block.summands:
         if not block.depends(summand.value):
             continue
-        for sign, part in _taken_apart(block, summand.value):
+        for sign, part in taken_apart(block, summand.value):
             found = None if summand.mask is not None else _absolute(block, part, summand.axes, sign)
             if found is not None:
                 absolute.append(AbsolutePart(found[0], found[1], summand.name))
@@ -77,7 +77,7 @@ def find_absolute(block: Block) -> tuple[Finding, ...]:
     )
 
 
-def _taken_apart(block: Block, node: Expr) -> list[tuple[int, Expr]]:
+def taken_apart(block: Block, node: Expr) -> list[tuple[int, Expr]]:
     """The parts of a sum. The fixed factor of one with kinks, as in `w * (||z||_1 + ||z||^2)`, goes to
     each."""
     found: list[tuple[int, Expr]] = []
@@ -90,7 +90,7 @@ def _taken_apart(block: Block, node: Expr) -> list[tuple[int, Expr]]:
         ):
             found.append((sign, part))
         else:
-            found += [(sign * s, times(factor, p)) for s, p in _taken_apart(block, rest)]
+            found += [(sign * s, times(factor, p)) for s, p in taken_apart(block, rest)]
     return found
 
 

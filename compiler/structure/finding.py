@@ -57,6 +57,24 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
+class MaximumPart:
+    """`weight * max(values)` summed over entries and axes where `mask` holds; weight >= 0.
+
+    `values` have one shape; the largest is taken entry by entry, or with `whole` of all entries together.
+    With `floor` 0 is one more of them. `shown` is the kink as it is written.
+    """
+
+    values: tuple[Expr, ...]
+    floor: bool
+    whole: bool
+    weight: Expr
+    axes: Axes
+    mask: Expr | None
+    summand: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """States that follow from each other and from an action by the steps of `scan`; `shared` says that the
     matrices of steps and stage costs are the same for all examples. `ties` are the hard equations that the
@@ -133,10 +151,10 @@ class Finding:
     carries its parts, and in `smooth_of` the summand of every smooth part; `quadratic` says that the
     smooth part is a polynomial of degree 2, `least_squares` that it is a sum of squares, and `majorant` has
     for every other smooth part a quadratic of no smaller Hessian, if all have one. The other
-    fields belong to one property each: `losses`
-    to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures` and `rest` to log-sum-exp
-    plus quadratic and (with `form`) to separate scores, `blocks` to convex by blocks, `bound` (of the
-    summands that depend on the block) to bounded below.
+    fields belong to one property each: `maxima` and `degree` (of the smooth parts, None above 2) to maxima
+    of affine values, `losses` to sums of squares and of losses, `softmax` to linear minus entropy, `mixtures`
+    and `rest` to log-sum-exp plus quadratic and (with `form`) to separate scores, `blocks` to convex by
+    blocks, `bound` (of the summands that depend on the block) to bounded below.
     """
 
     property: str
@@ -149,6 +167,8 @@ class Finding:
     majorant: tuple[Expr, ...] = ()
     quadratic: bool = False
     least_squares: bool = False
+    maxima: tuple[MaximumPart, ...] = ()
+    degree: int | None = None
     losses: tuple[LossPart, ...] = ()
     softmax: tuple[SoftmaxPart, ...] = ()
     mixtures: tuple[MixturePart, ...] = ()
@@ -188,6 +208,7 @@ __all__ = [
     "AbsolutePart",
     "Finding",
     "LossPart",
+    "MaximumPart",
     "MixtureForm",
     "MixturePart",
     "Obligation",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.constrained import epigraph
 from ebmlang.runtime.constrained.problem import (
     ConstrainedOutcome,
     by_constraint,
@@ -16,9 +17,17 @@ from ebmlang.runtime.constrained.problem import (
     sentence,
 )
 from ebmlang.runtime.constrained.solving import solve as solve_constrained
-from ebmlang.runtime.driver import Limits, Outcome, Progress
+from ebmlang.runtime.driver import Limits, Outcome, Progress, Starts
 from ebmlang.runtime.picking import least_weight, make_solver, negative_weight
-from ebmlang.runtime.posing import constrained_problem, constraint_specs, in_float64, make_problem, plan_inner
+from ebmlang.runtime.posing import (
+    Unshared,
+    constrained_problem,
+    constraint_specs,
+    in_float64,
+    make_problem,
+    plan_inner,
+    shared_names,
+)
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.result import Result, Status
 from ebmlang.runtime.search import Search, limits_of
@@ -55,6 +64,27 @@ def search(
     )
     because = solved.because or (negative_weight(least) if least < 0 else module.BECAUSE)
     return solved.outcome, solved.method, because
+
+
+def by_heights(
+    bound: Bound,
+    limits: Limits,
+    starts: Starts,
+    start: Tensor | None,
+    observed: Values,
+    progress: Callable[[Progress], None] | None,
+) -> Outcome | str:
+    """The answer for an energy with kinks, as a program in float64, rounded to the type of the problem; or
+    why there is none."""
+    wide, dtype = in_float64(bound), bound.settings.dtype
+    posed = make_problem(wide, observed).detached()
+    if start is None:
+        start = posed.space.start(starts.seed, starts.numbers(posed.space.batch)).x
+    functions = Unshared(wide.instance, shared_names(wide), frozenset())
+    maxima, degree = epigraph.specs_of(bound.module)
+    limits = replace(limits, tol=limits.tolerance(dtype))
+    found = epigraph.solve(posed, functions, maxima, degree, start.double(), limits, progress)
+    return found if isinstance(found, str) else replace(found, x=found.x.to(dtype))
 
 
 def rounded(found: ConstrainedOutcome, dtype: torch.dtype) -> Outcome:

@@ -236,12 +236,12 @@ def test_bounds_are_met_exactly() -> None:
 def test_kinks_settle_without_a_claim() -> None:
     tv = """
     model tv(n: int) {
-      observed x : real[n]; latent z : real[n]
-      for i in 0..n-1 { energy jump[i] = 0.5 * |z[i+1] - z[i]| }
+      observed x : real[n, 2]; latent z : real[n, 2]
+      for i in 0..n-1 { energy jump[i] = 0.5 * ||z[i+1] - z[i]|| }
       energy fit = 1/2 * ||x - z||^2
       infer z
     }"""
-    r = ebmlang.loads(tv).infer(x=np.random.default_rng(9).normal(size=(2, 8)), dtype="float64")
+    r = ebmlang.loads(tv).infer(x=np.random.default_rng(9).normal(size=(2, 8, 2)), dtype="float64")
     assert r.method == "adam"
     assert not r.converged.any()
     assert all("settled" in s for s in r.status)

@@ -201,7 +201,11 @@ def _others() -> tuple[Question, ...]:
       energy fit = 1/2 * ||x - y||^2
       energy level = where(c[0], sum((x - 2)^2), 2 * sum((x + 1)^2)) + where(c[1], x[0]^2, 0.3)
       infer c, x }"""
+    steps = f"{_FREE}{_FIT}; for t in 0..n-1 {{ energy tie[t] = 0.3 * |x[t+1] - x[t] - 0.1| }}"
     return (
+        _linear("fit with steps", steps, start=start),
+        _linear("largest residual", f"{_FREE}energy worst = max(|A @ x - y|)", start=start),
+        _linear("hinges", f"{_FREE}energy h = sum(relu(1 - y * (A @ x))); energy s = ||x||^2", start=start),
         Question("switched", switched, {"y": _normal(16, ROWS, 3)}, frozenset(), ("c", "x"), convex=False),
         _linear("quadratic program", limited, start=start),
         _linear("linear program", priced, start=start),
