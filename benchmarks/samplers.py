@@ -1,16 +1,21 @@
 """Samplers against loops written by hand: Langevin on a mixture, with and without kernels of torch.compile,
-and Hamiltonian trajectories on a Gaussian."""
+and Hamiltonian trajectories on a Gaussian, also beside BlackJAX where it is installed.
+
+`pip install '.[rivals]'` installs it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import ebmlang
 from benchmarks.measure import Row, processor_in_turns, shown
+from benchmarks.rivals.contest import available
 from ebmlang.questions import ask_samples
 from ebmlang.runtime import posing
 from ebmlang.runtime.samplers.diagnostics import diagnose
@@ -96,14 +101,19 @@ def _trajectories(chains: int, steps: int = 50, leapfrogs: int = 10) -> list[Row
     sampler, source = Hmc(0.1, leapfrogs=leapfrogs, jitter=0.0), _source(chains)
 
     @torch.no_grad()
-    def ours() -> Tensor:
+    def drawn() -> list[Tensor]:
         state, found = sampler.init(target, start), []
         for _ in range(steps):
             state, _ = sampler.step(target, state, source)
             found.append(state.x)
-        return torch.stack(found, 2)
+        return found
+
+    def ours() -> Tensor:
+        return torch.stack(drawn(), 2)
 
     pair = processor_in_turns(ours, _by_hand(start, scales, steps, leapfrogs))
+    other = _blackjax(start, scales, steps, leapfrogs)
+    beside = None if other is None else processor_in_turns(lambda: torch.stack(drawn()), other)
     effective = float(diagnose(ours().permute(1, 0, 2)).bulk.mean())
     name = f"HMC, 100 dimensions, condition number 100, {chains:,} chains, {leapfrogs} leapfrogs"
     return [
@@ -114,6 +124,14 @@ def _trajectories(chains: int, steps: int = 50, leapfrogs: int = 10) -> list[Row
             f"{pair.ratio:.2f}",
             "<= 1.05",
             pair.ratio <= 1.05,
+        ),
+        Row(
+            "the same beside BlackJAX, compiled",
+            "" if beside is None else shown(beside.ours),
+            "blackjax not installed" if beside is None else shown(beside.theirs),
+            "" if beside is None else f"{beside.ratio:.2f}",
+            "",
+            None,
         ),
         Row(
             "the same: effective draws a second, mean", f"{effective / pair.ours:,.0f}", "", "", "none", None
@@ -141,6 +159,33 @@ def _by_hand(start: Tensor, scales: Tensor, steps: int, leapfrogs: int) -> Calla
         return torch.stack(found, 2)
 
     return run
+
+
+def _blackjax(start: Tensor, scales: Tensor, steps: int, leapfrogs: int) -> Callable[[], object] | None:
+    """The same chains by BlackJAX (Cabezas et al. 2024), compiled beforehand; None where it is not
+    installed."""
+    if not available("jax", "blackjax"):
+        return None
+    import blackjax
+    import jax
+    import jax.numpy as jnp
+
+    precision = jnp.asarray(scales.numpy()) ** -2.0
+    kernel = blackjax.hmc(
+        lambda x: -(x * x * precision).sum() / 2, 0.1, jnp.ones(len(scales)), num_integration_steps=leapfrogs
+    )
+
+    @jax.jit
+    def chains(key: Any, positions: Any) -> Any:
+        def one(state: Any, key: Any) -> Any:
+            state, _ = jax.vmap(kernel.step)(jax.random.split(key, len(positions)), state)
+            return state, state.position
+
+        return jax.lax.scan(one, jax.vmap(kernel.init)(positions), jax.random.split(key, steps))[1]
+
+    key, positions = jax.random.key(0), jnp.asarray(start.numpy())
+    chains(key, positions).block_until_ready()
+    return lambda: chains(key, positions).block_until_ready()
 
 
 def rows() -> list[Row]:

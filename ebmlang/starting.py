@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def checked(model: typed.Model, asked: Asked, starts: Mapping[str, Any]) -> dict[str, Tensor]:
     """The starts as tensors. Raises DataError for names that are not sought, or are countable."""
+    if not starts:
+        return {}
     sought = [v for v in model.variables if v.name in asked.sought and v.name not in asked.summed]
     known = [v.name for v in sought if v.type.kind == "real"]
     found = {}

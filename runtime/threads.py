@@ -30,8 +30,8 @@ def threads_for(size: int) -> Iterator[None]:
     A number that was set, by the environment or by `torch.set_num_threads` since ebmlang was imported, stays.
     """
     count = torch.get_num_threads()
-    chosen = count != _AT_FIRST or any(name in os.environ for name in CHOSEN_BY)
-    if chosen or count == 1 or size >= SHARED_FROM:
+    chosen = count == 1 or count != _AT_FIRST
+    if chosen or size >= SHARED_FROM or any(name in os.environ for name in CHOSEN_BY):
         yield
         return
     torch.set_num_threads(1)

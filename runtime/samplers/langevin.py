@@ -43,8 +43,8 @@ class Langevin(AbstractSampler[Target]):
         x = state.x
         noise, slope = target.moving(randomness.normal(x.shape[1])), target.gradient(x)
         if state.memory is None:
-            down = torch.add(x, slope, alpha=-self.step_size)
-            moved = torch.add(down, noise, alpha=math.sqrt(2 * self.step_size))
+            moved = torch.add(x, slope, alpha=-self.step_size)
+            moved.add_(noise, alpha=math.sqrt(2 * self.step_size))
         else:
             scale = state.memory.scale
             moved = torch.addcmul(x, scale, torch.addcmul(noise, scale, slope, value=-0.5))
