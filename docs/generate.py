@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from docs import components
+from docs import components, systems
 from ebmlang import cli
 from ebmlang.commands import COMMANDS
 from ebmlang.compiler import builtins, domains, methods, optimisers, samplers
@@ -293,6 +293,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "diagnostics": diagnostics,
     "library": components.index,
     "gallery": gallery_table,
+    "pages of planning": systems.index,
     "generated sets": generated_sets,
 }
 
@@ -303,6 +304,8 @@ def part(name: str) -> str:
         return command_options(name.removeprefix("options "))
     if name.startswith("std."):
         return components.component(name.removeprefix("std."))
+    if name.startswith("gallery."):
+        return systems.system(name.removeprefix("gallery."))
     return PARTS[name]()
 
 
@@ -313,11 +316,17 @@ def renewed(text: str) -> str:
 
 def pages() -> tuple[Path, ...]:
     """Every page of the documentation, README included."""
-    return (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")), *sorted(components.PAGES.glob("*.md")))
+    folders = (DOCS, components.PAGES, systems.PAGES)
+    return (DOCS.parent / "README.md", *(page for folder in folders for page in sorted(folder.glob("*.md"))))
 
 
 def main() -> int:
-    for written in (*components.skeletons(), *components.pictures()):
+    for written in (
+        *components.skeletons(),
+        *components.pictures(),
+        *systems.skeletons(),
+        *systems.pictures(),
+    ):
         print(f"wrote {written.relative_to(DOCS.parent)}")
     for page in pages():
         old = page.read_text(encoding="utf-8")

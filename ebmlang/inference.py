@@ -241,7 +241,7 @@ class Inference:
         rows = self.given.rows
         if rows <= 1 or self.module.JOINT or not self.asked.sought:
             return max(rows, 1)
-        needed = self._bytes_per_row(min(rows, _MEASURED_ROWS)) * self._restarts()
+        needed = self._bytes_per_row(min(rows, _MEASURED_ROWS)) * self._side_by_side()
         return min(rows, rows_that_fit(needed, self.settings.chunk_bytes))
 
     def _bytes_per_row(self, count: int) -> int:
@@ -264,7 +264,13 @@ class Inference:
     def work(self, rows: int) -> int:
         """Bytes that the answer of so many rows goes through in every step, as far as they are known."""
         own = self.model.kept(self.module).footprints.find(self._shapes()) or 0
-        return rows * own * self._restarts() + self.given.entries(rows) * self.settings.dtype.itemsize
+        return rows * own * self._side_by_side() + self.given.entries(rows) * self.settings.dtype.itemsize
+
+    def _side_by_side(self) -> int:
+        """Points of every row that are evaluated at once: starts, and around each of them what is drawn."""
+        method, options = self.search.method, self.module.OPTIONS
+        own = not method or method == self.module.METHOD
+        return self._restarts() * footprint.courses(method or self.module.METHOD, options if own else {})
 
     def _restarts(self) -> int:
         """Starts per row, which are searched side by side: by the call, else by the line of the file."""

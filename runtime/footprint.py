@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +69,12 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
         # The interior point keeps this many dense matrices of all unknowns and constraints.
         vectors += width * _SOLVER_MATRICES * (sought + entries) ** 2
     return total // max(bound.batch, 1) + vectors
+
+
+def courses(method: str, options: Mapping[str, Any]) -> int:
+    """How many points a method evaluates at once for every row that it searches: its `samples`, else 1."""
+    known = {f.name: f.default for f in fields(SOLVERS[method])} if method in SOLVERS else {}
+    return int(options.get("samples", known.get("samples", 1)))
 
 
 def _matrix_bytes(bound: Bound, problem: Problem) -> int:

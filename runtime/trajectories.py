@@ -342,10 +342,11 @@ def _costates(step: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     along, push = (v.cpu().numpy() for v in (step, slope))
     costates = np.empty((rows, steps, d))
     costates[:, -1:] = push[:, -1:, :d]
-    for t in range(steps - 1, 0, -1):
-        now = np.matmul(costates[:, t, None], along[:, t, :, :d])
-        np.add(now[:, 0], push[:, t, :d], costates[:, t - 1])
-    gradient = push[:, :-1, d:] + np.matmul(costates[:, :, None], along[..., d:])[:, :, 0]
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite, the status of the row says
+        for t in range(steps - 1, 0, -1):
+            now = np.matmul(costates[:, t, None], along[:, t, :, :d])
+            np.add(now[:, 0], push[:, t, :d], costates[:, t - 1])
+        gradient = push[:, :-1, d:] + np.matmul(costates[:, :, None], along[..., d:])[:, :, 0]
     found = (torch.from_numpy(a).to(step.device) for a in (costates, gradient.reshape(rows, -1)))
     costate, slopes = found
     return costate, slopes

@@ -163,7 +163,8 @@ class CostTrained(Diagnostic):
     A `cost` says what is wanted. A line may lower it by what leads there: what acts, through the states that
     follow. A parameter or a net that stands in the cost itself would only learn to find everything cheap.
     What a cost is to learn, it learns from what was met: `energy fit = (to_go - V(s0))^2`. A policy that
-    stands in the cost goes into a value of its own, `let a = pi(s)`.
+    stands in the cost goes into a value of its own, `let a = pi(s)`. A cost that is such a value, or a sum or
+    a multiple of it, is made of what the value is made of, unless the steps of a recurrence read it.
     """
 
     code: ClassVar[str] = "E0547"

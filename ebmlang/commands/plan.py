@@ -49,7 +49,7 @@ def add_world(parser: ArgumentParser) -> None:
         "--env",
         required=True,
         metavar="ENV",
-        help="gymnasium:NAME, with options as gymnasium:NAME,g=9.8; or `model`: the model itself",
+        help="gymnasium:NAME or generated:NAME, with options as NAME,g=9.8; or `model`: the model itself",
     )
     parser.add_argument(
         "--map",

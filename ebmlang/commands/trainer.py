@@ -92,7 +92,7 @@ def fitting(model: Model, args: Namespace, data: DataSet, matching: Mapping[str,
 
 def keeper(args: Namespace, fitting: Fitting, say: Callable[[str], None]) -> Keeper:
     """The run in its folder, begun or gone on with. Raises DataError."""
-    extra = {"params": args.params, "given": list(args.given or ())}
+    extra = {"params": args.params, "given": list(given_names(fitting.model, args))}
     every = Every.of(args.checkpoint)
     return Keeper.of(
         args.output, fitting, every=every, keep=args.keep, force=args.force, extra=extra, say=say

@@ -11,7 +11,7 @@ import numpy as np
 from ebmlang.compiler.diagnostics import listing
 from ebmlang.errors import DataError
 from ebmlang.planning.episodes import Episode, Recorder
-from ebmlang.planning.planner import Planned
+from ebmlang.planning.planner import HorizonTooShort, Planned
 from ebmlang.planning.spaces import Array
 from ebmlang.planning.worlds import Observed, World, require_numbers, short
 
@@ -113,7 +113,7 @@ class Acting:
         try:
             return self.planner.plan(observed, number)
         except DataError as error:
-            if record.number or number:
+            if record.number or number or isinstance(error, HorizonTooShort):
                 raise
             shapes = listing([f"{list(value.shape)} for `{name}`" for name, value in observed.items()], "and")
             raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ebmlang.errors import DataError
+from ebmlang.planning.palette import on_rail
 from ebmlang.planning.spaces import Array, Box
 from ebmlang.planning.worlds import Step, World, step_limit
 
@@ -48,3 +49,6 @@ class Cart(World):
             return state
         answers: Array = np.exp(-0.5 * (state[:, None] - _SENSORS) ** 2)
         return answers.reshape(-1)
+
+    def picture(self) -> Array:
+        return on_rail(float(self.state[0]))

@@ -14,7 +14,7 @@ from ebmlang.compiler.tables import SLACK
 from ebmlang.errors import DataError
 from ebmlang.planning.planner import Planned
 from ebmlang.planning.spaces import Array
-from ebmlang.planning.worlds import Step
+from ebmlang.planning.worlds import Step, short
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Episode:
     of every plan, [plans, T, *shape], and begun [plans] the steps that they begin at. outside: actions that
     had to be cut to the bounds of the world. trouble: what broke the episode off. above: the plans of upper
     levels, by the names of what they plan. broken: how many plans broke each constraint. failure: the first
-    plan that did not converge, in words.
+    plan that did not converge, in words, with its step and observation.
     """
 
     number: int
@@ -76,8 +76,8 @@ class Episode:
 
     @property
     def searched(self) -> bool:
-        """Whether plans were searched; predicted ones have no energies."""
-        return not np.isnan(self.energies).all()
+        """Whether plans were searched; predicted ones have no energies, and are no trouble."""
+        return not (np.isnan(self.energies) & self.converged).all()
 
     @property
     def total(self) -> float:
@@ -207,8 +207,12 @@ class Recorder:
             tuple(self.pictures),
             {name: _upper(plans) for name, plans in self._above.items()},
             {n: sum(plan.breaks(n) for plan in self._plans) for n in names},
-            next((f"step {p.begun}: {p.status}" for p in self._plans if not p.converged), ""),
+            next((self._said(plan) for plan in self._plans if not plan.converged), ""),
         )
+
+    def _said(self, plan: _Plan) -> str:
+        """Why a plan did not converge, with its step and what was observed there."""
+        return f"step {plan.begun}: {plan.status}, at the observation {short(self._observations[plan.begun])}"
 
 
 @dataclass(frozen=True, slots=True)

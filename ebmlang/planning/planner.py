@@ -76,6 +76,10 @@ class Asking:
         return run, run.all()
 
 
+class HorizonTooShort(DataError):
+    """More actions are to be carried out than a plan has: nothing that is observed can mend it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One plan. `actions` [n, *shape] are those that are to be carried out before the next one, and `whole`
@@ -193,7 +197,7 @@ class Planner:
         size = self.line.turn.every
         every = self.asking.every or (1 if size is None else size.evaluate(sizes))
         if every > shape[0] and not self.lasting:
-            raise DataError(
+            raise HorizonTooShort(
                 f"{every} actions are to be carried out, and a plan has {shape[0]}",
                 f"every at most {shape[0]}",
             )

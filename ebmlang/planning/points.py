@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ebmlang.errors import DataError
-from ebmlang.planning.palette import AGENT, FLOOR, GOAL, STONE
+from ebmlang.planning.palette import AGENT, FLOOR, GOAL, STONE, on_rail
 from ebmlang.planning.spaces import Array, Box
 from ebmlang.planning.worlds import Step, World, step_limit
 
@@ -44,6 +44,9 @@ class WindyCart(World):
         self._times += 1
         cost = self._at[0] ** 2 + 0.1 * self._at[1] ** 2 + 0.1 * force**2
         return Step(self._at, -float(cost), cut=self._times >= self._limit)
+
+    def picture(self) -> Array:
+        return on_rail(float(self._at[0]))
 
 
 class Pit(World):

@@ -168,9 +168,12 @@ def require_numbers(world: str, observation: Any, before: Any = None) -> None:
 
 def short(value: Any) -> str:
     """An observation or a reward on one line."""
+    if isinstance(value, Mapping):
+        parts = ", ".join(f"{key} {short(entry)}" for key, entry in value.items())
+        return textwrap.shorten(parts, 200, placeholder="...")
     with np.printoptions(precision=4, threshold=8):
         try:
-            text = str(value if isinstance(value, Mapping) else np.asarray(value))
+            text = str(np.asarray(value))
         except ValueError:
             text = str(value)
     return textwrap.shorten(text, 200, placeholder="...")

@@ -114,6 +114,32 @@ def test_the_memory_of_a_row_is_measured_once_for_every_shape(monkeypatch: pytes
     assert measured == [3, 8]
 
 
+def test_courses_that_are_compared_at_once_are_counted() -> None:
+    text = """
+model course(T: int = 4) {
+  observed s0 : real
+  latent a : real[T] in [-1, 1]
+  let s : real[T+1]
+  let s[0] = s0
+  for t in 0..T {
+    let s[t+1] = s[t] + a[t]
+    cost far[t] = |s[t+1]|
+  }
+  plan a using METHOD
+}
+"""
+    assert footprint.courses("cem", {}) == 64
+    assert footprint.courses("adam", {}) == 1
+    sizes = []
+    for using in ("mppi(samples = 4)", "mppi(samples = 32)"):
+        model = ebmlang.loads(text.replace("METHOD", using))
+        given = given_arrays(model.ranks, {"s0": np.zeros(100_000)})
+        settings = model.settings({}, None, None, None, 2**24)
+        sizes.append(Inference.of(model, given, {}, settings, Search()).chunk_size())
+    assert sizes[0] < 100_000
+    assert sizes[0] // 8 == sizes[1]
+
+
 def test_a_report_in_parts_is_that_of_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Terms that differ by row, and one that is the same for all."""
     text = """

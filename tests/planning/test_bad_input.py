@@ -103,5 +103,19 @@ def test_plans_that_break_a_limit_are_counted() -> None:
 def test_dynamics_without_numbers_are_named() -> None:
     text = REGULATOR.replace("s[t, 1] + 0.1 * a[t, 0]]", "sqrt(s[t, 1] - 1)]")
     found = _played(_Later(FIRST), text)
-    assert "step 0: " in found[0].failure
+    assert found[0].failure.startswith("step 0: ")
+    assert found[0].failure.endswith(", at the observation [0.2 0.1]")
+    assert "nothing was searched" not in " ".join(notes(found))
+    assert "non-finite energy in term 'running'" in found[0].failure
+
+
+def test_more_actions_than_a_plan_has_are_no_matter_of_what_is_observed() -> None:
+    with pytest.raises(ebmlang.DataError, match=r"^6 actions are to be carried out, and a plan has 4"):
+        _played(_Later(FIRST), every=6)
+
+
+def test_dynamics_without_numbers_warn_of_nothing() -> None:
+    """Beyond 1 the step has no numbers, and the search looks there."""
+    text = REGULATOR.replace("0.1 * a[t, 0]]", "sqrt(1 - 4 * a[t, 0])]").replace("[-1, 1]", "[-1, 1] = 1")
+    found = _played(_Later(FIRST), text)
     assert "non-finite energy in term 'running'" in found[0].failure

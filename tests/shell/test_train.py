@@ -137,6 +137,16 @@ def test_a_latent_with_an_array_is_given(words: list[str], tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out)["loss"] != mapped
 
 
+def test_a_run_notes_which_latents_were_given(words: list[str], tmp_path: Path, capsys: Capture) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "y.npz", y=rng.normal(size=(30, 4)), codes=rng.normal(size=(30, 5)))
+    run = str(tmp_path / "mapped")
+    assert main([*words, "--map", "z=codes", "-o", run]) == 0
+    capsys.readouterr()
+    assert main([*words, "-o", run]) == 1
+    assert "given" in capsys.readouterr().err
+
+
 def test_an_array_called_like_a_parameter_is_not_taken_for_it(
     words: list[str], tmp_path: Path, capsys: Capture
 ) -> None:

@@ -37,6 +37,42 @@ def random_rows() -> Mapping[str, np.ndarray]:
     return {name: rows[name] for name in ("obs", "action", "next_obs", "reward")}
 
 
+def trained() -> ebmlang.Model:
+    """All parts of the agent: the world and the costs from random actions, the quick actor from plans."""
+    m = ebmlang.load(SYSTEM.path, seed=0)
+    m.fit(random_rows(), steps=2500, batch_size=256, seed=0, objective="learn")
+    world = Cart(push=5, sensors=True)
+    planned = m.plan(world, episodes=20, steps=40, seed=100, objective="home")
+    assert isinstance(planned, planning.Episodes)
+    rows = planned.transitions()
+    m.fit(obs=rows["obs"], a=rows["plan"], steps=1500, batch_size=128, seed=0, objective="imitate")
+    return m
+
+
+def quick(model: ebmlang.Model) -> list[Figure]:
+    """The actor that plans nothing, against the one that does, on the way home."""
+    costs, seconds = {}, {}
+    for by in planning.BY:
+        world = Cart(push=5, sensors=True)
+        found = model.plan(world, episodes=10, steps=40, seed=200, objective="home", by=by)
+        assert isinstance(found, planning.Episodes)
+        costs[by], seconds[by] = -float(found.returns.mean()), float(np.median(found.seconds))
+    acting = planning.Acting(
+        planning.RandomActions(Cart(push=5)), Cart(push=5), {}, planning.Course(10, 40, 200)
+    )
+    chance = -float(planning.episodes_in(acting).returns.mean())
+    floors = (("actions by chance", chance / costs["plan"]),)
+    return [
+        Figure(
+            "cost of `home` by the actor that plans nothing, over that of plans",
+            costs["policy"] / costs["plan"],
+            at_most=1.1,
+            floors=floors,
+        ),
+        Figure("time of it, as a share of that of a plan", seconds["policy"] / seconds["plan"], at_most=0.1),
+    ]
+
+
 def off(path: list[np.ndarray], task: str, start: int) -> float:
     """How far from where the task wants it the cart is, at the end of the stretch that begins at a step."""
     stretch = np.stack(path[start + TURN - LAST : start + TURN])
@@ -58,8 +94,7 @@ def acted(model: ebmlang.Model, seed: int, tasks: tuple[str, ...]) -> list[float
 
 
 def measure() -> list[Figure]:
-    m = ebmlang.load(SYSTEM.path, seed=0)
-    m.fit(random_rows(), steps=2500, batch_size=256, seed=0)
+    m = trained()
     single, both = {"visit": 0.0, "home": 0.0}, {"visit": 0.0, "home": 0.0}
     compiled = 0
     for seed in range(EPISODES):
@@ -80,7 +115,7 @@ def measure() -> list[Figure]:
         for task in TARGETS
     ]
     again = Figure("modules compiled after the first turns", len(m._compiled.modules) - compiled, at_most=0)
-    return [*figures, again]
+    return [*figures, again, *quick(m)]
 
 
 SYSTEM = System("modular agent", "planning/agent.ebm", "the same model with one task", measure, long=True)
