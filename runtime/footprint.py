@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,8 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
 
 def courses(method: str, options: Mapping[str, Any]) -> int:
     """How many points a method evaluates at once for every row that it searches: its `samples`, else 1."""
-    known = {f.name: f.default for f in fields(SOLVERS[method])} if method in SOLVERS else {}
-    return int(options.get("samples", known.get("samples", 1)))
+    known = signature(SOLVERS[method]).parameters if method in SOLVERS else {}
+    return int(options.get("samples", known["samples"].default if "samples" in known else 1))
 
 
 def _matrix_bytes(bound: Bound, problem: Problem) -> int:

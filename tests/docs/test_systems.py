@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from docs import animations, systems
 
@@ -17,6 +17,10 @@ LARGEST = 200_000
 
 STILL = ("acrobot", "limited_regulator", "regulator")
 """Models that act in no world with pictures."""
+
+
+def frames(picture: Image.Image) -> int:
+    return sum(1 for _ in ImageSequence.Iterator(picture))
 
 
 def test_no_page_is_left_over() -> None:
@@ -47,15 +51,15 @@ def test_moving_pictures_are_small_and_move(path: Path) -> None:
     assert path.stat().st_size <= LARGEST
     with Image.open(path) as picture:
         assert picture.width <= animations.WIDTH
-        assert 2 <= picture.n_frames <= animations.FRAMES
+        assert 2 <= frames(picture) <= animations.FRAMES
 
 
 def test_long_episodes_are_thinned_and_narrowed(tmp_path: Path) -> None:
-    frames = [Image.fromarray(np.full((50, 500, 3), value, np.uint8)) for value in range(200)]
-    frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:])
+    first, *others = (Image.fromarray(np.full((50, 500, 3), value, np.uint8)) for value in range(200))
+    first.save(tmp_path / "long.gif", save_all=True, append_images=others)
     with Image.open(animations.small(tmp_path / "long.gif", tmp_path / "short.gif")) as picture:
         assert picture.size == (animations.WIDTH, 24)
-        assert picture.n_frames == 67
+        assert frames(picture) == 67
 
 
 @pytest.mark.parametrize("name", STILL)
