@@ -11,6 +11,7 @@ import ebmlang
 from ebmlang.questions import ask_samples
 from ebmlang.runtime import posing
 from ebmlang.runtime.samplers.target import Target, target_of
+from tests.numeric.gallery import Array
 
 NARROW = """
 model narrow(n: int, w: real in positive = 2.0) {
@@ -26,7 +27,7 @@ model narrow(n: int, w: real in positive = 2.0) {
 """
 
 
-def target(values: dict[str, np.ndarray], dtype: str) -> tuple[Target, str]:
+def target(values: dict[str, Array], dtype: str) -> tuple[Target, str]:
     model = ebmlang.loads(NARROW)
     asked = ask_samples(model.checked, None, frozenset(values), None, None, frozenset())
     _, module = model.compiled(asked, None)
@@ -37,7 +38,7 @@ def target(values: dict[str, np.ndarray], dtype: str) -> tuple[Target, str]:
     return target_of(posing.make_problem(bound, {})), text
 
 
-def drawn() -> dict[str, np.ndarray]:
+def drawn() -> dict[str, Array]:
     rng = np.random.default_rng(0)
     s, t = rng.uniform(0.2, 3.0, size=5), rng.uniform(0.2, 3.0, size=(4, 5))
     return {"s": s, "t": t, "y": rng.normal(size=(4, 5))}
