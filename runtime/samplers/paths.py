@@ -7,6 +7,7 @@ Along a path the potential is (1 - share) U_0 + share U, where U_0 is of a law w
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,8 +54,8 @@ class _Between:
     def moving(self, vector: Tensor, /) -> Tensor:
         return self.path.target.moving(vector)
 
-    def gradient(self, u: Tensor, /) -> Tensor:
-        return self.potential_and_gradient(u)[1]
+    def slope(self) -> Callable[[Tensor], Tensor]:
+        return lambda u: self.potential_and_gradient(u)[1]
 
     def potential_and_gradient(self, u: Tensor, /) -> tuple[Tensor, Tensor]:
         path, share = self.path, self.share

@@ -21,8 +21,8 @@ class Sloped(Protocol):
     def moving(self, vector: Tensor, /) -> Tensor:
         """The vector with 0 at coordinates that do not move."""
 
-    def gradient(self, u: Tensor, /) -> Tensor:
-        """The gradient of the potential, [R, N]."""
+    def slope(self) -> Callable[[Tensor], Tensor]:
+        """The gradient of the potential, [R, N] -> [R, N], for many points."""
 
     def potential_and_gradient(self, u: Tensor, /) -> tuple[Tensor, Tensor]:
         """[R, N] -> [R], [R, N]."""
