@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def bounded_saddle(start: np.ndarray, most: float, steps: int = 10_000, rate: fl
     return force
 
 
-def forces(**settings: float) -> np.ndarray:
+def forces(**settings: Any) -> np.ndarray:
     """The plans from all starts, [starts, steps]."""
     found = ebmlang.load(SYSTEM.path, **settings).plan(obs=STARTS, dtype="float64", tol=1e-10)
     assert isinstance(found, Result)
