@@ -87,7 +87,13 @@ def inner_plan(solve: Solve) -> Plan:
 
     nested = solve.nested
     using = None if nested.using is not None and nested.using.name == UNROLLED else nested.using
-    return choose(Block(elaborate(inner_model(solve)), Query(nested.sought, using=using)))
+    block = Block(elaborate(inner_model(solve)), Query(nested.sought, using=using))
+    plan = choose(block)
+    if using is None and plan.method is not None and plan.method.name == "epigraph":
+        # Where kinks touch, entries move together as the inputs do, which no derivative here knows.
+        settled = choose(block, "adam")
+        return replace(settled, because="epigraph has no derivative in what is given")
+    return plan
 
 
 def inner_model(solve: Solve) -> typed.Model:

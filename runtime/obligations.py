@@ -24,6 +24,7 @@ def unmet(module: ModuleType, instance: GeneratedModel, held: Values) -> tuple[s
 
 def _violation(value: Tensor, kind: str) -> str | None:
     """What is wrong, or None; an empty tensor has nothing wrong."""
+    value = value.detach()
     if value.numel() == 0:
         return None
     if not bool(torch.isfinite(value).all()):

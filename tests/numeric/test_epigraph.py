@@ -178,3 +178,38 @@ def test_a_weight_that_may_be_negative_is_a_condition() -> None:
     odd = ebmlang.loads(text, c=-0.5).infer(dtype="float64")
     assert odd.method == "adam"
     assert "does not apply: c >= 0 does not hold" in odd.because
+
+
+def test_a_nested_minimum_is_not_found_this_way() -> None:
+    """Its derivative would have to follow kinks that touch."""
+    model = ebmlang.loads(
+        """model inner {
+          observed q : real[2]; latent z : real[2]
+          energy e = 1/2 * ||z - q||^2 + 0.3 * |z[0] - 2 * z[1]|
+          infer z }
+        model outer {
+          latent x : real[2] = 1
+          solve inner as p with q = x
+          energy e = ||p.z||^2
+          infer x }""",
+        model="outer",
+    )
+    assert "by adam (epigraph has no derivative in what is given)" in " ".join(model.explain().split())
+
+
+def test_a_weight_that_is_trained() -> None:
+    """The slope of the least energy along a weight is what the weight multiplies."""
+    model = ebmlang.loads("""model steps(n: int) {
+      observed y : real[n]; latent x : real[n] = 0; param w : real in nonnegative = 0.3
+      energy fit = 1/2 * ||x - y||^2
+      for t in 0..n-1 { energy jump[t] = w * |x[t+1] - x[t]| }
+      infer x
+      train w using sgd(lr = 0.1) }""")
+    y = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 12)).cumsum(1))
+    found = model.infer(y=y)
+    assert found.method == "epigraph"
+    model(y=y).backward()
+    (weight,) = model.parameters()
+    assert weight.grad is not None
+    wanted = found.x.diff(dim=1).abs().sum(1).mean()
+    assert float(weight.grad) == pytest.approx(float(wanted), rel=1e-6)
