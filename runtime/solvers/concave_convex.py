@@ -90,7 +90,7 @@ def _arrived(problem: Problem, x: Tensor, state: State) -> tuple[Tensor, Tensor,
         energy, gradient, target = majorised(problem, x)
         return energy, problem.space.optimality(x, gradient), target
     energy, optimality = form.patterns.near(x)
-    energy += form.constant + row_dot(x, torch.addcmul(form.linear, x, form.quadratic, value=0.5))
+    energy += form.constant
     sure = optimality <= state.bound
     energy = torch.where(sure, energy, state.energy)
     optimality = torch.where(sure, optimality, state.optimality)

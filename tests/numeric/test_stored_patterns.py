@@ -32,13 +32,15 @@ def memories(stored: int = 40, n: int = 24, seed: int = 0) -> Array:
     return memory
 
 
+@pytest.mark.parametrize("even", [False, True])
 @pytest.mark.parametrize("beta", [5.0, 20.0, 200.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_energies_and_gradients_near_a_pattern_are_below_what_is_said(
-    beta: float, dtype: torch.dtype
+    beta: float, dtype: torch.dtype, even: bool
 ) -> None:
     rng = np.random.default_rng(1)
     memory, linear, curvature = memories(), 0.1 * rng.normal(size=24), rng.uniform(0.5, 2.0, size=24)
+    curvature = np.full(24, 1.3) if even else curvature
     slope = torch.tensor(beta * memory, dtype=dtype)
     weight, linear_, curvature_ = (torch.tensor(v, dtype=dtype) for v in (1 / beta, linear, curvature))
     known = stored_patterns(slope, weight, linear_, curvature_)
@@ -50,11 +52,13 @@ def test_energies_and_gradients_near_a_pattern_are_below_what_is_said(
         at = x.double().numpy()
         scores = at @ a.T
         gradient = c * at + b - w * softmax(scores, axis=1) @ a
-        match = -w * logsumexp(scores, axis=1)
-        slack = 4 * torch.finfo(dtype).eps * (1 + np.abs(match))
+        energy = (0.5 * c * at * at + b * at).sum(1) - w * logsumexp(scores, axis=1)
+        slack = 16 * torch.finfo(dtype).eps * (1 + np.abs(energy))
         assert (np.linalg.norm(gradient, axis=1) <= slopes * (1 + 1e-5) + slack).all()
         sure = np.isfinite(slopes)
-        assert (match <= below + slack)[sure].all()
+        assert (energy <= below + slack)[sure].all()
+        if away <= 1e-5:
+            assert (below - energy <= 1e-3 * np.abs(energy) + slack)[sure].all()
         finite += int(sure.sum())
     assert finite >= 80
 
