@@ -15,6 +15,7 @@ from tests.gallery.joint_embedding import (
 from tests.gallery.planning import (
     acrobot,
     agent,
+    careful_dropout,
     careful_point,
     critic,
     driving,
@@ -104,6 +105,7 @@ SYSTEMS: tuple[System, ...] = (
     windy.SYSTEM,
     storm.SYSTEM,
     careful_point.SYSTEM,
+    careful_dropout.SYSTEM,
     agent.SYSTEM,
     two_rooms.SYSTEM,
     pixel_rooms.SYSTEM,

@@ -20,9 +20,9 @@ def transitions() -> dict[str, np.ndarray]:
     return {name: rows[key][outside] for name, key in names.items()}
 
 
-def exploited(model: ebmlang.Model) -> tuple[float, float]:
+def exploited(model: ebmlang.Model, episodes: int = EPISODES) -> tuple[float, float]:
     """The share of episodes that end in the pit, and the mean distance to the goal of the others."""
-    found = model.plan("generated:pit", episodes=EPISODES, seed=0)
+    found = model.plan("generated:pit", episodes=episodes, seed=0)
     assert isinstance(found, Episodes)
     last = [float(np.hypot(*(e.observations["position"] - e.observations["goal"])[-1])) for e in found]
     there = [distance for distance, e in zip(last, found, strict=True) if not e.ended]
