@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Collection
 from dataclasses import astuple
 
+from ebmlang.compiler.affine import affine_in
 from ebmlang.compiler.choose import Plan
 from ebmlang.compiler.codegen.couplings import couplings_table
 from ebmlang.compiler.codegen.names import local_name
@@ -99,6 +101,7 @@ def specs(
     lines += _question(plan, row_values)
     lines += [
         f"WRITTEN = frozenset({sorted(written)!r})",
+        *_affine(plan, written),
         f"HESSIAN_SHARED, HESSIAN_CONSTANT = {hessian!r}".replace("(", "").replace(")", ""),
         f"SPLIT = {plan.split is not None}",
         *(["MAJORANT = True"] if plan.split is not None and plan.split.majorant else []),
@@ -110,6 +113,12 @@ def specs(
         *_forms(plan),
     ]
     return "\n".join(lines)
+
+
+def _affine(plan: Plan, written: Collection[str]) -> list[str]:
+    """In what the energy is affine, where its gradient says what the changes of bools cost."""
+    found = affine_in(plan.block) if "energy_and_gradient" in written else ""
+    return [f"AFFINE = {found!r}"] if found else []
 
 
 def _question(plan: Plan, row_values: tuple[str, ...]) -> list[str]:

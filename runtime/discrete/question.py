@@ -117,6 +117,26 @@ class Question:
             found = torch.where(broken, math.inf, found)
         return found
 
+    @property
+    def affine(self) -> str:
+        """`together` where the energy is affine in all entries as numbers, `each` where it is in those of
+        each unknown with the others held; "" where that is not known, or entries are given."""
+        known: str = vars(self.bound.module).get("AFFINE", "")
+        return known if self.fixed is None and not self.other else ""
+
+    def slopes(self, assignment: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of an affine energy: its values [R] at assignments [R, N] of the given rows [R] (None: one of
+        each), and what it rises by when an entry is set, beyond the entry being clear, [R, N]; float64.
+        Differentiable in the held values."""
+        own = self.bound.module.ROW_VALUES | {NUMBERED}
+        held = self.held
+        if rows is not None:
+            held = {n: _taken(v, rows) if n in own else v for n, v in held.items()}
+        instance, count = self.bound.instance.following(held), assignment.shape[0]
+        energy, along = instance.energy_and_gradient(self.values(assignment), held)
+        parts = [along[f.name].expand(count, *f.shape).reshape(count, f.count) for f in self.fields]
+        return energy.double().reshape(-1).expand(count), torch.cat(parts, 1).double()
+
     # --- tables ---
 
     def networks(self) -> list[Network]:
@@ -239,7 +259,7 @@ def question_of(bound: Bound, observed: Values, held: Mapping[str, Tensor], othe
             fixed[:, own.offset : own.offset + own.count] = known
             if own.stock:
                 check_given(own.name, known.reshape(-1, len(own.stock)), own.stock)
-    return replace(question, fixed=fixed)
+    return replace(question, fixed=fixed) if bool((fixed >= 0).any()) else question
 
 
 def _taken(value: Tensor, rows: Tensor) -> Tensor:

@@ -39,6 +39,8 @@ def sum_out(bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Ten
     question = question_of(bound, observed, held, {})
     names = ", ".join(f.name for f in question.fields)
     try:
+        if question.affine == "together" and (found := _apart(question, beta)) is not None:
+            return found
         if bound.module.TABLES and not question.arranged:
             return _by_tables(question, beta)
         return _by_states(question, beta)
@@ -50,6 +52,21 @@ def sum_out(bound: Bound, held: Mapping[str, Tensor], observed: Mapping[str, Ten
 
 def _by_tables(question: Question, beta: float) -> Summed:
     return sum_networks(question, question.networks(), beta)
+
+
+def _apart(question: Question, beta: float) -> Summed | None:
+    """Entries that do not meet, by the slopes of the energy: sum over z of exp(-beta (E + g z)) is a product
+    over the entries. None where some number is not finite: tables say which term it is."""
+    energy, slopes = question.slopes(question.some_assignment())
+    if not bool(torch.isfinite(energy).all() & torch.isfinite(slopes).all()):
+        return None
+    log_z = torch.nn.functional.softplus(-beta * slopes).sum(1) - beta * energy
+    share = torch.sigmoid(-beta * slopes)
+    found = {}
+    for own in question.fields:
+        part = share[:, own.offset : own.offset + own.count]
+        found[own.name] = torch.stack((1 - part, part), -1)
+    return _summed(question, log_z, found, "elimination", f"{slopes.shape[1]:,} entries that do not meet")
 
 
 def sum_networks(question: Question, networks: Sequence[Network], beta: float) -> Summed:

@@ -20,8 +20,9 @@ from ebmlang.runtime.gaussian import Unmeasured
 from ebmlang.runtime.mixed.free import summed_names
 from ebmlang.runtime.problem import Problem
 from ebmlang.runtime.samplers import ancestral, gaussian, make_sampler
-from ebmlang.runtime.samplers.countable import countable_of
+from ebmlang.runtime.samplers.countable import parts_of
 from ebmlang.runtime.samplers.driver import Drawn, Heard, Length, drive
+from ebmlang.runtime.samplers.gibbs import Gibbs
 from ebmlang.runtime.samplers.mixed import Both, MixedGibbs, both_of
 from ebmlang.runtime.samplers.randomness import GeneratorPerRow
 from ebmlang.runtime.samplers.samples import Course, Judged, Samples, judged
@@ -161,17 +162,15 @@ def _countable(bound: Bound, observed: Values, wanted: Wanted, heard: Heard | No
     sampler = make_sampler(name, wanted.options if name == wanted.method else {})
     chains = wanted.length.chains
     start = _assignments(question, wanted)
-    networks: list[Any] = list(question.networks()) if bound.module.TABLES else [None]
     parts, row = [], 0
-    for network in networks:
-        own = network.batch if network is not None else question.rows
-        target = countable_of(question, network, chains, wanted.beta)
+    for part in parts_of(question, chains, wanted.beta, tables=not isinstance(sampler, Gibbs)):
+        own, network = part.rows, part.network
         begun = start[row : row + own].flatten(0, 1)
         if network is not None and question.fixed is not None:
             # Entries that are given in every row have left the tables, and stand at 0 there.
             begun = torch.minimum(begun, torch.from_numpy(network.cases - 1).to(begun.device))
         randomness = _randomness(bound, wanted, own, chains, torch.float64, row)
-        parts.append(drive(sampler, target, begun, wanted.length, randomness, heard))
+        parts.append(drive(sampler, part.target, begun, wanted.length, randomness, heard))
         row += own
     drawn = Drawn(
         torch.cat([p.points for p in parts]),

@@ -130,8 +130,64 @@ class Whole:
         return found.reshape(self.rows, 1, cases)
 
 
-def countable_of(question: Question, network: Network | None, repeats: int, beta: float) -> InTables | Whole:
-    """The target of a question: by a network of its tables where there is one."""
-    if network is not None:
-        return InTables(network, repeats, beta)
-    return Whole(question, repeats, beta)
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """An energy that is affine in the entries of each unknown given the others, as in Boltzmann machines with
+    layers: a gradient says what every entry of a layer costs, side by side."""
+
+    question: Question
+    repeats: int
+    beta: float
+
+    @property
+    def rows(self) -> int:
+        return self.question.rows * self.repeats
+
+    @cached_property
+    def row(self) -> Tensor | None:
+        """The row of each chain, [R]; None where each row has one."""
+        if self.repeats == 1:
+            return None
+        device = self.question.bound.settings.device
+        return torch.arange(self.rows, device=device) // self.repeats
+
+    def point(self, x: Tensor, /) -> Tensor:
+        return x
+
+    def energy(self, x: Tensor, /) -> Tensor:
+        return self.question.slopes(x, self.row)[0]
+
+    def groups(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        device = self.question.bound.settings.device
+        for own in self.question.fields:
+            yield torch.arange(own.offset, own.offset + own.count, device=device), None
+
+    def conditional(self, number: int, x: Tensor, /) -> Tensor:
+        own = self.question.fields[number]
+        _, slopes = self.question.slopes(x, self.row)
+        cost = slopes[:, own.offset : own.offset + own.count]
+        return torch.stack((torch.zeros_like(cost), cost), -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The target of `rows` consecutive rows of a question. `network` is that of its tables, if it has one."""
+
+    target: InTables | Whole | Affine
+    rows: int
+    network: Network | None = None
+
+
+def parts_of(question: Question, repeats: int, beta: float, *, tables: bool) -> list[Part]:
+    """The targets of a question: by slopes where these say enough, else by networks of its tables where there
+    are some. `tables`: tables are wanted wherever there are some."""
+    if question.affine and not tables and _finite(question):
+        return [Part(Affine(question, repeats, beta), question.rows)]
+    if not question.bound.module.TABLES:
+        return [Part(Whole(question, repeats, beta), question.rows)]
+    return [Part(InTables(n, repeats, beta), n.batch, n) for n in question.networks()]
+
+
+def _finite(question: Question) -> bool:
+    """Whether slopes are finite; where they are not, tables say in which term."""
+    return bool(torch.isfinite(question.slopes(question.some_assignment())[1]).all())

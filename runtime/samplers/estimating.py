@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,11 @@ from torch import Tensor
 from ebmlang.errors import DataError
 from ebmlang.runtime import posing
 from ebmlang.runtime.bind import Bound
-from ebmlang.runtime.discrete.network import Network
 from ebmlang.runtime.discrete.question import Question, question_of
 from ebmlang.runtime.marginal import Marginal
 from ebmlang.runtime.mixed.sums import named_values
 from ebmlang.runtime.samplers.asking import Values, Wanted, chain_starts
-from ebmlang.runtime.samplers.countable import countable_of
+from ebmlang.runtime.samplers.countable import Part, parts_of
 from ebmlang.runtime.samplers.driver import Length
 from ebmlang.runtime.samplers.hmc import Hmc
 from ebmlang.runtime.samplers.importance import Estimate, weighed
@@ -138,22 +136,18 @@ def _countable(bound: Bound, observed: Values, beta: float, effort: Effort, seed
     question = question_of(bound, observed, posing.held_values(bound), {})
     if question.arranged:
         raise DataError("orders and subsets are not summed out by ais", "leave ais out")
-    networks: list[Any] = list(question.networks()) if bound.module.TABLES else [None]
     parts, row = [], 0
-    for network in networks:
-        rows = network.batch if network is not None else question.rows
-        path = _countable_path(question, network, row, rows, beta, effort.chains)
-        randomness = _randomness(bound, rows, effort.chains, seed, row)
-        parts.append(weighed(path, rows, effort.temperatures, randomness))
-        row += rows
+    for part in parts_of(question, effort.chains, beta, tables=False):
+        path = _countable_path(question, part, row, effort.chains)
+        randomness = _randomness(bound, part.rows, effort.chains, seed, row)
+        parts.append(weighed(path, part.rows, effort.temperatures, randomness))
+        row += part.rows
     found = _together(parts)
     return _Found(found, _shares(question, found, effort.chains))
 
 
-def _countable_path(
-    question: Question, network: Network | None, first: int, rows: int, beta: float, chains: int
-) -> CountablePath:
-    target = countable_of(question, network, chains, beta)
+def _countable_path(question: Question, part: Part, first: int, chains: int) -> CountablePath:
+    rows, network = part.rows, part.network
     cases, given = torch.from_numpy(question.cases), None
     if question.fixed is not None:
         given = question.fixed[first : first + rows].repeat_interleave(chains, 0)
@@ -161,7 +155,7 @@ def _countable_path(
             # Entries that are given in every row have left the tables, and stand at 0 there.
             cases = torch.from_numpy(network.cases)
             given = given.minimum(cases.to(given.device) - 1)
-    return CountablePath(target, cases.to(question.bound.settings.device), given, rows)
+    return CountablePath(part.target, cases.to(question.bound.settings.device), given, rows)
 
 
 def _together(parts: list[Estimate]) -> Estimate:

@@ -29,6 +29,8 @@ def sweep(
     x = x.clone()
     luck = randomness.uniform(x.shape[1])
     for number, (entries, given) in enumerate(target.groups()):
+        if only is not None and not bool(only[entries].any()):
+            continue
         own = x[:, entries]
         new = drawn_cases(-share * target.beta * target.conditional(number, x), luck[:, entries], own)
         new = new if given is None else torch.where(given, own, new)

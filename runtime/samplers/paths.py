@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ebmlang.runtime.samplers.countable import InTables, Whole
+from ebmlang.runtime.samplers.countable import Affine, InTables, Whole
 from ebmlang.runtime.samplers.gibbs import sweep
 from ebmlang.runtime.samplers.hmc import Hmc
 from ebmlang.runtime.samplers.randomness import Randomness
@@ -109,7 +109,7 @@ class CountablePath:
     """From all cases of every entry alike, by Gibbs sweeps. `cases` are the numbers of cases [N]; `given`
     int64 [R, N] the case of entries that are given and -1 elsewhere, None where none is."""
 
-    target: InTables | Whole
+    target: InTables | Whole | Affine
     cases: Tensor
     given: Tensor | None
     rows: int

@@ -14,8 +14,8 @@ from ebmlang.runtime import posing, seeded
 from ebmlang.runtime.bind import Bound
 from ebmlang.runtime.discrete.question import Question, question_of
 from ebmlang.runtime.gathering import gathered
-from ebmlang.runtime.samplers.countable import countable_of
-from ebmlang.runtime.samplers.gibbs import sweep
+from ebmlang.runtime.samplers.countable import parts_of
+from ebmlang.runtime.samplers.gibbs import Gibbs, sweep
 from ebmlang.runtime.samplers.sampler import AbstractSampler, walked
 from ebmlang.runtime.samplers.target import target_of
 from ebmlang.runtime.seeded import Floats, Rows
@@ -148,13 +148,11 @@ class Chains:
         self, some: Bound, masks: Mapping[str, Tensor], begun: Values, left: Left, rows: Rows, seed: int
     ) -> tuple[dict[str, Tensor], Tensor]:
         question = question_of(some, masks, posing.held_values(some), {})
-        networks: list[Any] = list(question.networks()) if some.module.TABLES else [None]
         hidden = torch.cat([torch.full((f.count,), f.name not in begun) for f in question.fields])
         hidden = hidden.to(some.settings.device)
         parts, acceptances, row = [], [], 0
-        for network in networks:
-            count = network.batch if network is not None else question.rows
-            target = countable_of(question, network, 1, 1.0)
+        for part in parts_of(question, 1, 1.0, tables=not isinstance(self.sampler, Gibbs)):
+            count, target = part.rows, part.target
             own = rows[row : row + count]
             randomness = KeyedRandomness(seed, own, torch.float64, some.settings.device, self.steps)
             x = _cases(question, begun)[row : row + count]
