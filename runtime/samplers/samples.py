@@ -29,11 +29,12 @@ class Health(Enum):
     NO_START = "no start: the energy is not finite where the chains begin"
     IMPROPER = "no law: {fault}"
     DIVERGENT = (
-        "divergent: {count:,} of {total:,} transitions went astray; a smaller step, or other coordinates"
+        "divergent: {count:,} of {total:,} transitions went astray; a smaller step, other coordinates, or a "
+        "term that makes exp(-E) integrable, where it is not"
     )
     NOT_MIXED = "not mixed: R-hat is {rhat:.3f} at {place}; more draws, or another sampler"
     FEW = "few effective draws: {ess:,.0f} of {total:,} at {place}; more draws"
-    SHORT = "too short to judge: {length} draws in a chain"
+    SHORT = "too short to judge: chains of {length} draws, where {least} are the least"
 
     @property
     def good(self) -> bool:
@@ -143,7 +144,7 @@ def _verdict(
     if count:
         return _said(Health.DIVERGENT, count=count, total=chains * course.transitions)
     if length < LEAST_DRAWS:
-        return _said(Health.SHORT, length=length)
+        return _said(Health.SHORT, length=length, least=LEAST_DRAWS)
     worst, place = _extreme(rhat, row, 1.0)
     least, where = _extreme(effective, row, -1.0)
     if worst > MOST_RHAT:
