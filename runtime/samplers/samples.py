@@ -34,7 +34,7 @@ class Health(Enum):
     )
     NOT_MIXED = "not mixed: R-hat is {rhat:.3f} at {place}; more draws, or another sampler"
     FEW = "few effective draws: {ess:,.0f} of {total:,} at {place}; more draws"
-    SHORT = "too short to judge: chains of {length} draws, where {least} are the least"
+    SHORT = "too short to judge: {length} draws in a chain"
 
     @property
     def good(self) -> bool:
@@ -144,7 +144,7 @@ def _verdict(
     if count:
         return _said(Health.DIVERGENT, count=count, total=chains * course.transitions)
     if length < LEAST_DRAWS:
-        return _said(Health.SHORT, length=length, least=LEAST_DRAWS)
+        return _said(Health.SHORT, length=length)
     worst, place = _extreme(rhat, row, 1.0)
     least, where = _extreme(effective, row, -1.0)
     if worst > MOST_RHAT:
