@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ebmlang.runtime.bind import Bound
+from ebmlang.runtime.constrained.asking import heights_of
 from ebmlang.runtime.constrained.quadratic import LARGEST_UNKNOWNS
 from ebmlang.runtime.discrete import answer as discrete
 from ebmlang.runtime.hessian import LARGEST_DENSE
@@ -68,6 +69,10 @@ def bytes_per_row(bound: Bound, observed: Values | None = None) -> int:
             entries = constrained_problem(bound, problem).values(start.x).shape[1]
         # The interior point keeps this many dense matrices of all unknowns and constraints.
         vectors += width * _SOLVER_MATRICES * (sought + entries) ** 2
+    if bound.module.METHOD == "epigraph":
+        heights, entries = heights_of(bound, problem, start.x)
+        if sought + heights <= LARGEST_UNKNOWNS:
+            vectors += width * _SOLVER_MATRICES * (sought + heights + entries) ** 2
     return total // max(bound.batch, 1) + vectors
 
 

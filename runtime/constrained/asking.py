@@ -87,6 +87,15 @@ def by_heights(
     return found if isinstance(found, str) else replace(found, x=found.x.to(dtype))
 
 
+def heights_of(bound: Bound, problem: Problem, x: Tensor) -> tuple[int, int]:
+    """How many heights a row takes at the points x [R, N], and how many constraints hold them."""
+    functions = Unshared(bound.instance, shared_names(bound), frozenset())
+    lifted = epigraph.Lifted(functions, epigraph.specs_of(bound.module)[0])
+    with torch.no_grad():
+        groups = lifted.groups(problem.space.values(x), problem.held)
+    return sum(g.shape[1] for g in groups), sum(g.shape[1] * g.shape[2] for g in groups)
+
+
 def rounded(found: ConstrainedOutcome, dtype: torch.dtype) -> Outcome:
     """The outcome of a search in float64, for a result of `dtype`."""
     return Outcome(

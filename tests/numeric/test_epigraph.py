@@ -213,3 +213,12 @@ def test_a_weight_that_is_trained() -> None:
     assert weight.grad is not None
     wanted = found.x.diff(dim=1).abs().sum(1).mean()
     assert float(weight.grad) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_rows_that_do_not_fit_into_memory_go_one_after_the_other() -> None:
+    model = ebmlang.loads(STEPS)
+    y = np.random.default_rng(0).normal(size=(12, 40)).cumsum(1)
+    whole = model.infer(y=y, dtype="float64")
+    parts = model.infer(y=y, dtype="float64", max_memory="20MiB")
+    assert parts.converged.all()
+    torch.testing.assert_close(parts.energy, whole.energy, rtol=1e-12, atol=1e-12)
