@@ -155,6 +155,19 @@ def test_steps_from_exact_draws_stay_exact(sampler: AbstractSampler[Target]) -> 
     assert float(across.abs()) <= 5 / 12 / math.sqrt(chains)
 
 
+def test_jumps_cross_what_trajectories_do_not() -> None:
+    """Two valleys with a wall of height 50 between them; the law of which one a chain is in is known."""
+    text = """model m { latent z : real = 0
+      energy two = -logsumexp([-50 * (z - 1)^2, -50 * (z + 1)^2 - 1]) }"""
+    target, randomness = chains_of(text, {}, 1000)
+    start = torch.full((1000, 1), -1.0, dtype=F64)
+    share = math.e / (1 + math.e)
+    jumping = make_sampler("annealed", {"step": 0.1, "leapfrogs": 1, "jumps": 40})
+    crossed = moved(jumping, target, start, 60, randomness)
+    assert float((crossed > 0).double().mean()) == pytest.approx(share, abs=5 * math.sqrt(0.2 / 1000))
+    assert bool((moved(Hmc(0.1, leapfrogs=5), target, start, 60, randomness) < 0).all())
+
+
 def test_a_ladder_from_exact_draws_at_all_its_temperatures_stays_exact() -> None:
     """The rung at inverse temperature b begins with exponential variables of b times the rate."""
     chains = 4000
