@@ -120,7 +120,7 @@ class Constrained:
         """The gradients of some of the constraints at x [R, N], [R, len(entries), N]."""
         rows, count = x.shape[0], len(entries)
         units = torch.zeros(count, self.equal(x).shape[0], dtype=x.dtype, device=x.device)
-        units[range(count), entries] = 1.0
+        units[:, entries.start : entries.stop].fill_diagonal_(1.0)
         many = self.select(torch.arange(rows, device=x.device).repeat_interleave(count))
         _, slopes = many.pulled_back(x.repeat_interleave(count, 0), units.repeat(rows, 1))
         return slopes.reshape(rows, count, x.shape[1])
