@@ -25,6 +25,7 @@ from ebmlang.runtime.constrained.staging import Staging
 from ebmlang.runtime.courses import best_courses
 from ebmlang.runtime.domain_base import Kind
 from ebmlang.runtime.driver import Progress
+from ebmlang.runtime.recursion import as_numpy
 from ebmlang.runtime.result import Status
 from ebmlang.runtime.solvers.solver import where_rows
 
@@ -60,13 +61,13 @@ def by_shooting(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
         return "multiple_shooting knows no domains but bounds", None
     begun = _begun(asked)
     copies = begun.shape[1] // problem.space.rows
-    index = torch.arange(problem.space.rows).repeat(copies)
+    index = torch.arange(problem.space.rows, device=asked.x.device).repeat(copies)
     ends = _ends(_asked_about(asked, index), begun)
     pick = _best(ends, asked, index, copies)
     outcome = _outcome(asked, _picked(ends, pick))
     stuck = [row for row, kind in enumerate(outcome.status) if kind is not Status.CONVERGED]
     if stuck and not asked.limits.passed:
-        outcome = _looked_at(asked, outcome, torch.tensor(stuck))
+        outcome = _looked_at(asked, outcome, torch.tensor(stuck, device=asked.x.device))
     if asked.progress is not None:
         rows = problem.space.rows
         most = int(outcome.iterations.max()) if rows else 0
@@ -104,13 +105,14 @@ def _courses(asked: Asked, model: StageModel, z: Array) -> list[Array]:
     """Random courses of actions with the states that they lead to."""
     d, rows = model.staging.shapes.states, z.shape[1]
     actions = torch.from_numpy(np.ascontiguousarray(z[:-1, :, d:].swapaxes(0, 1))).reshape(rows, -1)
+    actions = actions.to(asked.x.device)
     numbers = asked.starts.numbers(asked.constrained.problem.space.batch)
     count = asked.starts.restarts
     drawn = best_courses(model.around, actions, asked.starts.seed, numbers, count)[rows:]
     found = []
     for part in drawn.split(rows):
         other = z.copy()
-        other[:-1, :, d:] = part.reshape(rows, z.shape[0] - 1, -1).numpy().swapaxes(0, 1)
+        other[:-1, :, d:] = as_numpy(part.reshape(rows, z.shape[0] - 1, -1)).swapaxes(0, 1)
         found.append(model.rolled_out(other))
     return found
 
@@ -124,14 +126,14 @@ def _ends(asked: Asked, begun: Array) -> _Ends:
     found = search(model, begun, min(asked.limits.steps, MOST_STEPS), lambda: asked.limits.passed)
     x, y = _placed(asked, model, found)
     worth = judge(asked.constrained, asked.x, x, y, asked.limits)
-    near = torch.from_numpy(np.isfinite(found.error) & (found.error < SETTLED))
+    near = torch.from_numpy(np.isfinite(found.error) & (found.error < SETTLED)).to(x.device)
     if bool((near & (worth.off > 0.1)).any()):
         there, multipliers = _placed(asked, model, polished(model, found))
         judged = judge(asked.constrained, asked.x, there, multipliers, asked.limits)
         take = judged.off < worth.off
         x, y = where_rows(take, there, x), where_rows(take, multipliers, y)
         worth = worth.improved(judged, take)
-    return _Ends(x, y, worth, torch.from_numpy(found.steps))
+    return _Ends(x, y, worth, torch.from_numpy(found.steps).to(x.device))
 
 
 def _placed(asked: Asked, model: StageModel, found: Found) -> tuple[Tensor, Tensor]:
@@ -208,17 +210,16 @@ def _looked_at(asked: Asked, outcome: ConstrainedOutcome, rows: Tensor) -> Const
     soft, steps = SoftLimits(model), min(part.limits.steps, MOST_STEPS)
     found = search(soft, model.rolled_out(z), steps, lambda: part.limits.passed)
     x, y = _placed(part, model, found)
-    ends = _Ends(
-        x, 0 * y, judge(part.constrained, part.x, x, 0 * y, part.limits), torch.from_numpy(found.steps)
-    )
+    worth = judge(part.constrained, part.x, x, 0 * y, part.limits)
+    ends = _Ends(x, 0 * y, worth, torch.from_numpy(found.steps).to(x.device))
     clear = ends.worth.violation > CLEAR * feasible_within(part.limits.tolerance(part.x.dtype))
-    none = clear & torch.from_numpy(found.error < SETTLED)
+    none = clear & torch.from_numpy(found.error < SETTLED).to(x.device)
     outcome = replaced(outcome, rows[none], _nowhere(_outcome(part, ends)).select(none.nonzero()[:, 0]))
     index = (~none & ~clear).nonzero()[:, 0]
     if not index.shape[0]:
         return outcome
     some = _asked_about(part, index)
-    return replaced(outcome, rows[index], _outcome(some, _ends(some, found.z[:, index.numpy()])))
+    return replaced(outcome, rows[index], _outcome(some, _ends(some, found.z[:, index.cpu().numpy()])))
 
 
 def _nowhere(outcome: ConstrainedOutcome) -> ConstrainedOutcome:

@@ -117,7 +117,7 @@ class StageModel:
 
     def select(self, rows: Array) -> StageModel:
         """The given rows; they may repeat."""
-        index = torch.from_numpy(rows)
+        index = torch.from_numpy(rows).to(self.around.space.device)
         part = Staging(self.staging.constrained.select(index))
         return StageModel(
             part, self.slots, self.columns, self.bounds[:, rows], self.live[:, rows], self.equal
@@ -147,15 +147,15 @@ class StageModel:
     def rolled_out(self, z: Array) -> Array:
         """The same actions, with the states that they lead to."""
         d, found = self.staging.shapes.states, z.copy()
-        actions = torch.from_numpy(np.ascontiguousarray(z[:-1, :, d:].swapaxes(0, 1)))
-        states = self.around.states(actions.reshape(z.shape[1], -1).to(self.around.space.dtype))
+        actions = self._tensor(z[:-1, :, d:]).reshape(z.shape[1], -1)
+        states = self.around.states(actions.to(self.around.space.dtype))
         found[:, :, :d] = as_numpy(states).swapaxes(0, 1)
         return found
 
     def values(self, z: Array) -> Values:
         """At z [T + 1, C * R, n], which may hold all rows several times, one after the other."""
         copies = z.shape[1] // self.live.shape[1]
-        points, held = _tensor(z), self.around.repeated(copies)
+        points, held = self._tensor(z), self.around.repeated(copies)
         with torch.no_grad():
             cost, ends = self.around.cost_and_ends(points, held)
             limits = self.staging.values(points, held)
@@ -174,7 +174,7 @@ class StageModel:
         return Values(as_numpy(cost), gap, np.where(live, level, 0.0))
 
     def slopes(self, z: Array) -> Slopes:
-        step, slope = self.around.slopes(_tensor(z))
+        step, slope = self.around.slopes(self._tensor(z))
         rows = np.zeros((*self.live.shape, z.shape[2]))
         width, count = self.slots.width, len(self.columns)
         if width:
@@ -187,22 +187,26 @@ class StageModel:
 
     def curvature(self, z: Array, costates: Array, y: Array) -> Array:
         """Second derivatives of cost + costates . steps + y . limits, [T + 1, R, n, n]."""
-        points = _tensor(z)
-        bends = self.around.bends(points, _tensor(costates[1:]))
+        points = self._tensor(z)
+        bends = self.around.bends(points, self._tensor(costates[1:]))
         if self.slots.width:
             weights = torch.from_numpy(y.swapaxes(0, 1)[:, *np.divmod(self.slots.place, self.slots.width)])
             bends = bends + self._limit_bends(points, weights.to(points))
         found = as_numpy(bends).swapaxes(0, 1)
         return np.ascontiguousarray((found + found.swapaxes(-1, -2)) / 2)
 
+    def _tensor(self, z: Array) -> Tensor:
+        """An array with time in front as a tensor with rows in front."""
+        return torch.from_numpy(np.ascontiguousarray(z.swapaxes(0, 1))).to(self.around.space.device)
+
     def _limit_slopes(self, z: Array) -> Array:
         """Slot k of every time in copy k: limits of different times read different entries."""
         width, rows = self.slots.width, z.shape[1]
         _, slot = np.divmod(self.slots.place, width)
-        leaf = _tensor(z).repeat(width, 1, 1).requires_grad_(True)
+        leaf = self._tensor(z).repeat(width, 1, 1).requires_grad_(True)
         with torch.enable_grad():
             found = self.staging.values(leaf, self.around.repeated(width)).reshape(width, rows, -1)
-            chosen = torch.from_numpy(slot == np.arange(width)[:, None])[:, None]
+            chosen = torch.from_numpy(slot == np.arange(width)[:, None])[:, None].to(leaf.device)
             total = torch.where(chosen, found, 0.0).sum()
         if not total.requires_grad:
             return np.zeros((z.shape[0], rows, width, z.shape[2]))
@@ -226,11 +230,6 @@ class StageModel:
         return bend.reshape(n, rows, times, n).permute(1, 2, 3, 0)
 
 
-def _tensor(z: Array) -> Tensor:
-    """Arrays with time in front as tensors with rows in front."""
-    return torch.from_numpy(np.ascontiguousarray(z.swapaxes(0, 1)))
-
-
 def _times_read(staging: Staging, z: Array, d: int) -> tuple[Array, Array]:
     """Which time each limit reads, int64 [M], and in which rows it reads anything but the first state, bool
     [R, M].
@@ -243,9 +242,10 @@ def _times_read(staging: Staging, z: Array, d: int) -> tuple[Array, Array]:
     marked = np.concatenate([np.ones((times, 1), dtype=bool), digits.astype(bool)], 1).T
     points = np.where(marked[:, None, :, None], np.nan, z.swapaxes(0, 1))
     points[:, :, 0, :d] = z[0, :, :d]
-    held = staging.constrained.problem.trajectories().repeated(len(marked))
+    problem = staging.constrained.problem
+    held = problem.trajectories().repeated(len(marked))
     with torch.no_grad():
-        found = staging.values(torch.from_numpy(points.reshape(-1, times, n)), held)
+        found = staging.values(torch.from_numpy(points.reshape(-1, times, n)).to(problem.space.device), held)
     read = np.isnan(as_numpy(found)).reshape(len(marked), rows, -1)
     places = 1 << np.arange(len(marked) - 1)
     return (read[1:].any(1) * places[:, None]).sum(0).astype(np.int64), read[0]
