@@ -17,7 +17,7 @@ def test_tensors_of_two_devices_do_not_meet() -> None:
         other = torch.ones(3)
         for join in (torch.add, torch.dot, lambda a, b: torch.cat([a, b]), lambda a, b: b[a.long()]):
             with pytest.raises(RuntimeError, match="same device"):
-                join(x, other)  # type: ignore[no-untyped-call]
+                join(x, other)
         assert near(x + torch.tensor(1.0)).tolist() == [2, 2, 2]
 
 
