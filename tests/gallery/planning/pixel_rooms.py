@@ -15,7 +15,7 @@ FIXED = "generated:two_rooms,pixels=true,limit=30"
 MOVED = f"{FIXED},wall=random,door=random"
 """Wall and door are elsewhere in every episode."""
 
-SEEDS, EPISODES, STEPS = 2, 50, 500
+SEEDS, EPISODES, STEPS = 2, 50, 800
 SEEN_FROM = 1000
 """The seed of the first episode of the films, apart from those of the figures."""
 
@@ -90,7 +90,6 @@ def fixed() -> list[Figure]:
             min(shares),
             at_least=0.95,
             floors=floors,
-            shortfall="trained for half a minute; longer was not measured",
         ),
         Figure("the mean of the seeds", float(np.mean(shares)), floors=floors),
         Figure(
@@ -110,7 +109,7 @@ def moved() -> list[Figure]:
             share,
             at_least=0.9,
             floors=floors,
-            shortfall="trained for half a minute; longer was not measured",
+            shortfall="trained for a minute; longer was not measured",
         )
     ]
 
