@@ -54,6 +54,12 @@ class _Ends:
 
 def by_shooting(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     """The outcome of multiple shooting, or why it does not apply."""
+    # Rows that are not finite end where they stand, and their status says so.
+    with np.errstate(all="ignore"):
+        return _by_shooting(asked)
+
+
+def _by_shooting(asked: Asked) -> tuple[str, ConstrainedOutcome | None]:
     problem = asked.constrained.problem
     if problem.space.mask is not None:
         return "some unknowns are given in part, so multiple_shooting does not apply", None
@@ -202,7 +208,9 @@ def _outcome(asked: Asked, ends: _Ends) -> ConstrainedOutcome:
 def _looked_at(asked: Asked, outcome: ConstrainedOutcome, rows: Tensor) -> ConstrainedOutcome:
     """The outcome with rows that did not converge once more: said to have no feasible point nearby, or
     searched again from one."""
-    part = _asked_about(asked, rows)
+    part = _with_steps(_asked_about(asked, rows), asked.limits.steps - int(outcome.iterations[rows].max()))
+    if part.limits.steps <= 0:
+        return outcome
     staging = Staging(part.constrained)
     z = staging.along(outcome.x[rows])
     model = StageModel.of(staging, z)
@@ -218,8 +226,12 @@ def _looked_at(asked: Asked, outcome: ConstrainedOutcome, rows: Tensor) -> Const
     index = (~none & ~clear).nonzero()[:, 0]
     if not index.shape[0]:
         return outcome
-    some = _asked_about(part, index)
+    some = _with_steps(_asked_about(part, index), part.limits.steps - int(found.steps.max()))
     return replaced(outcome, rows[index], _outcome(some, _ends(some, found.z[:, index.cpu().numpy()])))
+
+
+def _with_steps(asked: Asked, steps: int) -> Asked:
+    return replace(asked, limits=replace(asked.limits, steps=max(steps, 0)))
 
 
 def _nowhere(outcome: ConstrainedOutcome) -> ConstrainedOutcome:

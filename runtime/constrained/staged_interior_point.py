@@ -86,7 +86,7 @@ def solve(program: StagedProgram, limit: int = MOST_STEPS) -> tuple[StagedAnswer
         at = _start(scaled)
         steps = _search(scaled, at, min(limit, MOST_STEPS))
         fine = _polished(scaled, at)
-    return _answer(scaled, at, steps, energy, norms), _answer(scaled, fine, steps, energy, norms)
+        return _answer(scaled, at, steps, energy, norms), _answer(scaled, fine, steps, energy, norms)
 
 
 def _search(program: StagedProgram, at: _Point, limit: int) -> Array:
