@@ -45,10 +45,8 @@ def record(name: str) -> Path | None:
 def small(recorded: Path, path: Path) -> Path:
     """A short and narrow copy of a moving picture."""
     with Image.open(recorded) as pictures:
-        every = -(-pictures.n_frames // FRAMES)
-        frames = [
-            shrunk(frame) for at, frame in enumerate(ImageSequence.Iterator(pictures)) if at % every == 0
-        ]
+        whole = [frame.copy() for frame in ImageSequence.Iterator(pictures)]
+    frames = [shrunk(frame) for frame in whole[:: -(-len(whole) // FRAMES)]]
     content = io.BytesIO()
     frames[0].save(
         content,

@@ -6,20 +6,18 @@ between the comments `<!-- generated: std.NAME -->` and `<!-- end -->`.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
+from docs.pages import begun, drawn, drawn_from
 from ebmlang.compiler import typed
 from ebmlang.compiler.latex import displays
 from ebmlang.compiler.pipeline import check_source, graph_of, room_for_passes
-from ebmlang.draw.dot import dot_text
 from ebmlang.draw.lifted import lifted
 from ebmlang.draw.picture import Picture
-from ebmlang.draw.write import write
 from ebmlang.errors import ModelError
 from ebmlang.files import read_source
 
@@ -60,15 +58,10 @@ def component(name: str) -> str:
         [
             f"## Energy\n\n{formula}\n",
             f"## Factor graph\n\n![Factor graph of {name}](pictures/{name}.svg)",
-            f"<!-- drawn from {digest(name)} -->\n",
+            f"{drawn_from(picture(name))}\n",
             f"## Source\n\n`import std.{name}` reads `models/std/{name}.ebm`:\n\n```ebm\n{source}\n```\n",
         ]
     )
-
-
-def digest(name: str) -> str:
-    """What the picture shows, as a number: it changes when the picture has to be drawn anew."""
-    return hashlib.sha256(dot_text(picture(name)).encode()).hexdigest()[:12]
 
 
 def index() -> str:
@@ -93,27 +86,18 @@ def first_sentence(doc: str) -> str:
 
 
 def pictures() -> Iterator[Path]:
-    """Draws what is missing or no longer what the page says. Needs Graphviz."""
-    for name in names():
-        path, page = PICTURES / f"{name}.svg", PAGES / f"{name}.md"
-        shown = page.read_text(encoding="utf-8") if page.exists() else ""
-        if not path.exists() or f"<!-- drawn from {digest(name)} -->" not in shown:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(picture(name), path, force=True)
-            yield path
+    """Draws what is missing or no longer what the page says."""
+    yield from drawn(names(), picture, PAGES, PICTURES)
 
 
 def skeletons() -> Iterator[Path]:
     """A page for each component that has none, with places to fill in."""
-    for name in names():
-        page = PAGES / f"{name}.md"
-        if not page.exists():
-            page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(
-                f"# std.{name}\n\n{TO_WRITE}: what it is for, in two to six sentences, and the source.\n\n"
-                f"## Example\n\n{TO_WRITE}: a program that runs.\n\n"
-                f"<!-- generated: std.{name} -->\n<!-- end -->\n",
-                encoding="utf-8",
-                newline="\n",
-            )
-            yield page
+    yield from begun(names(), _skeleton, PAGES)
+
+
+def _skeleton(name: str) -> str:
+    return (
+        f"# std.{name}\n\n{TO_WRITE}: what it is for, in two to six sentences, and the source.\n\n"
+        f"## Example\n\n{TO_WRITE}: a program that runs.\n\n"
+        f"<!-- generated: std.{name} -->\n<!-- end -->\n"
+    )

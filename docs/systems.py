@@ -7,19 +7,17 @@ model says of itself, its factor graph, what it looks like at work, its figures 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from docs.pages import begun, drawn, drawn_from
 from ebmlang.compiler import typed
 from ebmlang.compiler.pipeline import graph_of, room_for_passes
-from ebmlang.draw.dot import dot_text
 from ebmlang.draw.lifted import lifted
 from ebmlang.draw.picture import Picture
-from ebmlang.draw.write import write
 from ebmlang.explaining import open_model
 
 DOCS = Path(__file__).parent
@@ -66,7 +64,7 @@ def measured(name: str) -> list[dict[str, Any]]:
 def system(name: str) -> str:
     """The page of a model, but for its title."""
     parts = [" ".join(model(name).doc.split()), "## Factor graph"]
-    parts.append(f"![Factor graph of {name}](pictures/{name}.svg)\n<!-- drawn from {digest(name)} -->")
+    parts.append(f"![Factor graph of {name}](pictures/{name}.svg)\n{drawn_from(picture(name))}")
     if (PICTURES / f"{name}.gif").exists():
         parts += ["## At work", f"![An episode of {name}](pictures/{name}.gif)"]
     parts += ["## Commands", "```sh\n" + "\n".join(commands(name)) + "\n```"]
@@ -83,11 +81,6 @@ def line(figure: dict[str, Any]) -> str:
     return f"- {figure['what']}: {figure['value']:g}{bar}"
 
 
-def digest(name: str) -> str:
-    """What the graph shows, as a number: it changes when the picture has to be drawn anew."""
-    return hashlib.sha256(dot_text(picture(name)).encode()).hexdigest()[:12]
-
-
 def index() -> str:
     """A line for each model of planning."""
     found = [f"[{name.replace('_', ' ')}](gallery/{name}.md)" for name in names()]
@@ -95,23 +88,15 @@ def index() -> str:
 
 
 def pictures() -> Iterator[Path]:
-    """Draws the graphs that are missing or no longer what the page says. Needs Graphviz."""
-    for name in names():
-        path, page = PICTURES / f"{name}.svg", PAGES / f"{name}.md"
-        shown = page.read_text(encoding="utf-8") if page.exists() else ""
-        if not path.exists() or f"<!-- drawn from {digest(name)} -->" not in shown:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(picture(name), path, force=True)
-            yield path
+    """Draws what is missing or no longer what the page says."""
+    yield from drawn(names(), picture, PAGES, PICTURES)
 
 
 def skeletons() -> Iterator[Path]:
     """A page for each model that has none."""
-    for name in names():
-        page = PAGES / f"{name}.md"
-        if not page.exists():
-            page.parent.mkdir(parents=True, exist_ok=True)
-            title = name.replace("_", " ").capitalize()
-            text = f"# {title}\n\n<!-- generated: gallery.{name} -->\n<!-- end -->\n"
-            page.write_text(text, encoding="utf-8", newline="\n")
-            yield page
+    yield from begun(names(), _skeleton, PAGES)
+
+
+def _skeleton(name: str) -> str:
+    title = name.replace("_", " ").capitalize()
+    return f"# {title}\n\n<!-- generated: gallery.{name} -->\n<!-- end -->\n"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 import ebmlang
 from ebmlang.planning import Acting, Course, Episodes, RandomActions, episodes_in, world_of
 from tests.gallery.figures import Figure, System
-
-EPISODES = 20
 
 
 def transitions() -> dict[str, np.ndarray]:
@@ -20,7 +20,7 @@ def transitions() -> dict[str, np.ndarray]:
     return {name: rows[key][outside] for name, key in names.items()}
 
 
-def exploited(model: ebmlang.Model, episodes: int = EPISODES) -> tuple[float, float]:
+def exploited(model: ebmlang.Model, episodes: int) -> tuple[float, float]:
     """The share of episodes that end in the pit, and the mean distance to the goal of the others."""
     found = model.plan("generated:pit", episodes=episodes, seed=0)
     assert isinstance(found, Episodes)
@@ -29,20 +29,25 @@ def exploited(model: ebmlang.Model, episodes: int = EPISODES) -> tuple[float, fl
     return float(np.mean([e.ended for e in found])), float(np.mean(there)) if there else float("nan")
 
 
-def measure() -> list[Figure]:
+def with_and_without(model: Path, steps: int, episodes: int) -> list[Figure]:
+    """The model trained for so many steps, and the same without the cost on doubt."""
     data = transitions()
-    careful = ebmlang.load(SYSTEM.path)
-    careful.fit(data, steps=3000, batch_size=256)
-    bold = ebmlang.load(SYSTEM.path, weight=0).bind(data)
+    careful = ebmlang.load(model)
+    careful.fit(data, steps=steps, batch_size=256)
+    bold = ebmlang.load(model, weight=0).bind(data)
     bold.load_state_dict(careful.state_dict())
-    share, distance = exploited(careful)
-    without, _ = exploited(bold)
+    share, distance = exploited(careful, episodes)
+    without, _ = exploited(bold, episodes)
     floors = (("without the cost on doubt", without),)
     return [
         Figure("episodes that end in the pit", share, at_most=0.05, floors=floors),
         Figure("the same without the cost on doubt, for the bar to mean something", without, at_least=0.5),
         Figure("distance to the goal at the end, of the others", distance, at_most=0.5),
     ]
+
+
+def measure() -> list[Figure]:
+    return with_and_without(SYSTEM.path, steps=3000, episodes=20)
 
 
 SYSTEM = System(
