@@ -130,7 +130,7 @@ def moved() -> list[Figure]:
             share,
             at_least=0.9,
             floors=floors,
-            shortfall="the code of the wall tells where it stands to 0.2 pixels, and its door to 1.5 only",
+            shortfall="drawn courses reach no more; its door is read off the code of a wall to 1.5 pixels",
         )
     ]
 
