@@ -306,7 +306,9 @@ def test_a_net_from_outside() -> None:
     text = text.replace("energy fit", "extern net dec : real[k] -> real[n]\n  energy fit")
     text += "model outer(n: int) { observed y : real[n]; solve denoise(k = 2) as p with y = y using lbfgs; "
     text += "energy e = sum(p.z ^ 3) }"
-    module, y = nn.Sequential(nn.Linear(2, 4), nn.Softplus(), nn.Linear(4, 3)), normal(2, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, y = nn.Sequential(nn.Linear(2, 4), nn.Softplus(), nn.Linear(4, 3)), normal(2, 3)
     model = ebmlang.loads(text, nets={"p.dec": module}, seed=1)
     model.bind(y=y)
     right_slopes(model.double(), y=y)
