@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from typing import Protocol
 
 from ebmlang.compiler import ast
 from ebmlang.compiler.catalogue.names import RepeatedName, UnknownArgument, UnknownMethod
@@ -15,6 +16,17 @@ from ebmlang.compiler.summers import find_summer, summer_names
 from ebmlang.compiler.typed import Method
 
 Options = tuple[tuple[str, float | int | bool | str], ...]
+Kinds = tuple[tuple[str, OptionKind], ...]
+
+
+class _Row(Protocol):
+    """A line of one of the tables."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def options(self) -> Kinds: ...
 
 
 def _number(node: ast.Expr | ast.Reduction | ast.OverBatch | ast.Text) -> float | None:
@@ -30,38 +42,38 @@ def read_method(value: ast.Expr, span: Span, report: Report, others: tuple[str, 
 
     `others` are names that are read elsewhere, and may have been meant.
     """
-    name = method_name(value)
-    row = find_method(name)
-    if row is None:
-        shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, (*others, *method_names())))
-        return None
-    arguments = value.arguments if isinstance(value, ast.Call) else ()
-    return Method(name, read_options(row.name, (*row.options, *COMMON), arguments, report), span)
+    row = find_method(method_name(value))
+    return _read(value, span, report, row, COMMON, (*others, *method_names()), "method")
 
 
 def read_sampler(value: ast.Expr, span: Span, report: Report) -> Method | None:
     """The sampler of `using NAME` or `using NAME(option = number, ...)`; mistakes go to the report."""
-    name = method_name(value)
-    row = find_sampler(name)
-    if row is None:
-        shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, sampler_names(), "sampler"))
-        return None
-    arguments = value.arguments if isinstance(value, ast.Call) else ()
-    return Method(name, read_options(row.name, (*row.options, *LENGTHS), arguments, report), span)
+    row = find_sampler(method_name(value))
+    return _read(value, span, report, row, LENGTHS, sampler_names(), "sampler")
 
 
 def read_summer(value: ast.Expr, span: Span, report: Report) -> Method | None:
     """The way to sum of `marginalize ... using NAME(option = number, ...)`; mistakes go to the report."""
-    name = method_name(value)
-    row = find_summer(name)
+    row = find_summer(method_name(value))
+    return _read(value, span, report, row, (), summer_names(), "way to sum")
+
+
+def _read(
+    value: ast.Expr,
+    span: Span,
+    report: Report,
+    row: _Row | None,
+    common: Kinds,
+    known: tuple[str, ...],
+    kind: str,
+) -> Method | None:
+    """What the row of a table says with the options of the row and those that are `common` to the table."""
     if row is None:
-        shown = name or report.source.extract(value.span)
-        report.add(UnknownMethod(value.span, shown, summer_names(), "way to sum"))
+        shown = method_name(value) or report.source.extract(value.span)
+        report.add(UnknownMethod(value.span, shown, known, kind))
         return None
     arguments = value.arguments if isinstance(value, ast.Call) else ()
-    return Method(name, read_options(row.name, row.options, arguments, report), span)
+    return Method(row.name, read_options(row.name, (*row.options, *common), arguments, report), span)
 
 
 def method_name(value: ast.Expr) -> str:

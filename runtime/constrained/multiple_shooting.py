@@ -110,11 +110,9 @@ def _begun(asked: Asked) -> Array:
 def _courses(asked: Asked, model: StageModel, z: Array) -> list[Array]:
     """Random courses of actions with the states that they lead to."""
     d, rows = model.staging.shapes.states, z.shape[1]
-    actions = torch.from_numpy(np.ascontiguousarray(z[:-1, :, d:].swapaxes(0, 1))).reshape(rows, -1)
-    actions = actions.to(asked.x.device)
     numbers = asked.starts.numbers(asked.constrained.problem.space.batch)
     count = asked.starts.restarts
-    drawn = best_courses(model.around, actions, asked.starts.seed, numbers, count)[rows:]
+    drawn = best_courses(model.around, model.actions(z), asked.starts.seed, numbers, count)[rows:]
     found = []
     for part in drawn.split(rows):
         other = z.copy()

@@ -22,6 +22,7 @@ import numpy as np
 from ebmlang.runtime.constrained.shooting_filter import Filter, Point, Step, taken
 from ebmlang.runtime.constrained.stage_model import Slopes, StageFunctions
 from ebmlang.runtime.constrained.stage_recursion import (
+    REGULAR,
     Factors,
     applied,
     costates,
@@ -33,9 +34,6 @@ from ebmlang.runtime.constrained.stage_recursion import (
 
 Array = Any
 """A numpy array of float64, unless it says otherwise."""
-
-REGULAR = 1e-10
-"""Added to the curvature along actions; its inverse is the weight of equations."""
 
 FIRST_MU, LEAST_MU = 0.1, 1e-11
 

@@ -144,11 +144,14 @@ class StageModel:
         problem = self.staging.constrained.problem
         return as_numpy(first_states(self.staging.rollout, problem.space, problem.held))
 
+    def actions(self, z: Array) -> Tensor:
+        """The actions of z, one row after the other, [R, T * m]."""
+        return self._tensor(z[:-1, :, self.staging.shapes.states :]).reshape(z.shape[1], -1)
+
     def rolled_out(self, z: Array) -> Array:
         """The same actions, with the states that they lead to."""
         d, found = self.staging.shapes.states, z.copy()
-        actions = self._tensor(z[:-1, :, d:]).reshape(z.shape[1], -1)
-        states = self.around.states(actions.to(self.around.space.dtype))
+        states = self.around.states(self.actions(z).to(self.around.space.dtype))
         found[:, :, :d] = as_numpy(states).swapaxes(0, 1)
         return found
 

@@ -17,6 +17,9 @@ import numpy as np
 Array = Any
 """A numpy array of float64, unless it says otherwise."""
 
+REGULAR = 1e-10
+"""Added to the curvature along actions; its inverse is the weight of equations. Numbers are near 1."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:

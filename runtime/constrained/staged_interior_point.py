@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ebmlang.runtime.constrained.stage_recursion import (
+    REGULAR,
     applied,
     costates,
     factored,
@@ -29,9 +30,6 @@ Array = Any
 """A numpy array of float64, unless it says otherwise."""
 
 MOST_STEPS = 60
-
-REGULAR = 1e-10
-"""Added to the curvature along actions; its inverse is the weight of equations. Numbers are scaled to 1."""
 
 FIRM = 1e-7
 """The inverse of the weight of what is taken as an equation at the end."""
